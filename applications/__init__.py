@@ -1,0 +1,20 @@
+"""Applications: programs that join a data pipeline, a template and a report."""
+
+import os
+
+
+def _import_backend_quietly() -> None:
+    """TensorFlow writes start-up lines past Python and past its own log level; they would bury a program's output."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    stderr = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        import keras  # noqa: F401
+    finally:
+        os.dup2(stderr, 2)
+        os.close(nowhere)
+        os.close(stderr)
+
+
+_import_backend_quietly()

@@ -1,0 +1,438 @@
+"""The fraud report: from the numbers of metrics.json to a document, so that no figure is in one and not the other."""
+
+import datetime
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from reports.report import render
+
+METRICS = {
+    "auc_roc": "AUC-ROC",
+    "average_precision": "Average precision",
+    "card_precision_at_100": "Card precision@100",
+    "recall_at_budget": "Recall at {rate:.2%} alerts",
+}
+_LABELS = {
+    "TX_AMOUNT": "amount",
+    "TX_DURING_WEEKEND": "weekend",
+    "TX_DURING_NIGHT": "night",
+}
+_WINDOWED = {
+    "CUSTOMER_ID_NB_TX_": "customer's payments",
+    "CUSTOMER_ID_AVG_AMOUNT_": "customer's mean amount",
+    "TERMINAL_ID_NB_TX_": "terminal's payments",
+    "TERMINAL_ID_RISK_": "terminal's fraud share",
+}
+
+
+def feature_label(name: str) -> str:
+    """A feature's name for readers: the handbook's columns in words, others as they are."""
+    for prefix, words in _WINDOWED.items():
+        if name.startswith(prefix) and name.endswith("DAY_WINDOW"):
+            return f"{words}, {name.removeprefix(prefix).removesuffix('DAY_WINDOW')} d"
+    return _LABELS.get(name, name)
+
+
+def typeset(metrics: Mapping[str, Any], folder: Path) -> bytes:
+    """The report as PDF, with the figures in `folder`; its date is the run's own."""
+    return render(document(metrics, folder), folder, datetime.datetime.fromisoformat(metrics["timing"]["started"]))
+
+
+def verdict(metrics: Mapping[str, Any]) -> list[str]:
+    """Say in a few sentences what the numbers support, and no more.
+
+    The autoencoder is compared with the best detector that uses no labels, by the difference of their average
+    precisions and its interval. Where even the rank of frauds is not better than chance, that comes first.
+    """
+    own = _result(metrics, "autoencoder")
+    auc, precision, recall = (own[name] for name in ("auc_roc", "average_precision", "recall_at_budget"))
+    budget = _budget(metrics)
+    base_rate = metrics["data"]["frauds"]["test"] / metrics["data"]["test"]
+    if auc["low"] <= 0.5:
+        return [
+            f"The autoencoder does not find fraud in these data: its AUC-ROC of {_span(auc)} "
+            f"{'includes' if auc['high'] >= 0.5 else 'lies below'} 0.5, the value of a ranking by chance.",
+            f"Its average precision is {_span(precision)}, where chance gives {base_rate:.4f}.",
+            "Before it is used, check the labels and whether the columns can tell fraud at all.",
+        ]
+    rival = max(metrics["differences"], key=lambda model: _result(metrics, model)["average_precision"]["value"])
+    difference = metrics["differences"][rival]
+    against = f"{rival}, the best of the other detectors that use no labels"
+    gap = f"by {abs(difference['value']):.3f} of average precision ({_interval(difference, absolute=True)})"
+    if difference["low"] > 0:
+        first = f"The autoencoder finds fraud better than {against}: ahead {gap}."
+    elif difference["high"] < 0:
+        first = f"The autoencoder is not the detector to take here: it is behind {against}, {gap}."
+    else:
+        first = (
+            f"The autoencoder cannot be told from {against}: the difference in average precision, "
+            f"{difference['value']:+.3f} ({difference['low']:+.3f} to {difference['high']:+.3f}), may be chance."
+        )
+    chosen = _chosen(metrics)
+    labelled = {r["model"]: r["metrics"]["average_precision"]["value"] for r in metrics["results"] if r["uses_labels"]}
+    best = max(labelled, key=lambda model: labelled[model])
+    advice = (
+        f"with labels at hand, {best} ({labelled[best]:.3f}) ranks better and should be tried first"
+        if labelled[best] > precision["high"]
+        else f"{best}, which is shown the labels, gives {labelled[best]:.3f}"
+    )
+    return [
+        first,
+        f"Checking {budget} finds {_percent_span(recall)} of the frauds; the threshold set on validation "
+        f"raised {_number(chosen['test']['alerts'])} alerts a {_unit(metrics)} on test, "
+        f"{chosen['test']['precision']:.1%} of them fraud.",
+        f"Its average precision is {_span(precision)} where chance gives {base_rate:.4f}; {advice}.",
+    ]
+
+
+def document(metrics: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The report as `reports.report.render` takes it."""
+    return {
+        "title": "Fraud detection with an autoencoder",
+        "subtitle": f"{metrics['data']['name']}: {metrics['data']['test']:,} payments tested, "
+        f"{metrics['data']['frauds']['test']:,} of them fraud",
+        "language": "en",
+        "verdict": verdict(metrics),
+        "sections": [
+            {"heading": "Results", "blocks": _results(metrics)},
+            {"heading": "Scores and the alert budget", "blocks": _scores(metrics)},
+            {"heading": "What an analyst would see", "blocks": _alerts(metrics)},
+            {"heading": "Data", "blocks": _data(metrics)},
+            {"heading": "Model and training", "blocks": _model(metrics)},
+            {"heading": "Limits", "blocks": _limits(metrics)},
+            {"heading": "How to repeat", "blocks": _repeat(metrics)},
+        ],
+    }
+
+
+def _results(metrics: Mapping[str, Any]) -> list[dict]:
+    rate = metrics["threshold"]["alert_rate"]
+    names = [name for name in METRICS if name in metrics["results"][0]["metrics"]]
+    columns = [("Model", "left"), *((METRICS[name].format(rate=rate), "right") for name in names)]
+    rows = []
+    for result in metrics["results"]:
+        label = result["model"] + (" (uses labels)" if result["uses_labels"] else "")
+        cells: list[Any] = [label]
+        for name in names:
+            value = result["metrics"][name]
+            cells.append({"value": f"{value['value']:.3f}", "detail": f"{value['low']:.3f} to {value['high']:.3f}"})
+        rows.append(cells)
+    seeds = len(metrics["results"][0]["metrics"][names[0]]["seeds"])
+    spread = ", ".join(
+        f"{METRICS[name].format(rate=rate)} {metrics['results'][0]['metrics'][name]['deviation']:.3f}" for name in names
+    )
+    unlabelled = [i for i, result in enumerate(metrics["results"]) if not result["uses_labels"]]
+    note = (
+        f"Below each figure its 95 % bootstrap interval ({metrics['threshold']['resamples']} draws of "
+        f"{'customers' if 'card_precision_at_100' in names else 'the test data'}, the same for all models)."
+    )
+    if seeds > 1:
+        note += f" The autoencoder is the mean of {seeds} seeds; their standard deviations: {spread}."
+    if "card_precision_at_100" in names:
+        note += (
+            " Card precision@100: share of compromised cards among the 100 cards with the highest score of a day, "
+            "cards already found left out."
+        )
+    return [
+        {
+            "table": {
+                "caption": "All models on the same test payments",
+                "columns": [{"name": name, "align": align} for name, align in columns],
+                "rows": rows,
+                "emphasis": [0],
+                "rules": [max(unlabelled)],
+                "note": note,
+            }
+        },
+        {
+            "figures": [
+                {
+                    "file": "figures/roc.svg",
+                    "alt": "Receiver operating characteristic of all models; " + _all_values(metrics, "auc_roc"),
+                    "caption": "Frauds found against false alarms; the inset shows the few false alarms that a team "
+                    "can afford.",
+                },
+                {
+                    "file": "figures/precision_recall.svg",
+                    "alt": "Precision over recall of all models; " + _all_values(metrics, "average_precision"),
+                    "caption": "Precision against recall: how many alerts are right while more frauds are found.",
+                },
+            ]
+        },
+    ]
+
+
+def _scores(metrics: Mapping[str, Any]) -> list[dict]:
+    threshold, unit = metrics["threshold"], _unit(metrics)
+    chosen = _chosen(metrics)
+    blocks: list[dict] = [
+        {
+            "text": f"The threshold was chosen on validation by the rule: {threshold['rule']}. That is an alert for "
+            f"{threshold['alert_rate']:.2%} of the payments. The rate was carried over to the final model as the "
+            f"matching quantile of its own scores, {threshold['value']:.4g}. On test it raised "
+            f"{_number(chosen['test']['alerts'])} alerts a {unit} where {_number(chosen['validation']['alerts'])} were "
+            f"expected, with a precision of {chosen['test']['precision']:.3f} (validation "
+            f"{chosen['validation']['precision']:.3f}) and a recall of {chosen['test']['recall']:.3f} (validation "
+            f"{chosen['validation']['recall']:.3f})."
+        },
+        {
+            "figures": [
+                {
+                    "file": "figures/scores.svg",
+                    "alt": f"Histogram of the anomaly scores of genuine and fraudulent test payments, with the "
+                    f"threshold at {threshold['value']:.4g}",
+                    "caption": "Anomaly scores of the test payments and the threshold.",
+                },
+                {
+                    "file": "figures/code.svg",
+                    "alt": f"The codes of {metrics['code']['points']:,} test payments in the plane, coloured by class",
+                    "caption": f"The code in two dimensions, which hold {metrics['code']['variance_shown']:.0%} of its "
+                    "variance.",
+                },
+            ]
+        },
+        {
+            "figures": [
+                {
+                    "file": "figures/budget.svg",
+                    "alt": "Alerts expected from validation against alerts raised on test, with recall and precision "
+                    "over the budget",
+                    "caption": f"Does a budget hold? Thresholds set on validation, from "
+                    f"{metrics['threshold']['budgets'][0]['multiple']:g} to "
+                    f"{metrics['threshold']['budgets'][-1]['multiple']:g} times the chosen one.",
+                }
+            ]
+        },
+    ]
+    if metrics["detection"]:
+        own = metrics["detection"]["autoencoder"]
+        said = "; ".join(f"{group} {value['value']:.1%}" for group, value in own.items())
+        blocks.append(
+            {
+                "figures": [
+                    {
+                        "file": "figures/detection.svg",
+                        "alt": f"Share of the frauds of each scenario found by each model; autoencoder: {said}",
+                        "caption": f"Frauds found by scenario when {threshold['alert_rate']:.2%} of the payments are "
+                        f"checked, with 95 % intervals. Autoencoder: {said}.",
+                    }
+                ]
+            }
+        )
+    return blocks
+
+
+def _alerts(metrics: Mapping[str, Any]) -> list[dict]:
+    highest, missed = metrics["alerts"]["highest"], metrics["alerts"]["missed"]
+
+    def row(entry: Mapping[str, Any]) -> list[str]:
+        truth = (entry["scenario"] or "fraud") if entry["fraud"] else "genuine"
+        leading = sorted(entry["shares"], key=lambda name: -entry["shares"][name])[:2]
+        return [
+            f"{entry['rank']:,}",
+            f"{entry['row']:,}",
+            f"{entry['score']:.3g}",
+            truth,
+            "; ".join(f"{feature_label(n)} = {entry['values'][n]:.4g} ({entry['shares'][n]:.0%})" for n in leading),
+        ]
+
+    columns = [("Rank", "right"), ("Row", "right"), ("Score", "right"), ("Truth", "left"), ("Largest shares", "left")]
+    headers = [{"name": name, "align": align} for name, align in columns]
+    right = sum(entry["fraud"] for entry in highest)
+    return [
+        {
+            "table": {
+                "caption": f"The {len(highest)} highest alerts of the test data; {right} are frauds",
+                "columns": headers,
+                "rows": [row(entry) for entry in highest],
+                "note": "Largest shares: the two features that the model rebuilt worst, their values, and their share "
+                "of the score.",
+            }
+        },
+        {
+            "figures": [
+                {
+                    "file": "figures/alerts.svg",
+                    "alt": "For each of the highest alerts, the share of each feature in the anomaly score",
+                    "caption": "Why these alerts: each feature's share of the reconstruction error.",
+                }
+            ]
+        },
+        {
+            "table": {
+                "caption": f"The {len(missed)} frauds that were ranked lowest",
+                "columns": headers,
+                "rows": [row(entry) for entry in missed],
+                "note": f"Rank among the {metrics['data']['test']:,} test payments.",
+            }
+        },
+    ]
+
+
+def _data(metrics: Mapping[str, Any]) -> list[dict]:
+    data = metrics["data"]
+    names = {
+        "validation_train": "trained for choices",
+        "validation": "validation (choices)",
+        "train": "trained for the result",
+        "test": "test (result)",
+    }
+    rows = []
+    for key, name in names.items():
+        frauds = data["frauds"][key]
+        days = data["days"][key]
+        rows.append(
+            [name, f"{data[key]:,}", f"{frauds:,}", f"{frauds / data[key]:.3%}", "–" if days is None else f"{days}"]
+        )
+    facts = [
+        ["Source", data["source"]],
+        ["Licence", data["licence"]],
+        ["Size", f"{data['rows']:,} payments, {data['size_bytes'] / 1e6:,.1f} MB"],
+        ["SHA-256", data["sha256"]],
+        ["Units", data["units"]],
+        *([] if data["seed"] is None else [["Seed", f"{data['seed']}"]]),
+        *([["Notes", "; ".join(data["notes"])]] if data["notes"] else []),
+        ["Features", f"{len(data['features'])}: " + "; ".join(feature_label(name) for name in data["features"][:40])],
+    ]
+    columns = [("Split", "left"), ("Payments", "right"), ("Frauds", "right"), ("Share", "right"), ("Days", "right")]
+    return [
+        {
+            "table": {
+                "caption": "The split",
+                "columns": [{"name": name, "align": align} for name, align in columns],
+                "rows": rows,
+            }
+        },
+        {"facts": facts},
+    ]
+
+
+def _model(metrics: Mapping[str, Any]) -> list[dict]:
+    settings, model, timing = metrics["settings"], metrics["model"], metrics["timing"]
+    trained_on = "all payments, labels unseen" if settings["unlabelled"] else "payments known to be genuine"
+    extras = [
+        (settings["input_dropout"], f"{settings['input_dropout']:.0%} of the input set to zero while training"),
+        (settings["input_noise"], f"noise of {settings['input_noise']:g} on the input while training"),
+        (settings["dropout"], f"dropout {settings['dropout']:g}"),
+        (settings["code_penalty"], f"L1 penalty {settings['code_penalty']:g} on the code"),
+    ]
+    facts = [
+        [
+            "Model",
+            f"autoencoder, {metrics['results'][0]['parameters']:,} parameters, {settings['activation']} hidden "
+            f"layers, {settings['code_activation']} code",
+        ],
+        ["Trained on", trained_on],
+        *(
+            [["Regularised by", "; ".join(text for value, text in extras if value)]]
+            if any(v for v, _ in extras)
+            else []
+        ),
+        [
+            "Loss, optimizer",
+            f"{settings['loss'].replace('_', ' ')}; {settings['optimizer']}, learning rate "
+            f"{settings['learning_rate']:g}, {model['batch_size']} payments a step, {model['steps_per_epoch']} steps an "
+            f"epoch, {model['epochs']} epochs",
+        ],
+        [
+            "Time",
+            f"{timing['fit_seconds']:.1f} s of training, {timing['examples_per_second']:,} payments a second; "
+            f"{timing['total_seconds']:.1f} s in all",
+        ],
+        ["Memory", f"{timing['peak_memory_mb']:,} MB at most"],
+    ]
+    return [
+        {
+            "figures": [
+                {
+                    "file": "figures/network.svg",
+                    "alt": "The autoencoder: "
+                    + ", ".join(f"{name} {math.prod(shape)}" for name, shape, _ in model["layers"]),
+                    "caption": "The model: units and parameters of each layer.",
+                }
+            ]
+        },
+        {
+            "figures": [
+                {
+                    "file": "figures/learning.svg",
+                    "alt": "Loss over the epochs of the selection run and of the final models",
+                    "caption": f"Learning curves. The selection run chose {model['epochs']} epochs by its validation "
+                    "loss, which is taken without the corruption of the input; the final models train that long.",
+                }
+            ]
+        },
+        {"facts": facts},
+    ]
+
+
+def _limits(metrics: Mapping[str, Any]) -> list[dict]:
+    limits = [
+        "The score says how unusual a payment is, not that it is fraud: an unusual genuine payment raises an alert, a "
+        "fraud that looks usual does not.",
+        "The figures hold for the weeks that were tested. Customers and fraudsters change; measure again on new labels "
+        "(the evaluate command) and train again when alerts or precision drift.",
+        "Intervals cover the choice of the tested customers or payments, not the choice of the training data.",
+    ]
+    if metrics["data"]["source"].startswith("simulated"):
+        limits.append(
+            "The payments are simulated by simple rules, and two of the features count known frauds at a terminal. Real "
+            "payments are harder; take these figures as a check of the method, not as a promise."
+        )
+    if "card_precision_at_100" not in metrics["results"][0]["metrics"]:
+        limits.append("Without columns of time and customer, payments are counted one by one and days are not known.")
+    return [{"list": limits}]
+
+
+def _repeat(metrics: Mapping[str, Any]) -> list[dict]:
+    versions = ", ".join(f"{name} {version}" for name, version in metrics["versions"].items())
+    return [
+        {"code": metrics["command"]},
+        {
+            "facts": [
+                ["Seed", f"{metrics['seed']}"],
+                ["Backend", metrics["backend"]],
+                ["Versions", versions],
+                ["Machine", metrics["timing"]["machine"]],
+            ]
+        },
+    ]
+
+
+def _result(metrics: Mapping[str, Any], model: str) -> dict[str, Any]:
+    return next(result["metrics"] for result in metrics["results"] if result["model"] == model)
+
+
+def _chosen(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    return next(budget for budget in metrics["threshold"]["budgets"] if budget["multiple"] == 1)
+
+
+def _unit(metrics: Mapping[str, Any]) -> str:
+    return metrics["threshold"]["unit"]
+
+
+def _budget(metrics: Mapping[str, Any]) -> str:
+    return f"{metrics['threshold']['alert_rate']:.2%} of the payments"
+
+
+def _all_values(metrics: Mapping[str, Any], name: str) -> str:
+    return ", ".join(f"{result['model']} {result['metrics'][name]['value']:.3f}" for result in metrics["results"])
+
+
+def _span(value: Mapping[str, float]) -> str:
+    return f"{value['value']:.3f} ({_interval(value)})"
+
+
+def _percent_span(value: Mapping[str, float]) -> str:
+    return f"{value['value']:.1%} ({value['low']:.1%} to {value['high']:.1%})"
+
+
+def _interval(value: Mapping[str, float], absolute: bool = False) -> str:
+    low, high = sorted(abs(value[key]) if absolute else value[key] for key in ("low", "high"))
+    return f"{low:.3f} to {high:.3f}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"

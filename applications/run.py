@@ -1,0 +1,364 @@
+"""What every program needs around its story: the command line, a run's folder, stages that resume, exit codes."""
+
+import contextlib
+import dataclasses
+import datetime
+import importlib.metadata
+import io
+import json
+import os
+import platform
+import resource
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import filelock
+import keras
+import numpy as np
+import tyro
+
+from data.dataset import BadInput
+
+RUNS = Path("runs")
+# Where a run is written, and whether it goes on with an earlier one, does not change what it computes.
+_PLACES = ("out", "resume")
+
+
+def parse(commands: Mapping[str, type], arguments: Sequence[str], *, program: str, description: str) -> Any:
+    """The settings of the command that the first word names; without such a word, of the first command.
+
+    Args:
+        commands: a settings dataclass for each command; its docstring is the command's help.
+        arguments: the words of the command line.
+        program: its name in the help.
+        description: of the program, for the help.
+    """
+    default = next(iter(commands))
+    name = arguments[0] if arguments and arguments[0] in commands else default
+    words = list(arguments[1:] if arguments and arguments[0] in commands else arguments)
+    settings = commands[name]
+    if name == default:
+        others = "\n".join(f"  {program} {other} --help" for other in commands if other != default)
+        description = f"{description}\n\nOther commands:\n{others}"
+    else:
+        program, description = f"{program} {name}", settings.__doc__ or ""
+    return tyro.cli(settings, args=words, prog=program, description=description)
+
+
+def execute(main: Callable[[Sequence[str]], Any]) -> None:
+    """Run a program and leave with its exit code: 0 done, 1 the machine failed, 2 unusable input, 130 interrupted."""
+    try:
+        main(sys.argv[1:])
+    except BadInput as problem:
+        code, message = 2, f"error: {problem}"
+    except KeyboardInterrupt:
+        code, message = 130, "stopped; the same command with --resume goes on from here"
+    except OSError as problem:
+        code, message = 1, f"error: {problem}"
+    else:
+        return
+    print(message, file=sys.stderr)
+    sys.exit(code)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write to that becomes `path` when the block ends well, and is gone when it does not.
+
+    So a file appears whole or not at all, also when the machine stops.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file so that it appears whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
+def plain(settings: Any) -> dict[str, Any]:
+    """A settings dataclass as JSON holds it."""
+    return json.loads(json.dumps(dataclasses.asdict(settings), default=str))
+
+
+def command(script: str, settings: Any) -> str:
+    """The command line that gives these settings, without where the run is written."""
+    words = ["python", script]
+
+    def add(prefix: str, value: Any) -> None:
+        for field in dataclasses.fields(value):
+            flag, now = f"{prefix}{field.name.replace('_', '-')}", getattr(value, field.name)
+            default = field.default_factory() if callable(field.default_factory) else field.default
+            if dataclasses.is_dataclass(now):
+                add(f"{flag}.", now)
+            elif now != default and field.name not in _PLACES:
+                words.append(flag)
+                words.extend([] if now is True else map(str, now if isinstance(now, tuple) else [now]))
+
+    add("--", settings)
+    return shlex.join(words)
+
+
+def machine() -> str:
+    """The processor's architecture, its cores that this process may use, and the operating system."""
+    return f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {platform.system()}"
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of Python and of the packages."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}
+
+
+def peak_memory_mb() -> float:
+    """The most memory that this process has held, in megabytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, on macOS bytes
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+@dataclasses.dataclass
+class Fit:
+    """What came of a training: the figures of each epoch, the best epoch (from 1), the seconds spent."""
+
+    history: dict[str, list[float]]
+    best_epoch: int
+    seconds: float
+
+
+class Run:
+    """A run's folder, held by one process at a time, whose finished stages are kept until the run is complete.
+
+    Args:
+        application: its name; without `out` the folder is runs/<application>/<time>.
+        settings: the program's settings dataclass, with the fields `out` and `resume`.
+
+    Raises:
+        BadInput: if the folder is in use or not empty, or there is nothing to resume.
+    """
+
+    def __init__(self, application: str, settings: Any):
+        self.application = application
+        self.settings = {name: value for name, value in plain(settings).items() if name not in _PLACES}
+        self.started = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+        self.folder = self._choose(settings.out, settings.resume)
+        self.checkpoints = self.folder / "checkpoints"
+        if settings.resume:
+            config = json.loads((self.folder / "config.json").read_text())
+            self.started = datetime.datetime.fromisoformat(config["started"])
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = filelock.FileLock(self.folder / ".lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise BadInput(f"{self.folder}: found another process at work in it, expected a free folder") from None
+        for leftover in self.folder.rglob(".partial-*"):
+            leftover.unlink()
+        self.checkpoints.mkdir(exist_ok=True)
+        (self.folder / "figures").mkdir(exist_ok=True)
+        self.write_json(
+            "config.json",
+            {"application": application, "settings": self.settings, "started": self.started.isoformat()},
+        )
+
+    def _choose(self, out: Path | None, resume: bool) -> Path:
+        if not resume:
+            if out is None:
+                folder = RUNS / self.application / self.started.strftime("%Y-%m-%d-%H%M%S")
+                number = 1
+                while folder.exists():
+                    number += 1
+                    folder = folder.with_name(f"{self.started:%Y-%m-%d-%H%M%S}-{number}")
+                return folder
+            if out.exists() and not out.is_dir():
+                raise BadInput(f"--out {out}: found a file, expected a folder to write to")
+            if out.exists() and any(out.iterdir()):
+                raise BadInput(f"--out {out}: found files in it, expected a new or empty folder, or --resume")
+            return out
+        candidates = [out] if out else sorted((RUNS / self.application).glob("*"), reverse=True)
+        for folder in candidates:
+            with contextlib.suppress(OSError, ValueError):
+                found = json.loads((folder / "config.json").read_text())["settings"]
+                differing = sorted(n for n in {*found, *self.settings} if found.get(n) != self.settings.get(n))
+                if out and differing:
+                    name = differing[0]
+                    raise BadInput(
+                        f"--resume {folder}: found a run with {name} {found.get(name)}, "
+                        f"expected {self.settings.get(name)} as in this command"
+                    )
+                if not differing and (out or not (folder / "report.pdf").exists()):
+                    return folder
+        if out:
+            raise BadInput(f"--resume {out}: found no readable config.json, expected the folder of a run")
+        raise BadInput(
+            f"--resume: found no unfinished run with these settings in {RUNS / self.application}, "
+            "expected one that was stopped"
+        )
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write one file of the run's folder."""
+        write(self.folder / name, content)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write one JSON file of the run's folder."""
+        self.write(name, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+
+    def save_model(self, model: keras.Model) -> None:
+        """Save a model whole as model.keras."""
+        with replacing(self.folder / "model.keras") as partial:
+            model.save(partial)
+
+    def finish(self) -> None:
+        """Remove what only a resumed run would need, and let the folder go."""
+        shutil.rmtree(self.checkpoints)
+        self._lock.release()
+        (self.folder / ".lock").unlink(missing_ok=True)
+
+    def stage(self, name: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """The arrays that `compute` returns, from the checkpoint if an earlier process got as far."""
+        path = self.checkpoints / f"{name}.npz"
+        if not path.exists():
+            _save_arrays(path, compute())
+        return _load_arrays(path)
+
+    def fit(
+        self,
+        name: str,
+        model: keras.Model,
+        batches: Callable[[int, int], Any],
+        *,
+        epochs: int,
+        steps: int,
+        validation: Any = None,
+        patience: int | None = None,
+    ) -> Fit:
+        """Train a compiled model with a checkpoint after each epoch; a resumed run goes on to the same weights.
+
+        With `validation` the weights of the epoch with the lowest validation loss are the ones kept.
+
+        Args:
+            name: of the stage.
+            model: compiled and built.
+            batches: from the first epoch and the one after the last, counted from 0, to what `model.fit` takes.
+            epochs: at most.
+            steps: in an epoch.
+            validation: for `model.fit`.
+            patience: epochs without a lower validation loss after which training stops.
+        """
+        progress = _Progress(self.checkpoints / f"{name}.npz", patience)
+        progress.restore(model)
+        if not progress.finished and progress.epochs < epochs:
+            model.fit(
+                batches(progress.epochs, epochs),
+                initial_epoch=progress.epochs,
+                epochs=epochs,
+                steps_per_epoch=steps,
+                validation_data=validation,
+                callbacks=[progress],
+                shuffle=False,  # the batches come shuffled
+                verbose=0,  # pyright: ignore[reportArgumentType] - the annotation forgets the number
+            )
+        progress.end(model)
+        return Fit(progress.history, progress.best_epoch, progress.seconds)
+
+
+class _Progress(keras.callbacks.Callback):
+    """Saves all that training depends on after each epoch, and remembers the best epoch.
+
+    `.keras` files and `save_weights` lose the states of the random generators, and Keras' own early stopping forgets
+    its counter, so neither is enough to go on as if nothing had happened.
+    """
+
+    def __init__(self, path: Path, patience: int | None):
+        super().__init__()
+        self.path = path
+        self.patience = patience
+        self.history: dict[str, list[float]] = {}
+        self.best: list[np.ndarray] | None = None
+        self.best_epoch = 0
+        self.seconds = 0.0
+        self.finished = False
+
+    @property
+    def epochs(self) -> int:
+        return len(next(iter(self.history.values()), []))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.since = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        model: Any = self.model  # on JAX, asking for it brings the weights back from the device
+        for key, value in (logs or {}).items():
+            self.history.setdefault(key, []).append(float(value))
+        loss = self.history.get("val_loss")
+        if loss and loss[-1] <= min(loss):
+            self.best, self.best_epoch = [np.array(w) for w in model.get_weights()], len(loss)
+        if loss and self.patience is not None and len(loss) - self.best_epoch >= self.patience:
+            model.stop_training = True
+        if not np.isfinite(self.history["loss"][-1]):
+            raise BadInput(
+                f"{self.path.stem}: found a loss of {self.history['loss'][-1]} in epoch {self.epochs}, expected a "
+                "finite one; a smaller --learning-rate may help"
+            )
+        self.seconds += time.perf_counter() - self.since
+        self._save(model, finished=False)
+
+    def end(self, model: keras.Model) -> None:
+        if self.best is not None:
+            model.set_weights(self.best)
+        else:
+            self.best_epoch = self.epochs
+        if not self.finished:
+            self._save(model, finished=True)
+
+    def _save(self, model: keras.Model, finished: bool) -> None:
+        record = {
+            "history": self.history,
+            "best_epoch": self.best_epoch,
+            "seconds": self.seconds,
+            "finished": finished or bool(model.stop_training),
+        }
+        arrays = {"record": np.array(json.dumps(record))}
+        arrays |= {f"state_{i}": np.asarray(v) for i, v in enumerate(_state(model))}
+        arrays |= {f"best_{i}": w for i, w in enumerate(self.best or [])}
+        _save_arrays(self.path, arrays)
+
+    def restore(self, model: keras.Model) -> None:
+        model.optimizer.build(model.trainable_variables)
+        if not self.path.exists():
+            return
+        arrays = _load_arrays(self.path)
+        for variable, index in zip(_state(model), range(len(arrays)), strict=False):
+            variable.assign(arrays[f"state_{index}"])
+        record = json.loads(str(arrays["record"]))
+        self.history, self.best_epoch = record["history"], record["best_epoch"]
+        self.seconds, self.finished = record["seconds"], record["finished"]
+        if "best_0" in arrays:
+            self.best = [arrays[f"best_{i}"] for i in range(len(model.get_weights()))]
+
+
+def _state(model: keras.Model) -> list[Any]:
+    """Every variable that training depends on: weights, random generators, the optimizer's moments and count."""
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    write(path, buffer.getvalue())
+
+
+def _load_arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)

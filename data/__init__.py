@@ -1,0 +1,1 @@
+"""Data pipelines: one file a source, from the raw thing to named splits."""

@@ -1,0 +1,368 @@
+"""Card payments with known fraud: a simulator, its window features and its evaluation protocol.
+
+The simulator, the features and the protocol are those of Le Borgne, Siblini, Lebichot & Bontempi, *Reproducible Machine
+Learning for Credit Card Fraud Detection – Practical Handbook* (Université Libre de Bruxelles, 2022), written anew for
+NumPy arrays. Column names are the handbook's, so that its own tables can take the simulator's place.
+"""
+
+import dataclasses
+import datetime
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.spatial import KDTree
+
+from data import table
+from data.dataset import BadInput, Dataset, Provenance, Split
+
+DAY = 86_400
+WINDOWS = (1, 7, 30)  # days
+
+RAW_COLUMNS = {  # and what each holds
+    "TX_DATETIME": "time",
+    "CUSTOMER_ID": "number",
+    "TERMINAL_ID": "number",
+    "TX_AMOUNT": "number",
+    "TX_FRAUD": "number",
+}
+SCENARIOS = {1: "large amount", 2: "compromised terminal", 3: "compromised customer"}
+FEATURES = (
+    "TX_AMOUNT",
+    "TX_DURING_WEEKEND",
+    "TX_DURING_NIGHT",
+    *(name for w in WINDOWS for name in (f"CUSTOMER_ID_NB_TX_{w}DAY_WINDOW", f"CUSTOMER_ID_AVG_AMOUNT_{w}DAY_WINDOW")),
+    *(name for w in WINDOWS for name in (f"TERMINAL_ID_NB_TX_{w}DAY_WINDOW", f"TERMINAL_ID_RISK_{w}DAY_WINDOW")),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Simulation:
+    """Sizes and rates of the simulated payments; the defaults are the handbook's."""
+
+    customers: int = 5_000
+    terminals: int = 10_000
+    days: int = 183
+    start: datetime.date = datetime.date(2018, 4, 1)
+    radius: float = 5.0  # a customer pays at the terminals within this distance on the 100 × 100 grid
+    mean_amount_low: float = 5.0
+    mean_amount_high: float = 100.0
+    payments_per_day_high: float = 4.0  # a customer's rate is uniform between 0 and this
+    large_amount: float = 220.0  # scenario 1: every amount above is a fraud
+    terminals_compromised_per_day: int = 2  # scenario 2
+    terminal_days: int = 28
+    customers_compromised_per_day: int = 3  # scenario 3
+    customer_days: int = 14
+    customer_fraud_share: float = 1 / 3
+    customer_fraud_factor: float = 5.0
+    seed: int = 0
+
+
+def simulate(simulation: Simulation | None = None) -> pd.DataFrame:
+    """Simulate card payments with three kinds of fraud.
+
+    Returns one row a payment, in the order of time: TRANSACTION_ID, TX_DATETIME, CUSTOMER_ID, TERMINAL_ID, TX_AMOUNT
+    (two decimals), TX_TIME_SECONDS and TX_TIME_DAYS since the start, TX_FRAUD (0, 1) and TX_FRAUD_SCENARIO: 0 genuine,
+    1 a large amount, 2 a compromised terminal, 3 a compromised customer whose payments are multiplied. A later scenario
+    overwrites an earlier one.
+    """
+    settings = simulation or Simulation()
+    payments_stream, fraud_stream = np.random.default_rng(settings.seed).spawn(2)
+    payments = _genuine_payments(settings, payments_stream)
+    return _add_frauds(payments, settings, fraud_stream)
+
+
+def _genuine_payments(settings: Simulation, random: np.random.Generator) -> pd.DataFrame:
+    customer_places = random.uniform(0, 100, (settings.customers, 2))
+    mean_amount = random.uniform(settings.mean_amount_low, settings.mean_amount_high, settings.customers)
+    payments_per_day = random.uniform(0, settings.payments_per_day_high, settings.customers)
+    terminal_places = random.uniform(0, 100, (settings.terminals, 2))
+
+    near = KDTree(terminal_places).query_ball_point(customer_places, settings.radius, return_sorted=True)
+    near_count = np.array([len(terminals) for terminals in near])
+    near_first = np.concatenate([[0], np.cumsum(near_count)[:-1]])
+    near_terminals = np.concatenate([np.asarray(terminals, np.int64) for terminals in near])
+
+    # A customer with no terminal in reach makes no payment.
+    rate = np.where(near_count > 0, payments_per_day, 0.0)
+    count = random.poisson(rate[:, None], (settings.customers, settings.days))
+    cell = np.repeat(np.arange(count.size), count.ravel())
+    customer, day = cell // settings.days, cell % settings.days
+    second = random.normal(DAY / 2, 20_000, len(cell)).astype(np.int64)
+    inside = (second > 0) & (second < DAY)
+    customer, day, second = customer[inside], day[inside], second[inside]
+
+    mean = mean_amount[customer]
+    amount = random.normal(mean, mean / 2)
+    amount = np.where(amount < 0, random.uniform(0, 2 * mean), amount)
+    choice = near_first[customer] + (random.random(len(customer)) * near_count[customer]).astype(np.int64)
+
+    time = day * DAY + second
+    order = np.argsort(time, kind="stable")
+    time = time[order]
+    return pd.DataFrame(
+        {
+            "TRANSACTION_ID": np.arange(len(order)),
+            "TX_DATETIME": np.datetime64(settings.start, "s") + time.astype("timedelta64[s]"),
+            "CUSTOMER_ID": customer[order],
+            "TERMINAL_ID": near_terminals[choice[order]],
+            "TX_AMOUNT": np.round(amount[order], 2),
+            "TX_TIME_SECONDS": time,
+            "TX_TIME_DAYS": time // DAY,
+        }
+    )
+
+
+def _add_frauds(payments: pd.DataFrame, settings: Simulation, random: np.random.Generator) -> pd.DataFrame:
+    day = payments["TX_TIME_DAYS"].to_numpy()
+    customer = payments["CUSTOMER_ID"].to_numpy()
+    terminal = payments["TERMINAL_ID"].to_numpy()
+    amount = payments["TX_AMOUNT"].to_numpy().copy()
+    scenario = np.where(amount > settings.large_amount, 1, 0)
+    first_of_day = np.searchsorted(
+        day, np.arange(settings.days + max(settings.terminal_days, settings.customer_days) + 1)
+    )
+
+    for start in range(settings.days):
+        compromised = random.choice(
+            settings.terminals, min(settings.terminals_compromised_per_day, settings.terminals), replace=False
+        )
+        rows = np.arange(first_of_day[start], first_of_day[start + settings.terminal_days])
+        scenario[rows[np.isin(terminal[rows], compromised)]] = 2
+
+    for start in range(settings.days):
+        compromised = random.choice(
+            settings.customers, min(settings.customers_compromised_per_day, settings.customers), replace=False
+        )
+        rows = np.arange(first_of_day[start], first_of_day[start + settings.customer_days])
+        rows = rows[np.isin(customer[rows], compromised)]
+        # The share is of the payments of all the day's compromised customers together, as in the handbook.
+        frauds = random.choice(rows, int(len(rows) * settings.customer_fraud_share), replace=False)
+        amount[frauds] = np.round(amount[frauds] * settings.customer_fraud_factor, 2)
+        scenario[frauds] = 3
+
+    return payments.assign(
+        TX_AMOUNT=amount, TX_FRAUD=(scenario > 0).astype(np.int8), TX_FRAUD_SCENARIO=scenario.astype(np.int8)
+    )
+
+
+def add_features(payments: pd.DataFrame, label_delay_days: int = 7) -> pd.DataFrame:
+    """Add the handbook's features to payments that are in the order of time.
+
+    `payments` needs TX_DATETIME, CUSTOMER_ID, TERMINAL_ID, TX_AMOUNT and TX_FRAUD. Added, for windows of w = 1, 7 and
+    30 days: the customer's count and mean amount in (t − w, t], the current payment included; the terminal's count and
+    share of frauds in (t − delay − w, t − delay], for a label is known only `label_delay_days` later, 0 where that
+    window is empty; whether the day is a Saturday or Sunday, and whether the hour is 6 or less.
+    """
+    moment = payments["TX_DATETIME"].to_numpy().astype("datetime64[s]")
+    time = moment.astype(np.int64)
+    weekday = (time // DAY + 3) % 7  # 1970-01-01 was a Thursday
+    added = {
+        "TX_DURING_WEEKEND": (weekday >= 5).astype(np.int8),
+        "TX_DURING_NIGHT": (time % DAY // 3600 <= 6).astype(np.int8),
+    }
+    # Sums of cents are exact in integers, whatever came before the window.
+    cents = np.round(payments["TX_AMOUNT"].to_numpy() * 100).astype(np.int64)
+    fraud = payments["TX_FRAUD"].to_numpy().astype(np.int64)
+    windows = [w * DAY for w in WINDOWS]
+    for w, (count, total) in zip(
+        WINDOWS, _windows(payments["CUSTOMER_ID"].to_numpy(), time, cents, windows, 0), strict=True
+    ):
+        added[f"CUSTOMER_ID_NB_TX_{w}DAY_WINDOW"] = count
+        added[f"CUSTOMER_ID_AVG_AMOUNT_{w}DAY_WINDOW"] = total / 100 / count
+    delay = label_delay_days * DAY
+    for w, (count, total) in zip(
+        WINDOWS, _windows(payments["TERMINAL_ID"].to_numpy(), time, fraud, windows, delay), strict=True
+    ):
+        added[f"TERMINAL_ID_NB_TX_{w}DAY_WINDOW"] = count
+        added[f"TERMINAL_ID_RISK_{w}DAY_WINDOW"] = total / np.maximum(count, 1)
+    return payments.assign(**added)
+
+
+def _windows(
+    owner: np.ndarray, time: np.ndarray, value: np.ndarray, windows: Sequence[int], delay: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Count and sum of `value` over the owner's rows in (t − delay − w, t − delay], for each w; times in seconds."""
+    _, owner = np.unique(owner, return_inverse=True)
+    # One sorted key for all owners, with a gap between two owners that is wider than any window.
+    stride = int(time.max() - time.min()) + max(windows) + delay + 1
+    key = owner * stride + (time - time.min())
+    order = np.argsort(key, kind="stable")
+    key = key[order]
+    before = np.concatenate([[0], np.cumsum(value[order])])
+    end = np.searchsorted(key, key - delay, side="right")
+    results = []
+    for window in windows:
+        start = np.searchsorted(key, key - delay - window, side="right")
+        count, total = np.empty_like(end), np.empty_like(before[1:])
+        count[order] = end - start
+        total[order] = before[end] - before[start]
+        results.append((count, total))
+    return results
+
+
+def read(paths: Sequence[Path]) -> pd.DataFrame:
+    """Read tables in the handbook's layout, CSV or Parquet, its daily files for one; rows come in the order of time.
+
+    Only the five columns that the features are made of are read, and TX_FRAUD_SCENARIO where it is there.
+
+    Raises:
+        BadInput: if a file can't be read, lacks a column, or holds something else in it.
+    """
+    files = table.find_files(paths)
+    kinds = dict(RAW_COLUMNS)
+    if "TX_FRAUD_SCENARIO" in table.read_kinds(files):
+        kinds["TX_FRAUD_SCENARIO"] = "number"
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in kinds}
+    for batch in table.stream(files, kinds):
+        for name, kind in kinds.items():
+            values = table.numbers(batch, name, kind)
+            table.reject(batch, name, np.isnan(values), "a value in every row")
+            if name == "TX_FRAUD":
+                table.reject(batch, name, (values != 0) & (values != 1), "0 or 1")
+            parts[name].append(values)
+    columns = {name: np.concatenate(arrays) for name, arrays in parts.items()}
+    columns["TX_DATETIME"] = columns["TX_DATETIME"].astype("datetime64[s]")
+    for name in set(columns) - {"TX_DATETIME", "TX_AMOUNT"}:
+        columns[name] = columns[name].astype(np.int64)
+    return pd.DataFrame(columns).sort_values("TX_DATETIME", kind="stable", ignore_index=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """The weeks of the evaluation; a label is known `delay_days` after its payment."""
+
+    train_start: datetime.date = datetime.date(2018, 7, 25)
+    train_days: int = 7
+    delay_days: int = 7
+    test_days: int = 7
+
+
+def split(payments: pd.DataFrame, protocol: Protocol) -> dict[str, Split]:
+    """Split payments with their features by time, as the handbook does.
+
+    "train" is the training week and "test" the week after the delay. "validation_train" and "validation" are the same
+    pair of weeks earlier, the validation week being the training week, so that every choice is made before the test
+    week begins. From "validation" and "test" the customers are dropped who are known to be compromised: by a fraud
+    since the start of the matching training week that was known, that is older than the delay, on the day of the
+    payment.
+
+    Raises:
+        BadInput: if a week holds no payment or no fraud.
+    """
+    shift = datetime.timedelta(days=protocol.train_days + protocol.delay_days)
+    day = payments["TX_DATETIME"].to_numpy().astype("datetime64[D]")
+    splits = {}
+    for train_name, test_name, train_start in (
+        ("validation_train", "validation", protocol.train_start - shift),
+        ("train", "test", protocol.train_start),
+    ):
+        test_start = train_start + shift
+        train_rows = _days(day, train_start, protocol.train_days)
+        test_rows = _days(day, test_start, protocol.test_days)
+        test_rows = test_rows[~_known_compromised(payments, day, train_start, test_rows, protocol.delay_days)]
+        for name, rows, start in ((train_name, train_rows, train_start), (test_name, test_rows, test_start)):
+            part = payments.iloc[rows]
+            if not part["TX_FRAUD"].any():
+                found = f"{len(part):,} payments and no fraud" if len(part) else "no payment"
+                raise BadInput(f"{name} weeks from {start}: found {found}, expected payments with some fraud")
+            splits[name] = Split(
+                inputs=part[list(FEATURES)].to_numpy(np.float32),
+                labels=part["TX_FRAUD"].to_numpy(np.int8),
+                extra={
+                    "day": (day[rows] - day[rows].min()).astype(np.int32),
+                    "customer": part["CUSTOMER_ID"].to_numpy(),
+                    "row": rows,
+                    **({"scenario": part["TX_FRAUD_SCENARIO"].to_numpy()} if "TX_FRAUD_SCENARIO" in part else {}),
+                },
+            )
+    return splits
+
+
+def _days(day: np.ndarray, start: datetime.date, count: int) -> np.ndarray:
+    first, last = np.searchsorted(day, [np.datetime64(start), np.datetime64(start) + count])
+    return np.arange(first, last)
+
+
+def _known_compromised(
+    payments: pd.DataFrame, day: np.ndarray, train_start: datetime.date, rows: np.ndarray, delay_days: int
+) -> np.ndarray:
+    """Whether a row's customer had a fraud between the start of training and the row's day minus the delay."""
+    customer = payments["CUSTOMER_ID"].to_numpy()
+    frauds = (payments["TX_FRAUD"].to_numpy() == 1) & (day >= np.datetime64(train_start))
+    first_fraud = pd.Series(day[frauds]).groupby(customer[frauds]).min()
+    first = first_fraud.reindex(customer[rows]).to_numpy()
+    return first < day[rows] - delay_days  # NaT, no fraud at all, compares as false
+
+
+def load_simulated(simulation: Simulation, protocol: Protocol) -> tuple[Dataset, table.Encoder]:
+    """Simulate payments, add the features and split them.
+
+    Raises:
+        BadInput: if a week of the protocol holds no payment or no fraud.
+    """
+    payments = simulate(simulation)
+    digest = hashlib.sha256()
+    for name in payments:
+        digest.update(payments[name].to_numpy().tobytes())
+    provenance = Provenance(
+        name="simulated card payments",
+        source="simulated after the description in the Fraud Detection Handbook (Le Borgne et al. 2022)",
+        licence="none needed: no real payment is among them",
+        rows=len(payments),
+        size_bytes=int(payments.memory_usage(index=False).sum()),
+        sha256=digest.hexdigest(),
+        units="amounts in an unnamed currency, windows in days",
+        seed=simulation.seed,
+        notes=(
+            f"{simulation.customers:,} customers, {simulation.terminals:,} terminals, {simulation.days} days from "
+            f"{simulation.start}",
+            *_protocol_notes(protocol),
+        ),
+    )
+    return _dataset(payments, protocol, provenance)
+
+
+def load_tables(paths: Sequence[Path], protocol: Protocol) -> tuple[Dataset, table.Encoder]:
+    """Read the handbook's own tables, add the features and split them; see `read`.
+
+    Raises:
+        BadInput: if a file can't be used, or a week of the protocol holds no payment or no fraud.
+    """
+    payments = read(paths)
+    files = table.find_files(paths)
+    provenance = Provenance(
+        name="card payments in the handbook's layout",
+        source=table.describe(files),
+        licence="the user's own data",
+        rows=len(payments),
+        size_bytes=sum(file.stat().st_size for file in files),
+        sha256=table.sha256(files),
+        units="amounts as in the table, windows in days",
+        notes=_protocol_notes(protocol),
+    )
+    return _dataset(payments, protocol, provenance)
+
+
+def _dataset(payments: pd.DataFrame, protocol: Protocol, provenance: Provenance) -> tuple[Dataset, table.Encoder]:
+    splits = split(add_features(payments, protocol.delay_days), protocol)
+    medians = np.median(splits["validation_train"].inputs, axis=0)
+    # New payments to score come with the features as columns.
+    encoder = table.Encoder(
+        tuple(
+            table.Column(name, "number", missing=False, fill=float(fill))
+            for name, fill in zip(FEATURES, medians, strict=True)
+        )
+    )
+    return Dataset(splits, FEATURES, table.CLASSES, provenance), encoder
+
+
+def _protocol_notes(protocol: Protocol) -> tuple[str, ...]:
+    days = f"{protocol.train_days} days from {protocol.train_start}"
+    return (
+        f"trained on {days}, tested on {protocol.test_days} days after {protocol.delay_days} days of label delay; "
+        f"validated on the same pair of weeks {protocol.train_days + protocol.delay_days} days earlier",
+        "customers known to be compromised are left out of validation and test",
+    )

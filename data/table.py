@@ -1,0 +1,816 @@
+"""The user's own labelled table, as CSV or Parquet: checked, encoded and split for fraud detection.
+
+A table may be larger than memory, so it's read in passes, batch by batch: one for labels, times and customers, one to
+fit the encoder, one to encode every row to its final place. The same `stream` and `Encoder` serve new rows to score.
+
+The time column orders the rows and gives the days of the evaluation; it isn't an input, as each later row lies beyond
+every time seen in training. The customer column groups rows; as an input it would only be memorised.
+"""
+
+import csv
+import dataclasses
+import difflib
+import hashlib
+import io
+import itertools
+import re
+import reprlib
+import shutil
+import tempfile
+import textwrap
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+
+from data.dataset import BadInput, Dataset, Provenance, Split
+
+PARQUET_SUFFIXES = (".parquet", ".pq")
+SUFFIXES = (".csv", ".gz", ".bz2", ".zst", *PARQUET_SUFFIXES)
+BLOCK_BYTES = 4 * 2**20
+IN_MEMORY_BYTES = 256 * 2**20
+MEDIAN_ROWS = 200_000
+VOCABULARY_SIZE = 32
+HASH_BUCKETS = 64
+MINIMUM_ROWS = 10
+CLASSES = ("genuine", "fraud")
+LONGEST_DAYS = 36_525
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NAN", "-nan", "NaT", "null", "NULL", "Null", "None")
+
+# A text column is of the first kind that most of its values look like; the others are then errors to report, not a
+# reason to take a column of amounts with one misprint for a category.
+KIND_SHARE = 0.9
+KIND_PATTERNS = {
+    "number": r"(?i)^\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*$|^\s*[+-]?inf(inity)?\s*$",
+    "boolean": r"(?i)^\s*(true|false)\s*$",
+    "time": r"^\s*\d{4}-\d\d-\d\d([T ]\d\d:\d\d|\s*$)",
+}
+KIND_EXPECTED = {
+    "number": "a finite number",
+    "boolean": "true or false",
+    "time": "an ISO 8601 date or time such as 2024-01-31 13:45:00",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Consecutive rows of one file; `first_row` counts the rows of the file before them."""
+
+    file: Path
+    first_row: int
+    rows: pa.RecordBatch
+
+    def __len__(self) -> int:
+        return self.rows.num_rows
+
+    def place(self, index: int) -> str:
+        """Name the row at `index` of this batch as the user finds it: the line of a CSV, the row of a Parquet."""
+        row = self.first_row + index
+        if _is_parquet(self.file):
+            return f"{self.file}: row {row + 1}"
+        # Blank lines and line ends inside quotes make lines differ from rows, so the file is walked up to the row.
+        line, _ = next(itertools.islice(_walk(self.file), row + 1, None))
+        return f"{self.file}: line {line}"
+
+
+def find_files(paths: Sequence[Path]) -> list[Path]:
+    """List the tables at `paths`, with each folder replaced by the CSV and Parquet files in it, in order of name.
+
+    Raises:
+        BadInput: A path is missing, or isn't a CSV or Parquet file by its name, or is given twice; a folder holds no
+            table; a file is empty.
+    """
+    files: list[Path] = []
+    for path in paths:
+        found = [path]
+        if path.is_dir():
+            found = sorted(f for f in path.iterdir() if f.name.endswith(SUFFIXES) and f.name[0] not in "._")
+            if not found:
+                raise BadInput(f"{path}: no table in this folder, expected files that end in {', '.join(SUFFIXES)}")
+        files += found
+    if not files:
+        raise BadInput("no file was given, expected a CSV or Parquet file, or a folder of them")
+    for file in files:
+        if not file.is_file():
+            raise BadInput(f"{file}: no such file, expected a CSV or Parquet file, or a folder of them")
+        if not file.name.endswith(SUFFIXES):
+            raise BadInput(f"{file}: unknown kind of file, expected a name that ends in {', '.join(SUFFIXES)}")
+        if file.stat().st_size == 0:
+            raise BadInput(f"{file}: the file is empty, expected a table")
+    if len(set(files)) < len(files):
+        twice = next(file for file in files if files.count(file) > 1)
+        raise BadInput(f"{twice}: given twice, expected each file once")
+    return files
+
+
+def read_kinds(files: Sequence[Path], drop: Sequence[str] = ()) -> dict[str, str]:
+    """Find what each column holds, less those in `drop`, in the order of the first file.
+
+    A Parquet file states it. For a CSV nine in ten of the values decide, in the first file and the first block of 4 MiB
+    with any. The kinds are "number", "boolean", "time", "category", and "empty" for a column without any value.
+
+    Raises:
+        BadInput: A file can't be read, or its columns or their types differ from the files before it.
+    """
+    kinds: dict[str, str] = {}
+    for file in files:
+        columns = [name for name in _columns(file) if name not in drop]
+        if "" in columns:
+            raise BadInput(f"{file}: a column has no name, expected one in the header; or leave it out with --drop ''")
+        if file == files[0]:
+            kinds = dict.fromkeys(columns, "empty")
+        elif different := sorted(set(columns) ^ set(kinds)):
+            state = "is only here" if different[0] in columns else "is missing"
+            raise BadInput(f"{file}: column {different[0]!r} {state}, expected the same columns as in {files[0]}")
+        if _is_parquet(file):
+            found = _parquet_kinds(file, columns)
+        else:
+            found = _csv_kinds(file, [name for name in columns if kinds[name] == "empty"])
+        for name, kind in found.items():
+            if "empty" not in (kind, kinds[name]) and kind != kinds[name]:
+                raise BadInput(f"{file}: column {name!r} holds a {kind}, expected a {kinds[name]} as in {files[0]}")
+            if kinds[name] == "empty":
+                kinds[name] = kind
+    return kinds
+
+
+def stream(files: Sequence[Path], kinds: Mapping[str, str], *, rows_per_batch: int = 65_536) -> Iterator[Batch]:
+    """Read the columns named in `kinds` in bounded memory, in order, in batches of at most `rows_per_batch` rows.
+
+    `kinds` are those of `read_kinds` or of an `Encoder`. Other columns are ignored.
+
+    Raises:
+        BadInput: A file can't be read, has no rows or lacks a column; a row of a CSV has too many or too few fields; a
+            number column of a CSV holds text.
+    """
+    for file in files:
+        columns = _columns(file)
+        for name in kinds:
+            _require(file, columns, name)
+        row = 0
+        for rows in (_parquet_batches if _is_parquet(file) else _csv_batches)(file, kinds):
+            for start in range(0, rows.num_rows, rows_per_batch):
+                yield Batch(file, row + start, rows.slice(start, rows_per_batch))
+            row += rows.num_rows
+        if row == 0:
+            raise _no_rows(file)
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """How one input column becomes features.
+
+    A number, a boolean (as 0 and 1) or a time (as seconds since 1970, which float32 holds to about two minutes) is one
+    feature if it `varies` in training, with `fill` for missing values. A category is one-hot: of its `vocabulary`
+    and "other", or, with an empty vocabulary, of hash buckets. `missing` adds a 0/1 feature for missing values.
+    """
+
+    name: str
+    kind: str
+    missing: bool
+    fill: float = 0.0
+    varies: bool = True
+    vocabulary: tuple[str, ...] = ()
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The names of the features, in order."""
+        if self.kind != "category":
+            values = [self.name] if self.varies else []
+        elif self.vocabulary:
+            values = [*(f"{self.name} = {value}" for value in self.vocabulary), f"{self.name} is other"]
+        else:
+            values = [f"{self.name} in bucket {bucket}" for bucket in range(HASH_BUCKETS)]
+        return (*values, f"{self.name} is missing") if self.missing else tuple(values)
+
+    def encode(self, batch: Batch, features: np.ndarray) -> None:
+        """Write the column into `features`, (rows, features) of zeros."""
+        if self.kind != "category":
+            values = numbers(batch, self.name, self.kind)
+            absent = np.isnan(values)
+            if self.varies:
+                features[:, 0] = np.where(absent, self.fill, values)
+            if self.missing:
+                features[:, -1] = absent
+            return
+        texts = _texts(batch, self.name).dictionary_encode()
+        slots = [self._slot(value) for value in texts.dictionary.to_pylist()]
+        slots.append(features.shape[1] - 1 if self.missing else self._slot(""))
+        codes = texts.indices.fill_null(len(slots) - 1).to_numpy()
+        features[np.arange(len(batch)), np.array(slots)[codes]] = 1
+
+    def _slot(self, value: str) -> int:
+        if not self.vocabulary:
+            return zlib.crc32(value.encode()) % HASH_BUCKETS
+        return self.vocabulary.index(value) if value in self.vocabulary else len(self.vocabulary)
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+    """How a table becomes a float32 matrix, as fitted on training rows and kept with a trained model."""
+
+    columns: tuple[Column, ...]
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The input columns and what each holds, for `stream`."""
+        return {column.name: column.kind for column in self.columns}
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The names of the matrix's columns, in order."""
+        return tuple(name for column in self.columns for name in column.feature_names)
+
+    def encode(self, batch: Batch) -> np.ndarray:
+        """Turn the rows of a batch, which `stream` read with this encoder's `kinds`, into (rows, features) float32.
+
+        A missing value becomes the median of the training rows, and marks the column's "is missing" where training
+        had missing values. An unseen category is "other", or falls into its hash bucket.
+
+        Raises:
+            BadInput: A value isn't of its column's kind, or is infinite; the message names file, row and column.
+        """
+        matrix = np.zeros((len(batch), len(self.feature_names)), np.float32)
+        start = 0
+        for column in self.columns:
+            stop = start + len(column.feature_names)
+            column.encode(batch, matrix[:, start:stop])
+            start = stop
+        return matrix
+
+    def to_config(self) -> dict[str, Any]:
+        """Return what `from_config` needs, as plain JSON."""
+        columns = [dataclasses.asdict(column) | {"vocabulary": list(column.vocabulary)} for column in self.columns]
+        return {"columns": columns}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Encoder":
+        """Rebuild the encoder that gave this config."""
+        return cls(
+            tuple(Column(**{**column, "vocabulary": tuple(column["vocabulary"])}) for column in config["columns"])
+        )
+
+
+def load(
+    paths: Sequence[Path],
+    *,
+    label: str,
+    time: str | None = None,
+    customer: str | None = None,
+    drop: Sequence[str] = (),
+    seed: int = 0,
+    work_folder: Path | None = None,
+) -> tuple[Dataset, Encoder]:
+    """Read, check, encode and split a labelled table.
+
+    The splits are slices of one ordered matrix: "validation_train" (the first 60 % of the rows), "validation" (the
+    next 20 %), "train" (these two together) and "test" (the last 20 %). The order is that of `time`, if given, and
+    rows of equal time stay on one side of a boundary. Without it the order is random, with an equal share of fraud in
+    every part; with `customer`, it's random by customer, and no customer is on two sides. The encoder is fitted on
+    "validation_train" alone; its medians are of at most 200,000 of these rows, drawn at random.
+
+    Labels are int8: 0 is "genuine", 1 is "fraud". The fraud label is 1 or true, else the rarer of the two values.
+    Each split's `extra` has "row" (int64, the position in the files as read), with `time` also "day" (int32, whole
+    days of 86,400 seconds since the first day) and with `customer` also "customer" (int64 codes).
+
+    Args:
+        paths: CSV and Parquet files, and folders of them.
+        label: The column of the two classes.
+        time: The column of times: seconds as a number, or ISO 8601 text (UTC where it names no zone), or timestamps.
+        customer: The column that says whose row it is.
+        drop: Columns to leave out.
+        seed: Draws the random order and the rows for the medians.
+        work_folder: Where a matrix beyond `IN_MEMORY_BYTES` is kept, in a file without a name that goes with it; the
+            system's temporary folder if not given.
+
+    Raises:
+        BadInput: Whatever is wrong with the table: the message names the file, the place, what was found and expected.
+    """
+    files = find_files(paths)
+    columns = _columns(files[0])
+    flags = {"--label": label, "--time": time, "--customer": customer}
+    roles = {flag: name for flag, name in flags.items() if name is not None}
+    for flag, name in [*roles.items(), *(("--drop", name) for name in drop)]:
+        _require(files[0], columns, name, f" ({flag})")
+    uses = [*roles.values(), *set(drop)]
+    if twice := [name for name in uses if uses.count(name) > 1]:
+        raise BadInput(f"{files[0]}: column {twice[0]!r} has two uses, expected one of {', '.join(roles)} and --drop")
+    kinds = read_kinds(files, drop)
+    inputs = {name: kind for name, kind in kinds.items() if name not in uses and kind != "empty"}
+
+    keys = _read_keys(files, label, time, "number" if time and kinds[time] == "number" else "time", customer)
+    rng = np.random.default_rng(seed)
+    order, (first, second) = _order(keys, rng)
+    parts = {"training": order[:first], "validation": order[first:second], "test": order[second:]}
+    for part, rows in parts.items():
+        for code, name in enumerate(CLASSES):
+            if not np.any(keys.labels[rows] == code):
+                found = f"none of the {len(rows):,} rows of the {part} part is {name}"
+                whole = f"of all {len(order):,} rows {np.sum(keys.labels == code):,} are"
+                raise BadInput(f"{describe(files)}: {found} ({whole}), expected both classes in every part")
+
+    encoder = _fit(files, inputs, parts["training"], len(order), rng) if inputs else Encoder(())
+    if not encoder.columns:
+        raise BadInput(f"{describe(files)}: no column but {', '.join(uses)} varies, expected one to learn from")
+    matrix = _encode(files, encoder, order, work_folder)
+    labels = keys.labels[order]
+    extra = {"row": order}
+    if keys.times is not None:
+        extra["day"] = _days(describe(files), keys.times[order])
+    if keys.customers is not None:
+        extra["customer"] = keys.customers[order]
+    ranges = {
+        "validation_train": slice(0, first),
+        "validation": slice(first, second),
+        "train": slice(0, second),
+        "test": slice(second, None),
+    }
+    splits = {
+        name: Split(matrix[rows], labels[rows], {key: values[rows] for key, values in extra.items()})
+        for name, rows in ranges.items()
+    }
+
+    by = "in random order, with equal shares of fraud"
+    if customer is not None:
+        by = f"by {customer}, at random"
+    if time is not None:
+        by = f"by {time}"
+    lists = {
+        "left out, as asked": drop,
+        "left out, as constant in training": [name for name in kinds if name not in {*encoder.kinds, *roles.values()}],
+        "categories": [name for name, kind in encoder.kinds.items() if kind == "category"],
+        "times as seconds": [name for name, kind in encoder.kinds.items() if kind == "time"],
+    }
+    notes = (
+        f"fraud is {label} = {keys.fraud}, genuine is {label} = {keys.genuine}",
+        f"split {by}: {first:,} rows and {second - first:,} to validate on, then {len(order) - second:,} to test on",
+        *(f"{what}: {', '.join(names)}" for what, names in lists.items() if names),
+    )
+    provenance = Provenance(
+        name=(files[0] if len(files) == 1 else files[0].parent).name,
+        source=describe(files),
+        licence="the user's own data",
+        rows=len(order),
+        size_bytes=sum(file.stat().st_size for file in files),
+        sha256=sha256(files),
+        units="as in the table",
+        seed=seed,
+        notes=notes,
+    )
+    return Dataset(splits, encoder.feature_names, CLASSES, provenance), encoder
+
+
+def read_labelled(
+    paths: Sequence[Path], encoder: Encoder, *, label: str, time: str | None = None, customer: str | None = None
+) -> Split:
+    """Read a labelled table whole, in the order of its rows, as an encoder sees it; see `load` for the columns.
+
+    Raises:
+        BadInput: Whatever is wrong with the table.
+    """
+    files = find_files(paths)
+    columns = _columns(files[0])
+    for flag, name in (("--label", label), ("--time", time), ("--customer", customer)):
+        if name is not None:
+            _require(files[0], columns, name, f" ({flag})")
+    time_kind = "number" if time is not None and read_kinds(files)[time] == "number" else "time"
+    keys = _read_keys(files, label, time, time_kind, customer)
+    rows = np.arange(len(keys.labels))
+    extra = {"row": rows}
+    if keys.times is not None:
+        extra["day"] = _days(describe(files), keys.times)
+    if keys.customers is not None:
+        extra["customer"] = keys.customers
+    return Split(_encode(files, encoder, rows, None), keys.labels, extra)
+
+
+def describe(files: Sequence[Path]) -> str:
+    """Name the files in a few words."""
+    return str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+
+
+def sha256(files: Sequence[Path]) -> str:
+    """Hash the bytes of all files, in order."""
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while block := stream.read(BLOCK_BYTES):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def reject(batch: Batch, name: str, bad: np.ndarray, expected: str) -> None:
+    """Raise BadInput for the first row of the batch where `bad`, (rows,), is true, if any."""
+    if bad.any():
+        index = int(np.argmax(bad))
+        value = batch.rows.column(name)[index].as_py()
+        found = "is empty" if value is None else f"holds {reprlib.repr(value)}"
+        raise BadInput(f"{batch.place(index)}, column {name!r} {found}, expected {expected}")
+
+
+def numbers(batch: Batch, name: str, kind: str) -> np.ndarray:
+    """Read a column as (rows,) float64, NaN where a value is missing; times are in seconds since 1970.
+
+    Raises:
+        BadInput: A value isn't of the kind ("number", "boolean" or "time"), or is beyond float32.
+    """
+    column = batch.rows.column(name)
+    if kind == "time" and column.type not in (pa.string(), pa.large_string(), pa.string_view()):
+        column = column.cast(pa.timestamp("us", getattr(column.type, "tz", None)), safe=False).cast(pa.int64())
+        return column.to_numpy(zero_copy_only=False) / 1e6
+    if _parquet_kind(batch.file, batch.rows.schema.field(name)) != "category":
+        values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        bad = np.abs(values) > FLOAT32_MAX
+    else:
+        texts = _texts(batch, name)
+        values = _parse(texts, kind)
+        bad = (np.isnan(values) & texts.is_valid().to_numpy(zero_copy_only=False)) | (np.abs(values) > FLOAT32_MAX)
+    reject(batch, name, bad, KIND_EXPECTED[kind])
+    return values
+
+
+def _is_parquet(file: Path) -> bool:
+    return file.name.endswith(PARQUET_SUFFIXES)
+
+
+def _damaged(file: Path, error: Exception) -> BadInput:
+    kind = "Parquet" if _is_parquet(file) else "CSV"
+    return BadInput(f"{file}: can't be read ({str(error).splitlines()[0]}), expected a whole {kind} file")
+
+
+def _no_rows(file: Path) -> BadInput:
+    return BadInput(f"{file}: no rows, expected some after the names of the columns")
+
+
+def _require(file: Path, columns: Sequence[str], name: str, flag: str = "") -> None:
+    if name in columns:
+        return
+    names = {column.lower(): column for column in columns}
+    close = difflib.get_close_matches(name.lower(), names, n=1)
+    hint = f"is it {names[close[0]]!r}?" if close else f"it has {textwrap.shorten(', '.join(columns), 200)}"
+    raise BadInput(f"{file}: no column {name!r}{flag}, expected it in the table: {hint}")
+
+
+def _walk(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """Read a CSV slowly, with the number of the line where each row begins: for its header and for error messages."""
+
+    def lines() -> Iterator[str]:
+        with pa.input_stream(file, compression="detect") as stream:
+            for number, line in enumerate(io.BufferedReader(stream), start=1):
+                try:
+                    yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+                except UnicodeDecodeError as error:
+                    found = f"the byte 0x{line[error.start]:02x} isn't UTF-8"
+                    raise BadInput(f"{file}: line {number}: {found}, expected a table in UTF-8") from None
+
+    reader = csv.reader(lines())
+    line = 1
+    try:
+        for fields in reader:
+            if fields:
+                yield line, fields
+            line = reader.line_num + 1
+    except csv.Error as error:
+        expected = "a shorter field; is a quotation mark left open?"
+        raise BadInput(f"{file}: line {line}: {error}, expected {expected}") from None
+    except OSError as error:
+        raise _damaged(file, error) from None
+
+
+def _columns(file: Path) -> list[str]:
+    """Read the names of a file's columns."""
+    if _is_parquet(file):
+        try:
+            names = pa.parquet.read_schema(file).names
+        except (pa.ArrowException, OSError) as error:
+            raise _damaged(file, error) from None
+    else:
+        _, names = next(_walk(file), (0, []))
+        if not names:
+            raise BadInput(f"{file}: no line but blank ones, expected a header with the names of the columns")
+        if len(names) == 1 and (other := re.search(r"[;\t|]", names[0])):
+            raise BadInput(
+                f"{file}: line 1 has one column, expected commas between them: is the delimiter {other[0]!r}?"
+            )
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise BadInput(f"{file}: two columns are named {twice[0]!r}, expected each name once")
+    return names
+
+
+def _csv_kinds(file: Path, columns: Sequence[str]) -> dict[str, str]:
+    """Find the kinds of a CSV's columns by the first block in which each has a value."""
+    kinds = dict.fromkeys(columns, "empty")
+    undecided = list(columns)
+    # The first block decides about nearly all; the rest of the file is read for the others alone.
+    for blocks in (1, None):
+        if undecided:
+            for rows in itertools.islice(_csv_batches(file, dict.fromkeys(undecided, "category")), blocks):
+                kinds |= {name: _text_kind(rows.column(name)) for name in undecided}
+                undecided = [name for name in undecided if kinds[name] == "empty"]
+                if not undecided:
+                    break
+    return kinds
+
+
+def _text_kind(column: pa.StringArray) -> str:
+    values = column.drop_null()
+    if len(values) == 0:
+        return "empty"
+    for kind, pattern in KIND_PATTERNS.items():
+        if pc.sum(pc.match_substring_regex(values, pattern)).as_py() >= KIND_SHARE * len(values):
+            return kind
+    return "category"
+
+
+def _csv_batches(file: Path, kinds: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
+    """Read columns of a CSV, block by block: numbers as float64, all others as text."""
+    try:
+        with pa.csv.open_csv(
+            file,
+            read_options=pa.csv.ReadOptions(block_size=BLOCK_BYTES),
+            parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+            convert_options=pa.csv.ConvertOptions(
+                column_types={n: pa.float64() if kind == "number" else pa.string() for n, kind in kinds.items()},
+                include_columns=list(kinds),
+                null_values=MISSING,
+                strings_can_be_null=True,
+            ),
+        ) as reader:
+            yield from reader
+    except pa.ArrowInvalid as error:
+        raise _explain(file, kinds, error) from None
+    except OSError as error:
+        raise _damaged(file, error) from None
+
+
+def _explain(file: Path, kinds: Mapping[str, str], error: pa.ArrowInvalid) -> BadInput:
+    """Find the line of the error that the fast reader only describes."""
+    bad = re.search(r"In CSV column #(\d+): .*invalid value '(.*)'", str(error), re.DOTALL)
+    header: list[str] = []
+    line = 0
+    for line, fields in _walk(file):
+        header = header or fields
+        if len(fields) != len(header):
+            return BadInput(f"{file}: line {line} has {len(fields)} fields, expected {len(header)} as in the header")
+        if bad and fields is not header and fields[int(bad[1])].strip() == bad[2].strip():
+            name = header[int(bad[1])]
+            found = f"column {name!r} holds {reprlib.repr(bad[2])}"
+            return BadInput(f"{file}: line {line}, {found}, expected {KIND_EXPECTED['number']}, or nothing if missing")
+    return _damaged(file, error) if line > 1 else _no_rows(file)
+
+
+def _parquet_kinds(file: Path, columns: Sequence[str]) -> dict[str, str]:
+    schema = pa.parquet.read_schema(file)
+    return {name: _parquet_kind(file, schema.field(name)) for name in columns}
+
+
+def _parquet_kind(file: Path, field: pa.Field) -> str:
+    kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    tests = {
+        "empty": pa.types.is_null,
+        "boolean": pa.types.is_boolean,
+        "number": lambda kind: pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind),
+        "time": lambda kind: pa.types.is_timestamp(kind) or pa.types.is_date(kind),
+        "category": lambda kind: kind in (pa.string(), pa.large_string(), pa.string_view()),
+    }
+    for name, test in tests.items():
+        if test(kind):
+            return name
+    expected = "numbers, booleans, text or timestamps; leave it out with --drop"
+    raise BadInput(f"{file}: column {field.name!r} is of type {field.type}, expected {expected}")
+
+
+def _parquet_batches(file: Path, kinds: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
+    found = _parquet_kinds(file, list(kinds))
+    for name, kind in kinds.items():
+        # Text is parsed as CSV text is, and anything can be a category, but a time is no number.
+        if {kind, found[name]} & {"time"} and {kind, found[name]} & {"number", "boolean"}:
+            raise BadInput(f"{file}: column {name!r} holds a {found[name]}, expected a {kind}")
+    try:
+        with pa.parquet.ParquetFile(file) as table:
+            for rows in table.iter_batches(columns=list(kinds)):
+                yield rows.select(list(kinds))
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(file, error) from None
+
+
+def _texts(batch: Batch, name: str) -> pa.StringArray:
+    """Read a column as text, null where a value is missing."""
+    texts = batch.rows.column(name).cast(pa.string())
+    return pc.if_else(pc.is_in(texts, pa.array(MISSING)), None, texts)
+
+
+def _parse(texts: pa.StringArray, kind: str) -> np.ndarray:
+    """Turn text into float64, NaN where it's missing or isn't of the kind."""
+    if kind == "boolean":
+        codes = pc.index_in(pc.utf8_lower(pc.utf8_trim_whitespace(texts)), pa.array(["false", "true", "0", "1"]))
+        return codes.to_numpy(zero_copy_only=False) % 2
+    if kind == "number":
+        return np.asarray(pd.to_numeric(texts.to_pandas(), errors="coerce"), np.float64)
+    # pandas also takes words such as "now" for times.
+    texts = pc.if_else(pc.match_substring_regex(texts, r"^\s*\d{4}-"), texts, None)
+    stamps = pd.to_datetime(texts.to_pandas(), utc=True, format="ISO8601", errors="coerce")
+    seconds = pd.DatetimeIndex(stamps).as_unit("us").asi8 / 1e6
+    return np.where(stamps.isna(), np.nan, seconds)
+
+
+def _numbered(files: Sequence[Path], kinds: Mapping[str, str]) -> Iterator[tuple[slice, Batch]]:
+    """Stream batches along with their rows' positions in all the files as read."""
+    start = 0
+    for batch in stream(files, kinds):
+        yield slice(start, start + len(batch)), batch
+        start += len(batch)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Keys:
+    """The columns that order and split the rows: each (rows,), in the order of the files."""
+
+    labels: np.ndarray
+    genuine: str
+    fraud: str
+    times: np.ndarray | None
+    customers: np.ndarray | None
+
+
+def _read_keys(files: Sequence[Path], label: str, time: str | None, time_kind: str, customer: str | None) -> _Keys:
+    kinds = {label: "category"}
+    if time is not None:
+        kinds[time] = time_kind
+    if customer is not None:
+        kinds[customer] = "category"
+    codes: dict[str, int] = {}
+    code_parts: list[np.ndarray] = []
+    times: list[np.ndarray] = []
+    customers: list[pa.StringArray] = []
+    for batch in stream(files, kinds):
+        texts = _full_texts(batch, label, "a label")
+        encoded = texts.dictionary_encode()
+        rows = encoded.indices.to_numpy()
+        values = [_label_value(text) for text in encoded.dictionary.to_pylist()]
+        for index, value in enumerate(values):
+            if codes.setdefault(value, len(codes)) > 1:
+                reject(batch, label, rows == index, "one of two classes, as {!r} and {!r} before".format(*codes))
+        code_parts.append(np.array([codes[value] for value in values], np.int8)[rows])
+        if time is not None:
+            seconds = numbers(batch, time, time_kind)
+            reject(batch, time, np.isnan(seconds), "a time in every row")
+            times.append(seconds)
+        if customer is not None:
+            customers.append(_full_texts(batch, customer, "a customer"))
+
+    found = np.concatenate(code_parts)
+    if len(codes) < 2:
+        raise BadInput(f"{describe(files)}: column {label!r} holds only {next(iter(codes))!r}, expected two classes")
+    if len(found) < MINIMUM_ROWS:
+        raise BadInput(f"{describe(files)}: {len(found)} rows are too few to split, expected at least {MINIMUM_ROWS}")
+    genuine, fraud = sorted(codes)
+    if (genuine, fraud) != ("0", "1") and np.sum(found == codes[genuine]) < np.sum(found == codes[fraud]):
+        genuine, fraud = fraud, genuine
+    customer_codes = None
+    if customer is not None:
+        chunks = pa.chunked_array(customers).dictionary_encode().chunks
+        customer_codes = np.concatenate([chunk.indices.to_numpy() for chunk in chunks]).astype(np.int64)
+    labels = (found == codes[fraud]).astype(np.int8)
+    return _Keys(labels, genuine, fraud, np.concatenate(times) if time is not None else None, customer_codes)
+
+
+def _full_texts(batch: Batch, name: str, expected: str) -> pa.StringArray:
+    texts = _texts(batch, name)
+    reject(batch, name, texts.is_null().to_numpy(zero_copy_only=False), f"{expected} in every row")
+    return texts
+
+
+def _label_value(text: str) -> str:
+    """Spell equal labels alike: 1, 1.0 and True."""
+    text = {"true": "1", "false": "0"}.get(text.strip().lower(), text.strip())
+    try:
+        return repr(float(text)).removesuffix(".0")
+    except ValueError:
+        return text
+
+
+def _order(keys: _Keys, rng: np.random.Generator) -> tuple[np.ndarray, list[int]]:
+    """Order the rows, and find where the validation and the test part begin."""
+    if keys.times is not None:
+        order = np.argsort(keys.times, kind="stable")
+        groups = keys.times[order]
+    elif keys.customers is not None:
+        defrauded = np.zeros(keys.customers.max() + 1, np.int8)
+        defrauded[keys.customers[keys.labels == 1]] = 1
+        places = np.empty(len(defrauded), np.int64)
+        places[_mix(defrauded, rng)] = np.arange(len(defrauded))
+        order = np.argsort(places[keys.customers], kind="stable")
+        groups = places[keys.customers[order]]
+    else:
+        order = _mix(keys.labels, rng)
+        groups = np.arange(len(order))
+    cuts = []
+    for share in (0.6, 0.8):
+        cut = round(share * len(order))
+        # A group that lies across goes to the side that has more of it.
+        start, stop = np.searchsorted(groups, groups[cut], "left"), np.searchsorted(groups, groups[cut], "right")
+        cuts.append(int(start if cut - start <= stop - cut else stop))
+    if keys.times is None:
+        for part in np.split(order, cuts):
+            rng.shuffle(part)
+    return order, cuts
+
+
+def _mix(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw an order in which the members of each of the classes 0 and 1 come at even distances."""
+    shuffled = rng.permutation(len(classes))
+    ranks = np.empty(len(classes))
+    for code in (0, 1):
+        members = shuffled[classes[shuffled] == code]
+        ranks[members] = (np.arange(len(members)) + 0.5) / max(len(members), 1)
+    return np.argsort(ranks, kind="stable")
+
+
+def _days(source: str, times: np.ndarray) -> np.ndarray:
+    days = np.floor(times / 86_400)
+    days -= days.min()
+    if days.max() > LONGEST_DAYS:
+        raise BadInput(f"{source}: the times span {days.max():,.0f} days, expected seconds: are they milliseconds?")
+    return days.astype(np.int32)
+
+
+def _fit(
+    files: Sequence[Path], kinds: Mapping[str, str], training: np.ndarray, rows: int, rng: np.random.Generator
+) -> Encoder:
+    """Fit the encoder on the rows at the positions `training`, of so many `rows` in all."""
+    is_training, is_sampled = np.zeros((2, rows), bool)
+    is_training[training] = True
+    is_sampled[rng.choice(training, min(MEDIAN_ROWS, len(training)), replace=False)] = True
+    names = [name for name, kind in kinds.items() if kind != "category"]
+    lowest = np.full(len(names), np.inf, np.float32)
+    highest = -lowest
+    absent = np.zeros(len(names), bool)
+    with_missing: set[str] = set()
+    sample: list[np.ndarray] = []
+    vocabularies: dict[str, set[str]] = {name: set() for name, kind in kinds.items() if kind == "category"}
+    for here, batch in _numbered(files, kinds):
+        chosen = is_training[here]
+        block = np.empty((len(batch), len(names)), np.float32)
+        for index, name in enumerate(names):
+            block[:, index] = numbers(batch, name, kinds[name])
+        sample.append(block[is_sampled[here]])
+        block = block[chosen]
+        lowest = np.fmin(lowest, np.fmin.reduce(block, axis=0, initial=np.inf))
+        highest = np.fmax(highest, np.fmax.reduce(block, axis=0, initial=-np.inf))
+        absent |= np.isnan(block).any(axis=0)
+        for name, vocabulary in vocabularies.items():
+            texts = _texts(batch, name).filter(pa.array(chosen))
+            if texts.null_count:
+                with_missing.add(name)
+            if len(vocabulary) <= VOCABULARY_SIZE:
+                vocabulary.update(texts.drop_null().unique().to_pylist())
+
+    facts = dict(zip(names, zip(lowest, highest, absent, np.concatenate(sample).T, strict=True), strict=True))
+    columns: list[Column] = []
+    for name, kind in kinds.items():
+        if kind == "category":
+            words, missing = vocabularies[name], name in with_missing
+            if words and len(words) + missing > 1:
+                vocabulary = tuple(sorted(words)) if len(words) <= VOCABULARY_SIZE else ()
+                columns.append(Column(name, kind, missing, vocabulary=vocabulary))
+        else:
+            low, high, missing, values = facts[name]
+            if low < high or (low == high and missing):
+                present = values[~np.isnan(values)]
+                # A value so rare that the sample has none: any value of the column does.
+                fill = float(np.median(present)) if len(present) else float(low)
+                columns.append(Column(name, kind, bool(missing), fill, varies=bool(low < high)))
+    return Encoder(tuple(columns))
+
+
+def _encode(files: Sequence[Path], encoder: Encoder, order: np.ndarray, folder: Path | None) -> np.ndarray:
+    """Encode all rows to their places in the order: (rows, features) float32, mapped to a file if it's large."""
+    places = np.empty(len(order), np.int64)
+    places[order] = np.arange(len(order))
+    shape = (len(order), len(encoder.feature_names))
+    size = shape[0] * shape[1] * 4
+    if size <= IN_MEMORY_BYTES:
+        matrix = np.empty(shape, np.float32)
+        for rows, batch in _numbered(files, encoder.kinds):
+            matrix[places[rows]] = encoder.encode(batch)
+        return matrix
+    folder = folder or Path(tempfile.gettempdir())
+    folder.mkdir(parents=True, exist_ok=True)
+    # Writing to a mapped file on a full disk would end the program without a word.
+    if (free := shutil.disk_usage(folder).free) < size:
+        raise BadInput(f"{folder}: {free / 1e9:.1f} GB are free, expected {size / 1e9:.1f} GB for the encoded table")
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.truncate(size)
+        for rows, batch in _numbered(files, encoder.kinds):
+            # Mapped afresh for each batch, since the pages of one mapping would all stay in memory.
+            np.memmap(file, np.float32, "r+", shape=shape)[places[rows]] = encoder.encode(batch)
+        return np.memmap(file, np.float32, "r+", shape=shape)

@@ -1,0 +1,588 @@
+"""Figures of a report: one look, drawn with matplotlib, returned as SVG bytes.
+
+Every function returns the same bytes for the same arguments and leaves matplotlib's settings as they were. Figures
+are as wide as the report sets them, a full line (17 cm) or half of one (8.3 cm), so that their letters keep their
+size. Colours follow the order of the arguments: the same models in the same order look alike in all figures.
+"""
+
+import functools
+import io
+import itertools
+import math
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, ParamSpec
+
+import matplotlib.colors
+import matplotlib.style
+import numpy as np
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import FancyBboxPatch, Polygon, Rectangle
+from matplotlib.textpath import TextPath
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from numpy.typing import ArrayLike
+from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
+
+_FULL, _HALF = 17.0, 8.3  # centimetres
+_POINTS = 72 / 2.54  # in a centimetre
+_INK = "#33404b"
+_QUIET = "#8a949d"
+_DASHED = (0, (4, 3))
+# Okabe and Ito: told apart with any kind of colour vision. The faintest and the one that is ink come last.
+_PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+_MARKERS = "o^s"  # where the colours begin again
+_LOOK = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": _QUIET,
+    "axes.formatter.use_mathtext": False,
+    "axes.grid": True,
+    "axes.labelcolor": _INK,
+    "axes.labelsize": 8,
+    "axes.linewidth": 0.6,
+    "axes.prop_cycle": cycler(linestyle=["-", "--", ":"]) * cycler(color=_PALETTE),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 8,
+    "font.family": "DejaVu Sans",
+    "font.size": 7.5,
+    "grid.color": "#e4e8eb",
+    "grid.linewidth": 0.5,
+    "legend.columnspacing": 1.2,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "legend.handlelength": 1.4,
+    "legend.title_fontsize": 7,
+    "lines.linewidth": 1.0,
+    "savefig.dpi": 200,  # of the parts that are drawn as pixels
+    "svg.fonttype": "path",
+    "svg.hashsalt": "report",
+    "text.color": _INK,
+    "text.parse_math": False,  # names come from data and may hold a dollar sign
+    "xtick.color": _INK,
+    "xtick.labelsize": 7,
+    "xtick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.color": _INK,
+    "ytick.labelsize": 7,
+    "ytick.major.width": 0.6,
+    "ytick.minor.width": 0.4,
+}
+_Arguments = ParamSpec("_Arguments")
+
+
+def _svg(draw: Callable[_Arguments, Figure]) -> Callable[_Arguments, bytes]:
+    @functools.wraps(draw)
+    def drawn(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> bytes:
+        # "default" first, so that a reader's own matplotlibrc changes nothing.
+        with matplotlib.style.context(["default", _LOOK]):
+            buffer = io.BytesIO()
+            draw(*args, **kwargs).savefig(buffer, format="svg", metadata={"Date": None})
+        return buffer.getvalue()
+
+    return drawn
+
+
+def _figure(width: float, height: float) -> Figure:
+    return Figure(figsize=(width / 2.54, height / 2.54), layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02))
+
+
+def _width(text: str) -> float:
+    """The width in points of a text in the size of a legend, 7 points."""
+    return max(0.0, TextPath((0, 0), text, size=7).get_extents().width)
+
+
+def _legend(figure: Figure, place: Literal["outside upper left", "outside lower left"], title: str = "") -> None:
+    """Add a legend outside the axes, where it hides nothing, in as many columns as fit; the figure grows by it."""
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    widths = [_width(label) + 16 for label in labels]  # 16: the handle and its distance
+
+    def taken(columns: int) -> float:
+        return sum(part.max() for part in np.array_split(widths, columns)) + 9 * (columns - 1) + 8
+
+    fitting = [columns for columns in range(2, len(labels) + 1) if taken(columns) <= figure.get_figwidth() * 72]
+    columns = max(fitting, default=1)
+    figure.legend(handles, labels, loc=place, ncols=columns, title=title, alignment="left")
+    lines = math.ceil(len(labels) / columns) + bool(title)
+    figure.set_figheight(figure.get_figheight() + lines * 0.165)
+
+
+def _wrapped(label: str, length: float) -> str:
+    """An axis label in lines that fit an axis of this length in centimetres."""
+    return textwrap.fill(label, int(length * _POINTS / 4.7))
+
+
+def _numbers(name: str, values: ArrayLike, dimensions: int = 1) -> np.ndarray:
+    array = np.asarray(values, dtype=float)
+    if array.ndim != dimensions or array.size == 0:
+        raise ValueError(f"{name}: expected {dimensions} dimension(s) and some values, got the shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name}: some values are not finite")
+    return array
+
+
+def _same_length(**arrays: np.ndarray | Sequence) -> None:
+    if len({len(array) for array in arrays.values()}) > 1:
+        lengths = ", ".join(f"{name} {len(array)}" for name, array in arrays.items())
+        raise ValueError(f"lengths differ: {lengths}")
+
+
+def _wide(values: np.ndarray) -> bool:
+    return values.min() > 0 and values.max() / values.min() > 100
+
+
+def _log(axes: Axes, *directions: Literal["x", "y"]) -> None:
+    for direction in directions:
+        getattr(axes, f"set_{direction}scale")("log")
+        low, high = getattr(axes, f"get_{direction}lim")()
+        axis = getattr(axes, f"{direction}axis")
+        axis.set_major_locator(LogLocator(subs=(1,) if high > 100 * low else (1, 2, 5), numticks=7))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
+
+
+def _detection(labels: ArrayLike, scores: Mapping[str, ArrayLike], emphasis: str) -> tuple[np.ndarray, dict]:
+    truth = _numbers("labels", labels)
+    if set(np.unique(truth)) != {0, 1}:
+        raise ValueError("labels: both classes, 0 and 1, are needed and no other")
+    if emphasis not in scores:
+        raise ValueError(f"emphasis: no scores of {emphasis!r} among {list(scores)}")
+    arrays = {model: _numbers(f"scores of {model}", values) for model, values in scores.items()}
+    for array in arrays.values():
+        _same_length(labels=truth, scores=array)
+    return truth, arrays
+
+
+@_svg
+def roc_curves(labels: ArrayLike, scores: Mapping[str, ArrayLike], *, emphasis: str) -> Figure:
+    """Draw the receiver operating characteristic of several models, half a line wide.
+
+    An inset shows the low false-positive rates, where a rare class is looked for, on a logarithmic axis.
+
+    Args:
+        labels: (n,), 1 for the class to be found and 0 for the other.
+        scores: of each model, (n,), higher for class 1.
+        emphasis: the model drawn with a thick line.
+
+    Returns:
+        The figure as SVG; the legend gives the area under each curve.
+
+    Raises:
+        ValueError: an array is empty, not finite or of another length, a class is missing or `emphasis` is unknown.
+    """
+    truth, arrays = _detection(labels, scores, emphasis)
+    figure = _figure(_HALF, 5.4)
+    axes = figure.subplots()
+    axes.add_patch(Rectangle((0.36, 0.02), 0.63, 0.65, color="white", zorder=4))
+    inset = axes.inset_axes((0.47, 0.13, 0.5, 0.43))
+    lowest = min(0.1, max(1e-4, 1 / np.sum(truth == 0)))
+    for model, array in arrays.items():
+        width = 2.2 if model == emphasis else 1.0
+        false_positive, true_positive, _ = roc_curve(truth, array)
+        label = f"{model}  {auc(false_positive, true_positive):.3f}"
+        axes.plot(false_positive, true_positive, label=label, linewidth=width, zorder=1 + width)
+        inset.plot(false_positive, true_positive, drawstyle="steps-post", linewidth=width, zorder=1 + width)
+    axes.plot([0, 1], [0, 1], color=_QUIET, linewidth=0.9, linestyle=_DASHED, label="chance  0.500", zorder=1)
+    inset.set(xlim=(lowest, min(1, 1000 * lowest)), ylim=(0, 1))
+    _log(inset, "x")
+    inset.set_title("the same at low rates", fontsize=7, pad=3)
+    inset.tick_params(labelsize=6)
+    axes.set(xlabel="false-positive rate", ylabel="true-positive rate", xlim=(0, 1), ylim=(0, 1.005))
+    _legend(figure, "outside lower left", "area under the curve")
+    return figure
+
+
+@_svg
+def precision_recall_curves(labels: ArrayLike, scores: Mapping[str, ArrayLike], *, emphasis: str) -> Figure:
+    """Draw precision over recall of several models, half a line wide.
+
+    Args:
+        labels: (n,), 1 for the class to be found and 0 for the other.
+        scores: of each model, (n,), higher for class 1.
+        emphasis: the model drawn with a thick line.
+
+    Returns:
+        The figure as SVG; the legend gives each average precision, a dashed line the share of class 1.
+
+    Raises:
+        ValueError: an array is empty, not finite or of another length, a class is missing or `emphasis` is unknown.
+    """
+    truth, arrays = _detection(labels, scores, emphasis)
+    figure = _figure(_HALF, 5.4)
+    axes = figure.subplots()
+    for model, array in arrays.items():
+        width = 2.2 if model == emphasis else 1.0
+        precision, recall, _ = precision_recall_curve(truth, array)
+        label = f"{model}  {average_precision_score(truth, array):.3f}"
+        axes.plot(recall, precision, label=label, drawstyle="steps-post", linewidth=width, zorder=1 + width)
+    base_rate = truth.mean()
+    axes.axhline(base_rate, color=_QUIET, linewidth=0.9, linestyle=_DASHED, label=f"base rate  {base_rate:.2g}")
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.005))
+    _legend(figure, "outside lower left", "average precision")
+    return figure
+
+
+@_svg
+def score_histogram(
+    scores: ArrayLike, labels: ArrayLike, threshold: float, *, class_names: Sequence[str], score_name: str
+) -> Figure:
+    """Draw how the scores of each class spread around the threshold, half a line wide.
+
+    The axis is logarithmic where the scores are positive and range over more than two decades.
+
+    Args:
+        scores: (n,).
+        labels: (n,), the index of each score's class.
+        threshold: where an alert begins, in units of the scores.
+        class_names: the name of each class.
+        score_name: the label of the axis, with its unit.
+
+    Returns:
+        The figure as SVG; the legend gives the number of each class and its share above the threshold.
+
+    Raises:
+        ValueError: an array is empty, not finite or of another length, or a class has no name.
+    """
+    values, truth = _numbers("scores", scores), _classes(labels, class_names)
+    _same_length(scores=values, labels=truth)
+    _numbers("threshold", [threshold])
+    ends = np.append(values, threshold)
+    logarithmic = _wide(ends)
+    space = np.geomspace if logarithmic else np.linspace
+    edges = space(ends.min(), ends.max(), 41)
+    figure = _figure(_HALF, 5.6)
+    axes = figure.subplots()
+    for index, name in enumerate(class_names):
+        members = values[truth == index]
+        if not members.size:
+            continue
+        label = f"{name}: {members.size:,}, {np.mean(members >= threshold) * 100:.3g} % above"
+        shares = np.histogram(members, edges)[0] / members.size * 100
+        axes.stairs(shares, edges, color=f"C{index}", fill=True, alpha=0.25)
+        axes.stairs(shares, edges, color=f"C{index}", linewidth=1.1, label=label)
+    if logarithmic:
+        _log(axes, "x")
+    axes.axvline(threshold, color=_INK, linewidth=1, linestyle=_DASHED, label=f"threshold {threshold:.3g}")
+    axes.set(xlabel=_wrapped(score_name, 7), ylabel="share of the class\nper bin [%]")
+    axes.set_ylim(bottom=0)
+    _legend(figure, "outside lower left")
+    return figure
+
+
+def _classes(labels: ArrayLike, class_names: Sequence[str]) -> np.ndarray:
+    truth = _numbers("labels", labels)
+    if not np.isin(truth, np.arange(len(class_names))).all():
+        raise ValueError(f"labels: some are not the index of one of the {len(class_names)} class names")
+    return truth.astype(int)
+
+
+@_svg
+def grouped_bars(
+    values: Mapping[str, Mapping[str, tuple[float, float, float]]], *, x_label: str, y_label: str
+) -> Figure:
+    """Draw one bar per model in each group, with its interval, a full line wide.
+
+    Args:
+        values: of each model and group, the value and the lower and the upper end of its interval.
+        x_label: what the groups are.
+        y_label: what the values are, with their unit.
+
+    Returns:
+        The figure as SVG.
+
+    Raises:
+        ValueError: nothing to draw, models differ in their groups, or an interval is not finite or reversed.
+    """
+    if not values:
+        raise ValueError("values: no model")
+    groups = list(next(iter(values.values())))
+    figure = _figure(_FULL, 5.6)
+    axes = figure.subplots()
+    width = 0.8 / len(values)
+    for index, (model, by_group) in enumerate(values.items()):
+        if list(by_group) != groups:
+            raise ValueError(f"{model}: groups {list(by_group)} instead of {groups}")
+        value, low, high = _numbers(f"values of {model}", list(by_group.values()), 2).T
+        if (low > high).any():
+            raise ValueError(f"{model}: an interval ends below its beginning")
+        places = np.arange(len(groups)) + (index - (len(values) - 1) / 2) * width
+        axes.bar(places, value, width * 0.88, color=f"C{index}", label=model)
+        # Around the middle of the interval, since the value of a bootstrap may lie outside its interval.
+        middle, reach = (low + high) / 2, (high - low) / 2
+        axes.errorbar(places, middle, reach, fmt="none", ecolor=_INK, elinewidth=0.9, capsize=1.8, capthick=0.9)
+    axes.set_xticks(range(len(groups)), groups)
+    axes.tick_params(axis="x", length=0)
+    axes.grid(visible=False, axis="x")
+    axes.set(xlabel=x_label, ylabel=_wrapped(y_label, 4.5))
+    axes.axhline(0, color=_QUIET, linewidth=0.6)
+    _legend(figure, "outside upper left")
+    return figure
+
+
+@_svg
+def share_bars(rows: Sequence[str], shares: ArrayLike, names: Sequence[str], *, x_label: str, y_label: str) -> Figure:
+    """Draw of what each row is made up, as stacked bars, a full line wide.
+
+    Args:
+        rows: the name of each row, drawn from the top.
+        shares: (rows, features), each feature's share of its row, from 0 to 1.
+        names: (features,); the seven with the highest shares over all rows are drawn, the rest together as "other".
+        x_label: what is shared out; its unit, per cent, is added.
+        y_label: what the rows are.
+
+    Returns:
+        The figure as SVG; shares of 8 % and more carry their number.
+
+    Raises:
+        ValueError: an array is empty, not finite, of another shape or has negative shares.
+    """
+    table = _numbers("shares", shares, 2) * 100
+    _same_length(rows=rows, shares=table)
+    _same_length(names=names, features=table.T)
+    if (table < 0).any():
+        raise ValueError("shares: some are negative")
+    order = np.argsort(-table.sum(axis=0), kind="stable")
+    kept, rest = order[:7], order[7:]
+    parts = [(names[index], table[:, index], _PALETTE[place]) for place, index in enumerate(kept)]
+    if rest.size:
+        parts.append(("other", table[:, rest].sum(axis=1), "#d5dade"))
+    figure = _figure(_FULL, 1.6 + 0.45 * len(rows))
+    axes = figure.subplots()
+    left = np.zeros(len(rows))
+    for name, part, color in parts:
+        bars = axes.barh(
+            range(len(rows)), part, 0.74, left=left, color=color, edgecolor="white", linewidth=0.6, label=name
+        )
+        dark = np.dot(matplotlib.colors.to_rgb(color), (0.3, 0.59, 0.11)) < 0.55
+        written = [f"{share:.0f}" if share >= 8 else "" for share in part]
+        axes.bar_label(bars, written, label_type="center", color="white" if dark else "black", fontsize=6.5)
+        left += part
+    axes.set_yticks(range(len(rows)), rows)
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=False, axis="y")
+    axes.set(xlabel=f"{x_label} [%]", ylabel=y_label, xlim=(0, max(100, left.max())))
+    _legend(figure, "outside upper left")
+    return figure
+
+
+@_svg
+def scatter(points: ArrayLike, labels: ArrayLike, *, class_names: Sequence[str], axis_names: tuple[str, str]) -> Figure:
+    """Draw points in the plane, coloured by class, half a line wide; rare classes lie on top.
+
+    The points are drawn as pixels, so that the file stays small however many there are.
+
+    Args:
+        points: (n, 2).
+        labels: (n,), the index of each point's class.
+        class_names: the name of each class.
+        axis_names: the labels of the two axes.
+
+    Returns:
+        The figure as SVG.
+
+    Raises:
+        ValueError: an array is empty, not finite or of another length, or a class has no name.
+    """
+    places, truth = _numbers("points", points, 2), _classes(labels, class_names)
+    if places.shape[1] != 2:
+        raise ValueError(f"points: expected two columns, got {places.shape[1]}")
+    _same_length(points=places, labels=truth)
+    counts = np.bincount(truth, minlength=len(class_names))
+    figure = _figure(_HALF, 5.6)
+    axes = figure.subplots()
+    for layer, index in enumerate(np.argsort(-counts, kind="stable")):
+        members = places[truth == index]
+        common = counts[index] > 2000
+        axes.scatter(
+            *members.T,
+            s=3 if common else 7,
+            alpha=0.25 if common else 0.85,
+            color=f"C{index}",
+            marker=_MARKERS[index // len(_PALETTE) % 3],
+            linewidths=0,
+            zorder=2 + layer,
+            rasterized=True,
+        )
+    for index, name in enumerate(class_names):
+        marker = _MARKERS[index // len(_PALETTE) % 3]
+        axes.plot([], [], marker, color=f"C{index}", markersize=4, label=f"{name}: {counts[index]:,}")
+    axes.set(xlabel=_wrapped(axis_names[0], 7), ylabel=_wrapped(axis_names[1], 5))
+    _legend(figure, "outside lower left")
+    return figure
+
+
+@_svg
+def budget_calibration(
+    expected: ArrayLike,
+    observed: ArrayLike,
+    *,
+    validation: Mapping[str, ArrayLike],
+    test: Mapping[str, ArrayLike],
+    chosen: int,
+) -> Figure:
+    """Draw whether a budget of alerts holds on later data, and what it buys, a full line wide.
+
+    Each budget stands for the threshold that spends it on the validation data.
+
+    Args:
+        expected: (n,), alerts per day on the validation data, above 0.
+        observed: (n,), alerts per day on the test data at the same thresholds; where 0, marked at the lower edge.
+        validation: measures such as recall and precision, each (n,), from 0 to 1, on the validation data.
+        test: the same measures on the test data.
+        chosen: the index of the budget in use.
+
+    Returns:
+        The figure as SVG.
+
+    Raises:
+        ValueError: an array is empty, not finite or of another length, a number of alerts is negative, or the
+            measures differ.
+        IndexError: `chosen` is not an index.
+    """
+    spent, seen = _numbers("expected", expected), _numbers("observed", observed)
+    _same_length(expected=spent, observed=seen)
+    if (spent <= 0).any() or (seen < 0).any():
+        raise ValueError("alerts per day must not be negative, and those expected must be above 0")
+    if not validation or list(validation) != list(test):
+        raise ValueError(f"measures differ: {list(validation)} on validation, {list(test)} on test")
+    figure = _figure(_FULL, 7.2)
+    left, right = figure.subplots(1, 2)
+    drawn = seen > 0
+    ends = np.array([min(spent.min(), seen[drawn].min(initial=np.inf)), max(spent.max(), seen.max())])
+    left.plot(ends, ends, color=_QUIET, linewidth=0.9, linestyle=_DASHED, label="as many as expected")
+    left.plot(spent[drawn], seen[drawn], color="C0", marker="o", markersize=3, label="observed")
+    if not drawn.all():
+        none = np.full(len(spent) - np.count_nonzero(drawn), 0.02)
+        left.plot(spent[~drawn], none, "v", color="C0", transform=left.get_xaxis_transform(), label="none observed")
+    if drawn[chosen]:
+        mark = {"marker": "o", "markersize": 8, "markerfacecolor": "none", "markeredgewidth": 1.4, "linestyle": ""}
+        label = f"chosen: {spent[chosen]:.3g} expected, {seen[chosen]:.3g} observed"
+        left.plot(spent[chosen], seen[chosen], color="C1", label=label, **mark)
+    _log(left, "x", "y")
+    left.set(xlabel="expected on validation [alerts per day]", ylabel="observed on test\n[alerts per day]")
+    for index, measure in enumerate(validation):
+        before, after = _numbers(measure, validation[measure]), _numbers(measure, test[measure])
+        _same_length(expected=spent, validation=before, test=after)
+        right.plot(spent, before, color=f"C{index}", linestyle="--", label=f"{measure}, validation")
+        right.plot(spent, after, color=f"C{index}", linestyle="-", linewidth=1.6, label=f"{measure}, test")
+    right.axvline(spent[chosen], color=_INK, linewidth=0.9, linestyle=":", label="chosen budget")
+    _log(right, "x")
+    right.set(xlabel="budget [alerts per day]", ylabel="share", ylim=(0, 1))
+    for axes, columns in ((left, 1), (right, 2)):
+        axes.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.2), ncols=columns)
+    return figure
+
+
+@_svg
+def learning_curves(
+    curves: Mapping[str, Mapping[str, ArrayLike]], *, y_label: str, best_epoch: int | None = None
+) -> Figure:
+    """Draw a quantity over the epochs of one or more runs, a full line wide.
+
+    Args:
+        curves: of each run, of each series (such as training and validation), a value per epoch. The first run is
+            drawn thick, the others thin.
+        y_label: what the values are, with their unit.
+        best_epoch: the epoch, counted from 1, whose weights were kept in the first run.
+
+    Returns:
+        The figure as SVG; the axis is logarithmic where the values range over more than two decades.
+
+    Raises:
+        ValueError: nothing to draw, or a series is empty or not finite.
+    """
+    arrays = {
+        run: {name: _numbers(f"{name} of {run}", values) for name, values in series.items()}
+        for run, series in curves.items()
+    }
+    values = [array for series in arrays.values() for array in series.values()]
+    if not values:
+        raise ValueError("curves: no series")
+    names = list(dict.fromkeys(name for series in arrays.values() for name in series))
+    first, *others = arrays
+    figure = _figure(_FULL, 5.2)
+    axes = figure.subplots()
+    for run, series in arrays.items():
+        for name, array in series.items():
+            label = f"{run}, {name}" if run == first else None
+            width = 1.8 if run == first else 0.6
+            epochs = np.arange(1, len(array) + 1)
+            marker = "o" if len(array) == 1 else None  # one epoch makes no line
+            color = f"C{names.index(name)}"
+            axes.plot(epochs, array, marker=marker, color=color, label=label, linewidth=width, zorder=1 + width)
+    if others:
+        axes.plot([], [], color=_QUIET, linewidth=0.6, label=f"thin: {', '.join(others)}")
+    if best_epoch is not None:
+        axes.axvline(best_epoch, color=_INK, linewidth=0.9, linestyle=_DASHED, label=f"best epoch {best_epoch}")
+    if _wide(np.concatenate(values)):
+        _log(axes, "y")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    axes.set_xlim(0.5, max(map(len, values)) + 0.5)
+    axes.set(xlabel="epoch", ylabel=_wrapped(y_label, 4))
+    _legend(figure, "outside upper left")
+    return figure
+
+
+@_svg
+def network(layers: Sequence[tuple[str, Sequence[int | None], int]]) -> Figure:
+    """Draw a chain of layers from left to right, a full line wide; a block is the higher the more units it has.
+
+    Heights follow the square root of the number of units. Layers without parameters are grey.
+
+    Args:
+        layers: of each layer its name, the shape of its output (None where it varies) and its number of parameters.
+
+    Returns:
+        The figure as SVG; names, shapes and parameters stand under the blocks.
+
+    Raises:
+        ValueError: there is no layer or a size is not positive.
+    """
+    if not layers:
+        raise ValueError("layers: none")
+    units = _numbers("layers", [np.prod([size or 1 for size in shape], dtype=float) for _, shape, _ in layers])
+    if (units < 1).any():
+        raise ValueError("layers: a size is not positive")
+    # All lengths below are in points.
+    line, margin, tallest = 9.0, 54.0, 72.0
+    slot = (_FULL * _POINTS - margin) / len(layers)
+    names = [name.replace("_", " ") for name, _, _ in layers]
+    rows = {
+        "layer": [[name] if _width(name) < slot - 4 else name.split() for name in names],
+        "output": [[" × ".join("n" if size is None else str(size) for size in shape)] for _, shape, _ in layers],
+        "parameters": [[f"{parameters:,}"] for _, _, parameters in layers],
+    }
+    figure = Figure()
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    centres = margin + slot * (np.arange(len(layers)) + 0.5)
+    heights = np.maximum(tallest * np.sqrt(units / units.max()), 6)
+    half = min(0.25 * slot, 16)
+    for start, end in itertools.pairwise(range(len(layers))):
+        corners = [(centres[start] + half, heights[start] / 2), (centres[end] - half, heights[end] / 2)]
+        axes.add_patch(Polygon([*corners, *((x, -y) for x, y in reversed(corners))], color="#e9eef2", linewidth=0))
+    for centre, height, (_, _, parameters) in zip(centres, heights, layers, strict=True):
+        outline = FancyBboxPatch(
+            (centre - half, -height / 2),
+            2 * half,
+            height,
+            "round,pad=0,rounding_size=2",
+            linewidth=0,
+            color=_PALETTE[0] if parameters else _QUIET,
+        )
+        axes.add_patch(outline)
+    bottom = -tallest / 2 - 8
+    for title, cells in rows.items():
+        turned = max(_width(text) for cell in cells for text in cell) > slot - 2
+        axes.text(2, bottom, title, color=_QUIET, fontsize=7, va="top")
+        for centre, cell in zip(centres, cells, strict=True):
+            text = (" " if turned else "\n").join(cell)
+            axes.text(centre, bottom, text, fontsize=7, va="top", ha="center", rotation=90 if turned else 0)
+        deep = max(_width(" ".join(cell)) for cell in cells) if turned else max(map(len, cells)) * line
+        bottom -= deep + 5
+    axes.set(xlim=(0, _FULL * _POINTS), ylim=(bottom, tallest / 2 + 4))
+    figure.set_size_inches(_FULL / 2.54, (tallest / 2 + 4 - bottom) / 72)
+    return figure

@@ -1,0 +1,1 @@
+"""Templates: one architecture family a file, to be copied into other projects."""

@@ -1,0 +1,101 @@
+"""List the templates, describe one, or copy one into a project."""
+
+import argparse
+import ast
+import importlib
+import inspect
+import os
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+
+
+def names() -> list[str]:
+    """Every template there is: the modules of this folder."""
+    return sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
+
+
+def description(name: str) -> dict[str, str]:
+    """The `Paper:`, `Input:` and `Output:` lines of a template's docstring."""
+    docstring = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))) or ""
+    return dict(re.findall(r"^(Paper|Input|Output): (.+)$", docstring, flags=re.MULTILINE))
+
+
+def architectures(name: str) -> dict:
+    """The public functions of a template that build a model from defaults alone, by name."""
+    module = importlib.import_module(f"templates.{name}")
+    found = {}
+    for function_name, function in inspect.getmembers(module, inspect.isfunction):
+        signature = inspect.signature(function)
+        if (
+            function.__module__ == module.__name__
+            and not function_name.startswith("_")
+            and getattr(signature.return_annotation, "__name__", "") in ("Model", "Functional")
+            and all(p.default is not p.empty for p in signature.parameters.values())
+        ):
+            found[function_name] = function
+    return found
+
+
+def list_templates() -> None:
+    """Print name, paper, input, output and the default's number of parameters, for each architecture."""
+    for name in names():
+        text = description(name)
+        for architecture, build in architectures(name).items():
+            label = architecture if architecture == name else f"{name}: {architecture}"
+            print(label)
+            for key in ("Paper", "Input", "Output"):
+                print(f"  {key.lower() + ':':<12}{text[key]}")
+            print(f"  {'parameters:':<12}{build().count_params():,}")
+
+
+def copy(name: str, destination: Path, *, force: bool) -> Path:
+    """Write a template's one file to a folder, or to a file whose name ends in .py; the new file's path is returned.
+
+    Raises:
+        FileExistsError: if the file is there and `force` is not set.
+    """
+    target = destination if destination.suffix == ".py" else destination / f"{name}.py"
+    if target.exists() and not force:
+        raise FileExistsError(f"{target} exists; --force overwrites it")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".partial")
+    partial.write_bytes((FOLDER / f"{name}.py").read_bytes())
+    partial.replace(target)
+    return target
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code, 2 for an unusable argument."""
+    parser = argparse.ArgumentParser(prog="python -m templates", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="list | summary | copy")
+    commands.add_parser("list", help="name, paper, input, output and parameters of every template")
+    summary_parser = commands.add_parser("summary", help="layers, shapes and parameters of a template's default model")
+    copy_parser = commands.add_parser("copy", help="write a template's one file into your project")
+    for sub_parser in (summary_parser, copy_parser):
+        sub_parser.add_argument("name", choices=names(), metavar="NAME", help=", ".join(names()))
+    copy_parser.add_argument("destination", type=Path, metavar="DEST", help="a folder, or a file name ending in .py")
+    copy_parser.add_argument("--force", action="store_true", help="overwrite an existing file")
+    chosen = parser.parse_args(arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+    try:
+        if chosen.command == "list":
+            list_templates()
+        elif chosen.command == "summary":
+            for build in architectures(chosen.name).values():
+                build().summary(expand_nested=True)
+        else:
+            print(f"wrote {copy(chosen.name, chosen.destination, force=chosen.force)}")
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""Autoencoder: a network that squeezes its input through a narrow code and rebuilds it.
+
+Paper: Hinton & Salakhutdinov 2006; Vincent et al. 2008 (denoising)
+Input: (batch, features) float, standardised
+Output: (batch, features) float, the reconstruction
+
+The encoder maps the input to a code of a few numbers, the decoder maps the code back. Rows like those it was trained on
+are rebuilt well, others badly: the reconstruction error is an anomaly score, the code a non-linear reduction of the
+dimensions.
+
+Sources: G. Hinton and R. Salakhutdinov, "Reducing the dimensionality of data with neural networks", Science 313, 2006.
+P. Vincent, H. Larochelle, Y. Bengio and P.-A. Manzagol, "Extracting and composing robust features with denoising
+autoencoders", ICML 2008: the input is corrupted while training, the target is not. A. Ng, "Sparse autoencoder", CS294A
+lecture notes, 2011: a penalty on the code.
+
+Deviations: layers are trained together from random weights, not pretrained one by one as in 2006; encoder and decoder
+weights are not tied; masking noise is `keras.layers.Dropout`, which scales what it keeps by 1 / (1 - rate) where the
+2008 paper leaves it as it is; the sparsity penalty is L1 where Ng's is a Kullback–Leibler divergence.
+
+    model = autoencoder(features=30, widths=(64,), code_size=8)
+    model.compile(optimizer="adam", loss="mse")
+    model.fit(x, x)
+    code = model.get_layer("encoder").predict(x)
+    scorer = anomaly_scorer(model, mean=mean, variance=variance, threshold=2.5)
+"""
+
+from collections.abc import Sequence
+
+import keras
+
+
+def autoencoder(
+    *,
+    features: int = 30,
+    widths: Sequence[int] = (64,),
+    code_size: int = 8,
+    activation: str = "relu",
+    code_activation: str | None = None,
+    output_activation: str | None = None,
+    dropout: float = 0.0,
+    input_noise: float = 0.0,
+    input_dropout: float = 0.0,
+    code_penalty: float = 0.0,
+    name: str = "autoencoder",
+) -> keras.Model:
+    """Build a dense autoencoder; compile it with a regression loss and fit it on (x, x).
+
+    Its sub-models are `model.get_layer("encoder")`, (batch, features) to (batch, code_size), and
+    `model.get_layer("decoder")`, the way back.
+
+    Args:
+        features: numbers in a row.
+        widths: units of the encoder's hidden layers, outermost first; the decoder mirrors them. May be empty.
+        code_size: units of the code.
+        activation: of the hidden layers.
+        code_activation: of the code; None is linear, which with no hidden layers and a squared loss spans the same
+            space as principal component analysis (Baldi & Hornik 1989).
+        output_activation: of the output; None for standardised inputs, "sigmoid" for inputs in [0, 1].
+        dropout: rate on the hidden layers while training.
+        input_noise: standard deviation of Gaussian noise added to the input while training.
+        input_dropout: share of the input set to zero while training (the masking noise of Vincent et al. 2008).
+        code_penalty: weight of the L1 penalty on the code, summed over the code and averaged over the batch.
+        name: of the model.
+
+    Raises:
+        ValueError: if a size is smaller than 1.
+    """
+    if min(features, code_size, *widths) < 1:
+        raise ValueError(f"features {features}, widths {tuple(widths)} and code_size {code_size} must be at least 1")
+
+    row = keras.Input((features,), name="row")
+    x = row
+    for number, units in enumerate(widths, 1):
+        x = keras.layers.Dense(units, activation, name=f"encoder_{number}")(x)  # (batch, units)
+        if dropout:
+            x = keras.layers.Dropout(dropout, name=f"encoder_{number}_dropout")(x)
+    code = keras.layers.Dense(
+        code_size,
+        code_activation,
+        activity_regularizer=keras.regularizers.L1(code_penalty) if code_penalty else None,
+        name="code",
+    )(x)  # (batch, code_size)
+    encoder = keras.Model(row, code, name="encoder")
+
+    code_input = keras.Input((code_size,), name="code_input")
+    x = code_input
+    for number, units in reversed(list(enumerate(widths, 1))):
+        x = keras.layers.Dense(units, activation, name=f"decoder_{number}")(x)  # (batch, units)
+        if dropout:
+            x = keras.layers.Dropout(dropout, name=f"decoder_{number}_dropout")(x)
+    rebuilt = keras.layers.Dense(features, output_activation, name="reconstruction")(x)  # (batch, features)
+    decoder = keras.Model(code_input, rebuilt, name="decoder")
+
+    # The corruption stays outside the encoder, which then is the same function in training and in use.
+    inputs = keras.Input((features,), name="inputs")
+    x = inputs
+    if input_noise:
+        x = keras.layers.GaussianNoise(input_noise, name="input_noise")(x)
+    if input_dropout:
+        x = keras.layers.Dropout(input_dropout, name="input_dropout")(x)
+    return keras.Model(inputs, decoder(encoder(x)), name=name)
+
+
+def anomaly_scorer(
+    autoencoder: keras.Model,
+    *,
+    mean: Sequence[float],
+    variance: Sequence[float],
+    threshold: float,
+    metadata: dict | None = None,
+) -> keras.Model:
+    """Wrap a trained autoencoder as a model from raw rows to anomaly scores, to be saved whole.
+
+    Input: (batch, features), not standardised. Output: a dictionary with "score" (batch,), the mean squared error of
+    the reconstruction; "share" (batch, features), each feature's share of that error, which sums to 1 (all zero where
+    the error is zero); "alert" (batch,), 1 where the score exceeds the threshold, else 0.
+
+    Args:
+        autoencoder: from standardised rows to standardised rows.
+        mean: of each feature in training.
+        variance: of each feature in training.
+        threshold: a score above it raises an alert.
+        metadata: anything JSON can hold that must travel with the model, such as the names of the features; read it
+            back as `model.get_layer("anomaly_score").metadata`.
+    """
+    raw = keras.Input(autoencoder.input_shape[1:], name="raw")
+    row = keras.layers.Normalization(mean=list(mean), variance=list(variance), name="standardise")(raw)
+    # (batch, features), twice
+    scores = AnomalyScore(threshold=threshold, metadata=metadata, name="anomaly_score")([row, autoencoder(row)])
+    return keras.Model(raw, scores, name="anomaly_scorer")
+
+
+@keras.saving.register_keras_serializable(package="templates")
+class AnomalyScore(keras.layers.Layer):
+    """Score, shares and alert from the pair (row, reconstruction), each (batch, features); see `anomaly_scorer`."""
+
+    def __init__(self, *, threshold: float, metadata: dict | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.threshold = float(threshold)
+        self.metadata = metadata or {}
+
+    def call(self, inputs):
+        row, rebuilt = inputs
+        error = keras.ops.square(row - rebuilt)  # (batch, features)
+        total = keras.ops.sum(error, axis=-1, keepdims=True)  # (batch, 1)
+        score = keras.ops.mean(error, axis=-1)  # (batch,)
+        return {
+            "score": score,
+            "share": keras.ops.where(total > 0, error / keras.ops.where(total > 0, total, 1.0), 0.0),
+            "alert": keras.ops.cast(score > self.threshold, "int32"),
+        }
+
+    def get_config(self):
+        return super().get_config() | {"threshold": self.threshold, "metadata": self.metadata}

@@ -1,0 +1,749 @@
+import gzip
+import hashlib
+import io
+import json
+import tracemalloc
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from data import table
+from data.dataset import BadInput
+from data.table import Encoder, find_files, load, read_kinds, stream
+
+ROWS = 1000
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    """Rows in order of time, two a second, with 5 % fraud."""
+    rng = np.random.default_rng(1)
+    return pd.DataFrame(
+        {
+            "seconds": np.arange(ROWS) // 2 * 600,
+            "amount": rng.lognormal(size=ROWS).round(2),
+            "shop": rng.choice(["bakery", "garage", "kiosk"], ROWS),
+            "card": rng.integers(0, 200, ROWS),
+            "fraud": (np.arange(ROWS) % 20 == 7).astype(int),
+        }
+    )
+
+
+def write(path: Path, content: pd.DataFrame | str | bytes) -> Path:
+    if isinstance(content, pd.DataFrame):
+        content.to_parquet(path) if path.suffix == ".parquet" else content.to_csv(path, index=False)
+    else:
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def small(header: str, rows: list[str], count: int = 100) -> str:
+    """A CSV of `count` rows that repeat `rows`, with a label of its own: each 5th row is fraud."""
+    lines = [f"{rows[i % len(rows)]},{int(i % 5 == 0)}" for i in range(count)]
+    return "\n".join([f"{header},fraud", *lines]) + "\n"
+
+
+def encode(encoder: Encoder, path: Path) -> np.ndarray:
+    return np.concatenate([encoder.encode(batch) for batch in stream([path], encoder.kinds)])
+
+
+def message(*arguments, **options) -> str:
+    with pytest.raises(BadInput) as caught:
+        load(*arguments, **options)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def check(text: str, *parts: str) -> None:
+    for part in parts:
+        assert part in text
+
+
+# Splits
+
+
+def test_splits_by_time(tmp_path, frame):
+    shuffled = frame.sample(frac=1, random_state=3)
+    path = write(tmp_path / "a.csv", shuffled)
+    data, _ = load([path], label="fraud", time="seconds", drop=["shop", "card"])
+    parts = data.splits
+    assert [(name, len(part)) for name, part in parts.items()] == [
+        ("validation_train", 600),
+        ("validation", 200),
+        ("train", 800),
+        ("test", 200),
+    ]
+    assert data.feature_names == ("amount",)
+    assert data.classes == ("genuine", "fraud")
+    everything = np.concatenate([parts["train"].inputs, parts["test"].inputs])
+    rows = np.concatenate([parts["train"].extra["row"], parts["test"].extra["row"]])
+    # Rows of equal time keep the order of the file.
+    expected = np.argsort(shuffled.seconds.to_numpy(), kind="stable")
+    np.testing.assert_array_equal(rows, expected)
+    np.testing.assert_array_equal(everything[:, 0], shuffled.amount.to_numpy(np.float32)[expected])
+    labels = np.concatenate([parts["train"].labels, parts["test"].labels])
+    np.testing.assert_array_equal(labels, shuffled.fraud.to_numpy()[expected])
+    assert labels.dtype == np.int8
+    assert everything.dtype == np.float32
+    np.testing.assert_array_equal(parts["test"].extra["day"], frame.seconds[800:] // 86_400)
+    assert {key: values.dtype for key, values in parts["test"].extra.items()} == {"row": np.int64, "day": np.int32}
+
+
+def test_splits_are_views_of_one_matrix(tmp_path, frame):
+    data, _ = load([write(tmp_path / "a.csv", frame)], label="fraud", time="seconds")
+    base = data.splits["train"].inputs.base
+    assert base is not None
+    for part in data.splits.values():
+        assert part.inputs.base is base
+    assert np.shares_memory(data.splits["validation"].inputs, data.splits["train"].inputs)
+
+
+def test_equal_times_stay_on_one_side(tmp_path, frame):
+    frame["seconds"] = np.repeat([0, 1, 2, 3, 4], [250, 300, 60, 130, 260])
+    data, _ = load([write(tmp_path / "a.csv", frame)], label="fraud", time="seconds")
+    # The boundaries at 600 and 800 lie in groups of 550 to 610 and 740 to 1000, and move to the nearer end.
+    assert len(data.splits["validation_train"]) == 610
+    assert len(data.splits["train"]) == 740
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [f"2024-03-{d:02d} {h:02d}:30:00" for d in range(1, 26) for h in range(4)],
+        [f"2024-03-{d:02d}T{h:02d}:30:00Z" for d in range(1, 26) for h in range(4)],
+        [f"2024-03-{d:02d}T{h + 2:02d}:30:00+02:00" for d in range(1, 26) for h in range(4)],
+    ],
+)
+@pytest.mark.parametrize("as_parquet", [False, True])
+def test_days_of_date_text_and_timestamps(tmp_path, times, as_parquet):
+    content = pd.DataFrame({"when": times, "x": range(100), "fraud": [0, 0, 0, 1] * 25})
+    if as_parquet:
+        content["when"] = pd.to_datetime(content["when"])
+    path = write(tmp_path / ("a.parquet" if as_parquet else "a.csv"), content)
+    data, _ = load([path], label="fraud", time="when")
+    np.testing.assert_array_equal(data.splits["train"].extra["day"], np.arange(80) // 4)
+
+
+def test_random_split_is_stratified_and_seeded(tmp_path, frame):
+    path = write(tmp_path / "a.csv", frame)
+    data, _ = load([path], label="fraud", seed=5)
+    assert [int(part.labels.sum()) for part in data.splits.values()] == [30, 10, 40, 10]
+    again, _ = load([path], label="fraud", seed=5)
+    other, _ = load([path], label="fraud", seed=6)
+    rows = data.splits["train"].extra["row"]
+    np.testing.assert_array_equal(rows, again.splits["train"].extra["row"])
+    assert not np.array_equal(rows, other.splits["train"].extra["row"])
+    np.testing.assert_array_equal(np.sort(np.concatenate([rows, data.splits["test"].extra["row"]])), np.arange(ROWS))
+    np.testing.assert_array_equal(data.splits["train"].labels, frame.fraud.to_numpy()[rows])
+    assert set(data.splits["test"].extra) == {"row"}
+    # Fraud isn't at even distances within a part.
+    assert len(set(np.diff(np.flatnonzero(data.splits["train"].labels)))) > 5
+
+
+def test_no_customer_is_on_two_sides(tmp_path, frame):
+    data, _ = load([write(tmp_path / "a.csv", frame)], label="fraud", customer="card", drop=["seconds"])
+    parts = [data.splits[name] for name in ("validation_train", "validation", "test")]
+    customers = [set(part.extra["customer"]) for part in parts]
+    assert not customers[0] & customers[1]
+    assert not customers[0] & customers[2]
+    assert not customers[1] & customers[2]
+    assert [abs(len(part) - size) < 10 for part, size in zip(parts, (600, 200, 200), strict=True)] == [True] * 3
+    # Codes count the customers in the order of the file.
+    codes, _ = pd.factorize(frame.card)
+    np.testing.assert_array_equal(parts[2].extra["customer"], codes[parts[2].extra["row"]])
+    assert parts[2].extra["customer"].dtype == np.int64
+    assert not any(name.startswith("card") for name in data.feature_names)
+
+
+def test_customers_with_fraud_are_spread(tmp_path):
+    rows = np.arange(1000)
+    content = pd.DataFrame({"x": rows, "card": rows // 10, "fraud": (rows // 10 % 10 == 3).astype(int)})
+    data, _ = load([write(tmp_path / "a.csv", content)], label="fraud", customer="card")
+    assert [int(part.labels.sum()) for part in data.splits.values()] == [60, 20, 80, 20]
+
+
+def test_time_goes_before_customer(tmp_path, frame):
+    data, _ = load([write(tmp_path / "a.csv", frame)], label="fraud", time="seconds", customer="card")
+    np.testing.assert_array_equal(data.splits["train"].extra["row"], np.arange(800))
+    assert set(data.splits["test"].extra) == {"row", "day", "customer"}
+
+
+# Labels
+
+
+@pytest.mark.parametrize(
+    ("genuine", "fraud", "share", "positive"),
+    [
+        ("0", "1", 0.25, "1"),
+        ("1", "0", 0.25, "1"),
+        ("0.0", "1.0", 0.25, "1"),
+        ("False", "True", 0.25, "1"),
+        ("TRUE", "false", 0.25, "1"),
+        ("legit", "stolen", 0.25, "stolen"),
+        ("stolen", "legit", 0.25, "legit"),
+        ("2", "1", 0.25, "1"),
+        ("no", "yes", 0.5, "yes"),
+    ],
+)
+def test_labels(tmp_path, genuine, fraud, share, positive):
+    values = [fraud if i % 20 < 20 * share else genuine for i in range(200)]
+    content = pd.DataFrame({"x": range(200), "label": values})
+    data, _ = load([write(tmp_path / "a.csv", content)], label="label")
+    part = data.splits["train"]
+    spelled = {"0.0": "0", "1.0": "1", "false": "0", "true": "1"}
+    expected = [spelled.get(values[row].lower(), values[row]) == positive for row in part.extra["row"]]
+    np.testing.assert_array_equal(part.labels, expected)
+    assert f"fraud is label = {positive}, " in data.provenance.notes[0]
+
+
+def test_quoted_and_boolean_labels_of_two_files(tmp_path):
+    write(tmp_path / "a.csv", "x,fraud\n" + '1,"0"\n2,"1"\n3,0.0\n' * 10)
+    pd.DataFrame({"x": [1, 5] * 15, "fraud": [0, 1] * 15}).to_parquet(tmp_path / "b.pq")
+    data, _ = load([tmp_path], label="fraud")
+    assert sum(int(data.splits[name].labels.sum()) for name in ("train", "test")) == 25
+
+
+# Encoder
+
+
+def test_encoder_by_hand(tmp_path):
+    rows = [
+        "1.5,true,red,2024-01-01,7",
+        "2.5,false,green,2024-01-02,7",
+        ",true,,2024-01-03,7",
+        "9,false,red,2024-01-04,7",
+    ]
+    path = write(tmp_path / "a.csv", small("size,new,colour,since,same", rows))
+    data, encoder = load([path], label="fraud")
+    assert encoder.feature_names == data.feature_names
+    assert data.feature_names == (
+        "size",
+        "size is missing",
+        "new",
+        "colour = green",
+        "colour = red",
+        "colour is other",
+        "colour is missing",
+        "since",
+    )
+    assert "left out, as constant in training: same" in data.provenance.notes
+    new = write(
+        tmp_path / "new.csv",
+        "since,colour,new,size,unused\n2024-01-01,red,TRUE,1.5,?\n1970-01-02,blue,0,NA,?\n1970-01-01T00:01:00Z,,1,-3e2,?\n"
+        ",green,,1,?\n",
+    )
+    training = data.splits["validation_train"].inputs
+    medians = np.median(training[training[:, 1] == 0], axis=0)
+    day = np.float32(pd.Timestamp("2024-01-01").timestamp())
+    expected = np.array(
+        [
+            [1.5, 0, 1, 0, 1, 0, 0, day],
+            [medians[0], 1, 0, 0, 0, 1, 0, 86_400],
+            [-300, 0, 1, 0, 0, 0, 1, 60],
+            [1, 0, np.median(training[:, 2]), 1, 0, 0, 0, np.median(training[:, 7])],
+        ],
+        np.float32,
+    )
+    np.testing.assert_array_equal(encode(encoder, new), expected)
+
+
+def test_missing_value_where_training_had_none(tmp_path):
+    path = write(tmp_path / "a.csv", small("x,colour", ["1,red", "2,red", "30,blue"]))
+    _, encoder = load([path], label="fraud")
+    assert encoder.feature_names == ("x", "colour = blue", "colour = red", "colour is other")
+    new = write(tmp_path / "new.csv", "x,colour\nnull,NaN\n")
+    np.testing.assert_array_equal(encode(encoder, new), [[2, 0, 0, 1]])
+
+
+def test_large_vocabulary_is_hashed(tmp_path):
+    path = write(tmp_path / "a.csv", small("id", [f"n{i}" for i in range(100)]))
+    data, encoder = load([path], label="fraud")
+    assert len(encoder.feature_names) == table.HASH_BUCKETS
+    assert encoder.feature_names[3] == "id in bucket 3"
+    row = data.splits["test"].extra["row"][0]
+    expected = np.zeros(table.HASH_BUCKETS)
+    expected[zlib.crc32(f"n{row}".encode()) % table.HASH_BUCKETS] = 1
+    np.testing.assert_array_equal(data.splits["test"].inputs[0], expected)
+    unseen = encode(encoder, write(tmp_path / "new.csv", "id\nunseen\n"))
+    np.testing.assert_array_equal(np.flatnonzero(unseen[0]), [zlib.crc32(b"unseen") % table.HASH_BUCKETS])
+
+
+def test_vocabulary_at_its_limit(tmp_path):
+    at = write(tmp_path / "at.csv", small("id", [f"n{i}" for i in range(table.VOCABULARY_SIZE)], 1000))
+    above = write(tmp_path / "above.csv", small("id", [f"n{i}" for i in range(table.VOCABULARY_SIZE + 1)], 1000))
+    assert len(load([at], label="fraud")[1].feature_names) == table.VOCABULARY_SIZE + 1
+    assert len(load([above], label="fraud")[1].feature_names) == table.HASH_BUCKETS
+
+
+def test_fitted_on_the_training_part_alone(tmp_path, frame):
+    changed = frame.copy()
+    later = frame.index >= 600
+    changed.loc[later, "amount"] = 1e6
+    changed.loc[later & (frame.index % 7 == 0), "amount"] = np.nan
+    changed.loc[later, "shop"] = "tavern"
+    changed["late"] = np.where(later, frame.index, 4)
+    frame["late"] = 4
+    _, fitted = load([write(tmp_path / "a.csv", frame)], label="fraud", time="seconds")
+    data, encoder = load([write(tmp_path / "b.csv", changed)], label="fraud", time="seconds")
+    assert encoder == fitted
+    assert "left out, as constant in training: late" in data.provenance.notes
+    amounts = data.splits["test"].inputs[:, 0]
+    assert set(amounts) == {np.float32(1e6), np.float32(frame.amount[:600].median())}
+
+
+def test_constants_and_empty_columns(tmp_path):
+    rows = ["1,,5,red,", "2,,,red,x"]
+    data, encoder = load([write(tmp_path / "a.csv", small("x,empty,five,colour,mark", rows))], label="fraud")
+    # A column that is constant where it's given still tells by its missing values.
+    assert encoder.feature_names == ("x", "five is missing", "mark = x", "mark is other", "mark is missing")
+    assert "left out, as constant in training: empty, colour" in data.provenance.notes
+    np.testing.assert_array_equal(
+        encode(encoder, write(tmp_path / "new.csv", "x,five,mark\n1,6,\n1,,x\n")), [[1, 0, 0, 0, 1], [1, 1, 1, 0, 0]]
+    )
+
+
+def test_median_of_a_sample(tmp_path, frame, monkeypatch):
+    monkeypatch.setattr(table, "MEDIAN_ROWS", 11)
+    path = write(tmp_path / "a.csv", frame)
+    _, encoder = load([path], label="fraud", time="seconds")
+    fill = encoder.columns[0].fill
+    assert fill in frame.amount[:600].to_numpy(np.float32)
+    assert frame.amount[:600].quantile(0.1) < fill < frame.amount[:600].quantile(0.9)
+    assert fill == load([path], label="fraud", time="seconds")[1].columns[0].fill
+
+
+def test_fill_of_a_column_that_the_sample_misses(tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "MEDIAN_ROWS", 1)
+    content = pd.DataFrame({"t": range(100), "x": [8.0, 9.0] + [None] * 98, "fraud": [0, 1] * 50})
+    _, encoder = load([write(tmp_path / "a.csv", content)], label="fraud", time="t")
+    assert encoder.columns[0].fill in (8.0, 9.0)
+
+
+def test_config_round_trip(tmp_path, frame):
+    frame.loc[3, "amount"] = np.nan
+    path = write(tmp_path / "a.csv", frame)
+    _, encoder = load([path], label="fraud", time="seconds")
+    again = Encoder.from_config(json.loads(json.dumps(encoder.to_config(), allow_nan=False)))
+    assert again == encoder
+    np.testing.assert_array_equal(encode(again, path), encode(encoder, path))
+
+
+def test_mapped_matrix_equals_the_one_in_memory(tmp_path, frame, monkeypatch):
+    path = write(tmp_path / "a.csv", frame)
+    here, _ = load([path], label="fraud")
+    assert not isinstance(here.splits["train"].inputs, np.memmap)
+    monkeypatch.setattr(table, "IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr(table, "BLOCK_BYTES", 4096)
+    folder = tmp_path / "work" / "folder"
+    mapped, _ = load([path], label="fraud", work_folder=folder)
+    for name, part in here.splits.items():
+        assert isinstance(mapped.splits[name].inputs, np.memmap)
+        np.testing.assert_array_equal(mapped.splits[name].inputs, part.inputs)
+        np.testing.assert_array_equal(mapped.splits[name].labels, part.labels)
+    assert list(folder.iterdir()) == []
+
+
+def test_no_room_for_the_matrix(tmp_path, frame, monkeypatch):
+    monkeypatch.setattr(table, "IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr(table.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 5000}))
+    text = message([write(tmp_path / "a.csv", frame)], label="fraud", work_folder=tmp_path)
+    check(text, f"{tmp_path}: 0.0 GB are free, expected 0.0 GB for the encoded table")
+
+
+# Reading
+
+
+def test_credit_card_layout(tmp_path):
+    rng = np.random.default_rng(0)
+    names = ["Time", *(f"V{i}" for i in range(1, 29)), "Amount", "Class"]
+    lines = [",".join(f'"{name}"' for name in names)]
+    for i in range(300):
+        values = ",".join(f"{value:.14f}" for value in rng.normal(size=28))
+        lines.append(f'{i * 600},{values},{i / 100},"{int(i % 10 == 0)}"')
+    path = write(tmp_path / "creditcard.csv", "\r\n".join(lines))
+    data, encoder = load([path], label="Class", time="Time")
+    assert data.feature_names == (*(f"V{i}" for i in range(1, 29)), "Amount")
+    assert encoder.kinds == dict.fromkeys(data.feature_names, "number")
+    assert data.splits["test"].inputs[-1, -1] == np.float32(2.99)
+    assert data.splits["test"].extra["day"][-1] == 2
+    provenance = data.provenance
+    assert provenance.rows == 300
+    assert provenance.size_bytes == path.stat().st_size
+    assert provenance.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (provenance.name, provenance.source, provenance.seed) == ("creditcard.csv", str(path), 0)
+    assert provenance.notes == (
+        "fraud is Class = 1, genuine is Class = 0",
+        "split by Time: 180 rows and 60 to validate on, then 60 to test on",
+    )
+
+
+def test_text_as_spreadsheets_write_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "BLOCK_BYTES", 50)
+    plain = small("x,name", ["1,a", "2,b", "3,c"])
+    odd = plain.replace("name", '"name"').replace(",b,", ',"b",').replace(",a,", ',"a, ""A""\r\nline",')
+    content = b"\xef\xbb\xbf" + odd.replace("\n", "\r\n").replace("\r\r", "\r").encode() + b"\r\n\r\n\r\n"
+    _, encoder = load([write(tmp_path / "a.csv", content)], label="fraud")
+    assert encoder.feature_names[0] == "x"
+    assert encoder.columns[1].vocabulary == ('a, "A"\r\nline', "b", "c")
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.gz", "a.csv.bz2", "a.parquet", "a.pq"])
+def test_formats_agree(tmp_path, frame, name):
+    plain, _ = load([write(tmp_path / "a.csv", frame)], label="fraud", time="seconds")
+    path = tmp_path / name
+    if name.endswith(("parquet", "pq")):
+        frame["shop"] = frame.shop.astype("category")
+        frame.to_parquet(path, row_group_size=300)
+    else:
+        frame.to_csv(path, index=False, compression="gzip" if name.endswith("gz") else "infer")
+    data, _ = load([path], label="fraud", time="seconds")
+    assert data.feature_names == plain.feature_names
+    np.testing.assert_array_equal(data.splits["test"].inputs, plain.splits["test"].inputs)
+
+
+def test_several_files_are_one_table(tmp_path, frame):
+    whole, _ = load([write(tmp_path / "whole.csv", frame)], label="fraud", time="seconds")
+    folder = tmp_path / "months"
+    folder.mkdir()
+    write(folder / "1.csv", frame[:300])
+    frame[300:700].to_parquet(folder / "2.parquet")
+    write(folder / "3.csv", frame[700:900][frame.columns[::-1]])
+    write(folder / ".hidden.csv", "no table")
+    write(folder / "notes.txt", "no table")
+    last = write(tmp_path / "4.csv", frame[900:])
+    data, _ = load([folder, last], label="fraud", time="seconds")
+    assert data.provenance.source == f"{folder / '1.csv'} and 3 more"
+    np.testing.assert_array_equal(data.splits["train"].inputs, whole.splits["train"].inputs)
+    np.testing.assert_array_equal(data.splits["test"].extra["row"], np.arange(800, 1000))
+    files = [folder / "1.csv", folder / "2.parquet", folder / "3.csv", last]
+    assert data.provenance.sha256 == hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def test_stream_counts_rows_and_lines(tmp_path):
+    path = write(tmp_path / "a.csv", 'x,y\n1,a\n\n2,"b\nb"\n3,c\n')
+    batches = list(stream([path], {"x": "number"}, rows_per_batch=2))
+    assert [(batch.file, batch.first_row, len(batch)) for batch in batches] == [(path, 0, 2), (path, 2, 1)]
+    assert batches[0].rows.column("x").to_pylist() == [1.0, 2.0]
+    assert batches[0].rows.schema.names == ["x"]
+    assert batches[0].place(1) == f"{path}: line 4"
+    assert batches[1].place(0) == f"{path}: line 6"
+    pd.DataFrame({"x": [1, 2, 3]}).to_parquet(tmp_path / "a.pq")
+    batches = list(stream([tmp_path / "a.pq"], {"x": "number"}, rows_per_batch=2))
+    assert batches[1].place(0) == f"{tmp_path / 'a.pq'}: row 3"
+
+
+def test_kinds_beyond_the_first_block(tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "BLOCK_BYTES", 1000)
+    rows = [f"{i}{'.5' if i > 400 else ''},{'late' if i > 400 else ''},,w{i % 3},{i % 2 == 0}" for i in range(500)]
+    path = write(tmp_path / "a.csv", small("x,late,empty,word,even", rows, 500))
+    assert read_kinds([path]) == {
+        "x": "number",
+        "late": "category",
+        "empty": "empty",
+        "word": "category",
+        "even": "boolean",
+        "fraud": "number",
+    }
+    data, _ = load([path], label="fraud")
+    xs = np.concatenate([data.splits["train"].inputs[:, 0], data.splits["test"].inputs[:, 0]])
+    assert sorted(xs) == [i + 0.5 * (i > 400) for i in range(500)]
+
+
+def test_kinds_of_parquet(tmp_path):
+    content = pd.DataFrame(
+        {
+            "whole": [1, 2],
+            "flag": [True, False],
+            "when": pd.to_datetime(["2024-01-01", "2024-01-02"]),
+            "word": ["a", "b"],
+            "none": [None, None],
+        }
+    )
+    path = write(tmp_path / "a.parquet", content)
+    kinds = {"whole": "number", "flag": "boolean", "when": "time", "word": "category", "none": "empty"}
+    assert read_kinds([path]) == kinds
+    # A column without values in the first file takes its kind from the next.
+    second = write(tmp_path / "b.csv", "none,word,when,flag,whole\n7,c,2024-01-01,true,1\n")
+    assert read_kinds([path, second]) == kinds | {"none": "number"}
+
+
+def test_a_long_table_is_never_whole_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "BLOCK_BYTES", 2**16)
+    monkeypatch.setattr(table, "IN_MEMORY_BYTES", 2**16)
+    monkeypatch.setattr(table, "MEDIAN_ROWS", 100)
+    rows = 40_000
+    values = np.random.default_rng(0).normal(size=(rows, 20)).astype(np.float32).round(4)
+    content = pd.DataFrame(values, columns=[f"v{i}" for i in range(20)])
+    content["fraud"] = np.arange(rows) % 9 == 0
+    path = write(tmp_path / "a.parquet", content)
+    content.to_csv(tmp_path / "a.csv", index=False)
+    del content, values
+    path.unlink()
+    tracemalloc.start()
+    data, _ = load([tmp_path / "a.csv"], label="fraud", work_folder=tmp_path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < rows * 20 * 4
+    assert data.splits["train"].inputs.shape == (32_000, 20)
+
+
+# Bad input: files
+
+
+def test_missing_paths(tmp_path):
+    check(
+        message([tmp_path / "no.csv"], label="y"), str(tmp_path / "no.csv"), "no such file, expected a CSV or Parquet"
+    )
+    check(message([], label="y"), "no file was given")
+    check(message([tmp_path], label="y"), f"{tmp_path}: no table in this folder", ".csv, ")
+    path = write(tmp_path / "a.xlsx", "x")
+    check(message([path], label="y"), f"{path}: unknown kind of file", ".parquet")
+    path = write(tmp_path / "a.csv", "x,y\n1,0\n")
+    check(message([tmp_path, path], label="y"), f"{path}: given twice, expected each file once")
+    assert find_files([tmp_path]) == [path]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("", "the file is empty, expected a table"),
+        ("\n\n", "no line but blank ones, expected a header"),
+        ("x,fraud\n", "no rows, expected some after the names of the columns"),
+        ("x,fraud", "no rows, expected some after the names of the columns"),
+        ("x;fraud\n1;0\n", "line 1 has one column, expected commas between them: is the delimiter ';'?"),
+        ("x\tfraud\n1\t0\n", "line 1 has one column, expected commas between them: is the delimiter '\\t'?"),
+        ("x,y,x,fraud\n1,2,3,0\n", "two columns are named 'x', expected each name once"),
+        (",x,fraud\n1,2,0\n", "a column has no name, expected one in the header; or leave it out with --drop ''"),
+        (small("x", ["1", "2"]) + "\n3,0,9\n", "line 103 has 3 fields, expected 2 as in the header"),
+        (small("x", ["1", "2"]) + "3\n", "line 102 has 1 fields, expected 2 as in the header"),
+        (small("x", ["1"]).encode() + b"caf\xe9,0\n", "line 102: the byte 0xe9 isn't UTF-8, expected a table in UTF-8"),
+        (b"x,\xff\xfe\n1,0\n", "line 1: the byte 0xff isn't UTF-8, expected a table in UTF-8"),
+        (small("x", ["1", "2"]) + "oops,0\n", "line 102, column 'x' holds 'oops', expected a finite number"),
+        (small("x", ["1", "2"]) + '"1,5",0\n', "line 102, column 'x' holds '1,5', expected a finite number"),
+        (small("x", ["1", "inf"]), "line 3, column 'x' holds inf, expected a finite number"),
+        (small("x", ["1", "2"]) + "1e39,0\n", "line 102, column 'x' holds 1e+39, expected a finite number"),
+        (small("x", ["true", "false"]) + "maybe,0\n", "line 102, column 'x' holds 'maybe', expected true or false"),
+        (
+            small("x", ["2024-01-01", "2024-01-02"]) + "soon,0\n",
+            "line 102, column 'x' holds 'soon', expected an ISO 8601",
+        ),
+        (
+            small("x", ["2024-01-01", "2024-01-02"]) + "now,0\n",
+            "line 102, column 'x' holds 'now', expected an ISO 8601",
+        ),
+        (small("x", ["7"]), "no column but fraud varies, expected one to learn from"),
+        ("fraud\n" + "0\n1\n" * 50, "no column but fraud varies, expected one to learn from"),
+        ("x,fraud\n1,0\n2,1\n3,0\n", "3 rows are too few to split, expected at least 10"),
+    ],
+)
+def test_bad_csv(tmp_path, content, expected):
+    path = write(tmp_path / "a.csv", content)
+    check(message([path], label="fraud"), f"{path}: {expected}")
+
+
+def test_text_late_in_a_number_column(tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "BLOCK_BYTES", 2000)
+    rows = ["1,word", *(f"{i},word" for i in range(2000)), "word,word"]
+    path = write(tmp_path / "a.csv", small("x,y", rows, len(rows)))
+    check(message([path], label="fraud"), f"{path}: line 2003, column 'x' holds 'word', expected a finite number")
+
+
+def test_open_quotation_mark(tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "BLOCK_BYTES", 2**16)
+    content = small("x,y", ["1,a", "2,b"]) + '3,"open,0\n' + "4,c,0\n" * 50_000
+    path = write(tmp_path / "a.csv", content)
+    check(message([path], label="fraud"), f"{path}: line 102: field larger", "is a quotation mark left open?")
+
+
+def test_a_first_column_without_a_name_can_be_dropped(tmp_path):
+    path = write(tmp_path / "a.csv", small(",x", [f"{i},{i * i}" for i in range(100)]))
+    assert load([path], label="fraud", drop=[""])[0].feature_names == ("x",)
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.99])
+def test_cut_gzip(tmp_path, frame, keep):
+    buffer = io.BytesIO()
+    with gzip.GzipFile(fileobj=buffer, mode="wb") as stream_:
+        stream_.write(frame.to_csv(index=False).encode())
+    whole = buffer.getvalue()
+    path = write(tmp_path / "a.csv.gz", whole[: int(keep * len(whole))])
+    check(message([path], label="fraud"), f"{path}: can't be read (Truncated compressed stream), expected a whole CSV")
+    path = write(tmp_path / "b.csv.gz", "x,fraud\n1,0\n")
+    check(message([path], label="fraud"), f"{path}: can't be read (zlib", "expected a whole CSV")
+
+
+def test_broken_parquet(tmp_path, frame):
+    path = write(tmp_path / "a.parquet", frame)
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b"x,fraud\n1,0\n" * 5, b"PAR1"):
+        check(
+            message([write(path, content)], label="fraud"), f"{path}: can't be read (Parquet ", "a whole Parquet file"
+        )
+    # The footer is whole, but not the pages.
+    write(path, whole[:4] + bytes(2000) + whole[2004:])
+    check(message([path], label="fraud"), f"{path}: can't be read (", "expected a whole Parquet file")
+    frame[:0].to_parquet(path)
+    check(message([path], label="fraud"), f"{path}: no rows")
+
+
+def test_bad_parquet_values(tmp_path, frame):
+    path = tmp_path / "a.parquet"
+    frame.loc[41, "amount"] = -np.inf
+    frame.to_parquet(path)
+    check(message([path], label="fraud"), f"{path}: row 42, column 'amount' holds -inf, expected a finite number")
+    frame["amount"] = [[1.0]] * ROWS
+    frame.to_parquet(path)
+    check(message([path], label="fraud"), f"{path}: column 'amount' is of type list", "leave it out with --drop")
+    assert load([path], label="fraud", drop=["amount"])[0].provenance.rows == ROWS
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda f: f.rename(columns={"shop": "store"}), "column 'shop' is missing, expected the same columns as in"),
+        (lambda f: f.assign(zone=1), "column 'zone' is only here, expected the same columns as in"),
+        (lambda f: f.assign(shop=5), "column 'shop' holds a number, expected a category as in"),
+        (lambda f: f.assign(amount="much"), "column 'amount' holds a category, expected a number as in"),
+    ],
+)
+def test_files_of_different_columns(tmp_path, frame, change, expected):
+    first = write(tmp_path / "a.csv", frame)
+    second = tmp_path / "b.parquet"
+    change(frame).to_parquet(second)
+    check(message([tmp_path], label="fraud"), f"{second}: {expected} {first}")
+
+
+def test_text_in_the_number_column_of_a_second_csv(tmp_path, frame):
+    write(tmp_path / "a.csv", frame)
+    second = write(tmp_path / "b.csv", frame.assign(amount="much"))
+    check(
+        message([tmp_path], label="fraud"), f"{second}: line 2, column 'amount' holds 'much', expected a finite number"
+    )
+
+
+# Bad input: columns and labels
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"label": "Fraud"}, "no column 'Fraud' (--label), expected it in the table: is it 'fraud'?"),
+        (
+            {"label": "zzz"},
+            "no column 'zzz' (--label), expected it in the table: it has seconds, amount, shop, card, fraud",
+        ),
+        (
+            {"label": "fraud", "time": "second"},
+            "no column 'second' (--time), expected it in the table: is it 'seconds'?",
+        ),
+        (
+            {"label": "fraud", "customer": "cart"},
+            "no column 'cart' (--customer), expected it in the table: is it 'card'?",
+        ),
+        (
+            {"label": "fraud", "drop": ["amounts"]},
+            "no column 'amounts' (--drop), expected it in the table: is it 'amount'?",
+        ),
+        (
+            {"label": "fraud", "time": "fraud"},
+            "column 'fraud' has two uses, expected one of --label, --time and --drop",
+        ),
+        ({"label": "fraud", "drop": ["fraud"]}, "column 'fraud' has two uses, expected one of --label and --drop"),
+        (
+            {"label": "shop"},
+            "column 'shop' holds 'kiosk', expected one of two classes, as 'garage' and 'bakery' before",
+        ),
+        ({"label": "fraud", "time": "shop"}, "line 2, column 'shop' holds 'garage', expected an ISO 8601 date or time"),
+    ],
+)
+def test_bad_columns(tmp_path, frame, options, expected):
+    frame.loc[:2, "shop"] = ["garage", "bakery", "kiosk"]
+    path = write(tmp_path / "a.csv", frame)
+    text = message([path], **options)
+    check(text, f"{path}: ", expected)
+    if options["label"] == "shop":
+        check(text, f"{path}: line 4,")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "expected"),
+    [
+        ("fraud", None, "line 9, column 'fraud' is empty, expected a label in every row"),
+        ("seconds", None, "line 9, column 'seconds' is empty, expected a time in every row"),
+        ("seconds", "later", "line 9, column 'seconds' holds 'later', expected a finite number"),
+        ("seconds", np.inf, "line 9, column 'seconds' holds inf, expected a finite number"),
+        ("card", None, "line 9, column 'card' is empty, expected a customer in every row"),
+        ("fraud", 2, "line 9, column 'fraud' holds '2', expected one of two classes, as '0' and '1' before"),
+    ],
+)
+def test_bad_label_time_or_customer(tmp_path, frame, column, value, expected):
+    frame = frame.astype(object)
+    frame.loc[7, "fraud"] = 0
+    frame.loc[5, "fraud"] = 1
+    frame.loc[7, column] = value
+    path = write(tmp_path / "a.csv", frame)
+    check(message([path], label="fraud", time="seconds", customer="card"), f"{path}: {expected}")
+
+
+def test_one_class(tmp_path, frame):
+    path = write(tmp_path / "a.csv", frame.assign(fraud=0))
+    check(message([path], label="fraud"), f"{path}: column 'fraud' holds only '0', expected two classes")
+
+
+@pytest.mark.parametrize(("part", "rows"), [("training", 600), ("validation", 200), ("test", 200)])
+def test_no_fraud_in_a_part(tmp_path, frame, part, rows):
+    start, stop = {"training": (0, 600), "validation": (600, 800), "test": (800, 1000)}[part]
+    frame.loc[start : stop - 1, "fraud"] = 0
+    path = write(tmp_path / "a.csv", frame)
+    count = (ROWS - rows) // 20
+    check(
+        message([path], label="fraud", time="seconds"),
+        f"{path}: none of the {rows} rows of the {part} part is fraud (of all 1,000 rows {count} are), "
+        "expected both classes in every part",
+    )
+
+
+def test_milliseconds_for_seconds(tmp_path, frame):
+    path = write(tmp_path / "a.csv", frame.assign(seconds=np.linspace(1.6e12, 1.7e12, ROWS)))
+    text = message([path], label="fraud", time="seconds")
+    check(text, f"{path}: the times span 1,157,407 days, expected seconds: are they milliseconds?")
+
+
+# Bad input: new rows
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("shop\nkiosk\n", "no column 'amount', expected it in the table: it has shop"),
+        ("Amount,shop\n1,kiosk\n", "no column 'amount', expected it in the table: is it 'Amount'?"),
+        ("amount,shop\n1,kiosk\nabc,kiosk\n", "line 3, column 'amount' holds 'abc', expected a finite number"),
+        ("amount,shop\n1,kiosk\n-inf,kiosk\n", "line 3, column 'amount' holds -inf, expected a finite number"),
+    ],
+)
+def test_bad_new_rows(tmp_path, frame, content, expected):
+    _, encoder = load([write(tmp_path / "a.csv", frame)], label="fraud", time="seconds", customer="card")
+    path = write(tmp_path / "new.csv", content)
+    with pytest.raises(BadInput) as caught:
+        encode(encoder, path)
+    check(str(caught.value), f"{path}: {expected}")
+
+
+def test_new_parquet_rows_of_other_types(tmp_path, frame):
+    _, encoder = load([write(tmp_path / "a.csv", frame)], label="fraud", time="seconds", customer="card")
+    path = tmp_path / "new.parquet"
+    pd.DataFrame({"amount": ["1.5", ""], "shop": ["kiosk", "kiosk"]}).to_parquet(path)
+    median = encoder.columns[0].fill
+    np.testing.assert_array_equal(encode(encoder, path)[:, 0], np.float32([1.5, median]))
+    pd.DataFrame({"amount": ["1.5", "much"], "shop": ["kiosk", "kiosk"]}).to_parquet(path)
+    with pytest.raises(BadInput) as caught:
+        encode(encoder, path)
+    check(str(caught.value), f"{path}: row 2, column 'amount' holds 'much', expected a finite number")
+    pd.DataFrame({"amount": pd.to_datetime(["2024-01-01"]), "shop": ["kiosk"]}).to_parquet(path)
+    with pytest.raises(BadInput) as caught:
+        encode(encoder, path)
+    check(str(caught.value), f"{path}: column 'amount' holds a time, expected a number")

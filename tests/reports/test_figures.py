@@ -1,0 +1,306 @@
+import itertools
+import re
+import xml.etree.ElementTree as ElementTree
+
+import matplotlib
+import matplotlib.style
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.text import Text
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from reports import figures
+
+RANDOM = np.random.default_rng(3)
+LABELS = (np.arange(2000) % 50 == 0).astype(int)
+SCORES = {
+    "autoencoder": np.exp(RANDOM.normal(size=2000) + 2 * LABELS),
+    "isolation forest": RANDOM.normal(size=2000) + LABELS,
+    "a $model$ with a name of some length": RANDOM.normal(size=2000),
+}
+POINTS = RANDOM.normal(size=(2000, 2))
+BUDGETS = np.array([1.0, 3.0, 10.0, 30.0])
+LONG = "a label that goes on for longer than its axis is wide, with a unit at its end [m/s]"
+CALLS = {
+    "roc_curves": ((LABELS, SCORES), {"emphasis": "autoencoder"}),
+    "precision_recall_curves": ((LABELS, SCORES), {"emphasis": "autoencoder"}),
+    "score_histogram": (
+        (SCORES["autoencoder"], LABELS, 4.2),
+        {"class_names": ("genuine", "fraud"), "score_name": LONG},
+    ),
+    "grouped_bars": (
+        ({"one": {"a": (0.5, 0.4, 0.7), "b": (0.2, 0.1, 0.3)}, "two": {"a": (0.6, 0.5, 0.7), "b": (0.1, 0.0, 0.3)}},),
+        {"x_label": "scenario", "y_label": LONG},
+    ),
+    "share_bars": (
+        (["1", "2"], RANDOM.dirichlet(np.ones(12), 2), [f"feature of index {index}" for index in range(12)]),
+        {"x_label": "share of the error", "y_label": "alert"},
+    ),
+    "scatter": ((POINTS, LABELS), {"class_names": ("genuine", "fraud"), "axis_names": (LONG, LONG)}),
+    "budget_calibration": (
+        (BUDGETS, [0.0, 4.0, 9.0, 33.0]),
+        {
+            "validation": {"recall": BUDGETS / 40, "precision": 1 / BUDGETS},
+            "test": {"recall": BUDGETS / 50, "precision": 0.9 / BUDGETS},
+            "chosen": 2,
+        },
+    ),
+    "learning_curves": (
+        (
+            {
+                "seed 0": {"training": [3.0, 2.0, 1.0], "validation": [3.1, 2.2, 2.3]},
+                "seed 1": {"training": [3.2, 2.1, 0.9]},
+                "seed 2": {"training": [3.3, 2.4]},
+            },
+        ),
+        {"y_label": LONG, "best_epoch": 2},
+    ),
+    "network": (
+        ([("features", (15,), 0), ("encoder", (16,), 256), ("code", (2,), 34), ("reconstruction", (15,), 45)],),
+        {},
+    ),
+}
+
+
+def figure_of(name: str, *arguments: object, **options: object) -> Figure:
+    """The matplotlib figure behind a function that returns SVG, with the look and drawn once to settle the layout."""
+    if not arguments:
+        arguments, options = CALLS[name]
+    with matplotlib.style.context(["default", figures._LOOK]):
+        figure = getattr(figures, name).__wrapped__(*arguments, **options)
+        FigureCanvasAgg(figure).draw()
+    return figure
+
+
+def legend_of(figure: Figure) -> list[str]:
+    return [text.get_text() for legend in figure.findobj(Legend) for text in legend.get_texts()]
+
+
+def texts_of(figure: Figure) -> list[Text]:
+    """All texts but those at the ticks."""
+    legends = [text for legend in figure.findobj(Legend) for text in (legend.get_title(), *legend.get_texts())]
+    parts = [
+        text for axes in figure.findobj(Axes) for text in (axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts)
+    ]
+    return [text for text in legends + parts if text.get_text().strip()]
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_figure_is_svg_of_the_width_of_the_page_and_the_same_each_time(name):
+    arguments, options = CALLS[name]
+    svg = getattr(figures, name)(*arguments, **options)
+    root = ElementTree.fromstring(svg)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    half = name in ("roc_curves", "precision_recall_curves", "score_histogram", "scatter")
+    assert float(root.attrib["width"].removesuffix("pt")) == pytest.approx((8.3 if half else 17) / 2.54 * 72, abs=0.01)
+    assert b"<text" not in svg  # letters are paths: no font is needed to show them
+    assert b"<dc:date>" not in svg
+    with matplotlib.rc_context({"font.size": 20, "lines.linewidth": 9, "axes.grid": False}):
+        before = dict(matplotlib.rcParams)
+        assert getattr(figures, name)(*arguments, **options) == svg
+        assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_axes_are_labelled_and_no_text_is_cut(name):
+    figure = figure_of(name)
+    if name != "network":
+        assert all(axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes)
+    width, height = figure.bbox.size
+    for text in texts_of(figure):
+        box = text.get_window_extent()
+        assert box.x0 > -1, text
+        assert box.y0 > -1, text
+        assert box.x1 < width + 1, text
+        assert box.y1 < height + 1, text
+
+
+def test_roc_legend_gives_the_area_of_each_model():
+    expected = [f"{model}  {roc_auc_score(LABELS, scores):.3f}" for model, scores in SCORES.items()]
+    assert legend_of(figure_of("roc_curves")) == [*expected, "chance  0.500"]
+
+
+def test_roc_inset_widens_the_low_rates():
+    axes = figure_of("roc_curves").axes[0]
+    (inset,) = axes.child_axes
+    assert inset.get_xscale() == "log"
+    assert inset.get_xlim() == pytest.approx((1 / 1960, 1000 / 1960))
+    np.testing.assert_array_equal(inset.lines[0].get_xydata(), axes.lines[0].get_xydata())
+
+
+def test_precision_recall_legend_gives_average_precision_and_base_rate():
+    expected = [f"{model}  {average_precision_score(LABELS, scores):.3f}" for model, scores in SCORES.items()]
+    figure = figure_of("precision_recall_curves")
+    assert legend_of(figure) == [*expected, "base rate  0.02"]
+    np.testing.assert_array_equal(figure.axes[0].lines[-1].get_ydata(), 0.02)
+
+
+@pytest.mark.parametrize("name", ["roc_curves", "precision_recall_curves"])
+def test_the_emphasised_model_is_drawn_thick(name):
+    lines = figure_of(name, LABELS, SCORES, emphasis="isolation forest").axes[0].lines[:3]
+    assert [line.get_linewidth() for line in lines] == [1.0, 2.2, 1.0]
+
+
+def test_the_area_of_the_drawn_precision_recall_steps_is_the_average_precision():
+    line = figure_of("precision_recall_curves").axes[0].lines[0]
+    assert line.get_drawstyle() == "steps-post"  # from right to left: each precision holds down to the next recall
+    recall, precision = np.asarray(line.get_xydata()).T
+    area = -np.sum(np.diff(recall) * precision[:-1])
+    assert area == pytest.approx(average_precision_score(LABELS, SCORES["autoencoder"]))
+
+
+def test_histogram_counts_shares_of_each_class():
+    scores = np.array([1.0, 2, 3, 4, 10, 10, 10, 1])
+    labels = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    figure = figure_of("score_histogram", scores, labels, 4.0, class_names=("low", "high"), score_name="score")
+    assert legend_of(figure) == ["low: 4, 25 % above", "high: 4, 75 % above", "threshold 4"]
+    outlines = [patch for patch in figure.axes[0].patches if not patch.get_fill()]
+    assert [patch.get_data().values.sum() for patch in outlines] == pytest.approx([100, 100])
+    assert figure.axes[0].get_xscale() == "linear"
+    assert figure_of("score_histogram").axes[0].get_xscale() == "log"
+
+
+def test_bars_have_their_heights_and_intervals():
+    axes = figure_of("grouped_bars").axes[0]
+    assert [bar.get_height() for bar in axes.patches] == [0.5, 0.2, 0.6, 0.1]
+    whiskers = [
+        segment[:, 1]
+        for container in axes.containers
+        if isinstance(container, ErrorbarContainer)
+        for segment in container.lines[2][0].get_segments()
+    ]
+    np.testing.assert_allclose(whiskers, [(0.4, 0.7), (0.1, 0.3), (0.5, 0.7), (0.0, 0.3)])
+    centres = [bar.get_x() + bar.get_width() / 2 for bar in axes.patches]
+    assert centres == pytest.approx([-0.2, 0.8, 0.2, 1.2])
+
+
+def test_share_bars_keep_the_seven_greatest_features_and_fill_up_with_the_rest():
+    shares = np.array([[0.02, 0.3, 0.1, 0.08, 0.2, 0.09, 0.06, 0.05, 0.1]])
+    names = list("abcdefghi")
+    figure = figure_of("share_bars", ["row"], shares, names, x_label="share", y_label="row")
+    assert legend_of(figure) == ["b", "e", "c", "i", "f", "d", "g", "other"]
+    widths = [bar.get_width() for bar in figure.axes[0].patches]
+    assert widths == pytest.approx([30, 20, 10, 10, 9, 8, 6, 7])
+    written = [text.get_text() for text in figure.axes[0].texts if text.get_text()]
+    assert written == ["30", "20", "10", "10", "9", "8"]
+
+
+def test_scatter_draws_the_rare_class_last_and_stays_small():
+    points = RANDOM.normal(size=(100_000, 2))
+    labels = (np.arange(100_000) % 500 != 0).astype(int)
+    options = {"class_names": ("rare", "common"), "axis_names": ("x", "y")}
+    assert len(figures.scatter(points, labels, **options)) < 300_000
+    below, above = sorted(
+        figure_of("scatter", points, labels, **options).axes[0].collections,
+        key=lambda collection: collection.get_zorder(),
+    )
+    np.testing.assert_array_equal(below.get_offsets(), points[labels == 1])
+    np.testing.assert_array_equal(above.get_offsets(), points[labels == 0])
+
+
+def test_budget_marks_the_chosen_point_and_budgets_that_raised_no_alert():
+    figure = figure_of("budget_calibration")
+    left, right = figure.axes
+    lines = {line.get_label(): line for line in left.lines}
+    assert list(lines) == ["as many as expected", "observed", "none observed", "chosen: 10 expected, 9 observed"]
+    assert lines["observed"].get_xydata().tolist() == [[3, 4], [10, 9], [30, 33]]
+    assert lines["none observed"].get_xdata().tolist() == [1]
+    assert lines["chosen: 10 expected, 9 observed"].get_xydata().tolist() == [[10, 9]]
+    assert (left.get_xscale(), left.get_yscale()) == ("log", "log")
+    styles = {line.get_label(): line.get_linestyle() for line in right.lines}
+    assert styles == {
+        "recall, validation": "--",
+        "recall, test": "-",
+        "precision, validation": "--",
+        "precision, test": "-",
+        "chosen budget": ":",
+    }
+
+
+def test_learning_curves_show_the_first_run_thick():
+    figure = figure_of("learning_curves")
+    assert legend_of(figure) == ["seed 0, training", "seed 0, validation", "thin: seed 1, seed 2", "best epoch 2"]
+    lines = figure.axes[0].lines
+    assert [line.get_linewidth() for line in lines[:4]] == [1.8, 1.8, 0.6, 0.6]
+    assert [line.get_color() for line in lines[:4]] == ["C0", "C1", "C0", "C0"]
+    assert lines[0].get_xydata().tolist() == [[1, 3], [2, 2], [3, 1]]
+
+
+def test_learning_curve_of_one_epoch_is_a_point():
+    (line,) = figure_of("learning_curves", {"seed 0": {"training": [3.0]}}, y_label="loss").axes[0].lines
+    assert line.get_marker() == "o"
+
+
+@pytest.mark.parametrize("number", [1, 5, 10, 15])
+def test_network_has_no_overlapping_texts_and_heights_follow_the_units(number):
+    shapes = [(2 ** (number - index), 8) for index in range(number)]
+    layers = [(f"dense_layer_with_number_{index}", shape, 10**index % 10**9) for index, shape in enumerate(shapes)]
+    figure = figure_of("network", layers)
+    boxes = [text.get_window_extent().padded(-0.5) for text in texts_of(figure)]
+    assert len(boxes) == 3 + 3 * number
+    for one, other in itertools.combinations(boxes, 2):
+        assert not one.overlaps(other)
+    heights = [patch.get_height() for patch in figure.axes[0].patches if hasattr(patch, "get_height")]
+    assert heights == sorted(heights, reverse=True)
+    if number > 1:
+        assert heights[1] / heights[0] == pytest.approx(np.sqrt(0.5))
+
+
+def test_network_writes_shapes_and_parameters():
+    texts = [
+        text.get_text()
+        for text in texts_of(figure_of("network", [("input", (None, 28, 3), 0), ("dense", (10,), 12345)]))
+    ]
+    assert texts == ["layer", "input", "dense", "output", "n × 28 × 3", "10", "parameters", "0", "12,345"]
+
+
+NAN = np.full(2000, np.nan)
+ONES = {"class_names": ("a", "b"), "axis_names": ("x", "y")}
+SHARES = {"x_label": "share", "y_label": "row"}
+MEASURES = {"validation": {"recall": [0.1, 0.2]}, "test": {"recall": [0.1, 0.2]}, "chosen": 0}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "options", "message"),
+    [
+        ("roc_curves", ([], {"m": []}), {"emphasis": "m"}, "labels"),
+        ("roc_curves", (np.zeros(2000), SCORES), {"emphasis": "autoencoder"}, "both classes"),
+        ("roc_curves", (LABELS, {"m": NAN}), {"emphasis": "m"}, "scores of m: some values are not finite"),
+        ("roc_curves", (LABELS, SCORES), {"emphasis": "unknown"}, "'unknown'"),
+        ("precision_recall_curves", (LABELS, {"m": [1.0]}), {"emphasis": "m"}, "labels 2000, scores 1"),
+        ("score_histogram", ([], [], 1), {"class_names": ("a",), "score_name": "s"}, "scores"),
+        ("score_histogram", ([1], [1], 1), {"class_names": ("a",), "score_name": "s"}, "class names"),
+        ("score_histogram", ([1], [0], np.nan), {"class_names": ("a",), "score_name": "s"}, "threshold"),
+        ("grouped_bars", ({},), SHARES, "no model"),
+        ("grouped_bars", ({"m": {}},), SHARES, "values of m"),
+        ("grouped_bars", ({"m": {"a": (np.nan, 0, 1)}},), SHARES, "not finite"),
+        ("grouped_bars", ({"m": {"a": (0.5, 0.6, 0.4)}},), SHARES, "below its beginning"),
+        ("grouped_bars", ({"m": {"a": (0, 0, 0)}, "k": {"b": (0, 0, 0)}},), SHARES, "k: groups"),
+        ("share_bars", ([], np.zeros((0, 2)), ["a", "b"]), SHARES, "shares"),
+        ("share_bars", (["r"], [[0.5, 0.5]], ["a"]), SHARES, "names 1, features 2"),
+        ("share_bars", (["r", "s"], [[0.5, 0.5]], ["a", "b"]), SHARES, "rows 2, shares 1"),
+        ("share_bars", (["r"], [[1.5, -0.5]], ["a", "b"]), SHARES, "negative"),
+        ("scatter", (np.zeros((0, 2)), []), ONES, "points"),
+        ("scatter", ([[0, 0, 0]], [0]), ONES, "two columns"),
+        ("scatter", ([[0, np.inf]], [0]), ONES, "not finite"),
+        ("scatter", ([[0, 0]], [2]), ONES, "class names"),
+        ("scatter", ([[0, 0]], [0, 1]), ONES, "points 1, labels 2"),
+        ("budget_calibration", ([0, 1], [1, 1]), MEASURES, "above 0"),
+        ("budget_calibration", ([1, 2], [1]), MEASURES, "expected 2, observed 1"),
+        ("budget_calibration", ([1, 2], [1, 1]), MEASURES | {"test": {"precision": [1, 1]}}, "measures differ"),
+        ("budget_calibration", ([1, 2], [1, 1]), MEASURES | {"test": {"recall": [1]}}, "test 1"),
+        ("learning_curves", ({},), {"y_label": "loss"}, "no series"),
+        ("learning_curves", ({"run": {"training": []}},), {"y_label": "loss"}, "training of run"),
+        ("learning_curves", ({"run": {"training": [np.nan]}},), {"y_label": "loss"}, "training of run"),
+        ("network", ([],), {}, "none"),
+        ("network", ([("dense", (-1,), 0)],), {}, "not positive"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(name, arguments, options, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        getattr(figures, name)(*arguments, **options)
