@@ -15,7 +15,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,25 +24,16 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
-from sklearn.decomposition import PCA
-from sklearn.ensemble import IsolationForest, RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from applications import fraud_evaluation as evaluation
 from applications import fraud_report, run
 from data import fraud, table
 from data.batches import shuffled_batches, steps_of
 from data.dataset import BadInput, Dataset, Split
-from reports import figures
-from reports.metrics import CardPrecision, Ranking, bootstrap
 from templates import autoencoder as template
 
 APPLICATION = "fraud_autoencoder"
-# Forests and regressions gain little from more rows, and would take longer than the network.
-BASELINE_ROWS = 200_000
-CHUNK = 65_536
-BUDGETS = (0.1, 0.2, 0.5, 1, 2, 5, 10)  # multiples of the chosen number of alerts, for the calibration
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,11 +81,11 @@ class Train:
     """What training minimises; the anomaly score is the mean squared error in any case."""
     optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
     """Of the training."""
-    learning_rate: float = 1e-3
-    """Of the optimizer."""
+    learning_rate: float = 2e-3
+    """At the start; it falls to 0 along a cosine over --epochs."""
     batch_size: int = 256
     """Payments in a training step."""
-    epochs: int = 20
+    epochs: int = 12
     """At most; the epoch with the lowest validation loss decides how long the final models train."""
     patience: int = 5
     """Epochs without a lower validation loss after which training stops."""
@@ -217,8 +208,10 @@ def train(settings: Train) -> dict[str, Any]:
 
     scores = {"autoencoder": [detector.scores(test) for detector in detectors]}
     parameters = {"autoencoder": first.model.count_params()}
-    for name, fit_baseline in BASELINES.items():
-        found = this_run.stage(name, lambda fit_baseline=fit_baseline: fit_baseline(splits, settings))
+    for name, fit_baseline in evaluation.BASELINES.items():
+        found = this_run.stage(
+            name, lambda fit_baseline=fit_baseline: fit_baseline(splits, settings.seed, settings.unlabelled)
+        )
         scores[name], parameters[name] = [found["scores"]], int(found["parameters"])
         say(name)
 
@@ -226,7 +219,7 @@ def train(settings: Train) -> dict[str, Any]:
     own_scores = first.scores(splits["validation"])
     threshold = float(np.quantile(own_scores, 1 - alert_rate))
     scorer = first.scorer(threshold, {"encoder": encoder.to_config(), "alert_rate": alert_rate})
-    resamples = 100 if settings.quick or len(test) > BASELINE_ROWS else 500
+    resamples = 100 if settings.quick or len(test) > evaluation.SAMPLE_ROWS else 500
 
     metrics = {
         "application": APPLICATION,
@@ -235,11 +228,13 @@ def train(settings: Train) -> dict[str, Any]:
         "versions": run.versions("keras", keras.backend.backend(), "numpy", "scikit-learn"),
         "settings": this_run.settings,
         "command": command,
-        "data": _describe(dataset),
-        **_compare(test, scores, parameters, alert_rate, resamples),
+        "data": evaluation.describe(dataset),
+        **evaluation.compare(test, scores, parameters, alert_rate, resamples),
         "threshold": {"rule": rule, "alert_rate": alert_rate, "value": threshold, "resamples": resamples}
-        | _calibration(splits["validation"], test, validation_scores, own_scores, scores["autoencoder"][0], alert_rate),
-        "alerts": _extremes(test, scores["autoencoder"][0], scorer, dataset.feature_names),
+        | evaluation.calibration(
+            splits["validation"], test, validation_scores, own_scores, scores["autoencoder"][0], alert_rate
+        ),
+        "alerts": evaluation.extremes(test, scores["autoencoder"][0], scorer, dataset.feature_names),
         "model": {
             "layers": [
                 [layer.name, list(layer.output.shape[1:]), layer.count_params()]
@@ -252,7 +247,7 @@ def train(settings: Train) -> dict[str, Any]:
             "steps_per_epoch": first.steps,
         },
     }
-    metrics["code"] = _draw(this_run, dataset, scores, metrics, scorer, fits)
+    metrics["code"] = evaluation.draw(this_run, dataset, scores, metrics, scorer, fits)
     fit_seconds = sum(fit.seconds for fit in fits.values())
     examples = sum(
         detector.steps * detector.batch_size * len(fit.history["loss"])
@@ -289,10 +284,11 @@ class Detector:
         self.seed = seed
         self.patience = settings.patience
         self.unlabelled = settings.unlabelled
-        self.scaler = StandardScaler()
-        for start in range(0, len(self.rows), CHUNK):
-            self.scaler.partial_fit(split.inputs[self.rows[start : start + CHUNK]].astype(np.float64))
+        scaler = StandardScaler()
+        for start in range(0, len(self.rows), evaluation.CHUNK):
+            scaler.partial_fit(split.inputs[self.rows[start : start + evaluation.CHUNK]].astype(np.float64))
 
+        self.mean, self.scale = np.asarray(scaler.mean_), np.asarray(scaler.scale_)
         self.batch_size = min(settings.batch_size, len(self.rows))
         backend = keras.backend.backend()
         self.steps, execution = steps_of(len(self.rows), self.batch_size, 1 if backend == "torch" else 32)
@@ -316,23 +312,20 @@ class Detector:
                     f"expected {expected} for these columns, --widths and --code-size"
                 )
             self.model.set_weights(start_weights)
+        schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.epochs * self.steps)
         self.model.compile(
-            keras.optimizers.get(
-                {"class_name": settings.optimizer, "config": {"learning_rate": settings.learning_rate}}
-            ),
+            keras.optimizers.get({"class_name": settings.optimizer, "config": {"learning_rate": schedule}}),
             loss=settings.loss,
             steps_per_execution=execution,
             # Measured: XLA makes small dense layers slower on TensorFlow; JAX needs it.
-            jit_compile=False if backend == "tensorflow" else "auto",
+            jit_compile=False if backend == "tensorflow" else "auto",  # pyright: ignore[reportArgumentType]
         )
 
     def fit(self, this_run: run.Run, name: str, epochs: int, validation: Split | None = None) -> run.Fit:
         """Train for `epochs` epochs, or with `validation` up to the epoch that is best there."""
         held_out = None
         if validation is not None:
-            rows = np.arange(len(validation)) if self.unlabelled else np.flatnonzero(validation.labels == 0)
-            if len(rows) > BASELINE_ROWS:
-                rows = np.sort(np.random.default_rng(self.seed).choice(rows, BASELINE_ROWS, replace=False))
+            rows = evaluation.some_rows(validation, self.seed, genuine=not self.unlabelled)
             held_out = self._standardise(validation.inputs[rows])
             held_out = (held_out, held_out)
         return this_run.fit(
@@ -354,14 +347,14 @@ class Detector:
         )
 
     def _standardise(self, inputs: np.ndarray) -> np.ndarray:
-        return ((inputs - self.scaler.mean_) / self.scaler.scale_).astype(np.float32)
+        return ((inputs - self.mean) / self.scale).astype(np.float32)
 
     def scorer(self, threshold: float, metadata: dict | None = None) -> keras.Model:
         """The model from raw rows to scores, to be saved."""
         return template.anomaly_scorer(
             self.model,
-            mean=self.scaler.mean_.tolist(),
-            variance=(self.scaler.scale_**2).tolist(),
+            mean=self.mean.tolist(),
+            variance=np.square(self.scale).tolist(),
             threshold=threshold,
             metadata=metadata,
         )
@@ -369,18 +362,7 @@ class Detector:
     def scores(self, split: Split) -> np.ndarray:
         """Anomaly scores (rows,)."""
         scorer = self.scorer(math.inf)
-        return _in_chunks(lambda inputs: _outputs(scorer, inputs)["score"], split.inputs)
-
-
-def _outputs(scorer: keras.Model, inputs: np.ndarray) -> dict[str, np.ndarray]:
-    """What the scorer says of a chunk of rows; called directly, it compiles nothing anew for a chunk of another size."""
-    return {name: keras.ops.convert_to_numpy(value) for name, value in scorer(inputs).items()}
-
-
-def _in_chunks(function: Callable[[np.ndarray], np.ndarray], inputs: np.ndarray) -> np.ndarray:
-    """Apply a function of rows to a matrix that may be larger than memory; the values come as float64."""
-    parts = [function(np.asarray(inputs[start : start + CHUNK])) for start in range(0, len(inputs), CHUNK)]
-    return np.concatenate(parts).astype(np.float64)
+        return evaluation.in_chunks(lambda inputs: evaluation.outputs(scorer, inputs)["score"], split.inputs)
 
 
 def _check(settings: Train) -> None:
@@ -427,7 +409,7 @@ def _load(settings: Train, folder: Path) -> tuple[Dataset, table.Encoder]:
 
 def _load_scorer(path: Path) -> keras.Model:
     try:
-        scorer = keras.models.load_model(path)
+        scorer: Any = keras.models.load_model(path)
         table.Encoder.from_config(scorer.get_layer("anomaly_score").metadata["encoder"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         found = "no such file" if not path.exists() else str(error).splitlines()[0]
@@ -439,14 +421,10 @@ def _weights_of(path: Path) -> list[np.ndarray]:
     return _load_scorer(path).get_layer("autoencoder").get_weights()
 
 
-def _days_of(split: Split) -> int | None:
-    return len(np.unique(split.extra["day"])) if "day" in split.extra else None
-
-
 def _alert_rate(settings: Train, validation: Split, scores: np.ndarray) -> tuple[float, str]:
     """The share of payments that raise an alert on validation, and in words the rule that gave it."""
     fraud_rows = validation.labels == 1
-    days = _days_of(validation)
+    days = evaluation.days_of(validation)
     if settings.cost_ratio is not None:
         order = np.argsort(-scores, kind="stable")
         missed = fraud_rows.sum() - np.cumsum(fraud_rows[order])
@@ -469,340 +447,11 @@ def _alert_rate(settings: Train, validation: Split, scores: np.ndarray) -> tuple
     return rate, f"{alerts_per_day:g} alerts a day"
 
 
-# --- Baselines, on the same payments ----------------------------------------------------------------------------------
-
-
-def _baseline_rows(split: Split, settings: Train, uses_labels: bool) -> np.ndarray:
-    rows = np.flatnonzero(split.labels == 0) if not (uses_labels or settings.unlabelled) else np.arange(len(split))
-    if len(rows) > BASELINE_ROWS:
-        rows = np.sort(np.random.default_rng(settings.seed).choice(rows, BASELINE_ROWS, replace=False))
-    return rows
-
-
-def isolation_forest(splits: Mapping[str, Split], settings: Train) -> dict[str, np.ndarray]:
-    """Isolation forest (Liu, Ting & Zhou 2008) with scikit-learn's defaults."""
-    train = splits["train"].inputs[_baseline_rows(splits["train"], settings, uses_labels=False)]
-    forest = IsolationForest(random_state=settings.seed).fit(train)
-    nodes = sum(tree.tree_.node_count for tree in forest.estimators_)
-    return {
-        "scores": _in_chunks(lambda inputs: -forest.score_samples(inputs), splits["test"].inputs),
-        "parameters": np.array(nodes),
-    }
-
-
-def pca_reconstruction(splits: Mapping[str, Split], settings: Train) -> dict[str, np.ndarray]:
-    """Reconstruction error from principal components, whose number gives the best average precision on validation."""
-
-    def errors(train: Split) -> Callable[[np.ndarray], np.ndarray]:
-        rows = train.inputs[_baseline_rows(train, settings, uses_labels=False)]
-        scaler = StandardScaler().fit(rows)
-        pca = PCA().fit(scaler.transform(rows))
-
-        def error(inputs: np.ndarray) -> np.ndarray:
-            # The error with k components is what the components after k hold: (rows, k = 0 ... features).
-            held = np.square(pca.transform(scaler.transform(inputs)))
-            return np.cumsum(held[:, ::-1], axis=1)[:, ::-1]
-
-        return error
-
-    validation = splits["validation"]
-    validation_errors = _in_chunks(errors(splits["validation_train"]), validation.inputs)
-    precisions = [Ranking(validation.labels, column).average_precision() for column in validation_errors.T]
-    components = int(np.argmax(precisions))
-    error = errors(splits["train"])
-    features = splits["train"].inputs.shape[1]
-    return {
-        "scores": _in_chunks(lambda inputs: error(inputs)[:, components], splits["test"].inputs),
-        "parameters": np.array(features * (components + 1)),
-    }
-
-
-def logistic_regression(splits: Mapping[str, Split], settings: Train) -> dict[str, np.ndarray]:
-    """Logistic regression on standardised inputs; it is shown the labels."""
-    rows = _baseline_rows(splits["train"], settings, uses_labels=True)
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1_000))
-    model.fit(splits["train"].inputs[rows], splits["train"].labels[rows])
-    return {
-        "scores": _in_chunks(model.decision_function, splits["test"].inputs),
-        "parameters": np.array(splits["train"].inputs.shape[1] + 1),
-    }
-
-
-def random_forest(splits: Mapping[str, Split], settings: Train) -> dict[str, np.ndarray]:
-    """Random forest (Breiman 2001) with scikit-learn's defaults; it is shown the labels."""
-    rows = _baseline_rows(splits["train"], settings, uses_labels=True)
-    forest = RandomForestClassifier(random_state=settings.seed, n_jobs=-1)
-    forest.fit(splits["train"].inputs[rows], splits["train"].labels[rows])
-    nodes = sum(tree.tree_.node_count for tree in forest.estimators_)
-    return {
-        "scores": _in_chunks(lambda inputs: forest.predict_proba(inputs)[:, 1], splits["test"].inputs),
-        "parameters": np.array(nodes),
-    }
-
-
-BASELINES = {
-    "isolation forest": isolation_forest,
-    "PCA reconstruction": pca_reconstruction,
-    "logistic regression": logistic_regression,
-    "random forest": random_forest,
-}
-USES_LABELS = ("logistic regression", "random forest")
-
-
-# --- Evaluation -------------------------------------------------------------------------------------------------------
-
-
-def _describe(dataset: Dataset) -> dict[str, Any]:
-    provenance = dataclasses.asdict(dataset.provenance)
-    sizes = {name: len(part) for name, part in dataset.splits.items()}
-    frauds = {name: int(part.labels.sum()) for name, part in dataset.splits.items()}
-    days = {name: _days_of(part) for name, part in dataset.splits.items()}
-    return provenance | sizes | {"frauds": frauds, "days": days, "features": list(dataset.feature_names)}
-
-
-def _compare(
-    test: Split,
-    scores: Mapping[str, list[np.ndarray]],
-    parameters: Mapping[str, int],
-    alert_rate: float,
-    resamples: int,
-) -> dict[str, Any]:
-    """Results of all models with intervals from one bootstrap over customers (else payments), so that they compare."""
-    units = np.arange(len(test))
-    if "customer" in test.extra:
-        units = np.unique(test.extra["customer"], return_inverse=True)[1]
-    by_card = {"customer", "day"} <= set(test.extra)
-    names = ["auc_roc", "average_precision", "recall_at_budget", *(["card_precision_at_100"] if by_card else [])]
-
-    rankings, cards = {}, {}
-    for model, of_seeds in scores.items():
-        rankings[model] = [Ranking(test.labels, s, units) for s in of_seeds]
-        if by_card:
-            cards[model] = [CardPrecision(test.labels, s, units, test.extra["day"]) for s in of_seeds]
-
-    def of_model(model: str, weights: np.ndarray) -> np.ndarray:
-        """Every metric of every seed: (seeds, metrics)."""
-        rows = []
-        for index, ranking in enumerate(rankings[model]):
-            row = [
-                ranking.auc_roc(weights),
-                ranking.average_precision(weights),
-                ranking.recall_at_rate(alert_rate, weights),
-            ]
-            rows.append([*row, cards[model][index](weights)] if by_card else row)
-        return np.array(rows)
-
-    groups = _scenarios(test)
-    alerted = {model: [_top(s, alert_rate) for s in of_seeds] for model, of_seeds in scores.items()}
-    rivals = [model for model in scores if model not in ("autoencoder", *USES_LABELS)]
-    precision = names.index("average_precision")
-
-    def statistic(weights: np.ndarray) -> np.ndarray:
-        means = {model: of_model(model, weights).mean(axis=0) for model in scores}
-        differences = [means["autoencoder"][precision] - means[model][precision] for model in rivals]
-        row_weights = weights[units]
-        detected = [
-            np.mean([_share(alert, row_weights, rows) for alert in alerted[model]])
-            for model in scores
-            for rows in groups.values()
-        ]
-        return np.concatenate([*means.values(), differences, detected])
-
-    estimates = iter(bootstrap(statistic, units.max() + 1, resamples=resamples))
-    every_seed = {model: of_model(model, np.ones(units.max() + 1)) for model in scores}
-    results = []
-    for model in scores:
-        values = {}
-        for name, of_seeds in zip(names, every_seed[model].T, strict=True):
-            deviation = float(np.std(of_seeds, ddof=1)) if len(of_seeds) > 1 else 0.0
-            values[name] = next(estimates).to_dict() | {"seeds": of_seeds.tolist(), "deviation": deviation}
-        results.append(
-            {
-                "model": model,
-                "baseline": model != "autoencoder",
-                "uses_labels": model in USES_LABELS,
-                "parameters": parameters[model],
-                "metrics": values,
-            }
-        )
-    differences = {model: next(estimates).to_dict() for model in rivals}
-    detection = {model: {group: next(estimates).to_dict() for group in groups} for model in scores}
-    own = {key: results[0]["metrics"]["average_precision"][key] for key in ("value", "low", "high")}
-    return {
-        "headline": {"model": "autoencoder", "metric": "average_precision", **own},
-        "results": results,
-        "differences": differences,
-        "detection": detection if groups else {},
-    }
-
-
-def _share(alert: np.ndarray, weights: np.ndarray, rows: np.ndarray) -> float:
-    total = weights[rows].sum()
-    return float((weights[rows] * alert[rows]).sum() / total) if total else math.nan
-
-
-def _top(scores: np.ndarray, rate: float) -> np.ndarray:
-    """Whether a row is among the `rate` share with the highest scores."""
-    alert = np.zeros(len(scores), bool)
-    alert[np.argsort(-scores, kind="stable")[: round(rate * len(scores))]] = True
-    return alert
-
-
-def _scenarios(split: Split) -> dict[str, np.ndarray]:
-    """Row numbers of the frauds of each scenario; none where the data don't say."""
-    scenario = split.extra.get("scenario")
-    if scenario is None:
-        return {}
-    rows = {name: np.flatnonzero(scenario == code) for code, name in fraud.SCENARIOS.items()}
-    return {name: found for name, found in rows.items() if len(found)}
-
-
-def _calibration(
-    validation: Split,
-    test: Split,
-    validation_scores: np.ndarray,
-    own_scores: np.ndarray,
-    test_scores: np.ndarray,
-    alert_rate: float,
-) -> dict[str, Any]:
-    """What thresholds set on validation did on test, for budgets around the chosen one."""
-
-    def outcome(split: Split, scores: np.ndarray, threshold: float) -> dict[str, float]:
-        alert = scores > threshold
-        found = int((alert & (split.labels == 1)).sum())
-        return {
-            # Without days the unit is a thousand payments.
-            "alerts": float(alert.sum() / (_days_of(split) or len(split) / 1_000)),
-            "recall": found / int(split.labels.sum()),
-            "precision": found / max(int(alert.sum()), 1),
-        }
-
-    budgets = []
-    for multiple in BUDGETS:
-        rate = alert_rate * multiple
-        if rate < 0.5 and rate * len(validation) >= 1:
-            budgets.append(
-                {
-                    "multiple": multiple,
-                    "validation": outcome(validation, validation_scores, np.quantile(validation_scores, 1 - rate)),
-                    "test": outcome(test, test_scores, np.quantile(own_scores, 1 - rate)),
-                }
-            )
-    return {"unit": "day" if _days_of(test) else "1,000 payments", "budgets": budgets}
-
-
-def _extremes(split: Split, scores: np.ndarray, scorer: keras.Model, features: Sequence[str]) -> dict[str, list]:
-    """The ten highest alerts with each feature's share, and the five frauds that were ranked lowest."""
-    order = np.argsort(-scores, kind="stable")
-    highest = order[:10]
-    missed = [row for row in order[::-1] if split.labels[row] == 1][:5]
-    rank = np.empty(len(order), int)
-    rank[order] = np.arange(1, len(order) + 1)
-
-    def entries(rows: Sequence[int]) -> list[dict[str, Any]]:
-        inputs = np.asarray(split.inputs[rows])
-        shares = _outputs(scorer, inputs)["share"]
-        return [
-            {
-                "row": int(split.extra["row"][row]),
-                "rank": int(rank[row]),
-                "score": float(scores[row]),
-                "fraud": bool(split.labels[row] == 1),
-                "scenario": fraud.SCENARIOS.get(int(split.extra["scenario"][row]))
-                if "scenario" in split.extra
-                else None,
-                "values": {name: float(value) for name, value in zip(features, inputs[index], strict=True)},
-                "shares": {name: float(value) for name, value in zip(features, shares[index], strict=True)},
-            }
-            for index, row in enumerate(rows)
-        ]
-
-    return {"highest": entries(highest), "missed": entries(missed)}
-
-
 def _history(fits: Mapping[str, run.Fit]) -> bytes:
     parts = [pd.DataFrame(fit.history).rename_axis("epoch").assign(stage=stage) for stage, fit in fits.items()]
     frame = pd.concat(parts).reset_index()
     frame["epoch"] += 1
     return frame[["stage", "epoch", *(c for c in frame if c not in ("stage", "epoch"))]].to_csv(index=False).encode()
-
-
-def _draw(
-    this_run: run.Run,
-    dataset: Dataset,
-    scores: Mapping[str, list[np.ndarray]],
-    metrics: dict[str, Any],
-    scorer: keras.Model,
-    fits: Mapping[str, run.Fit],
-) -> dict[str, Any]:
-    """Write the figures; returns what the plane of the code shows."""
-    test = dataset.splits["test"]
-    first = {model: of_seeds[0] for model, of_seeds in scores.items()}
-    own = first["autoencoder"]
-    drawn = {
-        "roc": figures.roc_curves(test.labels, first, emphasis="autoencoder"),
-        "precision_recall": figures.precision_recall_curves(test.labels, first, emphasis="autoencoder"),
-        "scores": figures.score_histogram(
-            own,
-            test.labels,
-            metrics["threshold"]["value"],
-            class_names=dataset.classes,
-            score_name="anomaly score (mean squared error)",
-        ),
-    }
-    if metrics["detection"]:
-        drawn["detection"] = figures.grouped_bars(
-            {
-                model: {group: (e["value"], e["low"], e["high"]) for group, e in groups.items()}
-                for model, groups in metrics["detection"].items()
-            },
-            x_label="fraud scenario",
-            y_label="share of the frauds found",
-        )
-    highest = metrics["alerts"]["highest"]
-    drawn["alerts"] = figures.share_bars(
-        [f"{entry['rank']}" for entry in highest],
-        np.array([list(entry["shares"].values()) for entry in highest]),
-        [fraud_report.feature_label(name) for name in dataset.feature_names],
-        x_label="share of the anomaly score",
-        y_label="alert",
-    )
-
-    rows = np.arange(len(test))
-    if len(rows) > 20_000:
-        rows = np.sort(np.random.default_rng(0).choice(rows, 20_000, replace=False))
-    standardised = scorer.get_layer("standardise")(np.asarray(test.inputs[rows]))
-    encoder = scorer.get_layer("autoencoder").get_layer("encoder")
-    code = keras.ops.convert_to_numpy(encoder(standardised)).astype(np.float64)
-    if code.shape[1] > 2:
-        pca = PCA(2, svd_solver="full").fit(code)
-        points, held = pca.transform(code), float(pca.explained_variance_ratio_.sum())
-        axes = ("first principal component of the code", "second principal component")
-    else:
-        # A code of one number is drawn against the score.
-        points = code if code.shape[1] == 2 else np.column_stack([code, own[rows]])
-        held = 1.0
-        axes = ("first number of the code", "second number" if code.shape[1] == 2 else "anomaly score")
-    drawn["code"] = figures.scatter(points, test.labels[rows], class_names=dataset.classes, axis_names=axes)
-
-    budgets = metrics["threshold"]["budgets"]
-    drawn["budget"] = figures.budget_calibration(
-        [budget["validation"]["alerts"] for budget in budgets],
-        [budget["test"]["alerts"] for budget in budgets],
-        validation={key: [budget["validation"][key] for budget in budgets] for key in ("recall", "precision")},
-        test={key: [budget["test"][key] for budget in budgets] for key in ("recall", "precision")},
-        chosen=[budget["multiple"] for budget in budgets].index(1),
-    )
-    names = {"loss": "training", "val_loss": "validation"}
-    drawn["learning"] = figures.learning_curves(
-        {stage: {names[k]: v for k, v in fit.history.items() if k in names} for stage, fit in fits.items()},
-        y_label=f"loss ({metrics['settings']['loss'].replace('_', ' ')})",
-        best_epoch=metrics["model"]["epochs"],
-    )
-    drawn["network"] = figures.network([(name, shape, count) for name, shape, count in metrics["model"]["layers"]])
-    for name, svg in drawn.items():
-        this_run.write(f"figures/{name}.svg", svg)
-    return {"variance_shown": held, "points": len(rows)}
 
 
 # --- After training ---------------------------------------------------------------------------------------------------
@@ -817,7 +466,7 @@ def score(settings: Score) -> dict[str, Any]:
     rows = alerts = 0
     with run.replacing(settings.out) as partial, partial.open("wb") as file:
         for batch in table.stream(table.find_files(settings.csv), encoder.kinds):
-            found = _outputs(scorer, encoder.encode(batch))
+            found = evaluation.outputs(scorer, encoder.encode(batch))
             shares = {f"share of {name}": found["share"][:, i] for i, name in enumerate(encoder.feature_names)}
             lines = pa.table({"score": found["score"], "alert": found["alert"], **shares})
             pa.csv.write_csv(lines, file, pa.csv.WriteOptions(include_header=rows == 0))
@@ -838,13 +487,13 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
         time=settings.time,
         customer=settings.customer,
     )
-    scores = _in_chunks(lambda inputs: _outputs(scorer, inputs)["score"], split.inputs)
-    resamples = 100 if len(split) > BASELINE_ROWS else 500
-    found = _compare(split, {"autoencoder": [scores]}, {"autoencoder": 0}, metadata["alert_rate"], resamples)
+    scores = evaluation.in_chunks(lambda inputs: evaluation.outputs(scorer, inputs)["score"], split.inputs)
+    resamples = 100 if len(split) > evaluation.SAMPLE_ROWS else 500
+    found = evaluation.compare(split, {"autoencoder": [scores]}, {"autoencoder": 0}, metadata["alert_rate"], resamples)
     values = found["results"][0]["metrics"]
     print(f"{len(split):,} payments, {int(split.labels.sum()):,} of them fraud")
     for name, value in values.items():
-        label = fraud_report.METRICS[name].format(rate=metadata["alert_rate"])
+        label = fraud_report.METRICS[name].format(rate=f"{metadata['alert_rate']:.2%}")
         print(f"{label:<40} {value['value']:.3f}  ({value['low']:.3f} to {value['high']:.3f})")
     alert = scores > scorer.get_layer("anomaly_score").threshold
     right = int(split.labels[alert].sum())
@@ -862,7 +511,7 @@ def simulate(settings: Simulate) -> dict[str, Any]:
     payments = fraud.add_features(fraud.simulate(settings.simulation))
     with run.replacing(settings.out) as partial:
         writers[settings.out.suffix](payments, partial, index=False)
-    print(f"{settings.out}: {len(payments):,} payments, {int(payments['TX_FRAUD'].sum()):,} of them fraud")
+    print(f"{settings.out}: {len(payments):,} payments, {np.sum(payments['TX_FRAUD']):,} of them fraud")
     return {"rows": len(payments)}
 
 

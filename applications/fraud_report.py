@@ -12,7 +12,7 @@ METRICS = {
     "auc_roc": "AUC-ROC",
     "average_precision": "Average precision",
     "card_precision_at_100": "Card precision@100",
-    "recall_at_budget": "Recall at {rate:.2%} alerts",
+    "recall_at_budget": "Recall at {rate} alerts",
 }
 _LABELS = {
     "TX_AMOUNT": "amount",
@@ -82,7 +82,7 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
         first,
         f"Checking {budget} finds {_percent_span(recall)} of the frauds; the threshold set on validation "
         f"raised {_number(chosen['test']['alerts'])} alerts a {_unit(metrics)} on test, "
-        f"{chosen['test']['precision']:.1%} of them fraud.",
+        f"{_percent(chosen['test']['precision'])} of them fraud.",
         f"Its average precision is {_span(precision)} where chance gives {base_rate:.4f}; {advice}.",
     ]
 
@@ -110,7 +110,7 @@ def document(metrics: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def _results(metrics: Mapping[str, Any]) -> list[dict]:
     rate = metrics["threshold"]["alert_rate"]
     names = [name for name in METRICS if name in metrics["results"][0]["metrics"]]
-    columns = [("Model", "left"), *((METRICS[name].format(rate=rate), "right") for name in names)]
+    columns = [("Model", "left"), *((METRICS[name].format(rate=_percent(rate, 2)), "right") for name in names)]
     rows = []
     for result in metrics["results"]:
         label = result["model"] + (" (uses labels)" if result["uses_labels"] else "")
@@ -121,11 +121,12 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
         rows.append(cells)
     seeds = len(metrics["results"][0]["metrics"][names[0]]["seeds"])
     spread = ", ".join(
-        f"{METRICS[name].format(rate=rate)} {metrics['results'][0]['metrics'][name]['deviation']:.3f}" for name in names
+        f"{METRICS[name].format(rate=_percent(rate, 2))} {metrics['results'][0]['metrics'][name]['deviation']:.3f}"
+        for name in names
     )
     unlabelled = [i for i, result in enumerate(metrics["results"]) if not result["uses_labels"]]
     note = (
-        f"Below each figure its 95 % bootstrap interval ({metrics['threshold']['resamples']} draws of "
+        f"Below each figure its 95\u00a0% bootstrap interval ({metrics['threshold']['resamples']} draws of "
         f"{'customers' if 'card_precision_at_100' in names else 'the test data'}, the same for all models)."
     )
     if seeds > 1:
@@ -152,12 +153,13 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
                     "file": "figures/roc.svg",
                     "alt": "Receiver operating characteristic of all models; " + _all_values(metrics, "auc_roc"),
                     "caption": "Frauds found against false alarms; the inset shows the few false alarms that a team "
-                    "can afford.",
+                    f"can afford (autoencoder: seed {metrics['seed']}).",
                 },
                 {
                     "file": "figures/precision_recall.svg",
                     "alt": "Precision over recall of all models; " + _all_values(metrics, "average_precision"),
-                    "caption": "Precision against recall: how many alerts are right while more frauds are found.",
+                    "caption": "Precision against recall: how many alerts are right while more frauds are found "
+                    f"(autoencoder: seed {metrics['seed']}).",
                 },
             ]
         },
@@ -170,8 +172,8 @@ def _scores(metrics: Mapping[str, Any]) -> list[dict]:
     blocks: list[dict] = [
         {
             "text": f"The threshold was chosen on validation by the rule: {threshold['rule']}. That is an alert for "
-            f"{threshold['alert_rate']:.2%} of the payments. The rate was carried over to the final model as the "
-            f"matching quantile of its own scores, {threshold['value']:.4g}. On test it raised "
+            f"{_percent(threshold['alert_rate'], 2)} of the payments. The rate was carried over to the final "
+            f"model as the matching quantile of its own scores, {threshold['value']:.4g}. On test it raised "
             f"{_number(chosen['test']['alerts'])} alerts a {unit} where {_number(chosen['validation']['alerts'])} were "
             f"expected, with a precision of {chosen['test']['precision']:.3f} (validation "
             f"{chosen['validation']['precision']:.3f}) and a recall of {chosen['test']['recall']:.3f} (validation "
@@ -188,8 +190,8 @@ def _scores(metrics: Mapping[str, Any]) -> list[dict]:
                 {
                     "file": "figures/code.svg",
                     "alt": f"The codes of {metrics['code']['points']:,} test payments in the plane, coloured by class",
-                    "caption": f"The code in two dimensions, which hold {metrics['code']['variance_shown']:.0%} of its "
-                    "variance.",
+                    "caption": "The code in two dimensions, which hold "
+                    f"{_percent(metrics['code']['variance_shown'], 0)} of its variance.",
                 },
             ]
         },
@@ -208,15 +210,15 @@ def _scores(metrics: Mapping[str, Any]) -> list[dict]:
     ]
     if metrics["detection"]:
         own = metrics["detection"]["autoencoder"]
-        said = "; ".join(f"{group} {value['value']:.1%}" for group, value in own.items())
+        said = "; ".join(f"{group} {_percent(value['value'])}" for group, value in own.items())
         blocks.append(
             {
                 "figures": [
                     {
                         "file": "figures/detection.svg",
                         "alt": f"Share of the frauds of each scenario found by each model; autoencoder: {said}",
-                        "caption": f"Frauds found by scenario when {threshold['alert_rate']:.2%} of the payments are "
-                        f"checked, with 95 % intervals. Autoencoder: {said}.",
+                        "caption": f"Frauds found by scenario when {_percent(threshold['alert_rate'], 2)} of the "
+                        f"payments are checked, with 95\u00a0% intervals. Autoencoder: {said}.",
                     }
                 ]
             }
@@ -235,7 +237,9 @@ def _alerts(metrics: Mapping[str, Any]) -> list[dict]:
             f"{entry['row']:,}",
             f"{entry['score']:.3g}",
             truth,
-            "; ".join(f"{feature_label(n)} = {entry['values'][n]:.4g} ({entry['shares'][n]:.0%})" for n in leading),
+            "; ".join(
+                f"{feature_label(n)} = {entry['values'][n]:.4g} ({_percent(entry['shares'][n], 0)})" for n in leading
+            ),
         ]
 
     columns = [("Rank", "right"), ("Row", "right"), ("Score", "right"), ("Truth", "left"), ("Largest shares", "left")]
@@ -284,7 +288,13 @@ def _data(metrics: Mapping[str, Any]) -> list[dict]:
         frauds = data["frauds"][key]
         days = data["days"][key]
         rows.append(
-            [name, f"{data[key]:,}", f"{frauds:,}", f"{frauds / data[key]:.3%}", "–" if days is None else f"{days}"]
+            [
+                name,
+                f"{data[key]:,}",
+                f"{frauds:,}",
+                f"{_percent(frauds / data[key], 3)}",
+                "–" if days is None else f"{days}",
+            ]
         )
     facts = [
         ["Source", data["source"]],
@@ -313,7 +323,10 @@ def _model(metrics: Mapping[str, Any]) -> list[dict]:
     settings, model, timing = metrics["settings"], metrics["model"], metrics["timing"]
     trained_on = "all payments, labels unseen" if settings["unlabelled"] else "payments known to be genuine"
     extras = [
-        (settings["input_dropout"], f"{settings['input_dropout']:.0%} of the input set to zero while training"),
+        (
+            settings["input_dropout"],
+            f"{_percent(settings['input_dropout'], 0)} of the input set to zero while training",
+        ),
         (settings["input_noise"], f"noise of {settings['input_noise']:g} on the input while training"),
         (settings["dropout"], f"dropout {settings['dropout']:g}"),
         (settings["code_penalty"], f"L1 penalty {settings['code_penalty']:g} on the code"),
@@ -333,8 +346,8 @@ def _model(metrics: Mapping[str, Any]) -> list[dict]:
         [
             "Loss, optimizer",
             f"{settings['loss'].replace('_', ' ')}; {settings['optimizer']}, learning rate "
-            f"{settings['learning_rate']:g}, {model['batch_size']} payments a step, {model['steps_per_epoch']} steps an "
-            f"epoch, {model['epochs']} epochs",
+            f"{settings['learning_rate']:g} falling along a cosine; {model['batch_size']} payments a step, "
+            f"{model['steps_per_epoch']} steps an epoch, {model['epochs']} epochs",
         ],
         [
             "Time",
@@ -378,8 +391,8 @@ def _limits(metrics: Mapping[str, Any]) -> list[dict]:
     ]
     if metrics["data"]["source"].startswith("simulated"):
         limits.append(
-            "The payments are simulated by simple rules, and two of the features count known frauds at a terminal. Real "
-            "payments are harder; take these figures as a check of the method, not as a promise."
+            "The payments are simulated by simple rules, and three of the features are a terminal's share of known "
+            "frauds. Real payments are harder; take these figures as a check of the method, not as a promise."
         )
     if "card_precision_at_100" not in metrics["results"][0]["metrics"]:
         limits.append("Without columns of time and customer, payments are counted one by one and days are not known.")
@@ -414,7 +427,7 @@ def _unit(metrics: Mapping[str, Any]) -> str:
 
 
 def _budget(metrics: Mapping[str, Any]) -> str:
-    return f"{metrics['threshold']['alert_rate']:.2%} of the payments"
+    return f"{_percent(metrics['threshold']['alert_rate'], 2)} of the payments"
 
 
 def _all_values(metrics: Mapping[str, Any], name: str) -> str:
@@ -426,12 +439,16 @@ def _span(value: Mapping[str, float]) -> str:
 
 
 def _percent_span(value: Mapping[str, float]) -> str:
-    return f"{value['value']:.1%} ({value['low']:.1%} to {value['high']:.1%})"
+    return f"{_percent(value['value'])} ({_percent(value['low'])} to {_percent(value['high'])})"
 
 
 def _interval(value: Mapping[str, float], absolute: bool = False) -> str:
     low, high = sorted(abs(value[key]) if absolute else value[key] for key in ("low", "high"))
     return f"{low:.3f} to {high:.3f}"
+
+
+def _percent(value: float, digits: int = 1) -> str:
+    return f"{100 * value:.{digits}f}\u00a0%"
 
 
 def _number(value: float) -> str:

@@ -265,6 +265,7 @@ class Run:
                 epochs=epochs,
                 steps_per_epoch=steps,
                 validation_data=validation,
+                validation_batch_size=4_096,
                 callbacks=[progress],
                 shuffle=False,  # the batches come shuffled
                 verbose=0,  # pyright: ignore[reportArgumentType] - the annotation forgets the number

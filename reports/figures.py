@@ -422,17 +422,19 @@ def budget_calibration(
     validation: Mapping[str, ArrayLike],
     test: Mapping[str, ArrayLike],
     chosen: int,
+    unit: str,
 ) -> Figure:
     """Draw whether a budget of alerts holds on later data, and what it buys, a full line wide.
 
     Each budget stands for the threshold that spends it on the validation data.
 
     Args:
-        expected: (n,), alerts per day on the validation data, above 0.
-        observed: (n,), alerts per day on the test data at the same thresholds; where 0, marked at the lower edge.
+        expected: (n,), alerts per unit on the validation data, above 0.
+        observed: (n,), alerts per unit on the test data at the same thresholds; where 0, marked at the lower edge.
         validation: measures such as recall and precision, each (n,), from 0 to 1, on the validation data.
         test: the same measures on the test data.
         chosen: the index of the budget in use.
+        unit: what alerts are counted per, such as "day".
 
     Returns:
         The figure as SVG.
@@ -445,7 +447,7 @@ def budget_calibration(
     spent, seen = _numbers("expected", expected), _numbers("observed", observed)
     _same_length(expected=spent, observed=seen)
     if (spent <= 0).any() or (seen < 0).any():
-        raise ValueError("alerts per day must not be negative, and those expected must be above 0")
+        raise ValueError("alerts must not be negative, and those expected must be above 0")
     if not validation or list(validation) != list(test):
         raise ValueError(f"measures differ: {list(validation)} on validation, {list(test)} on test")
     figure = _figure(_FULL, 7.2)
@@ -462,7 +464,7 @@ def budget_calibration(
         label = f"chosen: {spent[chosen]:.3g} expected, {seen[chosen]:.3g} observed"
         left.plot(spent[chosen], seen[chosen], color="C1", label=label, **mark)
     _log(left, "x", "y")
-    left.set(xlabel="expected on validation [alerts per day]", ylabel="observed on test\n[alerts per day]")
+    left.set(xlabel=f"expected on validation [alerts per {unit}]", ylabel=f"observed on test\n[alerts per {unit}]")
     for index, measure in enumerate(validation):
         before, after = _numbers(measure, validation[measure]), _numbers(measure, test[measure])
         _same_length(expected=spent, validation=before, test=after)
@@ -470,7 +472,7 @@ def budget_calibration(
         right.plot(spent, after, color=f"C{index}", linestyle="-", linewidth=1.6, label=f"{measure}, test")
     right.axvline(spent[chosen], color=_INK, linewidth=0.9, linestyle=":", label="chosen budget")
     _log(right, "x")
-    right.set(xlabel="budget [alerts per day]", ylabel="share", ylim=(0, 1))
+    right.set(xlabel=f"budget [alerts per {unit}]", ylabel="share", ylim=(0, 1))
     for axes, columns in ((left, 1), (right, 2)):
         axes.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.2), ncols=columns)
     return figure

@@ -5,7 +5,6 @@ import ast
 import importlib
 import inspect
 import os
-import os
 import re
 import sys
 from collections.abc import Sequence

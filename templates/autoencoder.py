@@ -140,15 +140,17 @@ class AnomalyScore(keras.layers.Layer):
         self.metadata = metadata or {}
 
     def call(self, inputs):
+        """Score, share and alert of each row."""
         row, rebuilt = inputs
-        error = keras.ops.square(row - rebuilt)  # (batch, features)
+        error = keras.ops.square(keras.ops.subtract(row, rebuilt))  # (batch, features)
         total = keras.ops.sum(error, axis=-1, keepdims=True)  # (batch, 1)
         score = keras.ops.mean(error, axis=-1)  # (batch,)
         return {
             "score": score,
-            "share": keras.ops.where(total > 0, error / keras.ops.where(total > 0, total, 1.0), 0.0),
-            "alert": keras.ops.cast(score > self.threshold, "int32"),
+            "share": keras.ops.divide_no_nan(error, total),
+            "alert": keras.ops.cast(keras.ops.greater(score, self.threshold), "int32"),
         }
 
     def get_config(self):
+        """What saving needs."""
         return super().get_config() | {"threshold": self.threshold, "metadata": self.metadata}

@@ -48,6 +48,7 @@ CALLS = {
             "validation": {"recall": BUDGETS / 40, "precision": 1 / BUDGETS},
             "test": {"recall": BUDGETS / 50, "precision": 0.9 / BUDGETS},
             "chosen": 2,
+            "unit": "day",
         },
     ),
     "learning_curves": (
@@ -262,7 +263,7 @@ def test_network_writes_shapes_and_parameters():
 NAN = np.full(2000, np.nan)
 ONES = {"class_names": ("a", "b"), "axis_names": ("x", "y")}
 SHARES = {"x_label": "share", "y_label": "row"}
-MEASURES = {"validation": {"recall": [0.1, 0.2]}, "test": {"recall": [0.1, 0.2]}, "chosen": 0}
+MEASURES = {"validation": {"recall": [0.1, 0.2]}, "test": {"recall": [0.1, 0.2]}, "chosen": 0, "unit": "day"}
 
 
 @pytest.mark.parametrize(

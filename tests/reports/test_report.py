@@ -86,6 +86,7 @@ def draw_figures(folder: Path) -> None:
             validation={"card recall": recall, "card precision": precision},
             test={"card recall": recall * 0.94, "card precision": precision * 0.9},
             chosen=9,
+            unit="day",
         ),
         "training": figures.learning_curves(
             {

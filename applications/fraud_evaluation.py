@@ -1,0 +1,373 @@
+"""What the fraud application compares and draws: the baselines, the measures with their intervals, the figures."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.ensemble import IsolationForest, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from applications import fraud_report, run
+from data import fraud
+from data.dataset import Dataset, Split
+from reports import figures
+from reports.metrics import CardPrecision, Ranking, bootstrap
+
+CHUNK = 65_536
+# The baselines gain little from more rows and would take longer than the network; nor does a validation loss need more.
+SAMPLE_ROWS = 200_000
+BUDGETS = (0.1, 0.2, 0.5, 1, 2, 5, 10)  # multiples of the chosen number of alerts, for the calibration
+
+
+def outputs(scorer: keras.Model, inputs: np.ndarray) -> dict[str, np.ndarray]:
+    """What the scorer says of a chunk of rows; called directly, nothing is compiled anew for each size of chunk."""
+    return {name: np.asarray(keras.ops.convert_to_numpy(value)) for name, value in scorer(inputs).items()}
+
+
+def in_chunks(function: Callable[[np.ndarray], np.ndarray], inputs: np.ndarray) -> np.ndarray:
+    """Apply a function of rows to a matrix that may be larger than memory; the values come as float64."""
+    parts = [function(np.asarray(inputs[start : start + CHUNK])) for start in range(0, len(inputs), CHUNK)]
+    return np.concatenate(parts).astype(np.float64)
+
+
+# --- Baselines, on the same payments ----------------------------------------------------------------------------------
+
+
+def days_of(split: Split) -> int | None:
+    """The number of days with payments, where the data say."""
+    return len(np.unique(split.extra["day"])) if "day" in split.extra else None
+
+
+def some_rows(split: Split, seed: int, genuine: bool) -> np.ndarray:
+    """Row numbers to train on, at most SAMPLE_ROWS, drawn at random."""
+    rows = np.flatnonzero(split.labels == 0) if genuine else np.arange(len(split))
+    if len(rows) > SAMPLE_ROWS:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, SAMPLE_ROWS, replace=False))
+    return rows
+
+
+def isolation_forest(splits: Mapping[str, Split], seed: int, unlabelled: bool) -> dict[str, np.ndarray]:
+    """Isolation forest (Liu, Ting & Zhou 2008) with scikit-learn's defaults."""
+    train = splits["train"].inputs[some_rows(splits["train"], seed, genuine=not unlabelled)]
+    forest = IsolationForest(random_state=seed).fit(train)
+    nodes = sum(tree.tree_.node_count for tree in forest.estimators_)
+    return {
+        "scores": in_chunks(lambda inputs: -forest.score_samples(inputs), splits["test"].inputs),
+        "parameters": np.array(nodes),
+    }
+
+
+def pca_reconstruction(splits: Mapping[str, Split], seed: int, unlabelled: bool) -> dict[str, np.ndarray]:
+    """Reconstruction error from principal components, whose number gives the best average precision on validation."""
+
+    def errors(train: Split) -> Callable[[np.ndarray], np.ndarray]:
+        rows = train.inputs[some_rows(train, seed, genuine=not unlabelled)]
+        scaler = StandardScaler().fit(rows)
+        pca = PCA().fit(scaler.transform(rows))
+
+        def error(inputs: np.ndarray) -> np.ndarray:
+            # The error with k components is what the components after k hold: (rows, k = 1 ... features - 1).
+            held = np.square(np.asarray(pca.transform(scaler.transform(inputs))))
+            return np.cumsum(held[:, :0:-1], axis=1)[:, ::-1]
+
+        return error
+
+    validation = splits["validation"]
+    validation_errors = in_chunks(errors(splits["validation_train"]), validation.inputs)
+    precisions = [Ranking(validation.labels, column).average_precision() for column in validation_errors.T]
+    best = int(np.argmax(precisions))
+    error = errors(splits["train"])
+    features = splits["train"].inputs.shape[1]
+    return {
+        "scores": in_chunks(lambda inputs: error(inputs)[:, best], splits["test"].inputs),
+        "parameters": np.array(features * (best + 2)),
+    }
+
+
+def logistic_regression(splits: Mapping[str, Split], seed: int, unlabelled: bool) -> dict[str, np.ndarray]:
+    """Logistic regression on standardised inputs; it is shown the labels."""
+    rows = some_rows(splits["train"], seed, genuine=False)
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1_000))
+    model.fit(splits["train"].inputs[rows], splits["train"].labels[rows])
+    return {
+        "scores": in_chunks(model.decision_function, splits["test"].inputs),
+        "parameters": np.array(splits["train"].inputs.shape[1] + 1),
+    }
+
+
+def random_forest(splits: Mapping[str, Split], seed: int, unlabelled: bool) -> dict[str, np.ndarray]:
+    """Random forest (Breiman 2001) with scikit-learn's defaults; it is shown the labels."""
+    rows = some_rows(splits["train"], seed, genuine=False)
+    forest = RandomForestClassifier(random_state=seed, n_jobs=-1)
+    forest.fit(splits["train"].inputs[rows], splits["train"].labels[rows])
+    nodes = sum(tree.tree_.node_count for tree in forest.estimators_)
+    return {
+        "scores": in_chunks(lambda inputs: np.asarray(forest.predict_proba(inputs))[:, 1], splits["test"].inputs),
+        "parameters": np.array(nodes),
+    }
+
+
+BASELINES = {
+    "isolation forest": isolation_forest,
+    "PCA reconstruction": pca_reconstruction,
+    "logistic regression": logistic_regression,
+    "random forest": random_forest,
+}
+USES_LABELS = ("logistic regression", "random forest")
+
+
+# --- Evaluation -------------------------------------------------------------------------------------------------------
+
+
+def describe(dataset: Dataset) -> dict[str, Any]:
+    """The data for metrics.json: where they come from, and the size and the frauds of each split."""
+    provenance = dataclasses.asdict(dataset.provenance)
+    sizes = {name: len(part) for name, part in dataset.splits.items()}
+    frauds = {name: int(part.labels.sum()) for name, part in dataset.splits.items()}
+    days = {name: days_of(part) for name, part in dataset.splits.items()}
+    return provenance | sizes | {"frauds": frauds, "days": days, "features": list(dataset.feature_names)}
+
+
+def compare(
+    test: Split,
+    scores: Mapping[str, list[np.ndarray]],
+    parameters: Mapping[str, int],
+    alert_rate: float,
+    resamples: int,
+) -> dict[str, Any]:
+    """Results of all models with intervals from one bootstrap over customers (else payments), so that they compare."""
+    units = np.arange(len(test))
+    if "customer" in test.extra:
+        units = np.unique(test.extra["customer"], return_inverse=True)[1]
+    by_card = {"customer", "day"} <= set(test.extra)
+    names = ["auc_roc", "average_precision", "recall_at_budget", *(["card_precision_at_100"] if by_card else [])]
+
+    rankings, cards = {}, {}
+    for model, of_seeds in scores.items():
+        rankings[model] = [Ranking(test.labels, s, units) for s in of_seeds]
+        if by_card:
+            cards[model] = [CardPrecision(test.labels, s, units, test.extra["day"]) for s in of_seeds]
+
+    def of_model(model: str, weights: np.ndarray) -> np.ndarray:
+        """Every metric of every seed: (seeds, metrics)."""
+        rows = []
+        for index, ranking in enumerate(rankings[model]):
+            row = [
+                ranking.auc_roc(weights),
+                ranking.average_precision(weights),
+                ranking.recall_at_rate(alert_rate, weights),
+            ]
+            rows.append([*row, cards[model][index](weights)] if by_card else row)
+        return np.array(rows)
+
+    groups = _scenarios(test)
+    alerted = {model: [_top(s, alert_rate) for s in of_seeds] for model, of_seeds in scores.items()}
+    rivals = [model for model in scores if model not in ("autoencoder", *USES_LABELS)]
+    precision = names.index("average_precision")
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        means = {model: of_model(model, weights).mean(axis=0) for model in scores}
+        differences = [means["autoencoder"][precision] - means[model][precision] for model in rivals]
+        row_weights = weights[units]
+        detected = [
+            np.mean([_share(alert, row_weights, rows) for alert in alerted[model]])
+            for model in scores
+            for rows in groups.values()
+        ]
+        return np.concatenate([*means.values(), differences, detected])
+
+    estimates = iter(bootstrap(statistic, units.max() + 1, resamples=resamples))
+    every_seed = {model: of_model(model, np.ones(units.max() + 1)) for model in scores}
+    results = []
+    for model in scores:
+        values = {}
+        for name, of_seeds in zip(names, every_seed[model].T, strict=True):
+            deviation = float(np.std(of_seeds, ddof=1)) if len(of_seeds) > 1 else 0.0
+            values[name] = next(estimates).to_dict() | {"seeds": of_seeds.tolist(), "deviation": deviation}
+        results.append(
+            {
+                "model": model,
+                "baseline": model != "autoencoder",
+                "uses_labels": model in USES_LABELS,
+                "parameters": parameters[model],
+                "metrics": values,
+            }
+        )
+    differences = {model: next(estimates).to_dict() for model in rivals}
+    detection = {model: {group: next(estimates).to_dict() for group in groups} for model in scores}
+    own = {key: results[0]["metrics"]["average_precision"][key] for key in ("value", "low", "high")}
+    return {
+        "headline": {"model": "autoencoder", "metric": "average_precision", **own},
+        "results": results,
+        "differences": differences,
+        "detection": detection if groups else {},
+    }
+
+
+def _share(alert: np.ndarray, weights: np.ndarray, rows: np.ndarray) -> float:
+    total = weights[rows].sum()
+    return float((weights[rows] * alert[rows]).sum() / total) if total else math.nan
+
+
+def _top(scores: np.ndarray, rate: float) -> np.ndarray:
+    """Whether a row is among the `rate` share with the highest scores."""
+    alert = np.zeros(len(scores), bool)
+    alert[np.argsort(-scores, kind="stable")[: round(rate * len(scores))]] = True
+    return alert
+
+
+def _scenarios(split: Split) -> dict[str, np.ndarray]:
+    """Row numbers of the frauds of each scenario; none where the data don't say."""
+    scenario = split.extra.get("scenario")
+    if scenario is None:
+        return {}
+    rows = {name: np.flatnonzero(scenario == code) for code, name in fraud.SCENARIOS.items()}
+    return {name: found for name, found in rows.items() if len(found)}
+
+
+def calibration(
+    validation: Split,
+    test: Split,
+    validation_scores: np.ndarray,
+    own_scores: np.ndarray,
+    test_scores: np.ndarray,
+    alert_rate: float,
+) -> dict[str, Any]:
+    """What thresholds set on validation did on test, for budgets around the chosen one."""
+
+    def outcome(split: Split, scores: np.ndarray, threshold: float) -> dict[str, float]:
+        alert = scores > threshold
+        found = int((alert & (split.labels == 1)).sum())
+        return {
+            # Without days the unit is a thousand payments.
+            "alerts": float(alert.sum() / (days_of(split) or len(split) / 1_000)),
+            "recall": found / int(split.labels.sum()),
+            "precision": found / max(int(alert.sum()), 1),
+        }
+
+    budgets = []
+    for multiple in BUDGETS:
+        rate = alert_rate * multiple
+        if rate < 0.5 and rate * len(validation) >= 1:
+            budgets.append(
+                {
+                    "multiple": multiple,
+                    "validation": outcome(validation, validation_scores, np.quantile(validation_scores, 1 - rate)),
+                    "test": outcome(test, test_scores, np.quantile(own_scores, 1 - rate)),
+                }
+            )
+    return {"unit": "day" if days_of(test) else "1,000 payments", "budgets": budgets}
+
+
+def extremes(split: Split, scores: np.ndarray, scorer: keras.Model, features: Sequence[str]) -> dict[str, list]:
+    """The ten highest alerts with each feature's share, and the five frauds that were ranked lowest."""
+    order = np.argsort(-scores, kind="stable")
+    highest = order[:10]
+    missed = order[::-1][split.labels[order[::-1]] == 1][:5]
+    rank = np.empty(len(order), int)
+    rank[order] = np.arange(1, len(order) + 1)
+
+    def entries(rows: np.ndarray) -> list[dict[str, Any]]:
+        inputs = np.asarray(split.inputs[rows])
+        shares = outputs(scorer, inputs)["share"]
+        return [
+            {
+                "row": int(split.extra["row"][row]),
+                "rank": int(rank[row]),
+                "score": float(scores[row]),
+                "fraud": bool(split.labels[row] == 1),
+                "scenario": fraud.SCENARIOS.get(int(split.extra["scenario"][row]))
+                if "scenario" in split.extra
+                else None,
+                "values": {name: float(value) for name, value in zip(features, inputs[index], strict=True)},
+                "shares": {name: float(value) for name, value in zip(features, shares[index], strict=True)},
+            }
+            for index, row in enumerate(rows)
+        ]
+
+    return {"highest": entries(highest), "missed": entries(missed)}
+
+
+def draw(
+    this_run: run.Run,
+    dataset: Dataset,
+    scores: Mapping[str, list[np.ndarray]],
+    metrics: dict[str, Any],
+    scorer: keras.Model,
+    fits: Mapping[str, run.Fit],
+) -> dict[str, Any]:
+    """Write the figures; returns what the plane of the code shows."""
+    test = dataset.splits["test"]
+    first = {model: of_seeds[0] for model, of_seeds in scores.items()}
+    own = first["autoencoder"]
+    drawn = {
+        "roc": figures.roc_curves(test.labels, first, emphasis="autoencoder"),
+        "precision_recall": figures.precision_recall_curves(test.labels, first, emphasis="autoencoder"),
+        "scores": figures.score_histogram(
+            own,
+            test.labels,
+            metrics["threshold"]["value"],
+            class_names=dataset.classes,
+            score_name="anomaly score (mean squared error)",
+        ),
+    }
+    if metrics["detection"]:
+        drawn["detection"] = figures.grouped_bars(
+            {
+                model: {group: (e["value"], e["low"], e["high"]) for group, e in groups.items()}
+                for model, groups in metrics["detection"].items()
+            },
+            x_label="fraud scenario",
+            y_label="share of the frauds found",
+        )
+    highest = metrics["alerts"]["highest"]
+    drawn["alerts"] = figures.share_bars(
+        [f"{entry['rank']}" for entry in highest],
+        np.array([list(entry["shares"].values()) for entry in highest]),
+        [fraud_report.feature_label(name) for name in dataset.feature_names],
+        x_label="share of the anomaly score",
+        y_label="alert",
+    )
+
+    rows = np.arange(len(test))
+    if len(rows) > 20_000:
+        rows = np.sort(np.random.default_rng(0).choice(rows, 20_000, replace=False))
+    standardised = scorer.get_layer("standardise")(np.asarray(test.inputs[rows]))
+    encoder = scorer.get_layer("autoencoder").get_layer("encoder")
+    code = np.asarray(keras.ops.convert_to_numpy(encoder(standardised)), np.float64)
+    if code.shape[1] > 2:
+        pca = PCA(2, svd_solver="full").fit(code)
+        points, held = pca.transform(code), float(pca.explained_variance_ratio_.sum())
+        axes = ("first principal component of the code", "second principal component")
+    else:
+        # A code of one number is drawn against the score.
+        points = code if code.shape[1] == 2 else np.column_stack([code, own[rows]])
+        held = 1.0
+        axes = ("first number of the code", "second number" if code.shape[1] == 2 else "anomaly score")
+    drawn["code"] = figures.scatter(points, test.labels[rows], class_names=dataset.classes, axis_names=axes)
+
+    budgets = metrics["threshold"]["budgets"]
+    drawn["budget"] = figures.budget_calibration(
+        [budget["validation"]["alerts"] for budget in budgets],
+        [budget["test"]["alerts"] for budget in budgets],
+        validation={key: [budget["validation"][key] for budget in budgets] for key in ("recall", "precision")},
+        test={key: [budget["test"][key] for budget in budgets] for key in ("recall", "precision")},
+        chosen=[budget["multiple"] for budget in budgets].index(1),
+        unit=metrics["threshold"]["unit"],
+    )
+    names = {"loss": "training", "val_loss": "validation"}
+    drawn["learning"] = figures.learning_curves(
+        {stage: {names[k]: v for k, v in fit.history.items() if k in names} for stage, fit in fits.items()},
+        y_label=f"loss ({metrics['settings']['loss'].replace('_', ' ')})",
+        best_epoch=metrics["model"]["epochs"],
+    )
+    drawn["network"] = figures.network([(name, shape, count) for name, shape, count in metrics["model"]["layers"]])
+    for name, svg in drawn.items():
+        this_run.write(f"figures/{name}.svg", svg)
+    return {"variance_shown": held, "points": len(rows)}
