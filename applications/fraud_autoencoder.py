@@ -175,14 +175,19 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 def train(settings: Train) -> dict[str, Any]:
     """Data, model, fit, evaluation, report."""
     began = time.perf_counter()
+    _check(settings)
     command = run.command("applications/fraud_autoencoder.py", settings)
     if settings.quick:
         simulation = dataclasses.replace(settings.simulation, customers=1_000, terminals=2_000, radius=10.0)
         settings = dataclasses.replace(settings, simulation=simulation, epochs=2, seeds=2)
-    _check(settings)
     start_weights = _weights_of(settings.init_from) if settings.init_from else None
-    this_run = run.Run(APPLICATION, settings)
+    with run.Run(APPLICATION, settings) as this_run:
+        return _train(settings, start_weights, this_run, command, began)
 
+
+def _train(
+    settings: Train, start_weights: list[np.ndarray] | None, this_run: run.Run, command: str, began: float
+) -> dict[str, Any]:
     def say(text: str) -> None:
         print(f"{time.perf_counter() - began:6.1f} s  {text}", flush=True)
 
@@ -266,7 +271,6 @@ def train(settings: Train) -> dict[str, Any]:
     }
     this_run.write_json("metrics.json", metrics)
     this_run.write("report.pdf", fraud_report.typeset(metrics, this_run.folder))
-    this_run.finish()
     headline = metrics["headline"]
     say(
         f"{this_run.folder / 'report.pdf'}: average precision {headline['value']:.3f} "

@@ -140,6 +140,9 @@ class Fit:
 class Run:
     """A run's folder, held by one process at a time, whose finished stages are kept until the run is complete.
 
+    Use it in a `with` statement: at its end the checkpoints are removed; when the run was stopped they stay for
+    --resume; when the input was unusable the folder is removed.
+
     Args:
         application: its name; without `out` the folder is runs/<application>/<time>.
         settings: the program's settings dataclass, with the fields `out` and `resume`.
@@ -154,6 +157,7 @@ class Run:
         self.started = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
         self.folder = self._choose(settings.out, settings.resume)
         self.checkpoints = self.folder / "checkpoints"
+        self._resumed = settings.resume
         if settings.resume:
             config = json.loads((self.folder / "config.json").read_text())
             self.started = datetime.datetime.fromisoformat(config["started"])
@@ -219,11 +223,16 @@ class Run:
         with replacing(self.folder / "model.keras") as partial:
             model.save(partial)
 
-    def finish(self) -> None:
-        """Remove what only a resumed run would need, and let the folder go."""
-        shutil.rmtree(self.checkpoints)
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, kind, problem, traceback) -> None:
+        if kind is None:
+            shutil.rmtree(self.checkpoints)
         self._lock.release()
         (self.folder / ".lock").unlink(missing_ok=True)
+        if isinstance(problem, BadInput) and not self._resumed:
+            shutil.rmtree(self.folder)  # no later try can go on from here
 
     def stage(self, name: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """The arrays that `compute` returns, from the checkpoint if an earlier process got as far."""

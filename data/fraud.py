@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import KDTree
+from sklearn.neighbors import KDTree
 
 from data import table
 from data.dataset import BadInput, Dataset, Provenance, Split
@@ -80,10 +80,10 @@ def _genuine_payments(settings: Simulation, random: np.random.Generator) -> pd.D
     payments_per_day = random.uniform(0, settings.payments_per_day_high, settings.customers)
     terminal_places = random.uniform(0, 100, (settings.terminals, 2))
 
-    near = KDTree(terminal_places).query_ball_point(customer_places, settings.radius, return_sorted=True)
+    near = KDTree(terminal_places).query_radius(customer_places, settings.radius)
     near_count = np.array([len(terminals) for terminals in near])
     near_first = np.concatenate([[0], np.cumsum(near_count)[:-1]])
-    near_terminals = np.concatenate([np.asarray(terminals, np.int64) for terminals in near])
+    near_terminals = np.concatenate(near)
 
     # A customer with no terminal in reach makes no payment.
     rate = np.where(near_count > 0, payments_per_day, 0.0)

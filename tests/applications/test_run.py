@@ -1,0 +1,240 @@
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from applications import run
+from data.dataset import BadInput
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Train something."""
+
+    seed: int = 0
+    widths: tuple[int, ...] = (8, 4)
+    quick: bool = False
+    out: Path | None = None
+    resume: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """Score something."""
+
+    model: Path
+
+
+def parse(*words):
+    return run.parse({"train": Settings, "score": Score}, words, program="program.py", description="What it does.")
+
+
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_first_word_chooses_the_command_and_the_first_command_is_the_default():
+    assert parse("--seed", "3", "--widths", "5") == Settings(seed=3, widths=(5,))
+    assert parse("train", "--quick") == Settings(quick=True)
+    assert parse("score", "--model", "a.keras") == Score(Path("a.keras"))
+
+
+def test_help_names_the_other_commands(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        parse("--help")
+    assert exit_.value.code == 0
+    assert "program.py score --help" in capsys.readouterr().out
+
+
+def test_unknown_flag_leaves_with_code_2():
+    with pytest.raises(SystemExit) as exit_:
+        parse("--sead", "3")
+    assert exit_.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        ("BadInput('a.csv: line 3')", 2, "error: a.csv: line 3"),
+        ("OSError(28, 'No space left on device')", 1, "No space left on device"),
+        ("KeyboardInterrupt()", 130, "--resume"),
+    ],
+)
+def test_exit_codes_come_with_one_line(raised, code, said):
+    program = (
+        "from applications import run\nfrom data.dataset import BadInput\n"
+        f"def main(arguments): raise {raised}\nrun.execute(main)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_command_gives_the_settings_again_without_their_place():
+    settings = Settings(seed=4, widths=(3, 2), quick=True, out=Path("somewhere"), resume=True)
+    words = run.command("program.py", settings).split()
+    assert words[:2] == ["python", "program.py"]
+    assert parse(*words[2:]) == dataclasses.replace(settings, out=None, resume=False)
+
+
+def test_file_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    run.write(path, b"old")
+    with pytest.raises(RuntimeError), run.replacing(path) as partial:
+        partial.write_bytes(b"half")
+        raise RuntimeError
+    assert path.read_bytes() == b"old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_run_takes_a_new_or_empty_folder_alone(tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("dear")
+    with pytest.raises(BadInput, match="found files in it"):
+        run.Run("test", Settings(out=tmp_path / "full"))
+    assert (tmp_path / "full" / "thesis.txt").read_text() == "dear"
+    with pytest.raises(BadInput, match="found a file"):
+        run.Run("test", Settings(out=tmp_path / "full" / "thesis.txt"))
+
+
+def test_one_process_at_a_time(tmp_path):
+    out = tmp_path / "run"
+    with run.Run("test", Settings(out=out)), pytest.raises(BadInput, match="another process"):
+        run.Run("test", Settings(out=out, resume=True))
+
+
+def test_unusable_input_leaves_no_folder_and_a_stop_leaves_it(tmp_path):
+    with pytest.raises(BadInput), run.Run("test", Settings(out=tmp_path / "bad")):
+        raise BadInput("no")
+    assert not (tmp_path / "bad").exists()
+    with pytest.raises(KeyboardInterrupt), run.Run("test", Settings(out=tmp_path / "stopped")) as this_run:
+        this_run.stage("a", lambda: {"x": np.arange(3)})
+        raise KeyboardInterrupt
+    assert (tmp_path / "stopped" / "checkpoints" / "a.npz").exists()
+
+
+def test_resume_takes_the_newest_unfinished_run_with_equal_settings():
+    folders = []
+    for seed, finished in ((0, False), (0, False), (1, False), (0, True)):
+        with run.Run("test", Settings(seed=seed)) as this_run:
+            folders.append(this_run.folder)
+        if finished:
+            (this_run.folder / "report.pdf").touch()
+    assert len(set(folders)) == 4
+    with run.Run("test", Settings(resume=True)) as resumed:
+        assert resumed.folder == folders[1]
+        assert resumed.started.isoformat() == json.loads((folders[1] / "config.json").read_text())["started"]
+    with pytest.raises(BadInput, match="no unfinished run"):
+        run.Run("test", Settings(seed=9, resume=True))
+
+
+def test_resume_in_a_named_folder_says_which_setting_differs(tmp_path):
+    out = tmp_path / "run"
+    with run.Run("test", Settings(out=out)):
+        pass
+    with pytest.raises(BadInput, match="seed 0, expected 1"):
+        run.Run("test", Settings(seed=1, out=out, resume=True))
+    with pytest.raises(BadInput, match="no readable config"):
+        run.Run("test", Settings(out=tmp_path / "never", resume=True))
+
+
+def test_finished_stage_is_not_repeated(tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt), run.Run("test", Settings(out=out)) as this_run:
+        assert this_run.stage("a", lambda: {"x": np.arange(3), "n": np.array(7)})["x"].tolist() == [0, 1, 2]
+        raise KeyboardInterrupt
+    with run.Run("test", Settings(out=out, resume=True)) as this_run:
+        again = this_run.stage("a", lambda: pytest.fail("computed twice"))
+        assert again["x"].tolist() == [0, 1, 2]
+        assert int(again["n"]) == 7
+
+
+# --- fit ---
+
+ROWS = np.random.default_rng(0).normal(size=(64, 6)).astype(np.float32)
+
+
+def compiled():
+    keras.utils.set_random_seed(5)
+    model = keras.Sequential(
+        [keras.Input((6,)), keras.layers.Dropout(0.3), keras.layers.Dense(4, "tanh"), keras.layers.Dense(6)]
+    )
+    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.02, 24)), "mse")
+    return model
+
+
+def batches(first, last, stop_at=None):
+    for epoch in range(first, last):
+        if epoch == stop_at:
+            raise RuntimeError("power cut")
+        for rows in np.random.default_rng([0, epoch]).permutation(64).reshape(4, 16):
+            yield ROWS[rows], ROWS[rows]
+
+
+def fit(this_run, model, stop_at=None, **kwargs):
+    return this_run.fit("net", model, lambda first, last: batches(first, last, stop_at), epochs=6, steps=4, **kwargs)
+
+
+@pytest.mark.parametrize("validation", [None, (ROWS, ROWS)], ids=["to the end", "best epoch"])
+@pytest.mark.parametrize("stop_at", [1, 3, 5])
+def test_interrupted_fit_goes_on_to_the_same_weights(tmp_path, validation, stop_at):
+    whole = compiled()
+    with run.Run("test", Settings(out=tmp_path / "whole")) as this_run:
+        expected = fit(this_run, whole, validation=validation)
+    out = tmp_path / "stopped"
+    with pytest.raises(Exception, match="power cut"), run.Run("test", Settings(out=out)) as this_run:
+        fit(this_run, compiled(), stop_at, validation=validation)
+    resumed = compiled()
+    with run.Run("test", Settings(out=out, resume=True)) as this_run:
+        found = fit(this_run, resumed, validation=validation)
+    assert found.history == expected.history
+    assert found.best_epoch == expected.best_epoch
+    for one, other in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    generators = [v for v in whole.variables if "seed" in v.path]
+    assert generators
+    for one, other in zip(generators, [v for v in resumed.variables if "seed" in v.path], strict=True):
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+
+
+def test_finished_fit_is_kept(tmp_path):
+    out = tmp_path / "run"
+    model = compiled()
+    with pytest.raises(KeyboardInterrupt), run.Run("test", Settings(out=out)) as this_run:
+        expected = fit(this_run, model)
+        raise KeyboardInterrupt
+    again = compiled()
+    with run.Run("test", Settings(out=out, resume=True)) as this_run:
+        found = this_run.fit("net", again, lambda first, last: pytest.fail("trained twice"), epochs=6, steps=4)
+    assert found.history == expected.history
+    for one, other in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_patience_stops_and_the_best_epoch_is_kept(tmp_path):
+    # Validation rows that training moves away from: their loss is lowest in the first epoch.
+    away = (ROWS, -3 * ROWS)
+    model = compiled()
+    with run.Run("test", Settings(out=tmp_path / "run")) as this_run:
+        found = fit(this_run, model, validation=away, patience=2)
+    losses = found.history["val_loss"]
+    assert found.best_epoch == 1 + int(np.argmin(losses))
+    assert len(losses) == found.best_epoch + 2 < 6
+    np.testing.assert_allclose(model.evaluate(*away, verbose=0), min(losses), rtol=1e-6)
+
+
+def test_a_loss_that_is_not_finite_is_said(tmp_path):
+    model = compiled()
+    model.compile(keras.optimizers.SGD(1e30), "mse")
+    with (
+        pytest.raises(BadInput, match=r"loss of (nan|inf) in epoch 1"),
+        run.Run("t", Settings(out=tmp_path / "run")) as r,
+    ):
+        fit(r, model)
