@@ -235,7 +235,8 @@ def _train(
         "command": command,
         "data": evaluation.describe(dataset),
         **evaluation.compare(test, scores, parameters, alert_rate, resamples),
-        "threshold": {"rule": rule, "alert_rate": alert_rate, "value": threshold, "resamples": resamples}
+        "evaluation": {"resamples": resamples, "sample_rows": evaluation.SAMPLE_ROWS},
+        "threshold": {"rule": rule, "alert_rate": alert_rate, "value": threshold}
         | evaluation.calibration(
             splits["validation"], test, validation_scores, own_scores, scores["autoencoder"][0], alert_rate
         ),

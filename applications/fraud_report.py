@@ -126,11 +126,14 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
     )
     unlabelled = [i for i, result in enumerate(metrics["results"]) if not result["uses_labels"]]
     note = (
-        f"Below each figure its 95\u00a0% bootstrap interval ({metrics['threshold']['resamples']} draws of "
+        f"Below each figure its 95\u00a0% bootstrap interval ({metrics['evaluation']['resamples']} draws of "
         f"{'customers' if 'card_precision_at_100' in names else 'the test data'}, the same for all models)."
     )
     if seeds > 1:
         note += f" The autoencoder is the mean of {seeds} seeds; their standard deviations: {spread}."
+    most = metrics["evaluation"]["sample_rows"]
+    if metrics["data"]["train"] - metrics["data"]["frauds"]["train"] > most:
+        note += f" The baselines were trained on {most:,} genuine payments, drawn at random."
     if "card_precision_at_100" in names:
         note += (
             " Card precision@100: share of compromised cards among the 100 cards with the highest score of a day, "
@@ -395,7 +398,10 @@ def _limits(metrics: Mapping[str, Any]) -> list[dict]:
             "frauds. Real payments are harder; take these figures as a check of the method, not as a promise."
         )
     if "card_precision_at_100" not in metrics["results"][0]["metrics"]:
-        limits.append("Without columns of time and customer, payments are counted one by one and days are not known.")
+        limits.append(
+            "Without columns of both time and customer there is no card precision, and the intervals take each payment "
+            "of a customer for independent."
+        )
     return [{"list": limits}]
 
 

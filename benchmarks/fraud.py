@@ -223,7 +223,9 @@ def train_jax(rows: np.ndarray, meter: Meter) -> None:
 
     keys = jax.random.split(jax.random.key(SEED), len(SIZES) - 1)
     glorot = jax.nn.initializers.glorot_uniform()
-    weights = [(glorot(k, shape), jnp.zeros(shape[1])) for k, shape in zip(keys, itertools.pairwise(SIZES), strict=True)]
+    weights = [
+        (glorot(k, shape), jnp.zeros(shape[1])) for k, shape in zip(keys, itertools.pairwise(SIZES), strict=True)
+    ]
     state = (weights, jax.tree.map(jnp.zeros_like, weights), jax.tree.map(jnp.zeros_like, weights), jnp.zeros(()))
     data = jnp.asarray(rows)
     for epoch in itertools.count():
@@ -234,7 +236,9 @@ def train_jax(rows: np.ndarray, meter: Meter) -> None:
 
 PYOD, LOOP = "PyOD AutoEncoder", "bare JAX loop"
 CONTENDERS = {
-    "template, TensorFlow, 32 steps an execution": Contender(partial(train_template, longest_execution=32), "tensorflow"),
+    "template, TensorFlow, 32 steps an execution": Contender(
+        partial(train_template, longest_execution=32), "tensorflow"
+    ),
     "template, TensorFlow, 1 step an execution": Contender(partial(train_template, longest_execution=1), "tensorflow"),
     "template, JAX, 32 steps an execution": Contender(partial(train_template, longest_execution=32), "jax"),
     "template, JAX, 1 step an execution": Contender(partial(train_template, longest_execution=1), "jax"),
@@ -267,7 +271,11 @@ def measure_apart(name: str, count: int, seconds: float) -> dict[str, Any] | Non
     process = subprocess.run(
         [sys.executable, __file__, "measure", name, str(count), str(seconds)],
         env=os.environ
-        | {"KERAS_BACKEND": CONTENDERS[name].backend or "tensorflow", "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"},
+        | {
+            "KERAS_BACKEND": CONTENDERS[name].backend or "tensorflow",
+            "CUDA_VISIBLE_DEVICES": "",
+            "JAX_PLATFORMS": "cpu",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -287,7 +295,9 @@ def compare(count: int, seconds: float, rounds: int) -> None:
     installed = {d.name.lower(): d.version for d in importlib.metadata.distributions()}
     print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {platform.system()}, Python", end=" ")
     print(platform.python_version(), *(f"{p} {installed.get(p, 'missing')}" for p in packages), sep=", ")
-    print(f"{count:,} rows of {SIZES[0]} numbers, batches of {BATCH_SIZE}, {rounds} rounds, at least {seconds:g} s each\n")
+    print(
+        f"{count:,} rows of {SIZES[0]} numbers, batches of {BATCH_SIZE}, {rounds} rounds, at least {seconds:g} s each\n"
+    )
 
     measured: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTENDERS}
     for number in range(1, rounds + 1):

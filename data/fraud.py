@@ -46,18 +46,31 @@ class Simulation:
     terminals: int = 10_000
     days: int = 183
     start: datetime.date = datetime.date(2018, 4, 1)
-    radius: float = 5.0  # a customer pays at the terminals within this distance on the 100 × 100 grid
+    """The first day."""
+    radius: float = 5.0
+    """A customer pays at the terminals within this distance on the 100 × 100 grid."""
     mean_amount_low: float = 5.0
+    """A customer's mean amount is uniform between this and the next."""
     mean_amount_high: float = 100.0
-    payments_per_day_high: float = 4.0  # a customer's rate is uniform between 0 and this
-    large_amount: float = 220.0  # scenario 1: every amount above is a fraud
-    terminals_compromised_per_day: int = 2  # scenario 2
+    """See before; the standard deviation is half the mean."""
+    payments_per_day_high: float = 4.0
+    """A customer's rate is uniform between 0 and this."""
+    large_amount: float = 220.0
+    """Scenario 1: every amount above is a fraud."""
+    terminals_compromised_per_day: int = 2
+    """Scenario 2: terminals of which all payments become fraud."""
     terminal_days: int = 28
-    customers_compromised_per_day: int = 3  # scenario 3
+    """Scenario 2: for so many days."""
+    customers_compromised_per_day: int = 3
+    """Scenario 3: customers of which some payments become fraud."""
     customer_days: int = 14
+    """Scenario 3: during so many days."""
     customer_fraud_share: float = 1 / 3
+    """Scenario 3: the share of their payments."""
     customer_fraud_factor: float = 5.0
+    """Scenario 3: what the amounts of these are multiplied by."""
     seed: int = 0
+    """Of the simulation; training has its own."""
 
 
 def simulate(simulation: Simulation | None = None) -> pd.DataFrame:
@@ -235,8 +248,10 @@ class Protocol:
     """The weeks of the evaluation; a label is known `delay_days` after its payment."""
 
     train_start: datetime.date = datetime.date(2018, 7, 25)
+    """First day of the training week."""
     train_days: int = 7
     delay_days: int = 7
+    """Days until a label is known: between training and test, and in the terminals' features."""
     test_days: int = 7
 
 

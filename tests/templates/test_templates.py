@@ -1,0 +1,234 @@
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from templates.__main__ import FOLDER, architectures, description, main, names
+
+# Runs in a project of somebody else, where a template is one file: ours can't be imported, however it's installed.
+ALONE = """
+import importlib.util, json, sys
+
+sys.modules.update(dict.fromkeys(["templates", "applications", "data", "reports"]))
+assert importlib.util.find_spec("templates") is None
+try:
+    import templates
+except ModuleNotFoundError:
+    pass
+else:
+    raise AssertionError("this project can be imported")
+
+import keras
+import numpy as np
+
+work, folder, name, architectures = sys.argv[1], *json.loads(sys.argv[2])
+sys.path.insert(0, folder)
+template = importlib.import_module(name)
+assert template.__file__.startswith(folder)
+random = np.random.default_rng(0)
+
+
+def draw(tensor):
+    # A batch of 4, and of 8 along each further axis of free length.
+    shape = (4, *(8 if size is None else size for size in tensor.shape[1:]))
+    if keras.backend.is_float_dtype(tensor.dtype):
+        return random.normal(size=shape).astype(tensor.dtype)
+    return random.integers(0, 2, shape).astype(tensor.dtype)
+
+
+def call(model, inputs):
+    return [keras.ops.convert_to_numpy(output) for output in keras.tree.flatten(model(inputs))]
+
+
+for architecture in architectures:
+    if work == "train":
+        model = getattr(template, architecture)()
+        inputs = keras.tree.map_structure(draw, model.input)
+        outputs = model(inputs)
+        target = keras.tree.map_structure(lambda output: random.normal(size=output.shape).astype("float32"), outputs)
+        model.compile(optimizer="sgd", loss=keras.tree.map_structure(lambda output: "mse", outputs))
+        before = model.get_weights()
+        assert np.isfinite(model.train_on_batch(inputs, target)).all()
+        after = model.get_weights()
+        assert any((old != new).any() for old, new in zip(before, after)), "no weight was trained"
+        assert all(np.isfinite(weight).all() for weight in after)
+        model.save(f"{folder}/{architecture}.keras")
+        arrays = keras.tree.flatten(inputs)
+        np.savez(f"{folder}/{architecture}.npz", *arrays, **{f"out_{i}": x for i, x in enumerate(call(model, inputs))})
+    else:
+        model = keras.saving.load_model(f"{folder}/{architecture}.keras")
+        kept = np.load(f"{folder}/{architecture}.npz")
+        arrays = [kept[key] for key in sorted(kept.files, key=len) if key.startswith("arr_")]
+        outputs = call(model, keras.tree.pack_sequence_as(model.input, arrays))
+        assert len(outputs) == sum(key.startswith("out_") for key in kept.files)
+        for i, output in enumerate(outputs):
+            np.testing.assert_allclose(output, kept[f"out_{i}"], rtol=1e-5, atol=1e-6)
+            assert output.std() > 0
+    print(work, architecture)
+"""
+
+
+def run_alone(work: str, folder: Path, name: str, found: list[str]) -> list[str]:
+    """Run one half of the trial in a fresh process and return the lines that it prints."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", ALONE, work, json.dumps([str(folder), name, found])],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+# Each template, whatever they are
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", names())
+def test_a_copy_works_in_a_project_without_this_one(name, tmp_path):
+    assert main(["copy", name, str(tmp_path)]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == [f"{name}.py"]
+    found = sorted(architectures(name))
+    assert found
+    assert run_alone("train", tmp_path, name, found) == [f"train {architecture}" for architecture in found]
+    assert run_alone("load", tmp_path, name, found) == [f"load {architecture}" for architecture in found]
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_docstring_names_paper_input_and_output(name):
+    text = description(name)
+    assert list(text) == ["Paper", "Input", "Output"]
+    assert re.search(r"\b(19|20)\d\d\b", text["Paper"])
+    assert all(re.match(r"\(batch\b.*\)", text[key]) for key in ("Input", "Output"))
+
+
+def test_names_are_the_modules_of_the_folder():
+    assert "autoencoder" in names()
+    files = {path.name for path in (Path(__file__).parents[2] / "templates").glob("*.py")}
+    assert {f"{name}.py" for name in names()} == files - {"__init__.py", "__main__.py"}
+
+
+# list and summary
+
+
+def test_list_shows_every_architecture(capsys):
+    assert main(["list"]) == 0
+    expected = []
+    for name in names():
+        docstring = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
+        lines = {key: re.search(rf"^{key}: (.+)$", docstring, re.MULTILINE)[1] for key in ("Paper", "Input", "Output")}
+        for architecture, build in architectures(name).items():
+            expected += [
+                architecture if architecture == name else f"{name}: {architecture}",
+                f"  paper:      {lines['Paper']}",
+                f"  input:      {lines['Input']}",
+                f"  output:     {lines['Output']}",
+                f"  parameters: {build().count_params():,}",
+            ]
+    assert capsys.readouterr().out.splitlines() == expected
+    assert "autoencoder" in expected
+    assert "  parameters: 5,038" in expected  # of the autoencoder, 30 → 64 → 8 → 64 → 30
+
+
+def test_only_public_builders_that_need_no_argument_are_architectures():
+    # anomaly_scorer returns a model as well, but needs a trained autoencoder.
+    assert list(architectures("autoencoder")) == ["autoencoder"]
+
+
+@pytest.mark.parametrize("name", names())
+def test_summary_shows_layers_and_parameters(name, capsys):
+    assert main(["summary", name]) == 0
+    text = capsys.readouterr().out
+    for build in architectures(name).values():
+        model = build()
+        assert f'Model: "{model.name}"' in text
+        assert f"{model.count_params():,}" in text
+        for layer in model.layers:
+            assert layer.name[:12] in text
+
+
+def test_summary_shows_the_layers_of_nested_models(capsys):
+    assert main(["summary", "autoencoder"]) == 0
+    text = capsys.readouterr().out
+    assert all(layer in text for layer in ("encoder_1", "code", "decoder_1", "reconstruction"))
+
+
+# copy
+
+
+def original(name: str) -> bytes:
+    return (FOLDER / f"{name}.py").read_bytes()
+
+
+def test_copy_to_a_folder(tmp_path, capsys):
+    folder = tmp_path / "new" / "project"
+    assert main(["copy", "autoencoder", str(folder)]) == 0
+    assert (folder / "autoencoder.py").read_bytes() == original("autoencoder")
+    assert [path.name for path in folder.iterdir()] == ["autoencoder.py"]
+    assert capsys.readouterr().out == f"wrote {folder / 'autoencoder.py'}\n"
+
+
+def test_copy_to_a_file(tmp_path, capsys):
+    target = tmp_path / "new" / "model.py"
+    assert main(["copy", "autoencoder", str(target)]) == 0
+    assert target.read_bytes() == original("autoencoder")
+    assert [path.name for path in target.parent.iterdir()] == ["model.py"]
+    assert capsys.readouterr().out == f"wrote {target}\n"
+
+
+@pytest.mark.parametrize("destination", ["", "autoencoder.py"])
+def test_copy_overwrites_with_force_alone(destination, tmp_path, capsys):
+    target = tmp_path / "autoencoder.py"
+    target.write_text("mine\n")
+    assert main(["copy", "autoencoder", str(tmp_path / destination)]) == 2
+    assert target.read_text() == "mine\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["autoencoder.py"]
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == f"error: {target} exists; --force overwrites it\n"
+
+    assert main(["copy", "autoencoder", str(tmp_path / destination), "--force"]) == 0
+    assert target.read_bytes() == original("autoencoder")
+    assert [path.name for path in tmp_path.iterdir()] == ["autoencoder.py"]
+
+
+def test_copy_to_an_impossible_place(tmp_path, capsys):
+    (tmp_path / "file").write_text("mine\n")
+    assert main(["copy", "autoencoder", str(tmp_path / "file")]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+    assert (tmp_path / "file").read_text() == "mine\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["unknown"], ["copy", "no_such_template", "."], ["summary", "no_such_template"], ["copy", "autoencoder"]],
+)
+def test_unusable_arguments(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "error:" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_name_is_told_the_known_ones(capsys):
+    with pytest.raises(SystemExit):
+        main(["copy", "no_such_template", "."])
+    message = capsys.readouterr().err
+    assert all(name in message for name in ("no_such_template", *names()))
+
+
+def test_the_command_line_exits_with_the_code(tmp_path):
+    command = [sys.executable, "-m", "templates", "copy", "autoencoder", str(tmp_path)]
+    first, second = (
+        subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True, check=False) for _ in range(2)
+    )
+    assert (first.returncode, second.returncode) == (0, 2)
+    assert first.stdout == f"wrote {tmp_path / 'autoencoder.py'}\n"
+    assert second.stderr == f"error: {tmp_path / 'autoencoder.py'} exists; --force overwrites it\n"
+    assert (tmp_path / "autoencoder.py").read_bytes() == original("autoencoder")
