@@ -169,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     )
 
 
-# --- Train ------------------------------------------------------------------------------------------------------------
+# --- Train ---
 
 
 def train(settings: Train) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def _train(
     selection = Detector(settings, splits["validation_train"], settings.seed, start_weights)
     selection_fit = selection.fit(this_run, "selection", settings.epochs, splits["validation"])
     validation_scores = selection.scores(splits["validation"])
-    alert_rate, rule = _alert_rate(settings, splits["validation"], validation_scores)
+    rate, rule = alert_rate(settings, splits["validation"], validation_scores)
     say(f"chosen on validation: {selection_fit.best_epoch} epochs; {rule}")
 
     fits = {"selection": selection_fit}
@@ -222,8 +222,8 @@ def _train(
 
     # The rate carries over as a quantile of the final model's own scores of the validation payments.
     own_scores = first.scores(splits["validation"])
-    threshold = float(np.quantile(own_scores, 1 - alert_rate))
-    scorer = first.scorer(threshold, {"encoder": encoder.to_config(), "alert_rate": alert_rate})
+    threshold = float(np.quantile(own_scores, 1 - rate))
+    scorer = first.scorer(threshold, {"encoder": encoder.to_config(), "alert_rate": rate})
     resamples = 100 if settings.quick or len(test) > evaluation.SAMPLE_ROWS else 500
 
     metrics = {
@@ -234,11 +234,11 @@ def _train(
         "settings": this_run.settings,
         "command": command,
         "data": evaluation.describe(dataset),
-        **evaluation.compare(test, scores, parameters, alert_rate, resamples),
+        **evaluation.compare(test, scores, parameters, rate, resamples),
         "evaluation": {"resamples": resamples, "sample_rows": evaluation.SAMPLE_ROWS},
-        "threshold": {"rule": rule, "alert_rate": alert_rate, "value": threshold}
+        "threshold": {"rule": rule, "alert_rate": rate, "value": threshold}
         | evaluation.calibration(
-            splits["validation"], test, validation_scores, own_scores, scores["autoencoder"][0], alert_rate
+            splits["validation"], test, validation_scores, own_scores, scores["autoencoder"][0], rate
         ),
         "alerts": evaluation.extremes(test, scores["autoencoder"][0], scorer, dataset.feature_names),
         "model": {
@@ -374,22 +374,25 @@ def _check(settings: Train) -> None:
     rules = [settings.alerts_per_day, settings.false_positive_rate, settings.cost_ratio]
     if sum(rule is not None for rule in rules) > 1:
         raise BadInput("found several of --alerts-per-day, --false-positive-rate and --cost-ratio, expected one")
-    for flag, low, high in (
-        ("alerts_per_day", 0, math.inf),
-        ("false_positive_rate", 0, 1),
-        ("cost_ratio", 0, math.inf),
-        ("learning_rate", 0, math.inf),
-        ("epochs", 0, math.inf),
-        ("seeds", 0, math.inf),
-        ("batch_size", 0, math.inf),
-        ("patience", 0, math.inf),
+    above_zero = ("alerts_per_day", "false_positive_rate", "cost_ratio", "learning_rate")
+    at_least_one = ("code_size", "batch_size", "epochs", "patience", "seeds")
+    not_negative = ("dropout", "input_dropout", "input_noise", "code_penalty")
+    for names, fits, expected in (
+        (above_zero, lambda value: value > 0, "a number above 0"),
+        (at_least_one, lambda value: value >= 1, "1 or more"),
+        (not_negative, lambda value: value >= 0, "0 or more"),
+        (("false_positive_rate", "dropout", "input_dropout"), lambda value: value < 1, "a share below 1"),
     ):
-        value = getattr(settings, flag)
-        if value is not None and not low < value < high:
-            expected = f"between {low} and {high}" if high < math.inf else f"above {low}"
-            raise BadInput(f"--{flag.replace('_', '-')}: found {value}, expected a number {expected}")
+        for name in names:
+            value = getattr(settings, name)
+            if value is not None and not fits(value):
+                raise BadInput(f"--{name.replace('_', '-')}: found {value}, expected {expected}")
+    if min(settings.widths, default=1) < 1:
+        raise BadInput(f"--widths: found {min(settings.widths)}, expected 1 or more for each layer")
     if not settings.csv and (settings.label or settings.time or settings.customer or settings.drop):
         raise BadInput("found --label, --time, --customer or --drop without --csv, expected a table to go with them")
+    if settings.label and settings.alerts_per_day is not None and settings.time is None:
+        raise BadInput("--alerts-per-day: found no --time, expected the column that says what a day is")
 
 
 def _load(settings: Train, folder: Path) -> tuple[Dataset, table.Encoder]:
@@ -426,7 +429,7 @@ def _weights_of(path: Path) -> list[np.ndarray]:
     return _load_scorer(path).get_layer("autoencoder").get_weights()
 
 
-def _alert_rate(settings: Train, validation: Split, scores: np.ndarray) -> tuple[float, str]:
+def alert_rate(settings: Train, validation: Split, scores: np.ndarray) -> tuple[float, str]:
     """The share of payments that raise an alert on validation, and in words the rule that gave it."""
     fraud_rows = validation.labels == 1
     days = evaluation.days_of(validation)
@@ -436,12 +439,10 @@ def _alert_rate(settings: Train, validation: Split, scores: np.ndarray) -> tuple
         false = np.cumsum(~fraud_rows[order])
         alerts = int(np.argmin(settings.cost_ratio * missed + false)) + 1
         return alerts / len(scores), f"a missed fraud costs {settings.cost_ratio:g} times as much as a false alert"
-    if settings.false_positive_rate is not None or (days is None and settings.alerts_per_day is None):
+    if settings.false_positive_rate is not None or days is None:
         rate = settings.false_positive_rate or 0.01
         threshold = np.quantile(scores[~fraud_rows], 1 - rate)
         return float(np.mean(scores > threshold)), f"{rate:.2%} of the genuine payments may raise an alert"
-    if days is None:
-        raise BadInput("--alerts-per-day: found no --time column that says what a day is, expected one")
     alerts_per_day = 100.0 if settings.alerts_per_day is None else settings.alerts_per_day
     rate = alerts_per_day * days / len(validation)
     if rate >= 1:
@@ -459,7 +460,7 @@ def _history(fits: Mapping[str, run.Fit]) -> bytes:
     return frame[["stage", "epoch", *(c for c in frame if c not in ("stage", "epoch"))]].to_csv(index=False).encode()
 
 
-# --- After training ---------------------------------------------------------------------------------------------------
+# --- After training ---
 
 
 def score(settings: Score) -> dict[str, Any]:

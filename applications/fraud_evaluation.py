@@ -36,7 +36,7 @@ def in_chunks(function: Callable[[np.ndarray], np.ndarray], inputs: np.ndarray) 
     return np.concatenate(parts).astype(np.float64)
 
 
-# --- Baselines, on the same payments ----------------------------------------------------------------------------------
+# --- Baselines, on the same payments ---
 
 
 def days_of(split: Split) -> int | None:
@@ -123,7 +123,7 @@ BASELINES = {
 USES_LABELS = ("logistic regression", "random forest")
 
 
-# --- Evaluation -------------------------------------------------------------------------------------------------------
+# --- Evaluation ---
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
@@ -132,7 +132,8 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     sizes = {name: len(part) for name, part in dataset.splits.items()}
     frauds = {name: int(part.labels.sum()) for name, part in dataset.splits.items()}
     days = {name: days_of(part) for name, part in dataset.splits.items()}
-    return provenance | sizes | {"frauds": frauds, "days": days, "features": list(dataset.feature_names)}
+    lists = {"notes": list(dataset.provenance.notes), "features": list(dataset.feature_names)}
+    return provenance | sizes | lists | {"frauds": frauds, "days": days}
 
 
 def compare(
@@ -255,7 +256,7 @@ def calibration(
     budgets = []
     for multiple in BUDGETS:
         rate = alert_rate * multiple
-        if rate < 0.5 and rate * len(validation) >= 1:
+        if multiple == 1 or (rate < 0.5 and rate * len(validation) >= 1):
             budgets.append(
                 {
                     "multiple": multiple,

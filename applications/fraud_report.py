@@ -37,7 +37,7 @@ def feature_label(name: str) -> str:
 
 def typeset(metrics: Mapping[str, Any], folder: Path) -> bytes:
     """The report as PDF, with the figures in `folder`; its date is the run's own."""
-    return render(document(metrics, folder), folder, datetime.datetime.fromisoformat(metrics["timing"]["started"]))
+    return render(document(metrics), folder, datetime.datetime.fromisoformat(metrics["timing"]["started"]))
 
 
 def verdict(metrics: Mapping[str, Any]) -> list[str]:
@@ -87,7 +87,7 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def document(metrics: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def document(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """The report as `reports.report.render` takes it."""
     return {
         "title": "Fraud detection with an autoencoder",

@@ -80,8 +80,16 @@ def simulate(simulation: Simulation | None = None) -> pd.DataFrame:
     (two decimals), TX_TIME_SECONDS and TX_TIME_DAYS since the start, TX_FRAUD (0, 1) and TX_FRAUD_SCENARIO: 0 genuine,
     1 a large amount, 2 a compromised terminal, 3 a compromised customer whose payments are multiplied. A later scenario
     overwrites an earlier one.
+
+    Raises:
+        BadInput: if there is no customer, terminal or day, or another setting is negative.
     """
     settings = simulation or Simulation()
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        least = 1 if field.name in ("customers", "terminals", "days") else 0
+        if field.name != "start" and value < least:
+            raise BadInput(f"--simulation.{field.name.replace('_', '-')}: found {value}, expected {least} or more")
     payments_stream, fraud_stream = np.random.default_rng(settings.seed).spawn(2)
     payments = _genuine_payments(settings, payments_stream)
     return _add_frauds(payments, settings, fraud_stream)

@@ -131,7 +131,7 @@ def test_list_shows_every_architecture(capsys):
             ]
     assert capsys.readouterr().out.splitlines() == expected
     assert "autoencoder" in expected
-    assert "  parameters: 5,038" in expected  # of the autoencoder, 30 → 64 → 8 → 64 → 30
+    assert "  parameters: 5,030" in expected  # of the autoencoder, 30 → 64 → 8 → 64 → 30
 
 
 def test_only_public_builders_that_need_no_argument_are_architectures():

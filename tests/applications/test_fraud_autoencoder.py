@@ -1,0 +1,467 @@
+import copy
+import datetime
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from pypdf import PdfReader
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from applications import fraud_evaluation, fraud_report, run
+from applications.fraud_autoencoder import Detector, Train, alert_rate, main
+from data import table
+from data.dataset import BadInput, Split
+
+ROOT = Path(__file__).parents[2]
+# The smallest world in which each week has frauds.
+SMALL = (
+    *("--simulation.customers", "400", "--simulation.terminals", "400", "--simulation.radius", "10"),
+    *("--epochs", "3", "--seeds", "2", "--widths", "16", "--code-size", "4", "--alerts-per-day", "20"),
+)
+
+
+@pytest.fixture(scope="session")
+def quick(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fraud") / "run"
+    return folder, main([*SMALL, "--out", str(folder)])
+
+
+@pytest.fixture(scope="session")
+def own_table(tmp_path_factory):
+    """A table in the form of the public creditcard.csv, small."""
+    path = tmp_path_factory.mktemp("own") / "creditcard.csv"
+    creditcard(rows=3_000, frauds=60).to_csv(path, index=False)
+    return path
+
+
+def creditcard(rows, frauds):
+    random = np.random.default_rng(0)
+    fraud = np.zeros(rows, int)
+    fraud[random.choice(rows, frauds, replace=False)] = 1
+    spread = np.linspace(2, 0.3, 28)
+    values = random.normal(size=(rows, 28)) * spread
+    values[fraud == 1] += random.normal(size=28) * 3 * spread
+    frame = pd.DataFrame(values, columns=[f"V{i}" for i in range(1, 29)])
+    frame.insert(0, "Time", np.sort(random.integers(0, 172_793, rows)).astype(float))
+    frame["Amount"] = np.round(np.exp(random.normal(3, 1.2, rows)), 2)
+    frame["Class"] = fraud
+    return frame
+
+
+def without_time(metrics):
+    return {name: value for name, value in metrics.items() if name != "timing"}
+
+
+def program(*arguments, **kwargs):
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "applications" / "fraud_autoencoder.py"), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **kwargs,
+    )
+
+
+# --- A run ---
+
+
+def test_run_leaves_what_it_promises(quick):
+    folder, metrics = quick
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *("config.json", "figures", "history.csv", "metrics.json", "model.keras", "report.pdf")
+    ]
+    assert json.loads((folder / "metrics.json").read_text()) == metrics
+    history = pd.read_csv(folder / "history.csv")
+    assert history.groupby("stage")["epoch"].max().to_dict() == {
+        "selection": 3,
+        "seed 0": metrics["model"]["epochs"],
+        "seed 1": metrics["model"]["epochs"],
+    }
+
+
+def test_metrics_follow_the_schema_of_all_applications(quick):
+    _, metrics = quick
+    assert {"application", "backend", "seed", "versions", "settings", "data", "headline", "results", "timing"} <= set(
+        metrics
+    )
+    assert {"name", "sha256", "train", "validation", "test"} <= set(metrics["data"])
+    assert set(metrics["headline"]) == {"model", "metric", "value", "low", "high"}
+    assert {"total_seconds", "fit_seconds", "examples_per_second", "peak_memory_mb"} <= set(metrics["timing"])
+    assert [result["model"] for result in metrics["results"]] == [
+        *("autoencoder", "isolation forest", "PCA reconstruction", "logistic regression", "random forest")
+    ]
+    for result in metrics["results"]:
+        assert set(result) == {"model", "baseline", "uses_labels", "parameters", "metrics"}
+        assert set(result["metrics"]) == {
+            *("auc_roc", "average_precision", "card_precision_at_100", "recall_at_budget")
+        }
+        for value in result["metrics"].values():
+            assert 0 <= value["low"] <= value["high"] <= 1
+            assert value["value"] == pytest.approx(np.mean(value["seeds"]))
+    assert len(metrics["results"][0]["metrics"]["auc_roc"]["seeds"]) == 2
+
+
+def test_same_seed_gives_the_same_numbers(quick, tmp_path):
+    _, metrics = quick
+    again = main([*SMALL, "--out", str(tmp_path / "again")])
+    assert without_time(again) == without_time(metrics)
+    assert again["timing"] != metrics["timing"]
+
+
+def test_another_seed_gives_other_models_on_the_same_data(quick, tmp_path):
+    _, metrics = quick
+    other = main([*SMALL, "--seed", "7", "--out", str(tmp_path / "other")])
+    assert other["data"] == metrics["data"]
+    assert other["headline"] != metrics["headline"]
+
+
+def test_saved_model_holds_scaling_threshold_and_columns(quick):
+    folder, metrics = quick
+    scorer = keras.models.load_model(folder / "model.keras")
+    layer = scorer.get_layer("anomaly_score")
+    assert layer.threshold == metrics["threshold"]["value"]
+    assert table.Encoder.from_config(layer.metadata["encoder"]).feature_names == tuple(metrics["data"]["features"])
+    for entry in metrics["alerts"]["highest"]:
+        found = fraud_evaluation.outputs(scorer, np.array([list(entry["values"].values())], np.float32))
+        assert found["score"][0] == pytest.approx(entry["score"], rel=1e-5)
+        assert found["alert"][0] == 1
+        np.testing.assert_allclose(found["share"][0], list(entry["shares"].values()), atol=1e-5)
+
+
+def test_scaling_is_fitted_on_the_genuine_training_rows_alone():
+    random = np.random.default_rng(0)
+    inputs = random.normal(3, 2, (500, 4)).astype(np.float32)
+    labels = (np.arange(500) % 10 == 0).astype(np.int8)
+    inputs[labels == 1] += 100
+    genuine = Detector(Train(), Split(inputs, labels), 0, None)
+    np.testing.assert_allclose(genuine.mean, inputs[labels == 0].mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(genuine.scale, inputs[labels == 0].std(axis=0), rtol=1e-5)
+    everything = Detector(Train(unlabelled=True), Split(inputs, labels), 0, None)
+    np.testing.assert_allclose(everything.mean, inputs.mean(axis=0), rtol=1e-5)
+
+
+# --- The report ---
+
+
+def pdf_text(path):
+    return " ".join(page.extract_text() for page in PdfReader(path).pages).replace("\u00a0", " ")
+
+
+def test_report_is_tagged_and_says_the_headline(quick):
+    folder, metrics = quick
+    reader = PdfReader(folder / "report.pdf")
+    assert reader.trailer["/Root"]["/MarkInfo"]["/Marked"]
+    assert "/StructTreeRoot" in reader.trailer["/Root"]
+    assert 4 <= len(reader.pages) <= 8
+    text = pdf_text(folder / "report.pdf")
+    for heading in ("Results", "Scores and the alert budget", "Data", "Limits", "How to repeat"):
+        assert heading in text
+    assert f"{metrics['headline']['value']:.3f}" in text
+    for result in metrics["results"]:
+        for value in result["metrics"].values():
+            assert f"{value['value']:.3f}" in text
+            assert f"{value['low']:.3f} to {value['high']:.3f}" in text
+
+
+def test_every_number_of_the_report_stands_in_metrics(quick):
+    folder, metrics = quick
+    known = set()
+
+    def collect(value):
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                known.update(re.findall(r"\d+", name))
+                collect(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                collect(inner)
+        elif isinstance(value, str):
+            known.update(re.findall(r"\d+(?:[.,]\d+)*", value.replace("-", " ")))
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            for scaled in (abs(value), 100 * abs(value), abs(value) / 1e6):
+                known.update(f"{scaled:,.{digits}f}" for digits in range(5))
+                known.update(f"{scaled:.{digits}g}" for digits in (3, 4))
+
+    collect(metrics)
+    data = metrics["data"]
+    for name in data["frauds"]:
+        share = data["frauds"][name] / data[name]
+        known.update({f"{100 * share:.3f}", f"{share:.4f}"})
+    known.update(str(position) for position in range(1, 11))  # ranks, figure, table and page numbers
+    known.update({"95", "0.5", "100", "16.0"})  # the level of the intervals, the k of card precision
+    document = fraud_report.document(metrics)
+    text = json.dumps(document, ensure_ascii=False).replace("\u00a0", " ").replace("\\u00a0", " ")
+    text = text.replace(data["sha256"], "").replace("-", " ")
+    numbers = set(re.findall(r"(?<![\w.])\d+(?:[.,]\d+)*(?:e[+-]?\d+)?", text))
+    assert len(numbers) > 100
+    assert numbers - known == set()
+
+
+def test_report_typeset_again_has_the_same_bytes(quick):
+    folder, _ = quick
+    before = (folder / "report.pdf").read_bytes()
+    time.sleep(1.1)  # the clock of the second rendering must not show
+    main(["report", "--run", str(folder)])
+    assert (folder / "report.pdf").read_bytes() == before
+
+
+def measured(metrics, *, auc, own, rival):
+    """The metrics with other results: each a (value, low, high)."""
+    changed = copy.deepcopy(metrics)
+    names = ("value", "low", "high")
+    for result in changed["results"]:
+        if result["model"] == "autoencoder":
+            result["metrics"]["auc_roc"].update(zip(names, auc, strict=True))
+            result["metrics"]["average_precision"].update(zip(names, own, strict=True))
+    changed["differences"] = {model: dict(zip(names, rival, strict=True)) for model in changed["differences"]}
+    return changed
+
+
+def test_verdict_follows_the_numbers(quick):
+    _, metrics = quick
+    good = (0.87, 0.84, 0.90)
+    ahead = fraud_report.verdict(measured(metrics, auc=good, own=(0.5, 0.4, 0.6), rival=(0.2, 0.1, 0.3)))
+    behind = fraud_report.verdict(measured(metrics, auc=good, own=(0.2, 0.1, 0.3), rival=(-0.2, -0.3, -0.1)))
+    equal = fraud_report.verdict(measured(metrics, auc=good, own=(0.4, 0.3, 0.5), rival=(0.02, -0.1, 0.1)))
+    chance = fraud_report.verdict(
+        measured(metrics, auc=(0.51, 0.47, 0.55), own=(0.01, 0, 0.02), rival=(0.1, 0.05, 0.2))
+    )
+    assert "better than" in ahead[0]
+    assert "ahead by 0.200 of average precision (0.100 to 0.300)" in ahead[0]
+    assert "not the detector to take" in behind[0]
+    assert "by 0.200 of average precision (0.100 to 0.300)" in behind[0]
+    assert "cannot be told from" in equal[0]
+    assert "+0.020 (-0.100 to +0.100)" in equal[0]
+    assert "does not find fraud" in chance[0]
+    assert len({ahead[0], behind[0], equal[0], chance[0]}) == 4
+
+
+def test_shuffled_labels_are_told_from_a_find(own_table, tmp_path):
+    frame = pd.read_csv(own_table)
+    frame["Class"] = np.random.default_rng(1).permutation(frame["Class"])
+    frame.to_csv(tmp_path / "shuffled.csv", index=False)
+    words = ["--label", "Class", "--time", "Time", "--epochs", "2", "--seeds", "1"]
+    shuffled = main(["--csv", str(tmp_path / "shuffled.csv"), *words, "--out", str(tmp_path / "a")])
+    assert "does not find fraud" in fraud_report.verdict(shuffled)[0]
+    true = main(["--csv", str(own_table), *words, "--out", str(tmp_path / "b")])
+    assert "does not find fraud" not in fraud_report.verdict(true)[0]
+    assert true["results"][0]["metrics"]["auc_roc"]["value"] > 0.9
+    assert "card_precision_at_100" not in true["results"][0]["metrics"]
+
+
+# --- Choices ---
+
+
+def test_each_rule_sets_the_rate_of_alerts():
+    # Ten payments a day for two days; frauds have the scores 20, 19, 15 and 3 of 20.
+    scores = np.arange(1.0, 21)
+    labels = np.isin(scores, [20, 19, 15, 3]).astype(np.int8)
+    split = Split(np.zeros((20, 1), np.float32), labels, {"day": np.repeat([0, 1], 10)})
+
+    def rate(**rules):
+        return alert_rate(Train(**rules), split, scores)[0]
+
+    assert rate(alerts_per_day=3) == pytest.approx(6 / 20)
+    # A quarter of the 16 genuine payments, those with 18, 17, 16 and 14, lie above the threshold, with three frauds.
+    assert rate(false_positive_rate=0.25) == pytest.approx(7 / 20)
+    # Cost with k alerts: ratio × missed + false. At 1 two alerts cost 2; at 4 the third fraud is worth 3 false alerts;
+    # at 20 the last is worth all that lies between.
+    assert rate(cost_ratio=1) == pytest.approx(2 / 20)
+    assert rate(cost_ratio=4) == pytest.approx(6 / 20)
+    assert rate(cost_ratio=20) == pytest.approx(18 / 20)
+
+
+def test_unlabelled_training_init_from_and_other_choices_run(own_table, tmp_path, quick):
+    words = ["--csv", str(own_table), "--label", "Class", "--epochs", "2", "--seeds", "1"]
+    first = main([*words, "--unlabelled", "--optimizer", "adamw", "--loss", "huber", "--out", str(tmp_path / "a")])
+    assert first["threshold"]["unit"] == "1,000 payments"
+    model = str(tmp_path / "a" / "model.keras")
+    onward = main([*words, "--unlabelled", "--loss", "huber", "--init-from", model, "--out", str(tmp_path / "b")])
+    start = pd.read_csv(tmp_path / "a" / "history.csv").query("stage == 'seed 0'")["loss"].iloc[0]
+    warm = pd.read_csv(tmp_path / "b" / "history.csv").query("stage == 'seed 0'")["loss"].iloc[0]
+    assert warm < start
+    assert onward["settings"]["init_from"] == model
+    with pytest.raises(BadInput, match="--init-from"):
+        main([*words, "--init-from", str(quick[0] / "model.keras"), "--out", str(tmp_path / "c")])
+    assert not (tmp_path / "c").exists()
+
+
+# --- After training ---
+
+
+@pytest.fixture(scope="session")
+def payments(tmp_path_factory):
+    path = tmp_path_factory.mktemp("payments") / "payments.csv"
+    main(["simulate", *SMALL[:6], "--simulation.seed", "3", "--out", str(path)])
+    return path
+
+
+def test_scores_keep_the_order_and_equal_the_model(quick, payments, tmp_path):
+    folder, metrics = quick
+    out = tmp_path / "scored.csv"
+    said = main(["score", "--model", str(folder / "model.keras"), "--csv", str(payments), "--out", str(out)])
+    scored, raw = pd.read_csv(out), pd.read_csv(payments)
+    features = metrics["data"]["features"]
+    assert len(scored) == len(raw) == said["rows"] > 65_536  # more than one batch
+    assert list(scored) == ["score", "alert", *(f"share of {name}" for name in features)]
+    scorer = keras.models.load_model(folder / "model.keras")
+    found = fraud_evaluation.outputs(scorer, raw[features].to_numpy(np.float32))
+    np.testing.assert_allclose(scored["score"], found["score"], rtol=1e-4)
+    np.testing.assert_array_equal(scored["alert"], scored["score"] > metrics["threshold"]["value"])
+    np.testing.assert_allclose(scored.iloc[:, 2:].sum(axis=1), 1, atol=1e-4)
+    assert said["alerts"] == scored["alert"].sum()
+
+
+def test_score_loses_nothing(quick, payments, tmp_path):
+    folder, _ = quick
+    out = tmp_path / "scored.csv"
+    out.write_text("mine")
+    words = ["score", "--model", str(folder / "model.keras"), "--out", str(out)]
+    with pytest.raises(BadInput, match="existing file"):
+        main([*words, "--csv", str(payments)])
+    assert out.read_text() == "mine"
+    out.unlink()
+    bad = tmp_path / "bad.csv"
+    text = payments.read_text().splitlines()[:100]
+    bad.write_text("\n".join([*text, text[-1].replace("0.0", "many")]) + "\n")
+    with pytest.raises(BadInput, match=r"bad\.csv: line 101.*'many'"):
+        main([*words, "--csv", str(payments), str(bad)])
+    assert list(tmp_path.iterdir()) == [bad]
+    pd.read_csv(payments, nrows=10).drop(columns="TX_AMOUNT").to_csv(bad, index=False)
+    with pytest.raises(BadInput, match="no column 'TX_AMOUNT'"):
+        main([*words, "--csv", str(bad)])
+    with pytest.raises(BadInput, match=r"config\.json: found .*expected the model\.keras"):
+        main(["score", "--model", str(folder / "config.json"), "--csv", str(payments), "--out", str(out)])
+
+
+def test_evaluate_measures_without_training(quick, payments, capsys):
+    folder, _ = quick
+    words = ["evaluate", "--model", str(folder / "model.keras"), "--csv", str(payments), "--label", "TX_FRAUD"]
+    found = main([*words, "--time", "TX_DATETIME", "--customer", "CUSTOMER_ID"])["metrics"]
+    raw = pd.read_csv(payments)
+    scorer = keras.models.load_model(folder / "model.keras")
+    features = table.Encoder.from_config(scorer.get_layer("anomaly_score").metadata["encoder"]).feature_names
+    scores = fraud_evaluation.outputs(scorer, raw[list(features)].to_numpy(np.float32))["score"]
+    assert found["auc_roc"]["value"] == pytest.approx(roc_auc_score(raw["TX_FRAUD"], scores), abs=1e-6)
+    assert found["average_precision"]["value"] == pytest.approx(
+        average_precision_score(raw["TX_FRAUD"], scores), abs=1e-4
+    )
+    assert "card_precision_at_100" in found
+    printed = capsys.readouterr().out
+    assert f"{found['auc_roc']['value']:.3f}" in printed
+    assert f"{int(raw['TX_FRAUD'].sum()):,} of them fraud" in printed
+
+
+def test_own_tables_in_the_handbooks_layout_give_what_the_simulator_gives(quick, tmp_path):
+    _, metrics = quick
+    path = tmp_path / "payments.parquet"
+    main(["simulate", *SMALL[:6], "--out", str(path)])
+    days = tmp_path / "days"
+    days.mkdir()
+    frame = pd.read_parquet(path)
+    for day, part in frame.groupby(frame["TX_DATETIME"].dt.month):
+        part.to_csv(days / f"{day:02}.csv", index=False)
+    again = main([*SMALL, "--csv", str(days), "--out", str(tmp_path / "run")])
+    assert again["results"] == metrics["results"]
+
+
+# --- Stops and bad input ---
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["selection", "seed-1"])
+def test_killed_run_goes_on_to_the_same_weights(stage, tmp_path):
+    words = [*SMALL, "--epochs", "12", "--patience", "12"]
+    whole = program(*words, "--out", str(tmp_path / "whole"))
+    out = tmp_path / "killed"
+    killed = program(*words, "--out", str(out))
+    checkpoint = out / "checkpoints" / f"{stage}.npz"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and killed.poll() is None:
+        if checkpoint.exists():
+            with np.load(checkpoint) as arrays:
+                if len(json.loads(str(arrays["record"]))["history"]["loss"]) >= 2:
+                    break
+        time.sleep(0.001)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    with np.load(checkpoint) as arrays:
+        record = json.loads(str(arrays["record"]))
+    assert not record["finished"], "the stage was over before the kill"
+    assert not (out / "metrics.json").exists()
+
+    assert whole.wait() == 0, whole.stderr.read()
+    resumed = program(*words, "--out", str(out), "--resume")
+    assert resumed.wait() == 0, resumed.stderr.read()
+    expected = keras.models.load_model(tmp_path / "whole" / "model.keras").get_weights()
+    found = keras.models.load_model(out / "model.keras").get_weights()
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(one, other)
+    one, other = (json.loads((folder / "metrics.json").read_text()) for folder in (tmp_path / "whole", out))
+    assert without_time(one) == without_time(other)
+    assert (tmp_path / "whole" / "history.csv").read_bytes() == (out / "history.csv").read_bytes()
+
+
+def test_bad_input_leaves_with_code_2_one_line_and_no_folder(tmp_path):
+    (tmp_path / "bad.csv").write_text("amount,fraud\n" + "1.0,0\n3.0,1\n" * 50 + "many,1\n")
+    done = program("--csv", "bad.csv", "--label", "fraud", cwd=tmp_path)
+    _, errors = done.communicate()
+    assert done.returncode == 2
+    assert len(errors.splitlines()) == 1
+    assert re.search(r"bad\.csv: line 102, column 'amount' holds 'many', expected a finite number", errors)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["bad.csv"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--csv", "missing.csv", "--label", "Class"], "missing.csv: no such file"),
+        (["--csv", "own.csv"], "own.csv: found no --label, expected the name of the column of labels"),
+        (["--csv", "own.csv", "--label", "class"], "is it 'Class'"),
+        (["--label", "Class"], "without --csv"),
+        (["--alerts-per-day", "5", "--cost-ratio", "2"], "several of --alerts-per-day"),
+        (["--csv", "own.csv", "--label", "Class", "--alerts-per-day", "5"], "--alerts-per-day: found no --time"),
+        (["--alerts-per-day", "1e9"], "--alerts-per-day: found 1e+09, expected fewer than"),
+        (["--false-positive-rate", "1.5"], "--false-positive-rate: found 1.5"),
+        (["--epochs", "0"], "--epochs: found 0"),
+        (["--code-size", "0"], "--code-size: found 0"),
+        (["--input-dropout", "1"], "--input-dropout: found 1"),
+        (["--protocol.train-start", "2018-09-28"], "expected payments with some fraud"),
+        (["--simulation.customers", "0"], "--simulation.customers: found 0"),
+        (["--init-from", "missing.keras"], "missing.keras: found no such file"),
+        (["--resume"], "no unfinished run"),
+        (["report", "--run", "."], "no usable metrics.json"),
+        (["simulate", "--out", "payments.xlsx"], "expected a name in .csv or .parquet"),
+    ],
+)
+def test_unusable_input_is_said(words, said, own_table, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("own.csv").symlink_to(own_table)
+    with pytest.raises(BadInput, match=re.escape(said)):
+        main(words if words[0] in ("report", "simulate") else [*SMALL[:-2], *words])
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["own.csv"]
+
+
+@pytest.mark.slow
+def test_public_file_at_its_public_size(tmp_path):
+    path = tmp_path / "creditcard.csv"
+    creditcard(rows=284_807, frauds=492).to_csv(path, index=False)
+    words = ["--csv", str(path), "--label", "Class", "--time", "Time", "--epochs", "1", "--seeds", "1"]
+    done = program(*words, "--out", str(tmp_path / "run"))
+    _, errors = done.communicate()
+    assert done.returncode == 0, errors
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["data"]["rows"] == 284_807
+    assert len(metrics["data"]["features"]) == 29
+    assert metrics["timing"]["peak_memory_mb"] < 2_500
+    assert metrics["timing"]["total_seconds"] > 0
