@@ -34,7 +34,7 @@ from data.dataset import BadInput, Dataset, Provenance, Split
 
 PARQUET_SUFFIXES = (".parquet", ".pq")
 SUFFIXES = (".csv", ".gz", ".bz2", ".zst", *PARQUET_SUFFIXES)
-BLOCK_BYTES = 4 * 2**20
+BLOCK_BYTES = 2**20
 IN_MEMORY_BYTES = 256 * 2**20
 MEDIAN_ROWS = 200_000
 VOCABULARY_SIZE = 32
@@ -114,7 +114,7 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
 def read_kinds(files: Sequence[Path], drop: Sequence[str] = ()) -> dict[str, str]:
     """Find what each column holds, less those in `drop`, in the order of the first file.
 
-    A Parquet file states it. For a CSV nine in ten of the values decide, in the first file and the first block of 4 MiB
+    A Parquet file states it. For a CSV nine in ten of the values decide, in the first file and the first MiB
     with any. The kinds are "number", "boolean", "time", "category", and "empty" for a column without any value.
 
     Raises:

@@ -82,10 +82,10 @@ def test_the_order_is_that_of_seed_and_epoch_whatever_the_batches():
 
 
 def test_the_order_is_uniform():
-    firsts = np.reshape(batches(rows=10, batch_size=2, steps=5, last_epoch=2000), (2000, 10))
-    # How often each row comes at each place: 200 times on average, deviation 13.4.
+    firsts = np.reshape(batches(rows=10, batch_size=2, steps=5, last_epoch=1000), (1000, 10))
+    # How often each row comes at each place: 100 times on average, deviation 9.5.
     counts = np.array([np.bincount(column.astype(int), minlength=10) for column in firsts.T])
-    assert np.abs(counts - 200).max() < 4.5 * 13.4
+    assert np.abs(counts - 100).max() < 4.5 * 9.5
 
 
 def test_rows_are_gathered_from_the_table(tmp_path):
@@ -107,7 +107,7 @@ def test_few_rows_are_taken_at_once():
         return take_numbers(rows)
 
     assert len(batches(100_000, batch_size=10, steps=5000, take=take)) == 5000
-    assert max(taken) < 1000
+    assert 0 < min(taken) <= max(taken) < 1000
     assert len(taken) < 5000 / 10  # but more than a batch, for Python is slow
 
 

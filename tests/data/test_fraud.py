@@ -119,6 +119,18 @@ def test_rates_times_and_amounts_are_as_in_the_handbook():
     np.testing.assert_allclose(terminal_share, 1 / 3, atol=0.005)
 
 
+def test_amounts_are_normal_and_drawn_again_uniformly_where_negative():
+    settings = Simulation(customers=1000, terminals=3, days=30, radius=200.0, mean_amount_low=50, mean_amount_high=50)
+    amount = np.sort(simulate(dataclasses.replace(settings, customers_compromised_per_day=0))["TX_AMOUNT"])
+    places = np.linspace(0, 120, 25)
+
+    def below(x: float) -> float:
+        return (1 + math.erf((x - 50) / 25 / math.sqrt(2))) / 2
+
+    expected = [below(x) - below(0) + below(0) * min(x / 100, 1) for x in places]
+    np.testing.assert_allclose(np.searchsorted(amount, places) / len(amount), expected, atol=0.006)
+
+
 def test_without_terminals_in_reach_nobody_pays():
     assert len(simulate(dataclasses.replace(SMALL, radius=0.0))) == 0
     near, far = (simulate(dataclasses.replace(SMALL, radius=radius)) for radius in (4.0, 200.0))
@@ -533,7 +545,8 @@ def test_load_simulated(season, simulated):
     assert all(0 < part.labels.mean() < 0.5 for part in data.splits.values())
     again, _ = load_simulated(SEASON, Protocol())
     assert again.provenance == data.provenance
-    other, _ = load_simulated(dataclasses.replace(SEASON, seed=2), Protocol())
+    other, _ = load_simulated(dataclasses.replace(SEASON, customer_fraud_factor=6.0), Protocol())
+    assert other.provenance.rows == data.provenance.rows
     assert other.provenance.sha256 != data.provenance.sha256
 
 

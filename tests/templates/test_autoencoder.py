@@ -287,6 +287,7 @@ def test_scorer_computes_score_share_and_alert():
     np.testing.assert_allclose(found["share"], error / error.sum(axis=1, keepdims=True), rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(found["share"].sum(axis=1), 1, rtol=1e-5)
     np.testing.assert_array_equal(found["alert"], score > threshold)
+    assert np.issubdtype(found["alert"].dtype, np.integer)
     assert found["alert"].sum() == 10
 
 
