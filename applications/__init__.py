@@ -4,13 +4,14 @@ import os
 
 
 def _import_backend_quietly() -> None:
-    """TensorFlow writes start-up lines past Python and past its own log level; they would bury a program's output."""
+    """Import TensorFlow and the backend: their start-up lines ignore the log level and would bury a program's own."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     stderr = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
         import keras  # noqa: F401
+        import tensorflow  # noqa: F401
     finally:
         os.dup2(stderr, 2)
         os.close(nowhere)

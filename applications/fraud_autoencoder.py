@@ -192,6 +192,9 @@ def _train(
         print(f"{time.perf_counter() - began:6.1f} s  {text}", flush=True)
 
     dataset, encoder = _load(settings, this_run.folder)
+    digest = this_run.stage("data", lambda: {"sha256": np.array(dataset.provenance.sha256)})["sha256"]
+    if str(digest) != dataset.provenance.sha256:
+        raise BadInput(f"--resume {this_run.folder}: found other data than it was started with, expected the same")
     splits = dataset.splits
     test = splits["test"]
     say("data: " + ", ".join(f"{name} {len(part):,}" for name, part in splits.items()))

@@ -104,7 +104,7 @@ def _genuine_payments(settings: Simulation, random: np.random.Generator) -> pd.D
     near = KDTree(terminal_places).query_radius(customer_places, settings.radius)
     near_count = np.array([len(terminals) for terminals in near])
     near_first = np.concatenate([[0], np.cumsum(near_count)[:-1]])
-    near_terminals = np.concatenate(near)
+    near_terminals = np.concatenate([np.sort(terminals) for terminals in near])
 
     # A customer with no terminal in reach makes no payment.
     rate = np.where(near_count > 0, payments_per_day, 0.0)

@@ -1,8 +1,5 @@
 import copy
-import datetime
-import io
 import json
-import os
 import re
 import signal
 import subprocess
@@ -17,7 +14,7 @@ import pytest
 from pypdf import PdfReader
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from applications import fraud_evaluation, fraud_report, run
+from applications import fraud_evaluation, fraud_report
 from applications.fraud_autoencoder import Detector, Train, alert_rate, main
 from data import table
 from data.dataset import BadInput, Split
@@ -174,7 +171,7 @@ def test_report_is_tagged_and_says_the_headline(quick):
 
 
 def test_every_number_of_the_report_stands_in_metrics(quick):
-    folder, metrics = quick
+    _, metrics = quick
     known = set()
 
     def collect(value):
@@ -410,6 +407,24 @@ def test_killed_run_goes_on_to_the_same_weights(stage, tmp_path):
     one, other = (json.loads((folder / "metrics.json").read_text()) for folder in (tmp_path / "whole", out))
     assert without_time(one) == without_time(other)
     assert (tmp_path / "whole" / "history.csv").read_bytes() == (out / "history.csv").read_bytes()
+
+
+def test_a_run_is_not_resumed_on_other_data(own_table, tmp_path, monkeypatch):
+    path = tmp_path / "own.csv"
+    frame = pd.read_csv(own_table)
+    frame.to_csv(path, index=False)
+    words = ["--csv", str(path), "--label", "Class", "--epochs", "1", "--seeds", "1", "--out", str(tmp_path / "run")]
+    monkeypatch.setitem(fraud_evaluation.BASELINES, "isolation forest", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        main(words)
+    frame.iloc[:-1].to_csv(path, index=False)
+    with pytest.raises(BadInput, match="other data than it was started with"):
+        main([*words, "--resume"])
+    assert (tmp_path / "run" / "checkpoints" / "seed-0.npz").exists()
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
 
 
 def test_bad_input_leaves_with_code_2_one_line_and_no_folder(tmp_path):

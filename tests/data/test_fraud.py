@@ -140,6 +140,24 @@ def test_without_terminals_in_reach_nobody_pays():
     assert near.groupby("CUSTOMER_ID")["TERMINAL_ID"].nunique().max() < 10
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "least"),
+    [
+        ("customers", 0, 1),
+        ("terminals", 0, 1),
+        ("days", 0, 1),
+        ("radius", -0.5, 0),
+        ("customer_days", -1, 0),
+        ("seed", -1, 0),
+    ],
+)
+def test_impossible_settings_are_refused(name, value, least):
+    flag = re.escape(f"--simulation.{name.replace('_', '-')}: found {value}, expected {least} or more")
+    with pytest.raises(BadInput, match=f"^{flag}$"):
+        simulate(dataclasses.replace(SMALL, **{name: value}))
+    assert simulate(dataclasses.replace(SMALL, **{name: least})) is not None
+
+
 # Simulator: frauds
 
 
