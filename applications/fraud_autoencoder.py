@@ -403,7 +403,7 @@ def _load(settings: Train, folder: Path) -> tuple[Dataset, table.Encoder]:
         return fraud.load_simulated(settings.simulation, settings.protocol)
     if settings.label is None:
         files = table.find_files(settings.csv)
-        columns = table.read_kinds(files)
+        columns = table.column_names(files[0])
         if set(fraud.RAW_COLUMNS) <= set(columns):
             return fraud.load_tables(settings.csv, settings.protocol)
         raise BadInput(f"{files[0]}: found no --label, expected the name of the column of labels: {', '.join(columns)}")

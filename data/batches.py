@@ -10,7 +10,7 @@ _BLOCK = 32  # batches that are gathered at once, so that Python is called rarel
 
 
 def steps_of(rows: int, batch_size: int, longest_execution: int) -> tuple[int, int]:
-    """Steps in an epoch, and steps in one execution, which divide the steps of the epoch.
+    """Steps in an epoch of at least one batch of rows, and steps in one execution, which divide those of the epoch.
 
     Keras runs whole executions: one that does not divide the epoch would take batches of the next epoch. The few
     batches that do not fill an execution are left out of the epoch instead, other rows each time.

@@ -10,21 +10,24 @@ import datetime
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from sklearn.neighbors import KDTree
 
 from data import table
 from data.dataset import BadInput, Dataset, Provenance, Split
 
 DAY = 86_400
+LARGEST_AMOUNT = 1e12  # sums of cents stay exact in 64 bits
 WINDOWS = (1, 7, 30)  # days
 
 RAW_COLUMNS = {  # and what each holds
     "TX_DATETIME": "time",
-    "CUSTOMER_ID": "number",
-    "TERMINAL_ID": "number",
+    "CUSTOMER_ID": "category",
+    "TERMINAL_ID": "category",
     "TX_AMOUNT": "number",
     "TX_FRAUD": "number",
 }
@@ -82,16 +85,25 @@ def simulate(simulation: Simulation | None = None) -> pd.DataFrame:
     overwrites an earlier one.
 
     Raises:
-        BadInput: if there is no customer, terminal or day, or another setting is negative.
+        BadInput: if a setting is out of its range, or no payment comes of the settings.
     """
     settings = simulation or Simulation()
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         least = 1 if field.name in ("customers", "terminals", "days") else 0
-        if field.name != "start" and value < least:
-            raise BadInput(f"--simulation.{field.name.replace('_', '-')}: found {value}, expected {least} or more")
+        most = 1 if field.name == "customer_fraud_share" else np.inf
+        if field.name != "start" and not least <= value <= most:
+            flag = f"--simulation.{field.name.replace('_', '-')}"
+            raise BadInput(f"{flag}: found {value}, expected {least} or more" + (", at most 1" if most == 1 else ""))
+    if settings.mean_amount_low > settings.mean_amount_high:
+        raise BadInput(
+            f"--simulation.mean-amount-low: found {settings.mean_amount_low}, expected at most "
+            f"{settings.mean_amount_high}, the mean-amount-high"
+        )
     payments_stream, fraud_stream = np.random.default_rng(settings.seed).spawn(2)
     payments = _genuine_payments(settings, payments_stream)
+    if payments.empty:
+        raise BadInput("--simulation: found no payment, expected more customers, days or payments a day")
     return _add_frauds(payments, settings, fraud_stream)
 
 
@@ -234,21 +246,37 @@ def read(paths: Sequence[Path]) -> pd.DataFrame:
     """
     files = table.find_files(paths)
     kinds = dict(RAW_COLUMNS)
-    if "TX_FRAUD_SCENARIO" in table.read_kinds(files):
+    if "TX_FRAUD_SCENARIO" in table.column_names(files[0]):
         kinds["TX_FRAUD_SCENARIO"] = "number"
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in kinds}
+    parts: dict[str, list[Any]] = {name: [] for name in kinds}
     for batch in table.stream(files, kinds):
         for name, kind in kinds.items():
+            if kind == "category":
+                parts[name].append(table.texts(batch, name, "a value"))
+                continue
             values = table.numbers(batch, name, kind)
             table.reject(batch, name, np.isnan(values), "a value in every row")
+            if name == "TX_AMOUNT":
+                table.reject(batch, name, np.abs(values) > LARGEST_AMOUNT, f"an amount up to {LARGEST_AMOUNT:g}")
             if name == "TX_FRAUD":
                 table.reject(batch, name, (values != 0) & (values != 1), "0 or 1")
             parts[name].append(values)
-    columns = {name: np.concatenate(arrays) for name, arrays in parts.items()}
+    columns = {
+        name: _codes(arrays) if kinds[name] == "category" else np.concatenate(arrays) for name, arrays in parts.items()
+    }
     columns["TX_DATETIME"] = columns["TX_DATETIME"].astype("datetime64[s]")
-    for name in set(columns) - {"TX_DATETIME", "TX_AMOUNT"}:
-        columns[name] = columns[name].astype(np.int64)
+    for name in set(columns) & {"TX_FRAUD", "TX_FRAUD_SCENARIO"}:
+        columns[name] = columns[name].astype(np.int8)
     return pd.DataFrame(columns).sort_values("TX_DATETIME", kind="stable", ignore_index=True)
+
+
+def _codes(texts: list[pa.StringArray]) -> np.ndarray:
+    """Whole numbers as they are, exactly; other names as codes in their order."""
+    column = pa.chunked_array(texts)
+    try:
+        return column.cast(pa.int64()).to_numpy()
+    except pa.ArrowInvalid:
+        return np.unique(column.to_numpy(), return_inverse=True)[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -273,8 +301,18 @@ def split(payments: pd.DataFrame, protocol: Protocol) -> dict[str, Split]:
     payment.
 
     Raises:
-        BadInput: if a week holds no payment or no fraud.
+        BadInput: if a week holds no payment or no fraud, or the validation days would reach into the test days.
     """
+    for name, least in (("train_days", 1), ("delay_days", 0), ("test_days", 1)):
+        if getattr(protocol, name) < least:
+            found = getattr(protocol, name)
+            raise BadInput(f"--protocol.{name.replace('_', '-')}: found {found}, expected {least} or more")
+    if protocol.test_days > protocol.train_days + protocol.delay_days:
+        raise BadInput(
+            f"--protocol.test-days: found {protocol.test_days}, expected at most "
+            f"{protocol.train_days + protocol.delay_days}, the days of training and delay, so that validation is over "
+            "before the test begins"
+        )
     shift = datetime.timedelta(days=protocol.train_days + protocol.delay_days)
     day = payments["TX_DATETIME"].to_numpy().astype("datetime64[D]")
     splits = {}

@@ -122,7 +122,7 @@ def read_kinds(files: Sequence[Path], drop: Sequence[str] = ()) -> dict[str, str
     """
     kinds: dict[str, str] = {}
     for file in files:
-        columns = [name for name in _columns(file) if name not in drop]
+        columns = [name for name in column_names(file) if name not in drop]
         if "" in columns:
             raise BadInput(f"{file}: a column has no name, expected one in the header; or leave it out with --drop ''")
         if file == files[0]:
@@ -152,7 +152,7 @@ def stream(files: Sequence[Path], kinds: Mapping[str, str], *, rows_per_batch: i
             number column of a CSV holds text.
     """
     for file in files:
-        columns = _columns(file)
+        columns = column_names(file)
         for name in kinds:
             _require(file, columns, name)
         row = 0
@@ -295,7 +295,7 @@ def load(
         BadInput: Whatever is wrong with the table: the message names the file, the place, what was found and expected.
     """
     files = find_files(paths)
-    columns = _columns(files[0])
+    columns = column_names(files[0])
     flags = {"--label": label, "--time": time, "--customer": customer}
     roles = {flag: name for flag, name in flags.items() if name is not None}
     for flag, name in [*roles.items(), *(("--drop", name) for name in drop)]:
@@ -377,7 +377,7 @@ def read_labelled(
         BadInput: Whatever is wrong with the table.
     """
     files = find_files(paths)
-    columns = _columns(files[0])
+    columns = column_names(files[0])
     for flag, name in (("--label", label), ("--time", time), ("--customer", customer)):
         if name is not None:
             _require(files[0], columns, name, f" ({flag})")
@@ -485,7 +485,7 @@ def _walk(file: Path) -> Iterator[tuple[int, list[str]]]:
         raise _damaged(file, error) from None
 
 
-def _columns(file: Path) -> list[str]:
+def column_names(file: Path) -> list[str]:
     """Read the names of a file's columns."""
     if _is_parquet(file):
         try:
@@ -652,8 +652,7 @@ def _read_keys(files: Sequence[Path], label: str, time: str | None, time_kind: s
     times: list[np.ndarray] = []
     customers: list[pa.StringArray] = []
     for batch in stream(files, kinds):
-        texts = _full_texts(batch, label, "a label")
-        encoded = texts.dictionary_encode()
+        encoded = texts(batch, label, "a label").dictionary_encode()
         rows = encoded.indices.to_numpy()
         values = [_label_value(text) for text in encoded.dictionary.to_pylist()]
         for index, value in enumerate(values):
@@ -665,7 +664,7 @@ def _read_keys(files: Sequence[Path], label: str, time: str | None, time_kind: s
             reject(batch, time, np.isnan(seconds), "a time in every row")
             times.append(seconds)
         if customer is not None:
-            customers.append(_full_texts(batch, customer, "a customer"))
+            customers.append(texts(batch, customer, "a customer"))
 
     found = np.concatenate(code_parts)
     if len(codes) < 2:
@@ -683,10 +682,11 @@ def _read_keys(files: Sequence[Path], label: str, time: str | None, time_kind: s
     return _Keys(labels, genuine, fraud, np.concatenate(times) if time is not None else None, customer_codes)
 
 
-def _full_texts(batch: Batch, name: str, expected: str) -> pa.StringArray:
-    texts = _texts(batch, name)
-    reject(batch, name, texts.is_null().to_numpy(zero_copy_only=False), f"{expected} in every row")
-    return texts
+def texts(batch: Batch, name: str, expected: str) -> pa.StringArray:
+    """Read a column as text; a row without a value is rejected, as `expected` "in every row"."""
+    column = _texts(batch, name)
+    reject(batch, name, column.is_null().to_numpy(zero_copy_only=False), f"{expected} in every row")
+    return column
 
 
 def _label_value(text: str) -> str:

@@ -117,8 +117,8 @@ class CardPrecision:
     """Card precision top-k (handbook of Le Borgne et al. 2022): what analysts find who check k cards a day.
 
     Each day the cards are ranked by their highest score of that day, and the k first are checked; the precision is the
-    share of them with a fraud on that day, averaged over the days. A card found compromised is blocked and counts no
-    more on later days.
+    number of them with a fraud on that day divided by k, even where there are fewer cards, averaged over the days. A
+    card found compromised is blocked and counts no more on later days.
 
     Args:
         labels: (rows,) of 0 and 1.
@@ -142,14 +142,11 @@ class CardPrecision:
     def __call__(self, weights: np.ndarray | None = None) -> float:
         """The mean precision; a card of weight w, (cards,), stands for w cards."""
         size = 1 + max(int(card.max()) for card, _ in self.days)
-        weights = np.ones(size) if weights is None else weights
-        blocked = np.zeros(len(weights), bool)
+        remaining = np.ones(size) if weights is None else np.array(weights, np.float64)
         precisions = []
         for card, fraud in self.days:
-            open_card = ~blocked[card]
-            card, fraud = card[open_card], fraud[open_card]
-            before = np.cumsum(weights[card]) - weights[card]
-            checked = np.clip(self.k - before, 0, weights[card])
-            precisions.append(np.sum(checked * fraud) / self.k)
-            blocked[card[fraud & (checked > 0)]] = True
+            weight = remaining[card]
+            found = np.clip(self.k - (np.cumsum(weight) - weight), 0, weight) * fraud
+            precisions.append(found.sum() / self.k)
+            remaining[card] -= found
         return float(np.mean(precisions))

@@ -132,7 +132,8 @@ def test_amounts_are_normal_and_drawn_again_uniformly_where_negative():
 
 
 def test_without_terminals_in_reach_nobody_pays():
-    assert len(simulate(dataclasses.replace(SMALL, radius=0.0))) == 0
+    with pytest.raises(BadInput, match="found no payment"):
+        simulate(dataclasses.replace(SMALL, radius=0.0))
     near, far = (simulate(dataclasses.replace(SMALL, radius=radius)) for radius in (4.0, 200.0))
     assert 0 < near["CUSTOMER_ID"].nunique() < far["CUSTOMER_ID"].nunique()
     # All terminals are in reach of everybody, or just a few.
@@ -146,7 +147,7 @@ def test_without_terminals_in_reach_nobody_pays():
         ("customers", 0, 1),
         ("terminals", 0, 1),
         ("days", 0, 1),
-        ("radius", -0.5, 0),
+        ("terminals_compromised_per_day", -1, 0),
         ("customer_days", -1, 0),
         ("seed", -1, 0),
     ],
@@ -156,6 +157,19 @@ def test_impossible_settings_are_refused(name, value, least):
     with pytest.raises(BadInput, match=f"^{flag}$"):
         simulate(dataclasses.replace(SMALL, **{name: value}))
     assert simulate(dataclasses.replace(SMALL, **{name: least})) is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"customer_fraud_share": 1.5}, "customer-fraud-share: found 1.5, expected 0 or more, at most 1"),
+        ({"radius": float("nan")}, "radius: found nan, expected 0 or more"),
+        ({"mean_amount_low": 200.0}, "mean-amount-low: found 200.0, expected at most 100.0"),
+    ],
+)
+def test_other_impossible_settings_are_refused(changes, said):
+    with pytest.raises(BadInput, match=re.escape(said)):
+        simulate(dataclasses.replace(SMALL, **changes))
 
 
 # Simulator: frauds
@@ -650,7 +664,8 @@ def message(*paths: Path) -> str:
         ("TX_AMOUNT", "a lot", "holds 'a lot', expected a finite number"),
         ("TX_AMOUNT", "inf", "holds inf, expected a finite number"),
         ("TX_AMOUNT", "", "is empty, expected a value in every row"),
-        ("CUSTOMER_ID", "Anna", "holds 'Anna', expected a finite number"),
+        ("TX_AMOUNT", "1e13", "holds 10000000000000.0, expected an amount up to 1e+12"),
+        ("CUSTOMER_ID", "", "is empty, expected a value in every row"),
         ("TERMINAL_ID", "", "is empty, expected a value in every row"),
         ("TX_DATETIME", "yesterday", "holds 'yesterday', expected an ISO 8601 date or time"),
         ("TX_DATETIME", "", "is empty, expected a value in every row"),
@@ -677,6 +692,37 @@ def test_a_missing_column_is_named(column, suffix, tmp_path, season):
     file = tmp_path / f"a.{suffix}"
     write(file, season.iloc[:50].drop(columns=column))
     assert message(tmp_path).startswith(f"{file}: no column {column!r}, expected it in the table: ")
+
+
+@pytest.mark.parametrize("rename", [lambda code: 10**17 + code, lambda code: f"card {code:05}"], ids=["long", "names"])
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_long_and_named_ids_stay_apart(rename, suffix, tmp_path, season):
+    renamed = season.assign(
+        CUSTOMER_ID=season["CUSTOMER_ID"].map(rename), TERMINAL_ID=season["TERMINAL_ID"].map(rename)
+    )
+    path = tmp_path / f"payments.{suffix}"
+    write(path, renamed)
+    found = fraud.read([path])
+    for name in ("CUSTOMER_ID", "TERMINAL_ID"):
+        pairs = pd.DataFrame({"given": renamed[name], "read": found[name]}).drop_duplicates()
+        assert len(pairs) == renamed[name].nunique() == pairs["read"].nunique()
+
+
+def test_columns_that_are_not_needed_stop_nothing(tmp_path, season):
+    path = tmp_path / "payments.csv"
+    season.to_csv(path)  # pandas writes its index as a column without a name
+    assert len(fraud.read([path])) == len(season)
+
+
+def test_weeks_that_make_no_sense_are_refused(season):
+    payments = fraud.add_features(season)
+    for changes, said in (
+        ({"train_days": 0}, "--protocol.train-days: found 0, expected 1 or more"),
+        ({"delay_days": -1}, "--protocol.delay-days: found -1"),
+        ({"test_days": 15}, "--protocol.test-days: found 15, expected at most 14"),
+    ):
+        with pytest.raises(BadInput, match=said):
+            fraud.split(payments, dataclasses.replace(fraud.Protocol(), **changes))
 
 
 def test_tables_of_other_weeks_are_refused(tmp_path, season):

@@ -370,3 +370,10 @@ def test_resampling_customers_widens_the_interval_where_their_payments_go_togeth
 def test_an_estimate_is_immutable():
     with pytest.raises(AttributeError):
         Estimate(1.0, 0.0, 2.0).value = 3.0
+
+
+def test_a_card_of_weight_two_counts_as_two_cards_where_one_alone_is_checked():
+    labels, scores = np.array([1, 0, 1, 0]), np.array([0.9, 0.1, 0.8, 0.2])
+    cards, days = np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1])
+    weighted = CardPrecision(labels, scores, cards, days, k=1)(np.array([2.0, 1.0]))
+    assert weighted == 1.0  # one of the two on each day
