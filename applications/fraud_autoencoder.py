@@ -15,6 +15,7 @@ import json
 import math
 import sys
 import time
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -51,12 +52,12 @@ class Train:
     drop: tuple[str, ...] = ()
     """Columns to leave out."""
     unlabelled: bool = False
-    """Train on all payments, as if no label were known; labels then serve the evaluation alone."""
+    """Train on all payments, not on the genuine ones alone; labels then serve validation and test only."""
 
     alerts_per_day: float | None = None
-    """Payments that analysts can check in a day: sets the threshold. 100 if nothing else is given."""
+    """Payments that analysts can check in a day: sets the threshold. The default, with 100; needs --time."""
     false_positive_rate: float | None = None
-    """Instead: share of the genuine payments that may raise an alert, on validation."""
+    """Instead: share of the genuine payments that may raise an alert, on validation. 0.01 where no time is known."""
     cost_ratio: float | None = None
     """Instead: cost of a missed fraud in units of a false alert's cost; the cheapest threshold on validation."""
 
@@ -157,16 +158,14 @@ class Report:
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the program as from the command line and return what it computed."""
-    commands = {"train": Train, "score": Score, "evaluate": Evaluate, "simulate": Simulate, "report": Report}
+    commands = {Train: train, Score: score, Evaluate: evaluate, Simulate: simulate, Report: report}
     settings = run.parse(
-        commands,
+        {command.__name__.lower(): command for command in commands},
         sys.argv[1:] if arguments is None else arguments,
         program="fraud_autoencoder.py",
         description=__doc__ or "",
     )
-    return {Train: train, Score: score, Evaluate: evaluate, Simulate: simulate, Report: report}[type(settings)](
-        settings
-    )
+    return commands[type(settings)](settings)
 
 
 # --- Train ---
@@ -178,8 +177,16 @@ def train(settings: Train) -> dict[str, Any]:
     _check(settings)
     command = run.command("applications/fraud_autoencoder.py", settings)
     if settings.quick:
-        simulation = dataclasses.replace(settings.simulation, customers=1_000, terminals=2_000, radius=10.0)
-        settings = dataclasses.replace(settings, simulation=simulation, epochs=2, seeds=2)
+        world = settings.simulation
+        world = dataclasses.replace(
+            world,
+            customers=min(world.customers, 1_000),
+            terminals=min(world.terminals, 2_000),
+            radius=max(world.radius, 10.0),
+        )
+        settings = dataclasses.replace(
+            settings, simulation=world, epochs=min(settings.epochs, 2), seeds=min(settings.seeds, 2)
+        )
     start_weights = _weights_of(settings.init_from) if settings.init_from else None
     with run.Run(APPLICATION, settings) as this_run:
         return _train(settings, start_weights, this_run, command, began)
@@ -218,15 +225,17 @@ def _train(
     parameters = {"autoencoder": first.model.count_params()}
     for name, fit_baseline in evaluation.BASELINES.items():
         found = this_run.stage(
-            name, lambda fit_baseline=fit_baseline: fit_baseline(splits, settings.seed, settings.unlabelled)
+            name, lambda fit_baseline=fit_baseline: fit_baseline(splits, settings.unlabelled, settings.seed)
         )
         scores[name], parameters[name] = [found["scores"]], int(found["parameters"])
         say(name)
 
     # The rate carries over as a quantile of the final model's own scores of the validation payments.
     own_scores = first.scores(splits["validation"])
-    threshold = float(np.quantile(own_scores, 1 - rate))
-    scorer = first.scorer(threshold, {"encoder": encoder.to_config(), "alert_rate": rate})
+    threshold = evaluation.threshold_of(own_scores, rate)
+    scorer = first.scorer(
+        threshold, {"encoder": encoder.to_config(), "label_values": dataset.label_values, "alert_rate": rate}
+    )
     resamples = 100 if settings.quick or len(test) > evaluation.SAMPLE_ROWS else 500
 
     metrics = {
@@ -238,7 +247,6 @@ def _train(
         "command": command,
         "data": evaluation.describe(dataset),
         **evaluation.compare(test, scores, parameters, rate, resamples),
-        "evaluation": {"resamples": resamples, "sample_rows": evaluation.SAMPLE_ROWS},
         "threshold": {"rule": rule, "alert_rate": rate, "value": threshold}
         | evaluation.calibration(
             splits["validation"], test, validation_scores, own_scores, scores["autoencoder"][0], rate
@@ -268,6 +276,7 @@ def _train(
     metrics["timing"] = {
         "started": this_run.started.isoformat(),
         "machine": run.machine(),
+        "resumed": this_run.resumed,
         "fit_seconds": round(fit_seconds, 2),
         "examples_per_second": round(examples / fit_seconds),
         "total_seconds": round(time.perf_counter() - began, 2),
@@ -288,7 +297,7 @@ class Detector:
 
     def __init__(self, settings: Train, split: Split, seed: int, start_weights: list[np.ndarray] | None):
         self.split = split
-        self.rows = np.arange(len(split)) if settings.unlabelled else np.flatnonzero(split.labels == 0)
+        self.rows = evaluation.unsupervised_rows(split, settings.unlabelled)
         self.seed = seed
         self.patience = settings.patience
         self.unlabelled = settings.unlabelled
@@ -333,7 +342,7 @@ class Detector:
         """Train for `epochs` epochs, or with `validation` up to the epoch that is best there."""
         held_out = None
         if validation is not None:
-            rows = evaluation.some_rows(validation, self.seed, genuine=not self.unlabelled)
+            rows = evaluation.sample(evaluation.unsupervised_rows(validation, self.unlabelled), self.seed)
             held_out = self._standardise(validation.inputs[rows])
             held_out = (held_out, held_out)
         return this_run.fit(
@@ -362,7 +371,7 @@ class Detector:
         return template.anomaly_scorer(
             self.model,
             mean=self.mean.tolist(),
-            variance=np.square(self.scale).tolist(),
+            deviation=self.scale.tolist(),
             threshold=threshold,
             metadata=metadata,
         )
@@ -390,23 +399,29 @@ def _check(settings: Train) -> None:
             value = getattr(settings, name)
             if value is not None and not fits(value):
                 raise BadInput(f"--{name.replace('_', '-')}: found {value}, expected {expected}")
+    if not 0 <= settings.seed < 2**32 - settings.seeds:
+        raise BadInput(f"--seed: found {settings.seed}, expected 0 or more, below 2**32")
     if min(settings.widths, default=1) < 1:
         raise BadInput(f"--widths: found {min(settings.widths)}, expected 1 or more for each layer")
     if not settings.csv and (settings.label or settings.time or settings.customer or settings.drop):
         raise BadInput("found --label, --time, --customer or --drop without --csv, expected a table to go with them")
-    if settings.label and settings.alerts_per_day is not None and settings.time is None:
-        raise BadInput("--alerts-per-day: found no --time, expected the column that says what a day is")
 
 
 def _load(settings: Train, folder: Path) -> tuple[Dataset, table.Encoder]:
     if not settings.csv:
         return fraud.load_simulated(settings.simulation, settings.protocol)
+    files = table.find_files(settings.csv)
+    columns = table.column_names(files[0])
+    if set(fraud.RAW_COLUMNS) <= set(columns) and settings.label in (None, "TX_FRAUD"):
+        if settings.time or settings.customer or settings.drop:
+            raise BadInput(
+                f"{files[0]}: found a table in the handbook's layout, expected no --time, --customer or --drop with it"
+            )
+        return fraud.load_tables(settings.csv, settings.protocol)
     if settings.label is None:
-        files = table.find_files(settings.csv)
-        columns = table.column_names(files[0])
-        if set(fraud.RAW_COLUMNS) <= set(columns):
-            return fraud.load_tables(settings.csv, settings.protocol)
         raise BadInput(f"{files[0]}: found no --label, expected the name of the column of labels: {', '.join(columns)}")
+    if settings.alerts_per_day is not None and settings.time is None:
+        raise BadInput("--alerts-per-day: found no --time, expected the column that says what a day is")
     return table.load(
         settings.csv,
         label=settings.label,
@@ -419,12 +434,14 @@ def _load(settings: Train, folder: Path) -> tuple[Dataset, table.Encoder]:
 
 
 def _load_scorer(path: Path) -> keras.Model:
+    expected = "expected the model.keras of a run of this program"
+    if not zipfile.is_zipfile(path):
+        raise BadInput(f"{path}: found {'another kind of file' if path.exists() else 'no such file'}, {expected}")
     try:
         scorer: Any = keras.models.load_model(path)
         table.Encoder.from_config(scorer.get_layer("anomaly_score").metadata["encoder"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        found = "no such file" if not path.exists() else str(error).splitlines()[0]
-        raise BadInput(f"{path}: found {found}, expected the model.keras of a run of this program") from None
+        raise BadInput(f"{path}: found another model ({str(error).splitlines()[0][:80]}), {expected}") from None
     return scorer
 
 
@@ -444,7 +461,7 @@ def alert_rate(settings: Train, validation: Split, scores: np.ndarray) -> tuple[
         return alerts / len(scores), f"a missed fraud costs {settings.cost_ratio:g} times as much as a false alert"
     if settings.false_positive_rate is not None or days is None:
         rate = settings.false_positive_rate or 0.01
-        threshold = np.quantile(scores[~fraud_rows], 1 - rate)
+        threshold = evaluation.threshold_of(scores[~fraud_rows], rate)
         return float(np.mean(scores > threshold)), f"{rate:.2%} of the genuine payments may raise an alert"
     alerts_per_day = 100.0 if settings.alerts_per_day is None else settings.alerts_per_day
     rate = alerts_per_day * days / len(validation)
@@ -493,6 +510,7 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
         settings.csv,
         table.Encoder.from_config(metadata["encoder"]),
         label=settings.label,
+        label_values=metadata["label_values"],
         time=settings.time,
         customer=settings.customer,
     )
@@ -500,9 +518,10 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     resamples = 100 if len(split) > evaluation.SAMPLE_ROWS else 500
     found = evaluation.compare(split, {"autoencoder": [scores]}, {"autoencoder": 0}, metadata["alert_rate"], resamples)
     values = found["results"][0]["metrics"]
-    print(f"{len(split):,} payments, {int(split.labels.sum()):,} of them fraud")
+    spelled = f"{settings.label} = {metadata['label_values'][1]}"
+    print(f"{len(split):,} payments, {int(split.labels.sum()):,} of them fraud ({spelled})")
     for name, value in values.items():
-        label = fraud_report.METRICS[name].format(rate=f"{metadata['alert_rate']:.2%}")
+        label = fraud_report.METRICS[name].format(rate=f"{metadata['alert_rate']:.3%}")
         print(f"{label:<40} {value['value']:.3f}  ({value['low']:.3f} to {value['high']:.3f})")
     alert = scores > scorer.get_layer("anomaly_score").threshold
     right = int(split.labels[alert].sum())

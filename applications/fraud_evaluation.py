@@ -39,61 +39,82 @@ def in_chunks(function: Callable[[np.ndarray], np.ndarray], inputs: np.ndarray) 
 # --- Baselines, on the same payments ---
 
 
-def days_of(split: Split) -> int | None:
-    """The number of days with payments, where the data say."""
-    return len(np.unique(split.extra["day"])) if "day" in split.extra else None
+def days_of(split: Split) -> float | None:
+    """Days from the first to the last payment, where the data say."""
+    if "time" not in split.extra:
+        return None
+    return max(float(np.ptp(split.extra["time"])), 1.0) / 86_400
 
 
-def some_rows(split: Split, seed: int, *, genuine: bool) -> np.ndarray:
-    """Row numbers: of all payments or of the genuine ones; at most SAMPLE_ROWS of these, with every fraud."""
-    frauds = np.array([], np.int64) if genuine else np.flatnonzero(split.labels == 1)
-    rows = np.flatnonzero(split.labels == 0)
+def sample(rows: np.ndarray, seed: int) -> np.ndarray:
+    """The rows, or SAMPLE_ROWS of them drawn at random, in order."""
     if len(rows) > SAMPLE_ROWS:
-        rows = np.random.default_rng(seed).choice(rows, SAMPLE_ROWS, replace=False)
-    return np.sort(np.concatenate([rows, frauds]))
+        rows = np.sort(np.random.default_rng(seed).choice(rows, SAMPLE_ROWS, replace=False))
+    return rows
 
 
-def isolation_forest(splits: Mapping[str, Split], seed: int, unlabelled: bool) -> dict[str, np.ndarray]:
+def unsupervised_rows(split: Split, unlabelled: bool) -> np.ndarray:
+    """Row numbers that the detectors without fraud are trained on: the genuine ones, or all."""
+    return np.arange(len(split)) if unlabelled else np.flatnonzero(split.labels == 0)
+
+
+def supervised_rows(split: Split, seed: int) -> np.ndarray:
+    """Row numbers that the classifiers are trained on: every fraud, and the genuine payments or a sample of them."""
+    return np.concatenate([np.flatnonzero(split.labels == 1), sample(np.flatnonzero(split.labels == 0), seed)])
+
+
+def threshold_of(scores: np.ndarray, rate: float) -> float:
+    """The threshold above which the `rate` share of the scores lies, at least one, and what is tied with the last."""
+    count = max(1, round(rate * len(scores)))
+    lowest = np.partition(scores, len(scores) - count)[len(scores) - count]
+    # The next smaller float32, which is the type of the scores, so that the lowest is above it.
+    return float(np.nextafter(np.float32(lowest), np.float32(-np.inf)))
+
+
+def isolation_forest(splits: Mapping[str, Split], unlabelled: bool, seed: int) -> dict[str, np.ndarray]:
     """Isolation forest (Liu, Ting & Zhou 2008) with scikit-learn's defaults."""
-    train = splits["train"].inputs[some_rows(splits["train"], seed, genuine=not unlabelled)]
-    forest = IsolationForest(random_state=seed).fit(train)
-    nodes = sum(tree.tree_.node_count for tree in forest.estimators_)
+    train = splits["train"]
+    forest = IsolationForest(random_state=seed)
+    forest.fit(train.inputs[sample(unsupervised_rows(train, unlabelled), seed)])
     return {
         "scores": in_chunks(lambda inputs: -forest.score_samples(inputs), splits["test"].inputs),
-        "parameters": np.array(nodes),
+        "parameters": np.array(sum(tree.tree_.node_count for tree in forest.estimators_)),
     }
 
 
-def pca_reconstruction(splits: Mapping[str, Split], seed: int, unlabelled: bool) -> dict[str, np.ndarray]:
+def pca_reconstruction(splits: Mapping[str, Split], unlabelled: bool, seed: int) -> dict[str, np.ndarray]:
     """Reconstruction error from principal components, whose number gives the best average precision on validation."""
 
     def errors(train: Split) -> Callable[[np.ndarray], np.ndarray]:
-        rows = train.inputs[some_rows(train, seed, genuine=not unlabelled)]
+        rows = train.inputs[sample(unsupervised_rows(train, unlabelled), seed)]
         scaler = StandardScaler().fit(rows)
         pca = PCA().fit(scaler.transform(rows))
 
         def error(inputs: np.ndarray) -> np.ndarray:
-            # The error with k components is what the components after k hold: (rows, k = 1 ... features - 1).
-            held = np.square(np.asarray(pca.transform(scaler.transform(inputs))))
-            return np.cumsum(held[:, :0:-1], axis=1)[:, ::-1]
+            """What the first 1, 2, … components leave of a row: (rows, numbers of components to choose from)."""
+            row = np.asarray(scaler.transform(inputs))
+            held = np.cumsum(np.square(np.asarray(pca.transform(row))), axis=1)
+            left = np.maximum(np.square(row - pca.mean_).sum(axis=1, keepdims=True) - held, 0)
+            # With every component nothing is left, so of a single feature the row itself is taken.
+            return left[:, :-1] if left.shape[1] > 1 else np.square(row)
 
         return error
 
     validation = splits["validation"]
-    validation_errors = in_chunks(errors(splits["validation_train"]), validation.inputs)
-    precisions = [Ranking(validation.labels, column).average_precision() for column in validation_errors.T]
+    rows = supervised_rows(validation, seed)
+    validation_errors = in_chunks(errors(splits["validation_train"]), validation.inputs[rows])
+    precisions = [Ranking(validation.labels[rows], column).average_precision() for column in validation_errors.T]
     best = int(np.argmax(precisions))
     error = errors(splits["train"])
-    features = splits["train"].inputs.shape[1]
     return {
         "scores": in_chunks(lambda inputs: error(inputs)[:, best], splits["test"].inputs),
-        "parameters": np.array(features * (best + 2)),
+        "parameters": np.array(splits["train"].inputs.shape[1] * (best + 2)),
     }
 
 
-def logistic_regression(splits: Mapping[str, Split], seed: int, unlabelled: bool) -> dict[str, np.ndarray]:
-    """Logistic regression on standardised inputs; it is shown the labels."""
-    rows = some_rows(splits["train"], seed, genuine=False)
+def logistic_regression(splits: Mapping[str, Split], unlabelled: bool, seed: int) -> dict[str, np.ndarray]:
+    """Logistic regression on standardised inputs; it is trained on frauds too, whatever `unlabelled` says."""
+    rows = supervised_rows(splits["train"], seed)
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1_000))
     model.fit(splits["train"].inputs[rows], splits["train"].labels[rows])
     return {
@@ -102,15 +123,14 @@ def logistic_regression(splits: Mapping[str, Split], seed: int, unlabelled: bool
     }
 
 
-def random_forest(splits: Mapping[str, Split], seed: int, unlabelled: bool) -> dict[str, np.ndarray]:
-    """Random forest (Breiman 2001) with scikit-learn's defaults; it is shown the labels."""
-    rows = some_rows(splits["train"], seed, genuine=False)
+def random_forest(splits: Mapping[str, Split], unlabelled: bool, seed: int) -> dict[str, np.ndarray]:
+    """Random forest (Breiman 2001) with scikit-learn's defaults; it is trained on frauds too."""
+    rows = supervised_rows(splits["train"], seed)
     forest = RandomForestClassifier(random_state=seed, n_jobs=-1)
     forest.fit(splits["train"].inputs[rows], splits["train"].labels[rows])
-    nodes = sum(tree.tree_.node_count for tree in forest.estimators_)
     return {
         "scores": in_chunks(lambda inputs: np.asarray(forest.predict_proba(inputs))[:, 1], splits["test"].inputs),
-        "parameters": np.array(nodes),
+        "parameters": np.array(sum(tree.tree_.node_count for tree in forest.estimators_)),
     }
 
 
@@ -144,8 +164,9 @@ def compare(
     resamples: int,
 ) -> dict[str, Any]:
     """Results of all models with intervals from one bootstrap over customers (else payments), so that they compare."""
-    units = np.arange(len(test))
+    units, unit = np.arange(len(test)), "payments"
     if "customer" in test.extra:
+        unit = "customers"
         units = np.unique(test.extra["customer"], return_inverse=True)[1]
     by_card = {"customer", "day"} <= set(test.extra)
     names = ["auc_roc", "average_precision", "recall_at_budget", *(["card_precision_at_100"] if by_card else [])]
@@ -205,6 +226,7 @@ def compare(
     detection = {model: {group: next(estimates).to_dict() for group in groups} for model in scores}
     own = {key: results[0]["metrics"]["average_precision"][key] for key in ("value", "low", "high")}
     return {
+        "evaluation": {"resamples": resamples, "unit": unit, "sample_rows": SAMPLE_ROWS},
         "headline": {"model": "autoencoder", "metric": "average_precision", **own},
         "results": results,
         "differences": differences,
@@ -260,8 +282,8 @@ def calibration(
             budgets.append(
                 {
                     "multiple": multiple,
-                    "validation": outcome(validation, validation_scores, np.quantile(validation_scores, 1 - rate)),
-                    "test": outcome(test, test_scores, np.quantile(own_scores, 1 - rate)),
+                    "validation": outcome(validation, validation_scores, threshold_of(validation_scores, rate)),
+                    "test": outcome(test, test_scores, threshold_of(own_scores, rate)),
                 }
             )
     return {"unit": "day" if days_of(test) else "1,000 payments", "budgets": budgets}
@@ -345,7 +367,9 @@ def draw(
     code = np.asarray(keras.ops.convert_to_numpy(encoder(standardised)), np.float64)
     if code.shape[1] > 2:
         pca = PCA(2, svd_solver="full").fit(code)
-        points, held = pca.transform(code), float(pca.explained_variance_ratio_.sum())
+        points = pca.transform(code)
+        total = code.var(axis=0, ddof=1).sum()
+        held = float(pca.explained_variance_.sum() / total) if total else 1.0  # a code may have collapsed
         axes = ("first principal component of the code", "second principal component")
     else:
         # A code of one number is drawn against the score.

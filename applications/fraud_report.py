@@ -48,7 +48,7 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
     """
     own = _result(metrics, "autoencoder")
     auc, precision, recall = (own[name] for name in ("auc_roc", "average_precision", "recall_at_budget"))
-    budget = _budget(metrics)
+    rate = _rate(metrics)
     base_rate = metrics["data"]["frauds"]["test"] / metrics["data"]["test"]
     if auc["low"] <= 0.5:
         return [
@@ -59,7 +59,7 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
         ]
     rival = max(metrics["differences"], key=lambda model: _result(metrics, model)["average_precision"]["value"])
     difference = metrics["differences"][rival]
-    against = f"{rival}, the best of the other detectors that use no labels"
+    against = f"{rival}, the best of the other detectors that learn from {_lesson(metrics)}"
     gap = f"by {abs(difference['value']):.3f} of average precision ({_interval(difference, absolute=True)})"
     if difference["low"] > 0:
         first = f"The autoencoder finds fraud better than {against}: ahead {gap}."
@@ -74,14 +74,14 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
     labelled = {r["model"]: r["metrics"]["average_precision"]["value"] for r in metrics["results"] if r["uses_labels"]}
     best = max(labelled, key=lambda model: labelled[model])
     advice = (
-        f"with labels at hand, {best} ({labelled[best]:.3f}) ranks better and should be tried first"
+        f"with frauds at hand to learn from, {best} ({labelled[best]:.3f}) ranks better and should be tried first"
         if labelled[best] > precision["high"]
-        else f"{best}, which is shown the labels, gives {labelled[best]:.3f}"
+        else f"{best}, which learns from frauds too, gives {labelled[best]:.3f}"
     )
     return [
         first,
-        f"Checking {budget} finds {_percent_span(recall)} of the frauds; the threshold set on validation "
-        f"raised {_number(chosen['test']['alerts'])} alerts a {_unit(metrics)} on test, "
+        f"Checking {rate} of the payments finds {_percent_span(recall)} of the frauds; the threshold set on validation "
+        f"raised {_number(chosen['test']['alerts'])} alerts per {metrics['threshold']['unit']} on test, "
         f"{_percent(chosen['test']['precision'])} of them fraud.",
         f"Its average precision is {_span(precision)} where chance gives {base_rate:.4f}; {advice}.",
     ]
@@ -108,12 +108,12 @@ def document(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _results(metrics: Mapping[str, Any]) -> list[dict]:
-    rate = metrics["threshold"]["alert_rate"]
+    rate = _rate(metrics)
     names = [name for name in METRICS if name in metrics["results"][0]["metrics"]]
-    columns = [("Model", "left"), *((METRICS[name].format(rate=_percent(rate, 2)), "right") for name in names)]
+    columns = [("Model", "left"), *((METRICS[name].format(rate=rate), "right") for name in names)]
     rows = []
     for result in metrics["results"]:
-        label = result["model"] + (" (uses labels)" if result["uses_labels"] else "")
+        label = result["model"] + (" (learns from frauds too)" if result["uses_labels"] else "")
         cells: list[Any] = [label]
         for name in names:
             value = result["metrics"][name]
@@ -121,19 +121,19 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
         rows.append(cells)
     seeds = len(metrics["results"][0]["metrics"][names[0]]["seeds"])
     spread = ", ".join(
-        f"{METRICS[name].format(rate=_percent(rate, 2))} {metrics['results'][0]['metrics'][name]['deviation']:.3f}"
-        for name in names
+        f"{METRICS[name].format(rate=rate)} {metrics['results'][0]['metrics'][name]['deviation']:.3f}" for name in names
     )
     unlabelled = [i for i, result in enumerate(metrics["results"]) if not result["uses_labels"]]
     note = (
         f"Below each figure its 95\u00a0% bootstrap interval ({metrics['evaluation']['resamples']} draws of "
-        f"{'customers' if 'card_precision_at_100' in names else 'the test data'}, the same for all models)."
+        f"{metrics['evaluation']['unit']}, the same for all models). The detectors in the upper part learn from "
+        f"{_lesson(metrics)}."
     )
     if seeds > 1:
         note += f" The autoencoder is the mean of {seeds} seeds; their standard deviations: {spread}."
     most = metrics["evaluation"]["sample_rows"]
     if metrics["data"]["train"] - metrics["data"]["frauds"]["train"] > most:
-        note += f" The baselines were trained on {most:,} genuine payments, drawn at random."
+        note += f" The baselines were trained on a sample of {most:,} of these; the lower ones on every fraud besides."
     if "card_precision_at_100" in names:
         note += (
             " Card precision@100: share of compromised cards among the 100 cards with the highest score of a day, "
@@ -170,15 +170,15 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
 
 
 def _scores(metrics: Mapping[str, Any]) -> list[dict]:
-    threshold, unit = metrics["threshold"], _unit(metrics)
+    threshold, unit, rate = metrics["threshold"], metrics["threshold"]["unit"], _rate(metrics)
     chosen = _chosen(metrics)
     blocks: list[dict] = [
         {
             "text": f"The threshold was chosen on validation by the rule: {threshold['rule']}. That is an alert for "
-            f"{_percent(threshold['alert_rate'], 2)} of the payments. The rate was carried over to the final "
+            f"{rate} of the payments. The rate was carried over to the final "
             f"model as the matching quantile of its own scores, {threshold['value']:.4g}. On test it raised "
-            f"{_number(chosen['test']['alerts'])} alerts a {unit} where {_number(chosen['validation']['alerts'])} were "
-            f"expected, with a precision of {chosen['test']['precision']:.3f} (validation "
+            f"{_number(chosen['test']['alerts'])} alerts per {unit} where {_number(chosen['validation']['alerts'])} "
+            f"were expected, with a precision of {chosen['test']['precision']:.3f} (validation "
             f"{chosen['validation']['precision']:.3f}) and a recall of {chosen['test']['recall']:.3f} (validation "
             f"{chosen['validation']['recall']:.3f})."
         },
@@ -193,7 +193,9 @@ def _scores(metrics: Mapping[str, Any]) -> list[dict]:
                 {
                     "file": "figures/code.svg",
                     "alt": f"The codes of {metrics['code']['points']:,} test payments in the plane, coloured by class",
-                    "caption": "The code in two dimensions, which hold "
+                    "caption": "The code against the anomaly score."
+                    if metrics["settings"]["code_size"] == 1
+                    else "The code in two dimensions, which hold "
                     f"{_percent(metrics['code']['variance_shown'], 0)} of its variance.",
                 },
             ]
@@ -220,8 +222,8 @@ def _scores(metrics: Mapping[str, Any]) -> list[dict]:
                     {
                         "file": "figures/detection.svg",
                         "alt": f"Share of the frauds of each scenario found by each model; autoencoder: {said}",
-                        "caption": f"Frauds found by scenario when {_percent(threshold['alert_rate'], 2)} of the "
-                        f"payments are checked, with 95\u00a0% intervals. Autoencoder: {said}.",
+                        "caption": f"Frauds found by scenario when {rate} of the payments are "
+                        f" checked, with 95\u00a0% intervals. Autoencoder: {said}.",
                     }
                 ]
             }
@@ -251,7 +253,7 @@ def _alerts(metrics: Mapping[str, Any]) -> list[dict]:
     return [
         {
             "table": {
-                "caption": f"The {len(highest)} highest alerts of the test data; {right} are frauds",
+                "caption": f"The {len(highest)} highest scores of the test data; {right} are frauds",
                 "columns": headers,
                 "rows": [row(entry) for entry in highest],
                 "note": "Largest shares: the two features that the model rebuilt worst, their values, and their share "
@@ -262,8 +264,8 @@ def _alerts(metrics: Mapping[str, Any]) -> list[dict]:
             "figures": [
                 {
                     "file": "figures/alerts.svg",
-                    "alt": "For each of the highest alerts, the share of each feature in the anomaly score",
-                    "caption": "Why these alerts: each feature's share of the reconstruction error.",
+                    "alt": "For each of the highest scores, the share of each feature in the anomaly score",
+                    "caption": "Why these payments: each feature's share of the reconstruction error.",
                 }
             ]
         },
@@ -296,9 +298,10 @@ def _data(metrics: Mapping[str, Any]) -> list[dict]:
                 f"{data[key]:,}",
                 f"{frauds:,}",
                 f"{_percent(frauds / data[key], 3)}",
-                "–" if days is None else f"{days}",
+                "–" if days is None else f"{days:.1f}",
             ]
         )
+    features = [feature_label(name) for name in data["features"]]
     facts = [
         ["Source", data["source"]],
         ["Licence", data["licence"]],
@@ -307,7 +310,7 @@ def _data(metrics: Mapping[str, Any]) -> list[dict]:
         ["Units", data["units"]],
         *([] if data["seed"] is None else [["Seed", f"{data['seed']}"]]),
         *([["Notes", "; ".join(data["notes"])]] if data["notes"] else []),
-        ["Features", f"{len(data['features'])}: " + "; ".join(feature_label(name) for name in data["features"][:40])],
+        ["Features", f"{len(data['features'])}: {'; '.join(features[:40])}{'; …' if len(features) > 40 else ''}"],
     ]
     columns = [("Split", "left"), ("Payments", "right"), ("Frauds", "right"), ("Share", "right"), ("Days", "right")]
     return [
@@ -324,7 +327,6 @@ def _data(metrics: Mapping[str, Any]) -> list[dict]:
 
 def _model(metrics: Mapping[str, Any]) -> list[dict]:
     settings, model, timing = metrics["settings"], metrics["model"], metrics["timing"]
-    trained_on = "all payments, labels unseen" if settings["unlabelled"] else "payments known to be genuine"
     extras = [
         (
             settings["input_dropout"],
@@ -337,10 +339,11 @@ def _model(metrics: Mapping[str, Any]) -> list[dict]:
     facts = [
         [
             "Model",
-            f"autoencoder, {metrics['results'][0]['parameters']:,} parameters, {settings['activation']} hidden "
-            f"layers, {settings['code_activation']} code",
+            f"autoencoder, {metrics['results'][0]['parameters']:,} parameters, "
+            + (f"{settings['activation']} hidden layers, " if settings["widths"] else "no hidden layer, ")
+            + f"{settings['code_activation']} code",
         ],
-        ["Trained on", trained_on],
+        ["Trained on", _lesson(metrics)],
         *(
             [["Regularised by", "; ".join(text for value, text in extras if value)]]
             if any(v for v, _ in extras)
@@ -355,7 +358,8 @@ def _model(metrics: Mapping[str, Any]) -> list[dict]:
         [
             "Time",
             f"{timing['fit_seconds']:.1f} s of training, {timing['examples_per_second']:,} payments a second; "
-            f"{timing['total_seconds']:.1f} s in all",
+            f"{timing['total_seconds']:.1f} s in "
+            + ("the process that ended the run after a stop" if timing["resumed"] else "all"),
         ],
         ["Memory", f"{timing['peak_memory_mb']:,} MB at most"],
     ]
@@ -388,20 +392,22 @@ def _limits(metrics: Mapping[str, Any]) -> list[dict]:
     limits = [
         "The score says how unusual a payment is, not that it is fraud: an unusual genuine payment raises an alert, a "
         "fraud that looks usual does not.",
-        "The figures hold for the weeks that were tested. Customers and fraudsters change; measure again on new labels "
-        "(the evaluate command) and train again when alerts or precision drift.",
-        "Intervals cover the choice of the tested customers or payments, not the choice of the training data.",
+        "The figures hold for the payments that were tested. Customers and fraudsters change; measure again on new "
+        "labels (the evaluate command) and train again when alerts or precision drift.",
+        f"Intervals cover the choice of the tested {metrics['evaluation']['unit']}, not that of the training data.",
     ]
-    if metrics["data"]["source"].startswith("simulated"):
+    if metrics["data"]["days"]["test"] is None:
+        limits.append(
+            "The split is random, since no time is known. Fraud comes in series, so that a model which is tested on "
+            "later payments will do worse."
+        )
+    if not metrics["settings"]["csv"]:
         limits.append(
             "The payments are simulated by simple rules, and three of the features are a terminal's share of known "
             "frauds. Real payments are harder; take these figures as a check of the method, not as a promise."
         )
-    if "card_precision_at_100" not in metrics["results"][0]["metrics"]:
-        limits.append(
-            "Without columns of both time and customer there is no card precision, and the intervals take each payment "
-            "of a customer for independent."
-        )
+    if metrics["evaluation"]["unit"] == "payments":
+        limits.append("The intervals take each payment for independent, which payments of one customer are not.")
     return [{"list": limits}]
 
 
@@ -428,12 +434,14 @@ def _chosen(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return next(budget for budget in metrics["threshold"]["budgets"] if budget["multiple"] == 1)
 
 
-def _unit(metrics: Mapping[str, Any]) -> str:
-    return metrics["threshold"]["unit"]
+def _rate(metrics: Mapping[str, Any]) -> str:
+    """The share of payments that raise an alert, with three digits that mean something."""
+    return f"{100 * metrics['threshold']['alert_rate']:.3g}\u00a0%"
 
 
-def _budget(metrics: Mapping[str, Any]) -> str:
-    return f"{_percent(metrics['threshold']['alert_rate'], 2)} of the payments"
+def _lesson(metrics: Mapping[str, Any]) -> str:
+    """What the autoencoder and the detectors like it were trained on."""
+    return "all payments, without their labels" if metrics["settings"]["unlabelled"] else "genuine payments alone"
 
 
 def _all_values(metrics: Mapping[str, Any], name: str) -> str:

@@ -57,7 +57,7 @@ def execute(main: Callable[[Sequence[str]], Any]) -> None:
     except BadInput as problem:
         code, message = 2, f"error: {problem}"
     except KeyboardInterrupt:
-        code, message = 130, "stopped; the same command with --resume goes on from here"
+        code, message = 130, "stopped"
     except OSError as problem:
         code, message = 1, f"error: {problem}"
     else:
@@ -114,7 +114,10 @@ def command(script: str, settings: Any) -> str:
 
 def machine() -> str:
     """The processor's architecture, its cores that this process may use, and the operating system."""
-    return f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {platform.system()}"
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    )  # macOS has no affinity
+    return f"{platform.machine()}, {cores} cores, {platform.system()}"
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -157,7 +160,7 @@ class Run:
         self.started = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
         self.folder = self._choose(settings.out, settings.resume)
         self.checkpoints = self.folder / "checkpoints"
-        self._resumed = settings.resume
+        self.resumed = settings.resume
         if settings.resume:
             config = json.loads((self.folder / "config.json").read_text())
             self.started = datetime.datetime.fromisoformat(config["started"])
@@ -171,44 +174,62 @@ class Run:
             leftover.unlink()
         self.checkpoints.mkdir(exist_ok=True)
         (self.folder / "figures").mkdir(exist_ok=True)
-        self.write_json(
-            "config.json",
-            {"application": application, "settings": self.settings, "started": self.started.isoformat()},
-        )
+        self.write_json("config.json", self._identity() | {"started": self.started.isoformat()})
+
+    def _identity(self) -> dict[str, Any]:
+        """What two processes must have in common to work on the same run."""
+        return {
+            "application": self.application,
+            "backend": keras.backend.backend(),
+            "keras": keras.__version__,
+            "settings": self.settings,
+        }
 
     def _choose(self, out: Path | None, resume: bool) -> Path:
-        if not resume:
-            if out is None:
-                folder = RUNS / self.application / self.started.strftime("%Y-%m-%d-%H%M%S")
-                number = 1
-                while folder.exists():
-                    number += 1
-                    folder = folder.with_name(f"{self.started:%Y-%m-%d-%H%M%S}-{number}")
-                return folder
-            if out.exists() and not out.is_dir():
-                raise BadInput(f"--out {out}: found a file, expected a folder to write to")
-            if out.exists() and any(out.iterdir()):
-                raise BadInput(f"--out {out}: found files in it, expected a new or empty folder, or --resume")
-            return out
-        candidates = [out] if out else sorted((RUNS / self.application).glob("*"), reverse=True)
-        for folder in candidates:
-            with contextlib.suppress(OSError, ValueError):
-                found = json.loads((folder / "config.json").read_text())["settings"]
-                differing = sorted(n for n in {*found, *self.settings} if found.get(n) != self.settings.get(n))
-                if out and differing:
-                    name = differing[0]
-                    raise BadInput(
-                        f"--resume {folder}: found a run with {name} {found.get(name)}, "
-                        f"expected {self.settings.get(name)} as in this command"
-                    )
-                if not differing and (out or not (folder / "report.pdf").exists()):
+        if resume:
+            return self._unfinished(out)
+        if out is None:
+            name = self.started.strftime("%Y-%m-%d-%H%M%S")
+            folder = RUNS / self.application / name
+            number = 1
+            while folder.exists():
+                number += 1
+                folder = folder.with_name(f"{name}-{number}")
+            return folder
+        if out.exists() and not out.is_dir():
+            raise BadInput(f"--out {out}: found a file, expected a folder to write to")
+        # A process that was killed at its very start leaves no more than these.
+        begun = {".lock", "checkpoints", "figures"}
+        if out.exists() and any(path.name not in begun and ".partial-" not in path.name for path in out.iterdir()):
+            raise BadInput(f"--out {out}: found files in it, expected a new or empty folder, or --resume")
+        return out
+
+    def _unfinished(self, out: Path | None) -> Path:
+        """The folder to go on in: `out`, else the newest run of the same identity without a report."""
+        if out is None:
+            for folder in sorted((RUNS / self.application).glob("*"), reverse=True):
+                if not (folder / "report.pdf").exists() and not self._differing(folder):
                     return folder
-        if out:
-            raise BadInput(f"--resume {out}: found no readable config.json, expected the folder of a run")
-        raise BadInput(
-            f"--resume: found no unfinished run with these settings in {RUNS / self.application}, "
-            "expected one that was stopped"
-        )
+            raise BadInput(
+                f"--resume: found no unfinished run with these settings in {RUNS / self.application}, "
+                "expected one that was stopped"
+            )
+        if (out / "report.pdf").exists():
+            raise BadInput(f"--resume {out}: found a finished run, expected one that was stopped")
+        if differing := self._differing(out):
+            name, found, expected = differing[0]
+            raise BadInput(f"--resume {out}: found {name} {found}, expected {expected} as in this command")
+        return out
+
+    def _differing(self, folder: Path) -> list[tuple[str, Any, Any]]:
+        """Name, value found and value expected of all in which a folder's run is another than this."""
+        try:
+            config = json.loads((folder / "config.json").read_text())
+            found, own = ({**known, **known["settings"]} for known in (config, self._identity()))
+        except (OSError, ValueError, KeyError) as error:
+            return [("no readable config.json", f"({error})", "the folder of a run")]
+        names = sorted({*found, *own} - {"settings", "started"})
+        return [(name, found.get(name), own.get(name)) for name in names if found.get(name) != own.get(name)]
 
     def write(self, name: str, content: bytes) -> None:
         """Write one file of the run's folder."""
@@ -229,10 +250,12 @@ class Run:
     def __exit__(self, kind, problem, traceback) -> None:
         if kind is None:
             shutil.rmtree(self.checkpoints)
-        self._lock.release()
-        (self.folder / ".lock").unlink(missing_ok=True)
-        if isinstance(problem, BadInput) and not self._resumed:
+        if isinstance(problem, BadInput) and not self.resumed:
             shutil.rmtree(self.folder)  # no later try can go on from here
+        elif kind is not None and not isinstance(problem, BadInput):
+            print("the same command with --resume goes on from here", file=sys.stderr)
+        (self.folder / ".lock").unlink(missing_ok=True)
+        self._lock.release()  # last: nobody else may enter before the folder is in order
 
     def stage(self, name: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """The arrays that `compute` returns, from the checkpoint if an earlier process got as far."""

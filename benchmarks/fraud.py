@@ -5,33 +5,30 @@
     python benchmarks/fraud.py --quick
 
 PyTorch's CPU build suffices: everything is kept off the GPU. A contender whose package is missing is named and left
-out.
+out. Measure on an idle machine: a busy core slows PyTorch's threads, which wait for each other, more than the others.
 
-All train the same network, 30-64-16-64-30 with relu, on the same standardised rows in batches of 256, with Adam at 1e-3
-and the mean squared error, from their own package's usual start weights. The template is trained by `model.fit`,
-compiled and fed as in the fraud application: `data/batches.py`, standardising on the way. PyOD is spared that, and
-batch normalisation, dropout and weight decay; its scoring after the training is not timed. The JAX loop is one compiled
-scan over the steps of an epoch, with all rows on the device.
+All train the same network, 30-64-16-64-30 with relu, on the same rows in batches of 256, with Adam at 1e-3 and the mean
+squared error, from their package's usual start weights. The template is compiled and fed as in the fraud application,
+which standardises on the way. PyOD does so too, or is given standardised rows; batch normalisation, dropout and weight
+decay are off, and its scoring is not timed. The loops have standardised rows; JAX's is one compiled scan an epoch.
 
-Each contender runs alone in a fresh process, all in turn and that several times, so that a slower spell of the machine
-hits every one. The first epoch, which compiles, is not counted; of the next, four at least and until enough seconds
-have passed, the median is the round's figure, and the median of the rounds the contender's. The loss is that of all
-rows after the same number of epochs, computed by the same code: contenders that do the same work end near each other.
+Each contender runs in a fresh process, all in turn and that several times, so that a slower spell of the machine hits
+every one. The first epoch, which compiles, is not counted; the median of the next, four at least, is a round's figure.
+The loss is of all rows after the same number of epochs: contenders that do the same work end near each other.
 """
 
 import argparse
-import dataclasses
 import importlib.metadata
 import itertools
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -41,28 +38,16 @@ BATCH_SIZE = 256
 LEARNING_RATE = 1e-3
 SEED = 0
 COMPARED = 5  # epochs after which the losses are compared; the first is not timed
+ENDLESS = 1_000_000  # epochs
 MISSING = 3  # exit code of a contender without its package
 
 
-@dataclasses.dataclass(frozen=True)
-class Contender:
-    """One way to train.
-
-    Attributes:
-        train: from the rows (n, features) and a meter to an endless training, which calls the meter after each epoch.
-        backend: of Keras, if this is the template.
-    """
-
-    train: Callable[[np.ndarray, "Meter"], None]
-    backend: str = ""
-
-
-class Enough(Exception):
+class Enough(Exception):  # noqa: N818 - nothing went wrong
     """Enough epochs are timed."""
 
 
 class Meter:
-    """Times epochs."""
+    """Times epochs, and takes the loss after `COMPARED` of them."""
 
     def __init__(self, rows: np.ndarray, seconds: float):
         self.rows = rows
@@ -72,68 +57,50 @@ class Meter:
         self.since = time.perf_counter()
 
     def __call__(self, weights: Callable[[], Sequence[np.ndarray]]) -> None:
-        """Note the end of an epoch.
-
-        Args:
-            weights: gives kernel (inputs, units) and bias (units,) of each layer in turn.
-
-        Raises:
-            Enough: after the last epoch.
-        """
+        """Note the end of an epoch; `weights` gives kernel (inputs, units) and bias (units,) of each layer in turn."""
         self.epochs.append(time.perf_counter() - self.since)
         if len(self.epochs) == COMPARED:
-            self.loss = self._loss(weights())
+            *hidden, kernel, bias = weights()
+            x = self.rows
+            for hidden_kernel, hidden_bias in zip(hidden[::2], hidden[1::2], strict=True):
+                x = np.maximum(x @ hidden_kernel + hidden_bias, 0)
+            self.loss = float(np.square(x @ kernel + bias - self.rows).mean())
         if len(self.epochs) >= COMPARED and sum(self.epochs[1:]) >= self.seconds:
             raise Enough
         self.since = time.perf_counter()
 
-    def _loss(self, weights: Sequence[np.ndarray]) -> float:
-        x = self.rows
-        for kernel, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
-            x = np.maximum(x @ kernel + bias, 0)
-        return float(np.square(x @ weights[-2] + weights[-1] - self.rows).mean())
 
-
-def simulated_rows(count: int) -> np.ndarray:
-    """Standardised rows (count, features) float32: curves of a few hidden factors, and noise."""
+def simulated_rows(steps: int) -> np.ndarray:
+    """Standardised rows (steps * batch, features) float32: curves of a few hidden factors, and noise."""
     generator = np.random.default_rng(SEED)
-    factors = np.tanh(generator.standard_normal((count, 8)) @ generator.standard_normal((8, 24)))
-    rows = factors @ generator.standard_normal((24, SIZES[0])) + generator.standard_normal((count, SIZES[0]))
+    factors = np.tanh(generator.standard_normal((steps * BATCH_SIZE, 8)) @ generator.standard_normal((8, 24)))
+    rows = factors @ generator.standard_normal((24, SIZES[0])) + generator.standard_normal((len(factors), SIZES[0]))
     return ((rows - rows.mean(0)) / rows.std(0)).astype(np.float32)
 
 
-def order_of(epoch: int, count: int) -> np.ndarray:
+def order_of(epoch: int, rows: int) -> np.ndarray:
     """Row numbers in an epoch's order (steps, batch)."""
-    order = np.random.default_rng([SEED, epoch]).permutation(count)
-    return order[: count // BATCH_SIZE * BATCH_SIZE].reshape(-1, BATCH_SIZE)
+    return np.random.default_rng([SEED, epoch]).permutation(rows).reshape(-1, BATCH_SIZE)
 
 
-# --- Contenders: each imports its packages itself, for its process is the only one that needs them --------------------
+# --- Contenders: each trains until the meter stops it, and imports its packages itself, for others may lack them ------
 
 
-def train_template(rows: np.ndarray, meter: Meter, longest_execution: int) -> None:
-    """The template as the fraud application compiles and feeds it."""
+def train_template(rows: np.ndarray, meter: Meter, execution: int) -> None:
+    """The template as the fraud application compiles and feeds it, `execution` steps in an execution."""
     import keras
 
-    from data.batches import shuffled_batches, steps_of
+    from data.batches import shuffled_batches
     from templates.autoencoder import autoencoder
 
-    features, *widths, code_size = SIZES[: len(SIZES) // 2 + 1]
-    steps, execution = steps_of(len(rows), BATCH_SIZE, longest_execution)
-    if steps != len(rows) // BATCH_SIZE:
-        raise AssertionError(f"found {steps} steps in an epoch, expected those of the other contenders")
     mean, scale = rows.mean(0, dtype=np.float64), rows.std(0, dtype=np.float64)
+    steps = len(rows) // BATCH_SIZE
+    features, *widths, code = SIZES[: len(SIZES) // 2 + 1]
     keras.utils.set_random_seed(SEED)
-    model = autoencoder(
-        features=features, widths=widths, code_size=code_size, activation="relu", code_activation="relu"
-    )
-    model.compile(
-        keras.optimizers.Adam(LEARNING_RATE),
-        loss="mean_squared_error",
-        steps_per_execution=execution,
-        jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
-    )
-    epochs = 1_000_000
+    model = autoencoder(features=features, widths=widths, code_size=code, activation="relu", code_activation="relu")
+    jit = False if keras.backend.backend() == "tensorflow" else "auto"
+    adam = keras.optimizers.Adam(LEARNING_RATE)
+    model.compile(adam, loss="mean_squared_error", steps_per_execution=execution, jit_compile=jit)
     batches = shuffled_batches(
         lambda order: ((rows[order] - mean) / scale).astype(np.float32),
         len(rows),
@@ -141,55 +108,50 @@ def train_template(rows: np.ndarray, meter: Meter, longest_execution: int) -> No
         steps=steps,
         seed=SEED,
         first_epoch=0,
-        last_epoch=epochs,
-    )
-    model.fit(
-        batches.map(lambda batch: (batch, batch)),
-        epochs=epochs,
-        steps_per_epoch=steps,
-        shuffle=False,
-        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: meter(model.get_weights))],
-        verbose=0,  # pyright: ignore[reportArgumentType] - the annotation forgets the number
-    )
+        last_epoch=ENDLESS,
+    ).map(lambda batch: (batch, batch))
+    clock: Any = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: meter(model.get_weights))
+    quiet: Any = 0  # the annotation of `verbose` forgets the number
+    model.fit(batches, epochs=ENDLESS, steps_per_epoch=steps, shuffle=False, callbacks=[clock], verbose=quiet)
 
 
-def train_pyod(rows: np.ndarray, meter: Meter) -> None:
-    """PyOD's AutoEncoder, which tells its subclass when an epoch has ended."""
+def train_pyod(rows: np.ndarray, meter: Meter, standardise: bool, threads: int | None = None) -> None:
+    """PyOD's AutoEncoder, which calls `epoch_update` after each epoch."""
+    import torch
     from pyod.models.auto_encoder import AutoEncoder
 
     class Timed(AutoEncoder):
         def epoch_update(self):
             meter(lambda: [p.detach().numpy().T for p in self.model.parameters()])
 
+    torch.set_num_threads(threads or torch.get_num_threads())
     Timed(
-        preprocessing=False,
+        preprocessing=standardise,
         hidden_neuron_list=list(SIZES[1 : len(SIZES) // 2 + 1]),
-        hidden_activation_name="relu",
         batch_norm=False,
         dropout_rate=0,
         lr=LEARNING_RATE,
         optimizer_params={"weight_decay": 0},
         batch_size=BATCH_SIZE,
-        epoch_num=1_000_000,
-        random_state=SEED,
+        epoch_num=ENDLESS,
         verbose=0,
     ).fit(rows)
 
 
 def train_torch(rows: np.ndarray, meter: Meter) -> None:
-    """An eager PyTorch loop."""
+    """An eager PyTorch loop on one thread."""
     import torch
 
     torch.manual_seed(SEED)
+    torch.set_num_threads(1)
     layers: list[torch.nn.Module] = []
     for inputs, units in itertools.pairwise(SIZES):
         layers += [torch.nn.Linear(inputs, units), torch.nn.ReLU()]
     model = torch.nn.Sequential(*layers[:-1])
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
     loss_of = torch.nn.MSELoss()
-    data = torch.from_numpy(rows)
-    for epoch in itertools.count():
-        for batch in data[torch.from_numpy(order_of(epoch, len(rows)))]:
+    for epoch in range(ENDLESS):
+        for batch in torch.from_numpy(rows[order_of(epoch, len(rows))]):
             optimizer.zero_grad()
             loss_of(model(batch), batch).backward()
             optimizer.step()
@@ -222,62 +184,51 @@ def train_jax(rows: np.ndarray, meter: Meter) -> None:
         return jax.lax.scan(step, state, data[order])[0]
 
     keys = jax.random.split(jax.random.key(SEED), len(SIZES) - 1)
-    glorot = jax.nn.initializers.glorot_uniform()
-    weights = [
-        (glorot(k, shape), jnp.zeros(shape[1])) for k, shape in zip(keys, itertools.pairwise(SIZES), strict=True)
-    ]
+    start = jax.nn.initializers.glorot_uniform()
+    weights = [(start(k, shape), jnp.zeros(shape[1])) for k, shape in zip(keys, itertools.pairwise(SIZES), strict=True)]
     state = (weights, jax.tree.map(jnp.zeros_like, weights), jax.tree.map(jnp.zeros_like, weights), jnp.zeros(()))
     data = jnp.asarray(rows)
-    for epoch in itertools.count():
+    for epoch in range(ENDLESS):
         state = jax.block_until_ready(train_epoch(state, data, order_of(epoch, len(rows))))
-        weights = state[0]
-        meter(lambda weights=weights: [np.asarray(w) for w in jax.tree.leaves(weights)])
+        meter(lambda weights=state[0]: [np.asarray(w) for w in jax.tree.leaves(weights)])
 
 
-PYOD, LOOP = "PyOD AutoEncoder", "bare JAX loop"
-CONTENDERS = {
-    "template, TensorFlow, 32 steps an execution": Contender(
-        partial(train_template, longest_execution=32), "tensorflow"
-    ),
-    "template, TensorFlow, 1 step an execution": Contender(partial(train_template, longest_execution=1), "tensorflow"),
-    "template, JAX, 32 steps an execution": Contender(partial(train_template, longest_execution=32), "jax"),
-    "template, JAX, 1 step an execution": Contender(partial(train_template, longest_execution=1), "jax"),
-    PYOD: Contender(train_pyod),
-    "eager PyTorch loop": Contender(train_torch),
-    LOOP: Contender(train_jax),
+CONTENDERS: dict[str, Callable[[np.ndarray, Meter], None]] = {
+    "template, tensorflow, 32 steps an execution": partial(train_template, execution=32),
+    "template, tensorflow, 1 step an execution": partial(train_template, execution=1),
+    "template, jax, 32 steps an execution": partial(train_template, execution=32),
+    "template, jax, 1 step an execution": partial(train_template, execution=1),
+    "PyOD": partial(train_pyod, standardise=True),
+    "PyOD, 1 thread": partial(train_pyod, standardise=True, threads=1),
+    "PyOD, standardised rows, 1 thread": partial(train_pyod, standardise=False, threads=1),
+    "eager PyTorch loop, 1 thread": train_torch,
+    "bare JAX loop": train_jax,
 }
 
 
 # --- Running them -----------------------------------------------------------------------------------------------------
 
 
-def measure(name: str, count: int, seconds: float) -> dict[str, Any]:
-    """Train one contender in this process: its epochs' rows/s and its loss."""
-    rows = simulated_rows(count)
-    meter = Meter(rows, seconds)
+def measure(name: str, steps: int, seconds: float) -> None:
+    """Train a contender in this process and print its epochs' rows/s and its loss as JSON."""
+    meter = Meter(simulated_rows(steps), seconds)
     try:
-        CONTENDERS[name].train(rows, meter)
-    except Enough:
-        pass
+        CONTENDERS[name](meter.rows, meter)
     except ModuleNotFoundError as problem:
         print(problem)
         sys.exit(MISSING)
-    return {"rates": [count // BATCH_SIZE * BATCH_SIZE / s for s in meter.epochs[1:]], "loss": meter.loss}
+    except Enough:
+        rates = [len(meter.rows) / seconds for seconds in meter.epochs[1:]]
+        print(json.dumps({"rates": rates, "loss": meter.loss}))
 
 
-def measure_apart(name: str, count: int, seconds: float) -> dict[str, Any] | None:
-    """The same in a process of its own; None, and a line that says so, where a package is missing."""
-    # TensorFlow and JAX write start-up lines to stderr, which is shown only if the contender fails.
+def measure_apart(name: str, steps: int, seconds: float) -> dict[str, Any] | None:
+    """What `measure` finds in a process of its own; None, and a line that says so, where a package is missing."""
+    backend = name.split(", ")[1] if name.startswith("template") else "tensorflow"
     process = subprocess.run(
-        [sys.executable, __file__, "measure", name, str(count), str(seconds)],
-        env=os.environ
-        | {
-            "KERAS_BACKEND": CONTENDERS[name].backend or "tensorflow",
-            "CUDA_VISIBLE_DEVICES": "",
-            "JAX_PLATFORMS": "cpu",
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        [sys.executable, __file__, "measure", name, str(steps), str(seconds)],
+        env=os.environ | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"},
+        capture_output=True,  # TensorFlow and JAX write start-up lines
         text=True,
     )
     last = (process.stdout.splitlines() or [""])[-1]
@@ -289,63 +240,53 @@ def measure_apart(name: str, count: int, seconds: float) -> dict[str, Any] | Non
     return json.loads(last)
 
 
-def compare(count: int, seconds: float, rounds: int) -> None:
-    """Run all contenders in turn and print the figures."""
-    packages = ("keras", "tensorflow", "jax", "torch", "pyod", "numpy")
-    installed = {d.name.lower(): d.version for d in importlib.metadata.distributions()}
-    print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {platform.system()}, Python", end=" ")
-    print(platform.python_version(), *(f"{p} {installed.get(p, 'missing')}" for p in packages), sep=", ")
-    print(
-        f"{count:,} rows of {SIZES[0]} numbers, batches of {BATCH_SIZE}, {rounds} rounds, at least {seconds:g} s each\n"
-    )
+def compare(steps: int, seconds: float, rounds: int) -> None:
+    """Run all contenders in turn, `rounds` times, and print the figures and ratios."""
+    installed = {found.name.lower(): found.version for found in importlib.metadata.distributions()}
+    versions = [f"{name} {installed.get(name, 'missing')}" for name in ("keras", "tensorflow", "jax", "torch", "pyod")]
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {platform.system()}"
+    print(machine, f"Python {platform.python_version()}", *versions, sep=", ")
+    print(f"{steps * BATCH_SIZE:,} rows of {SIZES[0]}, batches of {BATCH_SIZE}, {rounds} rounds of {seconds:g} s")
 
-    measured: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTENDERS}
-    for number in range(1, rounds + 1):
-        for name in [name for name in CONTENDERS if name in measured]:
-            found = measure_apart(name, count, seconds)
-            if found is None:
-                del measured[name]
-                continue
-            measured[name].append(found)
-            print(f"round {number}  {name:44} {statistics.median(found['rates']):>11,.0f} rows/s", flush=True)
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTENDERS}
+    for number, name in itertools.product(range(1, rounds + 1), CONTENDERS):
+        if name in found:
+            if result := measure_apart(name, steps, seconds):
+                found[name].append(result)
+                print(f"round {number}  {name:44}{median(result['rates']):>11,.0f} rows/s", flush=True)
+            else:
+                del found[name]
 
-    medians = {name: [statistics.median(found["rates"]) for found in runs] for name, runs in measured.items()}
-    rates = {name: statistics.median(values) for name, values in medians.items()}
-    print(f"\n{'rows/s':44} {'median':>11} {'slowest epoch':>14} {'fastest':>11} {f'loss, {COMPARED} epochs':>15}")
-    for name, runs in measured.items():
-        epochs = [rate for found in runs for rate in found["rates"]]
-        loss = statistics.median(found["loss"] for found in runs)
-        print(f"{name:44} {rates[name]:>11,.0f} {min(epochs):>14,.0f} {max(epochs):>11,.0f} {loss:>15.4f}")
+    print(f"\n{'rows/s':44}{'median':>11}{'slowest epoch':>15}{'fastest':>11}{f'loss, {COMPARED} epochs':>16}")
+    rates = {name: [median(result["rates"]) for result in results] for name, results in found.items()}
+    middle = {name: median(values) for name, values in rates.items()}
+    for name, results in found.items():
+        epochs = [rate for result in results for rate in result["rates"]]
+        loss = median(result["loss"] for result in results)
+        print(f"{name:44}{middle[name]:>11,.0f}{min(epochs):>15,.0f}{max(epochs):>11,.0f}{loss:>16.4f}")
 
-    print(f"\n{'ratio of the medians':61} {'':9} of the rounds")
     for backend in ("tensorflow", "jax"):
-        ours = [name for name in rates if CONTENDERS[name].backend == backend]
-        best = max(ours, key=lambda name: rates[name], default=None)
-        for other in (PYOD, LOOP):
-            if best is None or other not in rates:
-                print(f"{backend} / {other}: not measured")
-                continue
-            each = [a / b for a, b in zip(medians[best], medians[other], strict=True)]
-            ratio = rates[best] / rates[other]
-            print(f"{best} / {other:16} {ratio:9.2f} {min(each):.2f} to {max(each):.2f}")
+        ours = [name for name in rates if backend in name]
+        if not ours:
+            continue
+        best = max(ours, key=lambda name: middle[name])
+        print(f"\n{best:44}{'ratio':>11}{'lowest round':>15}{'highest':>11}")
+        for other in [name for name in rates if not name.startswith("template")]:
+            each = [a / b for a, b in zip(rates[best], rates[other], strict=True)]
+            print(f"/ {other:42}{middle[best] / middle[other]:>11.2f}{min(each):>15.2f}{max(each):>11.2f}")
 
 
 def main() -> None:
-    """The command line."""
+    """Read the command line."""
     if sys.argv[1:2] == ["measure"]:
-        print(json.dumps(measure(sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))))
-        return
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="one round of seconds, to see that all of them work")
-    parser.add_argument("--rounds", type=int, default=3, help="times that every contender runs")
-    parser.add_argument("--seconds", type=float, default=3.0, help="that are timed at least in each round")
+        return measure(sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--quick", action="store_true", help="one short round, to see that every contender works")
+    parser.add_argument("--rounds", type=int, default=3, help="times that every contender runs, 3 by default")
     options = parser.parse_args()
     if options.quick:
-        compare(32 * BATCH_SIZE, seconds=0.2, rounds=1)
-    else:
-        compare(768 * BATCH_SIZE, options.seconds, options.rounds)
+        return compare(steps=32, seconds=0.1, rounds=1)
+    return compare(steps=768, seconds=3, rounds=options.rounds)
 
 
 if __name__ == "__main__":

@@ -47,9 +47,10 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Named splits of one source."""
+    """Named splits of one source; `label_values` is how the source spells the classes."""
 
     splits: Mapping[str, Split]
     feature_names: tuple[str, ...]
     classes: tuple[str, ...]
     provenance: Provenance
+    label_values: tuple[str, ...] = ("0", "1")

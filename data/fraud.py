@@ -328,11 +328,15 @@ def split(payments: pd.DataFrame, protocol: Protocol) -> dict[str, Split]:
             part = payments.iloc[rows]
             if not part["TX_FRAUD"].any():
                 found = f"{len(part):,} payments and no fraud" if len(part) else "no payment"
-                raise BadInput(f"{name} weeks from {start}: found {found}, expected payments with some fraud")
+                raise BadInput(
+                    f"--protocol.train-start {protocol.train_start}: found {found} in the {name} days from {start}, "
+                    f"expected payments with some fraud; the payments reach from {day[0]} to {day[-1]}"
+                )
             splits[name] = Split(
                 inputs=part[list(FEATURES)].to_numpy(np.float32),
                 labels=part["TX_FRAUD"].to_numpy(np.int8),
                 extra={
+                    "time": part["TX_DATETIME"].to_numpy().astype("datetime64[s]").astype(np.float64),
                     "day": (day[rows] - day[rows].min()).astype(np.int32),
                     "customer": part["CUSTOMER_ID"].to_numpy(),
                     "row": rows,

@@ -42,7 +42,7 @@ HASH_BUCKETS = 64
 MINIMUM_ROWS = 10
 CLASSES = ("genuine", "fraud")
 LONGEST_DAYS = 36_525
-FLOAT32_MAX = float(np.finfo(np.float32).max)
+LARGEST = 1e15  # its square, and a sum of such squares, still fits float32
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NAN", "-nan", "NaT", "null", "NULL", "Null", "None")
 
 # A text column is of the first kind that most of its values look like; the others are then errors to report, not a
@@ -54,7 +54,7 @@ KIND_PATTERNS = {
     "time": r"^\s*\d{4}-\d\d-\d\d([T ]\d\d:\d\d|\s*$)",
 }
 KIND_EXPECTED = {
-    "number": "a finite number",
+    "number": "a finite number, up to 1e15",
     "boolean": "true or false",
     "time": "an ISO 8601 date or time such as 2024-01-31 13:45:00",
 }
@@ -278,8 +278,8 @@ def load(
     "validation_train" alone; its medians are of at most 200,000 of these rows, drawn at random.
 
     Labels are int8: 0 is "genuine", 1 is "fraud". The fraud label is 1 or true, else the rarer of the two values.
-    Each split's `extra` has "row" (int64, the position in the files as read), with `time` also "day" (int32, whole
-    days of 86,400 seconds since the first day) and with `customer` also "customer" (int64 codes).
+    Each split's `extra` has "row" (int64, the position in the files as read), with `time` also "time" (seconds) and
+    "day" (int32, whole days of 86,400 seconds since the first day) and with `customer` also "customer" (int64 codes).
 
     Args:
         paths: CSV and Parquet files, and folders of them.
@@ -307,6 +307,9 @@ def load(
     inputs = {name: kind for name, kind in kinds.items() if name not in uses and kind != "empty"}
 
     keys = _read_keys(files, label, time, "number" if time and kinds[time] == "number" else "time", customer)
+    if len(keys.labels) < MINIMUM_ROWS:
+        found = f"{len(keys.labels)} rows are too few to split"
+        raise BadInput(f"{describe(files)}: {found}, expected at least {MINIMUM_ROWS}")
     rng = np.random.default_rng(seed)
     order, (first, second) = _order(keys, rng)
     parts = {"training": order[:first], "validation": order[first:second], "test": order[second:]}
@@ -324,7 +327,7 @@ def load(
     labels = keys.labels[order]
     extra = {"row": order}
     if keys.times is not None:
-        extra["day"] = _days(describe(files), keys.times[order])
+        extra |= {"time": keys.times[order], "day": _days(describe(files), keys.times[order])}
     if keys.customers is not None:
         extra["customer"] = keys.customers[order]
     ranges = {
@@ -365,13 +368,21 @@ def load(
         seed=seed,
         notes=notes,
     )
-    return Dataset(splits, encoder.feature_names, CLASSES, provenance), encoder
+    return Dataset(splits, encoder.feature_names, CLASSES, provenance, (keys.genuine, keys.fraud)), encoder
 
 
 def read_labelled(
-    paths: Sequence[Path], encoder: Encoder, *, label: str, time: str | None = None, customer: str | None = None
+    paths: Sequence[Path],
+    encoder: Encoder,
+    *,
+    label: str,
+    label_values: Sequence[str],
+    time: str | None = None,
+    customer: str | None = None,
 ) -> Split:
-    """Read a labelled table whole, in the order of its rows, as an encoder sees it; see `load` for the columns.
+    """Read a labelled table whole, in the order of its rows, as an encoder sees it.
+
+    See `load` for the columns; `label_values` spells genuine and fraud, as a `Dataset` does.
 
     Raises:
         BadInput: Whatever is wrong with the table.
@@ -382,11 +393,11 @@ def read_labelled(
         if name is not None:
             _require(files[0], columns, name, f" ({flag})")
     time_kind = "number" if time is not None and read_kinds(files)[time] == "number" else "time"
-    keys = _read_keys(files, label, time, time_kind, customer)
+    keys = _read_keys(files, label, time, time_kind, customer, label_values)
     rows = np.arange(len(keys.labels))
     extra = {"row": rows}
     if keys.times is not None:
-        extra["day"] = _days(describe(files), keys.times)
+        extra |= {"time": keys.times, "day": _days(describe(files), keys.times)}
     if keys.customers is not None:
         extra["customer"] = keys.customers
     return Split(_encode(files, encoder, rows, None), keys.labels, extra)
@@ -428,11 +439,11 @@ def numbers(batch: Batch, name: str, kind: str) -> np.ndarray:
         return column.to_numpy(zero_copy_only=False) / 1e6
     if _parquet_kind(batch.file, batch.rows.schema.field(name)) != "category":
         values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-        bad = np.abs(values) > FLOAT32_MAX
+        bad = np.abs(values) > LARGEST
     else:
         texts = _texts(batch, name)
         values = _parse(texts, kind)
-        bad = (np.isnan(values) & texts.is_valid().to_numpy(zero_copy_only=False)) | (np.abs(values) > FLOAT32_MAX)
+        bad = (np.isnan(values) & texts.is_valid().to_numpy(zero_copy_only=False)) | (np.abs(values) > LARGEST)
     reject(batch, name, bad, KIND_EXPECTED[kind])
     return values
 
@@ -641,13 +652,20 @@ class _Keys:
     customers: np.ndarray | None
 
 
-def _read_keys(files: Sequence[Path], label: str, time: str | None, time_kind: str, customer: str | None) -> _Keys:
+def _read_keys(
+    files: Sequence[Path],
+    label: str,
+    time: str | None,
+    time_kind: str,
+    customer: str | None,
+    label_values: Sequence[str] = (),
+) -> _Keys:
     kinds = {label: "category"}
     if time is not None:
         kinds[time] = time_kind
     if customer is not None:
         kinds[customer] = "category"
-    codes: dict[str, int] = {}
+    codes: dict[str, int] = {value: code for code, value in enumerate(label_values)}
     code_parts: list[np.ndarray] = []
     times: list[np.ndarray] = []
     customers: list[pa.StringArray] = []
@@ -667,12 +685,16 @@ def _read_keys(files: Sequence[Path], label: str, time: str | None, time_kind: s
             customers.append(texts(batch, customer, "a customer"))
 
     found = np.concatenate(code_parts)
-    if len(codes) < 2:
-        raise BadInput(f"{describe(files)}: column {label!r} holds only {next(iter(codes))!r}, expected two classes")
-    if len(found) < MINIMUM_ROWS:
-        raise BadInput(f"{describe(files)}: {len(found)} rows are too few to split, expected at least {MINIMUM_ROWS}")
-    genuine, fraud = sorted(codes)
-    if (genuine, fraud) != ("0", "1") and np.sum(found == codes[genuine]) < np.sum(found == codes[fraud]):
+    if len(np.unique(found)) < 2:
+        raise BadInput(
+            f"{describe(files)}: column {label!r} holds only {list(codes)[found[0]]!r}, expected two classes"
+        )
+    genuine, fraud = label_values or sorted(codes)
+    if (
+        not label_values
+        and (genuine, fraud) != ("0", "1")
+        and np.sum(found == codes[genuine]) < np.sum(found == codes[fraud])
+    ):
         genuine, fraud = fraud, genuine
     customer_codes = None
     if customer is not None:

@@ -258,7 +258,7 @@ def score_histogram(
         members = values[truth == index]
         if not members.size:
             continue
-        label = f"{name}: {members.size:,}, {np.mean(members >= threshold) * 100:.3g} % above"
+        label = f"{name}: {members.size:,}, {np.mean(members > threshold) * 100:.3g} % above"
         shares = np.histogram(members, edges)[0] / members.size * 100
         axes.stairs(shares, edges, color=f"C{index}", fill=True, alpha=0.25)
         axes.stairs(shares, edges, color=f"C{index}", linewidth=1.1, label=label)

@@ -21,10 +21,11 @@ weights are not tied; masking noise is `keras.layers.Dropout`, which scales what
     model.compile(optimizer="adam", loss="mse")
     model.fit(x, x)
     code = model.get_layer("encoder").predict(x)
-    scorer = anomaly_scorer(model, mean=mean, variance=variance, threshold=2.5)
+    scorer = anomaly_scorer(model, mean=mean, deviation=deviation, threshold=2.5)
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -105,7 +106,7 @@ def anomaly_scorer(
     autoencoder: keras.Model,
     *,
     mean: Sequence[float],
-    variance: Sequence[float],
+    deviation: Sequence[float],
     threshold: float,
     metadata: dict | None = None,
 ) -> keras.Model:
@@ -118,13 +119,16 @@ def anomaly_scorer(
     Args:
         autoencoder: from standardised rows to standardised rows.
         mean: of each feature in training.
-        variance: of each feature in training.
+        deviation: standard deviation of each feature in training, above 0.
         threshold: a score above it raises an alert.
         metadata: anything JSON can hold that must travel with the model, such as the names of the features; read it
             back as `model.get_layer("anomaly_score").metadata`.
     """
     raw = keras.Input(autoencoder.input_shape[1:], name="raw")
-    row = keras.layers.Normalization(mean=list(mean), variance=list(variance), name="standardise")(raw)
+    # Two steps, since keras.layers.Normalization takes deviations below 1e-7 for 1e-7.
+    offset: Any = [-float(value) for value in mean]
+    row = keras.layers.Rescaling(1.0, offset, name="centre")(raw)
+    row = keras.layers.Rescaling([1 / float(value) for value in deviation], name="standardise")(row)
     # (batch, features), twice
     scores = AnomalyScore(threshold=threshold, metadata=metadata, name="anomaly_score")([row, autoencoder(row)])
     return keras.Model(raw, scores, name="anomaly_scorer")

@@ -263,7 +263,7 @@ def test_each_rule_sets_the_rate_of_alerts():
     # Ten payments a day for two days; frauds have the scores 20, 19, 15 and 3 of 20.
     scores = np.arange(1.0, 21)
     labels = np.isin(scores, [20, 19, 15, 3]).astype(np.int8)
-    split = Split(np.zeros((20, 1), np.float32), labels, {"day": np.repeat([0, 1], 10)})
+    split = Split(np.zeros((20, 1), np.float32), labels, {"time": np.linspace(0, 2 * 86_400, 20)})
 
     def rate(**rules):
         return alert_rate(Train(**rules), split, scores)[0]
@@ -276,6 +276,56 @@ def test_each_rule_sets_the_rate_of_alerts():
     assert rate(cost_ratio=1) == pytest.approx(2 / 20)
     assert rate(cost_ratio=4) == pytest.approx(6 / 20)
     assert rate(cost_ratio=20) == pytest.approx(18 / 20)
+
+
+def test_alerts_a_day_count_the_hours_that_the_data_cover():
+    # Nine hours across midnight are three eighths of a day, not two days.
+    time = 86_400 + np.linspace(-4.5, 4.5, 1_000) * 3_600
+    labels = np.zeros(1_000, np.int8)
+    split = Split(np.zeros((1_000, 1), np.float32), labels, {"time": time, "day": (time // 86_400).astype(np.int32)})
+    assert alert_rate(Train(alerts_per_day=80), split, np.arange(1_000.0))[0] == pytest.approx(80 * 9 / 24 / 1_000)
+
+
+def test_threshold_lets_ties_alert_together():
+    scores = np.array([1, 2, 2, 2, 1], np.float32)
+    assert (scores > fraud_evaluation.threshold_of(scores, 0.2)).tolist() == [False, True, True, True, False]
+    assert (scores > fraud_evaluation.threshold_of(scores, 1e-9)).sum() == 3
+    distinct = np.random.default_rng(0).random(1_000).astype(np.float32)
+    assert (distinct > fraud_evaluation.threshold_of(distinct, 0.123)).sum() == 123
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        lambda random, fraud: {"only": random.normal(size=600) + 3 * fraud},
+        lambda random, fraud: {"kind": np.where(fraud, "c", np.array(["a", "b"])[random.integers(0, 2, 600)])},
+        lambda random, fraud: {"tiny": 1e-9 * (random.normal(size=600) + 5 * fraud), "other": random.normal(size=600)},
+    ],
+    ids=["one feature", "ties", "tiny numbers"],
+)
+def test_odd_tables_run_to_the_end(inputs, tmp_path):
+    random = np.random.default_rng(0)
+    fraud = np.arange(600) % 12 == 0
+    pd.DataFrame({**inputs(random, fraud), "y": fraud.astype(int)}).to_csv(tmp_path / "odd.csv", index=False)
+    words = ["--csv", str(tmp_path / "odd.csv"), "--label", "y", "--epochs", "1", "--seeds", "1", "--code-size", "1"]
+    metrics = main([*words, "--out", str(tmp_path / "run")])
+    assert metrics["threshold"]["budgets"][0]["validation"]["alerts"] > 0
+    assert all(0 <= result["metrics"]["auc_roc"]["value"] <= 1 for result in metrics["results"])
+
+
+def test_a_collapsed_code_is_reported(own_table, tmp_path):
+    words = ["--csv", str(own_table), "--label", "Class", "--epochs", "1", "--seeds", "1", "--code-size", "3"]
+    words += [
+        "--code-activation",
+        "relu",
+        "--code-penalty",
+        "1e4",
+        "--learning-rate",
+        "5",
+        "--out",
+        str(tmp_path / "a"),
+    ]
+    assert 0 <= main(words)["code"]["variance_shown"] <= 1
 
 
 def test_unlabelled_training_init_from_and_other_choices_run(own_table, tmp_path, quick):
@@ -357,6 +407,33 @@ def test_evaluate_measures_without_training(quick, payments, capsys):
     printed = capsys.readouterr().out
     assert f"{found['auc_roc']['value']:.3f}" in printed
     assert f"{int(raw['TX_FRAUD'].sum()):,} of them fraud" in printed
+
+
+def test_evaluate_spells_the_classes_as_training_did(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    fraud = np.arange(1_000) % 10 == 0
+    frame = pd.DataFrame({"x": random.normal(size=1_000) + 4 * fraud, "z": random.normal(size=1_000)})
+    frame["y"] = np.where(fraud, "bad", "good")
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    words = ["--csv", str(tmp_path / "a.csv"), "--label", "y", "--epochs", "2", "--seeds", "1"]
+    main([*words, "--out", str(tmp_path / "run")])
+    mostly = pd.concat([frame[fraud], frame[~fraud].head(30)])
+    mostly.to_csv(tmp_path / "mostly.csv", index=False)
+    words = ["evaluate", "--model", str(tmp_path / "run" / "model.keras"), "--label", "y", "--csv"]
+    assert main([*words, str(tmp_path / "mostly.csv")])["metrics"]["auc_roc"]["value"] > 0.5
+    assert "130 payments, 100 of them fraud (y = bad)" in capsys.readouterr().out
+    mostly.replace({"bad": "terrible"}).to_csv(tmp_path / "other.csv", index=False)
+    with pytest.raises(BadInput, match="holds 'terrible', expected one of two classes, as 'good' and 'bad'"):
+        main([*words, str(tmp_path / "other.csv")])
+
+
+def test_the_handbooks_layout_is_known_with_its_label_too(payments, tmp_path):
+    words = ["--csv", str(payments), "--label", "TX_FRAUD"]
+    metrics = main([*words, "--epochs", "1", "--seeds", "1", "--alerts-per-day", "20", "--out", str(tmp_path / "run")])
+    assert "TX_FRAUD_SCENARIO" not in metrics["data"]["features"]
+    assert len(metrics["data"]["features"]) == 15
+    with pytest.raises(BadInput, match="handbook's layout, expected no --time, --customer or --drop"):
+        main([*words, "--drop", "TX_AMOUNT"])
 
 
 def test_own_tables_in_the_handbooks_layout_give_what_the_simulator_gives(quick, tmp_path):
@@ -450,6 +527,7 @@ def test_bad_input_leaves_with_code_2_one_line_and_no_folder(tmp_path):
         (["--false-positive-rate", "1.5"], "--false-positive-rate: found 1.5"),
         (["--epochs", "0"], "--epochs: found 0"),
         (["--code-size", "0"], "--code-size: found 0"),
+        (["--seed", "-1"], "--seed: found -1"),
         (["--input-dropout", "1"], "--input-dropout: found 1"),
         (["--protocol.train-start", "2018-09-28"], "expected payments with some fraud"),
         (["--simulation.customers", "0"], "--simulation.customers: found 0"),

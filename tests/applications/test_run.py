@@ -63,7 +63,7 @@ def test_unknown_flag_leaves_with_code_2():
     [
         ("BadInput('a.csv: line 3')", 2, "error: a.csv: line 3"),
         ("OSError(28, 'No space left on device')", 1, "No space left on device"),
-        ("KeyboardInterrupt()", 130, "--resume"),
+        ("KeyboardInterrupt()", 130, "stopped"),
     ],
 )
 def test_exit_codes_come_with_one_line(raised, code, said):
@@ -110,7 +110,7 @@ def test_one_process_at_a_time(tmp_path):
         run.Run("test", Settings(out=out, resume=True))
 
 
-def test_unusable_input_leaves_no_folder_and_a_stop_leaves_it(tmp_path):
+def test_unusable_input_leaves_no_folder_and_a_stop_leaves_it(tmp_path, capsys):
     with pytest.raises(BadInput), run.Run("test", Settings(out=tmp_path / "bad")):
         raise BadInput("no")
     assert not (tmp_path / "bad").exists()
@@ -118,6 +118,7 @@ def test_unusable_input_leaves_no_folder_and_a_stop_leaves_it(tmp_path):
         this_run.stage("a", lambda: {"x": np.arange(3)})
         raise KeyboardInterrupt
     assert (tmp_path / "stopped" / "checkpoints" / "a.npz").exists()
+    assert "--resume goes on from here" in capsys.readouterr().err
 
 
 def test_resume_takes_the_newest_unfinished_run_with_equal_settings():
@@ -143,6 +144,35 @@ def test_resume_in_a_named_folder_says_which_setting_differs(tmp_path):
         run.Run("test", Settings(seed=1, out=out, resume=True))
     with pytest.raises(BadInput, match="no readable config"):
         run.Run("test", Settings(out=tmp_path / "never", resume=True))
+
+
+def test_a_finished_run_and_another_backend_are_not_resumed(tmp_path):
+    out = tmp_path / "run"
+    with run.Run("test", Settings(out=out)):
+        pass
+    config = json.loads((out / "config.json").read_text())
+    (out / "config.json").write_text(json.dumps(config | {"backend": "numpy"}))
+    with pytest.raises(BadInput, match="found backend numpy, expected"):
+        run.Run("test", Settings(out=out, resume=True))
+    (out / "report.pdf").touch()
+    with pytest.raises(BadInput, match="found a finished run"):
+        run.Run("test", Settings(out=out, resume=True))
+
+
+def test_a_folder_of_a_process_killed_at_its_start_is_as_good_as_empty(tmp_path):
+    out = tmp_path / "run"
+    (out / "checkpoints").mkdir(parents=True)
+    (out / ".lock").touch()
+    (out / ".partial-1-config.json").touch()
+    with run.Run("test", Settings(out=out)):
+        assert not (out / ".partial-1-config.json").exists()
+
+
+def test_machine_is_described_where_there_is_no_affinity(monkeypatch):
+    known = run.machine()
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)
+    assert run.machine().split(", ")[::2] == known.split(", ")[::2]
+    assert "cores" in run.machine()
 
 
 def test_finished_stage_is_not_repeated(tmp_path):

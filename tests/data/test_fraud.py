@@ -519,7 +519,7 @@ def test_a_compromised_customer_is_dropped_once_the_fraud_is_known():
 
 def test_scenarios_are_optional():
     parts = split(hourly(60, "2018-07-01", 1).drop(columns="TX_FRAUD_SCENARIO"), Protocol())
-    assert all(set(part.extra) == {"day", "customer", "row"} for part in parts.values())
+    assert all(set(part.extra) == {"time", "day", "customer", "row"} for part in parts.values())
 
 
 @pytest.mark.parametrize("name", ["validation_train", "validation", "train", "test"])
@@ -530,16 +530,22 @@ def test_a_week_without_fraud_or_payment_is_refused(name):
     week = payments["TX_DATETIME"].between(first, pd.Timestamp(last) + pd.Timedelta(hours=23))
     # The validation and the training week are one, and the first to be looked at is named.
     named = "validation" if name == "train" else name
-    with pytest.raises(BadInput, match=rf"^{named} weeks from {first}: found 168 payments and no fraud, expected "):
+    with pytest.raises(BadInput, match=f"found 168 payments and no fraud in the {named} days from {first}, expected "):
         split(payments.assign(TX_FRAUD=payments["TX_FRAUD"].where(~week, 0)), Protocol())
-    with pytest.raises(BadInput, match=rf"^{named} weeks from {first}: found no payment, expected payments with some "):
+    with pytest.raises(
+        BadInput, match=f"found no payment in the {named} days from {first}, expected payments with some "
+    ):
         split(payments[~week], Protocol())
 
 
 def test_payments_of_other_months_are_refused():
-    for start in ("2017-01-01", "2019-01-01"):
-        with pytest.raises(BadInput, match=r"^validation_train weeks from 2018-07-11: found no payment"):
+    for start, end in (("2017-01-01", "2017-03-01"), ("2019-01-01", "2019-03-01")):
+        with pytest.raises(BadInput) as problem:
             split(hourly(60, start, 1), Protocol())
+        assert str(problem.value) == (
+            "--protocol.train-start 2018-07-25: found no payment in the validation_train days from 2018-07-11, "
+            f"expected payments with some fraud; the payments reach from {start} to {end}"
+        )
 
 
 # Loading
@@ -727,7 +733,5 @@ def test_weeks_that_make_no_sense_are_refused(season):
 
 def test_tables_of_other_weeks_are_refused(tmp_path, season):
     season.iloc[:500].to_csv(tmp_path / "a.csv", index=False)
-    assert message(tmp_path) == (
-        "validation_train weeks from 2018-07-11: found no payment, expected payments with some fraud"
-    )
+    assert "found no payment in the validation_train days from 2018-07-11" in message(tmp_path)
     assert "no such file" in message(tmp_path / "b.csv")

@@ -90,7 +90,10 @@ def test_splits_by_time(tmp_path, frame):
     assert labels.dtype == np.int8
     assert everything.dtype == np.float32
     np.testing.assert_array_equal(parts["test"].extra["day"], frame.seconds[800:] // 86_400)
-    assert {key: values.dtype for key, values in parts["test"].extra.items()} == {"row": np.int64, "day": np.int32}
+    assert {key: values.dtype for key, values in parts["test"].extra.items()} == {
+        **{"row": np.int64, "day": np.int32, "time": np.float64}
+    }
+    np.testing.assert_array_equal(parts["test"].extra["time"], frame.seconds[800:])
 
 
 def test_splits_are_views_of_one_matrix(tmp_path, frame):
@@ -169,7 +172,7 @@ def test_customers_with_fraud_are_spread(tmp_path):
 def test_time_goes_before_customer(tmp_path, frame):
     data, _ = load([write(tmp_path / "a.csv", frame)], label="fraud", time="seconds", customer="card")
     np.testing.assert_array_equal(data.splits["train"].extra["row"], np.arange(800))
-    assert set(data.splits["test"].extra) == {"row", "day", "customer"}
+    assert set(data.splits["test"].extra) == {"row", "time", "day", "customer"}
 
 
 # Labels

@@ -158,8 +158,8 @@ def test_the_area_of_the_drawn_precision_recall_steps_is_the_average_precision()
 def test_histogram_counts_shares_of_each_class():
     scores = np.array([1.0, 2, 3, 4, 10, 10, 10, 1])
     labels = np.array([0, 0, 0, 0, 1, 1, 1, 1])
-    figure = figure_of("score_histogram", scores, labels, 4.0, class_names=("low", "high"), score_name="score")
-    assert legend_of(figure) == ["low: 4, 25 % above", "high: 4, 75 % above", "threshold 4"]
+    figure = figure_of("score_histogram", scores, labels, 3.0, class_names=("low", "high"), score_name="score")
+    assert legend_of(figure) == ["low: 4, 25 % above", "high: 4, 75 % above", "threshold 3"]
     outlines = [patch for patch in figure.axes[0].patches if not patch.get_fill()]
     assert [patch.get_data().values.sum() for patch in outlines] == pytest.approx([100, 100])
     assert figure.axes[0].get_xscale() == "linear"

@@ -271,16 +271,16 @@ def test_a_reloaded_autoencoder_is_the_same_and_trains_further(tmp_path):
 def test_scorer_computes_score_share_and_alert():
     random = np.random.default_rng(8)
     model = autoencoder(features=5, widths=(4,), code_size=2)
-    mean, variance = random.normal(3, 2, 5), random.uniform(0.5, 9, 5)
-    raw = (mean + np.sqrt(variance) * random.normal(size=(40, 5))).astype(np.float32)
-    row = (raw - mean) / np.sqrt(variance)
+    mean, deviation = random.normal(3, 2, 5), random.uniform(0.7, 3, 5)
+    raw = (mean + deviation * random.normal(size=(40, 5))).astype(np.float32)
+    row = (raw - mean) / deviation
     error = (row - values(model(row.astype(np.float32)))) ** 2
     score = error.mean(axis=1)
     threshold = float(np.sort(score)[[29, 30]].mean())
 
     found = {
         name: values(x)
-        for name, x in anomaly_scorer(model, mean=mean, variance=variance, threshold=threshold)(raw).items()
+        for name, x in anomaly_scorer(model, mean=mean, deviation=deviation, threshold=threshold)(raw).items()
     }
     assert sorted(found) == ["alert", "score", "share"]
     np.testing.assert_allclose(found["score"], score, rtol=1e-3)
@@ -293,7 +293,7 @@ def test_scorer_computes_score_share_and_alert():
 
 def test_exact_reconstruction_has_no_share_and_no_alert():
     model = make_identity(autoencoder(features=3, widths=(), code_size=3, output_activation="relu"))
-    scorer = anomaly_scorer(model, mean=[1.0, 2.0, 3.0], variance=[1.0, 4.0, 0.25], threshold=0.0)
+    scorer = anomaly_scorer(model, mean=[1.0, 2.0, 3.0], deviation=[1.0, 2.0, 0.5], threshold=0.0)
     raw = np.array([[1, 2, 3], [2, 8, 4], [0, -2, 4]], np.float32)  # the third is -1, -2 and 2 deviations off
     found = {name: values(x) for name, x in scorer(raw).items()}
     np.testing.assert_array_equal(found["score"][:2], 0)
@@ -308,7 +308,7 @@ def test_a_score_at_the_threshold_is_no_alert():
     output.set_weights([np.eye(4), np.array([3.0, 0, 0, 0])])  # every row of whole numbers scores 9 / 4 exactly
     raw = np.arange(8, dtype=np.float32).reshape(2, 4)
     for threshold, alert in ((2.25, 0), (np.nextafter(np.float32(2.25), np.float32(0)), 1), (2.26, 0), (-1, 1)):
-        scorer = anomaly_scorer(model, mean=[0.0] * 4, variance=[1.0] * 4, threshold=threshold)
+        scorer = anomaly_scorer(model, mean=[0.0] * 4, deviation=[1.0] * 4, threshold=threshold)
         found = scorer(raw)
         np.testing.assert_array_equal(values(found["score"]), [2.25, 2.25])
         np.testing.assert_array_equal(values(found["share"]), [[1, 0, 0, 0]] * 2)
@@ -317,7 +317,9 @@ def test_a_score_at_the_threshold_is_no_alert():
 
 def test_saved_scorer_keeps_outputs_threshold_and_metadata(tmp_path):
     model = autoencoder(features=5, widths=(4,), code_size=2)
-    scorer = anomaly_scorer(model, mean=np.arange(5), variance=np.arange(1, 6), threshold=0.7, metadata=METADATA)
+    scorer = anomaly_scorer(
+        model, mean=np.arange(5), deviation=np.sqrt(np.arange(1, 6)), threshold=0.7, metadata=METADATA
+    )
     raw = 3 * random_rows(30, 5) + 2
     scorer.save(tmp_path / "scorer.keras")
     again = keras.saving.load_model(tmp_path / "scorer.keras")
@@ -335,6 +337,14 @@ def test_saved_scorer_keeps_outputs_threshold_and_metadata(tmp_path):
 
 def test_metadata_may_be_left_out(tmp_path):
     model = autoencoder(features=2, widths=(), code_size=1)
-    scorer = anomaly_scorer(model, mean=[0.0, 0.0], variance=[1.0, 1.0], threshold=1)
+    scorer = anomaly_scorer(model, mean=[0.0, 0.0], deviation=[1.0, 1.0], threshold=1)
     scorer.save(tmp_path / "scorer.keras")
     assert keras.saving.load_model(tmp_path / "scorer.keras").get_layer("anomaly_score").metadata == {}
+
+
+def test_scorer_standardises_tiny_numbers_like_others():
+    rows = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    model = autoencoder(features=3, widths=(4,), code_size=2)
+    plain = anomaly_scorer(model, mean=[0.0] * 3, deviation=[1.0] * 3, threshold=1)(rows)
+    tiny = anomaly_scorer(model, mean=[0.0] * 3, deviation=[1e-12] * 3, threshold=1)(rows * np.float32(1e-12))
+    np.testing.assert_allclose(*(keras.ops.convert_to_numpy(x["score"]) for x in (plain, tiny)), rtol=1e-4)
