@@ -197,9 +197,8 @@ def compare(
     def statistic(weights: np.ndarray) -> np.ndarray:
         means = {model: of_model(model, weights).mean(axis=0) for model in scores}
         differences = [means["autoencoder"][precision] - means[model][precision] for model in rivals]
-        row_weights = weights[units]
         detected = [
-            np.mean([_share(alert, row_weights, rows) for alert in alerted[model]])
+            np.mean([_share(alert[rows], weights[units[rows]]) for alert in alerted[model]])
             for model in scores
             for rows in groups.values()
         ]
@@ -234,9 +233,9 @@ def compare(
     }
 
 
-def _share(alert: np.ndarray, weights: np.ndarray, rows: np.ndarray) -> float:
-    total = weights[rows].sum()
-    return float((weights[rows] * alert[rows]).sum() / total) if total else math.nan
+def _share(alert: np.ndarray, weights: np.ndarray) -> float:
+    total = weights.sum()
+    return float((weights * alert).sum() / total) if total else math.nan
 
 
 def _top(scores: np.ndarray, rate: float) -> np.ndarray:

@@ -98,7 +98,7 @@ def train_template(rows: np.ndarray, meter: Meter, execution: int) -> None:
     features, *widths, code = SIZES[: len(SIZES) // 2 + 1]
     keras.utils.set_random_seed(SEED)
     model = autoencoder(features=features, widths=widths, code_size=code, activation="relu", code_activation="relu")
-    jit = False if keras.backend.backend() == "tensorflow" else "auto"
+    jit: Any = False if keras.backend.backend() == "tensorflow" else "auto"
     adam = keras.optimizers.Adam(LEARNING_RATE)
     model.compile(adam, loss="mean_squared_error", steps_per_execution=execution, jit_compile=jit)
     batches = shuffled_batches(

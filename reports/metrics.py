@@ -77,40 +77,54 @@ class Ranking:
         if not (labels == 1).any() or (labels == 1).all():
             raise ValueError("labels hold one class only")
         order = np.argsort(-scores, kind="stable")
-        self.positive = (labels[order] == 1).astype(np.float64)
         self.unit = (np.arange(len(labels)) if units is None else np.asarray(units))[order]
-        self.last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))  # last row of each threshold
+        self.positives = np.flatnonzero(labels[order] == 1)
+        # All figures follow from the thresholds at which a positive lies, of which there are few.
+        first = np.flatnonzero(np.diff(scores[order], prepend=np.inf))
+        threshold = np.searchsorted(first, self.positives, side="right") - 1
+        which, self.member = np.unique(threshold, return_inverse=True)
+        self.start, self.end = first[which], np.append(first[1:], len(order))[which]
+        self._cumulated = np.zeros(len(order) + 1)  # reused, since allocating it costs more than the sums
 
-    def counts(self, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Weighted true and false positives at each threshold, highest first; weights are (units,)."""
-        weight = 1.0 if weights is None else weights[self.unit]
-        true = np.cumsum(self.positive * weight)[self.last]
-        return true, np.cumsum((1 - self.positive) * weight)[self.last]
+    def _counts(self, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+        """Of each threshold with a positive: the positives there, all rows above and up to it; then the rows in all."""
+        weights = np.ones(self.unit.max() + 1) if weights is None else np.asarray(weights, np.float64)
+        rows = self._cumulated[1:]
+        np.take(weights, self.unit, out=rows, mode="clip")  # "raise" would copy
+        positives = np.bincount(self.member, rows[self.positives])
+        np.cumsum(rows, out=rows)
+        return positives, self._cumulated[self.start], self._cumulated[self.end], float(rows[-1])
 
     def auc_roc(self, weights: np.ndarray | None = None) -> float:
-        """Area under the receiver operating characteristic; NaN where a class has no weight."""
-        true, false = self.counts(weights)
-        if not true[-1] or not false[-1]:
+        """Area under the receiver operating characteristic, weights (units,); NaN where a class has no weight."""
+        positives, above, up_to, rows = self._counts(weights)
+        total = positives.sum()
+        negatives = rows - total
+        if total <= 0 or negatives <= 0:
             return np.nan
-        area = np.sum(np.diff(false, prepend=0) * (true + np.concatenate([[0], true[:-1]])) / 2)
-        return float(area / (true[-1] * false[-1]))
+        before = np.cumsum(positives) - positives
+        negatives_above, negatives_tied = above - before, up_to - above - positives
+        # A positive outranks the negatives below it, and half of those it is tied with.
+        return float(np.sum(positives * (negatives - negatives_above - negatives_tied / 2)) / (total * negatives))
 
     def average_precision(self, weights: np.ndarray | None = None) -> float:
         """Mean of the precision over the steps in recall, as scikit-learn defines it; NaN without any positive."""
-        true, false = self.counts(weights)
-        if not true[-1]:
+        positives, _, up_to, _ = self._counts(weights)
+        total = positives.sum()
+        if total <= 0:
             return np.nan
-        step = np.diff(true, prepend=0)
-        hit = step > 0
-        return float(np.sum(step[hit] * true[hit] / (true + false)[hit]) / true[-1])
+        hit = positives > 0
+        return float(np.sum(positives[hit] * np.cumsum(positives)[hit] / up_to[hit]) / total)
 
     def recall_at_rate(self, rate: float, weights: np.ndarray | None = None) -> float:
         """Share of the positives among the `rate` share of rows with the highest scores; ties are shared evenly."""
-        true, false = self.counts(weights)
-        if not true[-1]:
+        positives, above, up_to, rows = self._counts(weights)
+        total = positives.sum()
+        if total <= 0:
             return np.nan
-        alerts = np.concatenate([[0], true + false])
-        return float(np.interp(rate * alerts[-1], alerts, np.concatenate([[0], true])) / true[-1])
+        found = np.cumsum(positives)
+        alerts = np.column_stack([above, up_to]).ravel()
+        return float(np.interp(rate * rows, alerts, np.column_stack([found - positives, found]).ravel()) / total)
 
 
 class CardPrecision:

@@ -67,16 +67,6 @@ def test_weights_belong_to_the_units_of_the_rows():
     assert by_unit.auc_roc() == by_row.auc_roc()
 
 
-def test_counts_at_each_threshold_by_hand():
-    ranking = Ranking(np.array([0, 1, 1, 0, 1, 0]), np.array([1, 5, 3, 3, 3, 0]), units=np.array([0, 0, 1, 1, 2, 2]))
-    true, false = ranking.counts()
-    np.testing.assert_array_equal(true, [1, 3, 3, 3])  # at 5, 3, 1 and 0
-    np.testing.assert_array_equal(false, [0, 1, 2, 3])
-    true, false = ranking.counts(np.array([10.0, 0.5, 2.0]))
-    np.testing.assert_array_equal(true, [10, 12.5, 12.5, 12.5])
-    np.testing.assert_array_equal(false, [0, 0.5, 10.5, 12.5])
-
-
 def test_areas_by_hand():
     # Positives at ranks 1 and 3 of four: three of the four pairs are in order; precision is 1/1 and 2/3 there.
     ranking = Ranking(np.array([0, 1, 0, 1]), np.array([0.1, 0.2, 0.3, 0.4]))
