@@ -113,7 +113,7 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
     columns = [("Model", "left"), *((METRICS[name].format(rate=rate), "right") for name in names)]
     rows = []
     for result in metrics["results"]:
-        label = result["model"] + (" (learns from frauds too)" if result["uses_labels"] else "")
+        label = result["model"] + (" (with frauds)" if result["uses_labels"] else "")
         cells: list[Any] = [label]
         for name in names:
             value = result["metrics"][name]
@@ -121,13 +121,13 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
         rows.append(cells)
     seeds = len(metrics["results"][0]["metrics"][names[0]]["seeds"])
     spread = ", ".join(
-        f"{METRICS[name].format(rate=rate)} {metrics['results'][0]['metrics'][name]['deviation']:.3f}" for name in names
+        f"{METRICS[name].format(rate=rate)} {metrics['results'][0]['metrics'][name]['deviation']:.4f}" for name in names
     )
     unlabelled = [i for i, result in enumerate(metrics["results"]) if not result["uses_labels"]]
     note = (
         f"Below each figure its 95\u00a0% bootstrap interval ({metrics['evaluation']['resamples']} draws of "
         f"{metrics['evaluation']['unit']}, the same for all models). The detectors in the upper part learn from "
-        f"{_lesson(metrics)}."
+        f"{_lesson(metrics)}, those with frauds from both classes."
     )
     if seeds > 1:
         note += f" The autoencoder is the mean of {seeds} seeds; their standard deviations: {spread}."
@@ -223,7 +223,7 @@ def _scores(metrics: Mapping[str, Any]) -> list[dict]:
                         "file": "figures/detection.svg",
                         "alt": f"Share of the frauds of each scenario found by each model; autoencoder: {said}",
                         "caption": f"Frauds found by scenario when {rate} of the payments are "
-                        f" checked, with 95\u00a0% intervals. Autoencoder: {said}.",
+                        f"checked, with 95\u00a0% intervals. Autoencoder: {said}.",
                     }
                 ]
             }
