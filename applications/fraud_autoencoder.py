@@ -30,7 +30,7 @@ from sklearn.preprocessing import StandardScaler
 from applications import fraud_evaluation as evaluation
 from applications import fraud_report, run
 from data import fraud, table
-from data.batches import shuffled_batches, steps_of
+from data.batches import shuffled_arrays, shuffled_batches, steps_of
 from data.dataset import BadInput, Dataset, Split
 from templates import autoencoder as template
 
@@ -345,10 +345,10 @@ class Detector:
             rows = evaluation.sample(evaluation.unsupervised_rows(validation, self.unlabelled), self.seed)
             held_out = self._standardise(validation.inputs[rows])
             held_out = (held_out, held_out)
-        return this_run.fit(
-            name,
-            self.model,
-            lambda first_epoch, last_epoch: shuffled_batches(
+
+        def pairs(first_epoch: int, last_epoch: int) -> Any:
+            on_tensorflow = keras.backend.backend() == "tensorflow"
+            batches = (shuffled_batches if on_tensorflow else shuffled_arrays)(
                 lambda order: self._standardise(self.split.inputs[self.rows[order]]),
                 len(self.rows),
                 batch_size=self.batch_size,
@@ -356,7 +356,15 @@ class Detector:
                 seed=self.seed,
                 first_epoch=first_epoch,
                 last_epoch=last_epoch,
-            ).map(lambda batch: (batch, batch)),
+            )
+            if on_tensorflow:
+                return batches.map(lambda batch: (batch, batch))
+            return ((batch, batch) for batch in batches)
+
+        return this_run.fit(
+            name,
+            self.model,
+            pairs,
             epochs=epochs,
             steps=self.steps,
             validation=held_out,

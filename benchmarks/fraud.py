@@ -90,7 +90,7 @@ def train_template(rows: np.ndarray, meter: Meter, execution: int) -> None:
     """The template as the fraud application compiles and feeds it, `execution` steps in an execution."""
     import keras
 
-    from data.batches import shuffled_batches
+    from data.batches import shuffled_arrays, shuffled_batches
     from templates.autoencoder import autoencoder
 
     mean, scale = rows.mean(0, dtype=np.float64), rows.std(0, dtype=np.float64)
@@ -101,7 +101,8 @@ def train_template(rows: np.ndarray, meter: Meter, execution: int) -> None:
     jit: Any = False if keras.backend.backend() == "tensorflow" else "auto"
     adam = keras.optimizers.Adam(LEARNING_RATE)
     model.compile(adam, loss="mean_squared_error", steps_per_execution=execution, jit_compile=jit)
-    batches = shuffled_batches(
+    on_tensorflow = keras.backend.backend() == "tensorflow"
+    batches: Any = (shuffled_batches if on_tensorflow else shuffled_arrays)(
         lambda order: ((rows[order] - mean) / scale).astype(np.float32),
         len(rows),
         batch_size=BATCH_SIZE,
@@ -109,10 +110,11 @@ def train_template(rows: np.ndarray, meter: Meter, execution: int) -> None:
         seed=SEED,
         first_epoch=0,
         last_epoch=ENDLESS,
-    ).map(lambda batch: (batch, batch))
+    )
+    pairs = batches.map(lambda batch: (batch, batch)) if on_tensorflow else ((batch, batch) for batch in batches)
     clock: Any = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: meter(model.get_weights))
     quiet: Any = 0  # the annotation of `verbose` forgets the number
-    model.fit(batches, epochs=ENDLESS, steps_per_epoch=steps, shuffle=False, callbacks=[clock], verbose=quiet)
+    model.fit(pairs, epochs=ENDLESS, steps_per_epoch=steps, shuffle=False, callbacks=[clock], verbose=quiet)
 
 
 def train_pyod(rows: np.ndarray, meter: Meter, standardise: bool, threads: int | None = None) -> None:

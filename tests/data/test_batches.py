@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from data.batches import shuffled_batches, steps_of
+from data.batches import shuffled_arrays, shuffled_batches, steps_of
 
 
 def take_numbers(rows: np.ndarray) -> np.ndarray:
@@ -149,3 +149,12 @@ def test_steps_fill_whole_executions_and_lose_few_batches():
             assert steps % execution == 0
             assert 0 <= whole - steps < steps // execution
             assert steps // execution == -(-whole // longest)  # and there are as few executions as can be
+
+
+def test_arrays_are_the_same_batches():
+    rows = np.arange(230, dtype=np.float32)[:, None]
+    settings = {"batch_size": 3, "steps": 70, "seed": 5, "first_epoch": 1, "last_epoch": 3}
+    one = [batch.numpy() for batch in shuffled_batches(lambda order: rows[order], 230, **settings)]
+    other = list(shuffled_arrays(lambda order: rows[order], 230, **settings))
+    assert len(one) == len(other) == 140
+    np.testing.assert_array_equal(one, other)
