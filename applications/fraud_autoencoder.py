@@ -11,12 +11,11 @@ payments and writes a PDF report, the model and every number to a run's folder.
 import applications  # isort: skip  # noqa: F401 - first, for it imports the backend without its start-up lines
 
 import dataclasses
-import json
 import math
 import sys
 import time
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -199,9 +198,7 @@ def _train(
         print(f"{time.perf_counter() - began:6.1f} s  {text}", flush=True)
 
     dataset, encoder = _load(settings, this_run.folder)
-    digest = this_run.stage("data", lambda: {"sha256": np.array(dataset.provenance.sha256)})["sha256"]
-    if str(digest) != dataset.provenance.sha256:
-        raise BadInput(f"--resume {this_run.folder}: found other data than it was started with, expected the same")
+    this_run.check_data(dataset.provenance.sha256)
     splits = dataset.splits
     test = splits["test"]
     say("data: " + ", ".join(f"{name} {len(part):,}" for name, part in splits.items()))
@@ -271,7 +268,7 @@ def _train(
         for detector, fit in zip([selection, *detectors], fits.values(), strict=True)
     )
     say("writing the report")
-    this_run.write("history.csv", _history(fits))
+    this_run.write("history.csv", run.history(fits))
     this_run.save_model(scorer)
     metrics["timing"] = {
         "started": this_run.started.isoformat(),
@@ -481,13 +478,6 @@ def alert_rate(settings: Train, validation: Split, scores: np.ndarray) -> tuple[
     return rate, f"{alerts_per_day:g} alerts a day"
 
 
-def _history(fits: Mapping[str, run.Fit]) -> bytes:
-    parts = [pd.DataFrame(fit.history).rename_axis("epoch").assign(stage=stage) for stage, fit in fits.items()]
-    frame = pd.concat(parts).reset_index()
-    frame["epoch"] += 1
-    return frame[["stage", "epoch", *(c for c in frame if c not in ("stage", "epoch"))]].to_csv(index=False).encode()
-
-
 # --- After training ---
 
 
@@ -553,10 +543,7 @@ def simulate(settings: Simulate) -> dict[str, Any]:
 
 def report(settings: Report) -> dict[str, Any]:
     """Typeset a run's report again; the same files give the same bytes."""
-    try:
-        metrics = json.loads((settings.run / "metrics.json").read_text())
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{settings.run}: found no usable metrics.json ({error}), expected a finished run") from None
+    metrics = run.finished_metrics(settings.run)
     run.write(settings.run / "report.pdf", fraud_report.typeset(metrics, settings.run))
     print(settings.run / "report.pdf")
     return metrics

@@ -20,6 +20,7 @@ from typing import Any
 import filelock
 import keras
 import numpy as np
+import pandas as pd
 import tyro
 
 from data.dataset import BadInput
@@ -105,8 +106,8 @@ def command(script: str, settings: Any) -> str:
             if dataclasses.is_dataclass(now):
                 add(f"{flag}.", now)
             elif now != default and field.name not in _PLACES:
-                words.append(flag)
-                words.extend([] if now is True else map(str, now if isinstance(now, tuple) else [now]))
+                words.append(f"{prefix}no-{flag.removeprefix(prefix)}" if now is False else flag)
+                words.extend([] if isinstance(now, bool) else map(str, now if isinstance(now, tuple) else [now]))
 
     add("--", settings)
     return shlex.join(words)
@@ -231,6 +232,12 @@ class Run:
         names = sorted({*found, *own} - {"settings", "started"})
         return [(name, found.get(name), own.get(name)) for name in names if found.get(name) != own.get(name)]
 
+    def check_data(self, sha256: str) -> None:
+        """Refuse to go on with other data than the run was started with."""
+        known = str(self.stage("data", lambda: {"sha256": np.array(sha256)})["sha256"])
+        if known != sha256:
+            raise BadInput(f"--resume {self.folder}: found other data than it was started with, expected the same")
+
     def write(self, name: str, content: bytes) -> None:
         """Write one file of the run's folder."""
         write(self.folder / name, content)
@@ -304,6 +311,26 @@ class Run:
             )
         progress.end(model)
         return Fit(progress.history, progress.best_epoch, progress.seconds)
+
+
+def history(fits: Mapping[str, Fit]) -> bytes:
+    """The figures of each epoch of each training, by its name, as a CSV file."""
+    parts = [pd.DataFrame(fit.history).rename_axis("epoch").assign(stage=stage) for stage, fit in fits.items()]
+    frame = pd.concat(parts).reset_index()
+    frame["epoch"] += 1
+    return frame[["stage", "epoch", *(c for c in frame if c not in ("stage", "epoch"))]].to_csv(index=False).encode()
+
+
+def finished_metrics(folder: Path) -> dict[str, Any]:
+    """The metrics.json of a finished run.
+
+    Raises:
+        BadInput: if there is none that can be read.
+    """
+    try:
+        return json.loads((folder / "metrics.json").read_text())
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{folder}: found no usable metrics.json ({error}), expected a finished run") from None
 
 
 class _Progress(keras.callbacks.Callback):

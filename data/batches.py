@@ -1,12 +1,14 @@
-"""Shuffled training batches whose order is a function of (seed, epoch) alone."""
+"""Training batches whose order is a function of (seed, epoch) alone: of rows, and of sequences of any length."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 _BLOCK = 32  # batches that are gathered at once, so that Python is called rarely
+_POOL = 8  # batches of sequences among which those of similar length are put together
+_MULTIPLE = 64  # to which sequences are padded, so that a backend compiles for few lengths
 
 
 def steps_of(rows: int, batch_size: int, longest_execution: int) -> tuple[int, int]:
@@ -76,3 +78,69 @@ def _blocks(
         order = np.random.default_rng([seed, epoch]).permutation(rows)
         for start in range(0, used, block):
             yield take(order[start : min(start + block, used)])
+
+
+def shuffled_sequences(
+    inputs: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray],
+    *,
+    batch_size: int,
+    seed: int,
+    first_epoch: int,
+    last_epoch: int,
+) -> tf.data.Dataset:
+    """Padded batches of sequences of similar length, for every epoch from `first_epoch` up to, not with, `last_epoch`.
+
+    An epoch has len(inputs) // batch_size batches; the few sequences that remain are others each time.
+
+    Args:
+        inputs: sequences (time, features) float32.
+        labels: of each sequence (time,).
+        batch_size: sequences in a batch, at most as many as there are.
+        seed: of the order.
+        first_epoch: counted from 0.
+        last_epoch: the epoch after the last one.
+
+    Returns:
+        Pairs (batch, time, features) float32 and (batch, time) int32, filled up with zeros at the end.
+    """
+    lengths = np.array([len(sequence) for sequence in inputs])
+
+    def orders() -> Iterator[np.ndarray]:
+        for epoch in range(first_epoch, last_epoch):
+            random = np.random.default_rng([seed, epoch])
+            order = random.permutation(len(inputs))[: len(inputs) // batch_size * batch_size]
+            pools = [order[start : start + _POOL * batch_size] for start in range(0, len(order), _POOL * batch_size)]
+            by_length = [pool[np.argsort(lengths[pool], kind="stable")] for pool in pools]
+            batches = np.concatenate(by_length).reshape(-1, batch_size)
+            yield from batches[random.permutation(len(batches))]
+
+    return _padded(inputs, labels, orders)
+
+
+def sorted_sequences(
+    inputs: Sequence[np.ndarray], labels: Sequence[np.ndarray], batch_size: int
+) -> tuple[tf.data.Dataset, list[np.ndarray]]:
+    """All sequences once, the shortest first, as the batches of `shuffled_sequences`, and which are in each batch."""
+    order = np.argsort([len(sequence) for sequence in inputs], kind="stable")
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    return _padded(inputs, labels, lambda: batches), batches
+
+
+def _padded(
+    inputs: Sequence[np.ndarray], labels: Sequence[np.ndarray], orders: Callable[[], Iterable[np.ndarray]]
+) -> tf.data.Dataset:
+    def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for order in orders():
+            longest = -(-max(len(labels[i]) for i in order) // _MULTIPLE) * _MULTIPLE
+            x = np.zeros((len(order), longest, inputs[0].shape[1]), np.float32)
+            y = np.zeros((len(order), longest), np.int32)
+            for row, i in enumerate(order):
+                x[row, : len(inputs[i])], y[row, : len(labels[i])] = inputs[i], labels[i]
+            yield x, y
+
+    signature = (
+        tf.TensorSpec((None, None, inputs[0].shape[1]), tf.float32),
+        tf.TensorSpec((None, None), tf.int32),
+    )
+    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(2)

@@ -129,6 +129,14 @@ def _same_length(**arrays: np.ndarray | Sequence) -> None:
         raise ValueError(f"lengths differ: {lengths}")
 
 
+def _intervals(name: str, rows: ArrayLike) -> np.ndarray:
+    """Rows whose last two numbers are the ends of an interval."""
+    table = _numbers(name, rows, 2)
+    if (table[:, -2] > table[:, -1]).any():
+        raise ValueError(f"{name}: an interval ends below its beginning")
+    return table
+
+
 def _wide(values: np.ndarray) -> bool:
     return values.min() > 0 and values.max() / values.min() > 100
 
@@ -304,9 +312,7 @@ def grouped_bars(
     for index, (model, by_group) in enumerate(values.items()):
         if list(by_group) != groups:
             raise ValueError(f"{model}: groups {list(by_group)} instead of {groups}")
-        value, low, high = _numbers(f"values of {model}", list(by_group.values()), 2).T
-        if (low > high).any():
-            raise ValueError(f"{model}: an interval ends below its beginning")
+        value, low, high = _intervals(f"values of {model}", list(by_group.values())).T
         places = np.arange(len(groups)) + (index - (len(values) - 1) / 2) * width
         axes.bar(places, value, width * 0.88, color=f"C{index}", label=model)
         # Around the middle of the interval, since the value of a bootstrap may lie outside its interval.
@@ -318,6 +324,93 @@ def grouped_bars(
     axes.set(xlabel=x_label, ylabel=_wrapped(y_label, 4.5))
     axes.axhline(0, color=_QUIET, linewidth=0.6)
     _legend(figure, "outside upper left")
+    return figure
+
+
+@_svg
+def interval_curves(
+    curves: Mapping[str, Sequence[tuple[float, float, float, float]]],
+    *,
+    x_label: str,
+    y_label: str,
+    logarithmic: bool = False,
+) -> Figure:
+    """Draw one or more curves, with the intervals of their points as a shade, half a line wide.
+
+    Args:
+        curves: of each curve its points: place, value and the lower and the upper end of its interval.
+        x_label: what the places are, with their unit.
+        y_label: what the values are, with their unit.
+        logarithmic: whether the axis of the places is.
+
+    Returns:
+        The figure as SVG.
+
+    Raises:
+        ValueError: nothing to draw, a number is not finite, an interval is reversed, or a place on a logarithmic axis
+            is not above 0.
+    """
+    if not curves:
+        raise ValueError("curves: none")
+    figure = _figure(_HALF, 5.6)
+    axes = figure.subplots()
+    for index, (name, points) in enumerate(curves.items()):
+        table = _intervals(name, points)
+        place, value, low, high = table[np.argsort(table[:, 0], kind="stable")].T
+        if logarithmic and place[0] <= 0:
+            raise ValueError(f"{name}: the place {place[0]:g} isn't on a logarithmic axis")
+        (line,) = axes.plot(place, value, marker=_MARKERS[index % 3], markersize=3.5, label=name, zorder=3)
+        axes.fill_between(place, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+        if len(place) == 1:  # a single point spans no area
+            axes.vlines(place, low, high, color=line.get_color(), alpha=0.2, linewidth=4)
+    if logarithmic:
+        _log(axes, "x")
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
+    axes.set(xlabel=_wrapped(x_label, 7), ylabel=_wrapped(y_label, 4.5))
+    _legend(figure, "outside lower left")
+    return figure
+
+
+@_svg
+def interval_dots(
+    values: Mapping[str, Mapping[str, tuple[float, float, float]]], *, higher_is_better: Mapping[str, bool]
+) -> Figure:
+    """Draw models beside one another by several measures, with intervals, a full line wide.
+
+    Each measure has a panel of its own, in which a thin line marks the best value.
+
+    Args:
+        values: of each model and measure, the value and the lower and the upper end of its interval.
+        higher_is_better: of each measure, in the order of the panels, whether high values are good ones.
+
+    Returns:
+        The figure as SVG.
+
+    Raises:
+        ValueError: nothing to draw, models differ in their measures, or an interval is not finite or reversed.
+    """
+    if not values or not higher_is_better:
+        raise ValueError("values: no model or no measure")
+    for model, by_measure in values.items():
+        if set(by_measure) != set(higher_is_better):
+            raise ValueError(f"{model}: measures {list(by_measure)} instead of {list(higher_is_better)}")
+    names = [textwrap.fill(model, 26) for model in values]
+    lines = max(name.count("\n") + 1 for name in names)
+    figure = _figure(_FULL, 1.8 + (0.15 + 0.3 * lines) * len(names))
+    panels = figure.subplots(1, len(higher_is_better), sharey=True, squeeze=False, gridspec_kw={"wspace": 0.1})[0]
+    for axes, (measure, higher) in zip(panels, higher_is_better.items(), strict=True):
+        rows = _intervals(measure, [by_measure[measure] for by_measure in values.values()])
+        for index, (value, low, high) in enumerate(rows):
+            axes.plot([low, high], [index, index], color=f"C{index}", linewidth=1.6, linestyle="-", zorder=3)
+            axes.plot(value, index, "o", color=f"C{index}", markersize=4.5, zorder=4)
+        axes.axvline(rows[:, 0].max() if higher else rows[:, 0].min(), color=_INK, linewidth=0.7, zorder=2)
+        axes.set_title(textwrap.fill(measure, 72 // len(panels)))
+        axes.set_xlabel("higher is better →" if higher else "← lower is better")
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+        axes.tick_params(axis="y", length=0)
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].set_ylim(len(names) - 0.5, -0.5)
     return figure
 
 
@@ -587,4 +680,199 @@ def network(layers: Sequence[tuple[str, Sequence[int | None], int]]) -> Figure:
         bottom -= deep + 5
     axes.set(xlim=(0, _FULL * _POINTS), ylim=(bottom, tallest / 2 + 4))
     figure.set_size_inches(_FULL / 2.54, (tallest / 2 + 4 - bottom) / 72)
+    return figure
+
+
+def _label_places(
+    segments: Sequence[tuple[float, float, str, bool]], scale: float, width: float
+) -> list[tuple[float, int | None]]:
+    """The centre of each label in points, and its line: 0 in the box, 1 and 2 below, None where there is no room."""
+    places = []
+    filled = {1: -2.0, 2: -2.0}  # up to where
+    for start, end, label, right in segments:
+        half = _width(label) * (0.47 if right else 0.54)  # 6.5 points rather than 7, and bold is wider
+        centre, line = (start + end) / 2 * scale, 0
+        if 2 * half + 1.5 > (end - start) * scale:
+            centre = min(max(centre, half), width - half)
+            line = next((below for below, reached in filled.items() if reached + 2 <= centre - half), None)
+            if line is not None:
+                filled[line] = centre + half
+        places.append((centre, line))
+    return places
+
+
+@_svg
+def spectrogram(
+    frames: ArrayLike,
+    *,
+    step: float,
+    centres: ArrayLike,
+    tracks: Mapping[str, Sequence[tuple[float, float, str, bool]]],
+) -> Figure:
+    """Draw a spectrogram and under it rows of labelled segments, a full line wide.
+
+    A label that is wider than its segment stands below it, and is left out where there is no room for it either.
+
+    Args:
+        frames: (n, bands), the logarithm of the energy; what is high is bright.
+        step: seconds from one frame to the next.
+        centres: (bands,), the frequencies of the bands' centres in hertz, ascending; all bands are drawn equally high.
+        tracks: of each row its segments in order: beginning and end in seconds, label, and whether it is right. Wrong
+            ones are dark, and their labels bold.
+
+    Returns:
+        The figure as SVG.
+
+    Raises:
+        ValueError: an array is empty, not finite or of another length, frequencies do not ascend, the step is not
+            above 0, there is no track, or a segment is not within the spectrogram or begins before the end of the one
+            before.
+    """
+    energy, frequencies = _numbers("frames", frames, 2), _numbers("centres", centres)
+    _same_length(bands=energy.T, centres=frequencies)
+    if (np.diff(frequencies) <= 0).any():
+        raise ValueError("centres: the frequencies do not ascend")
+    if not tracks:
+        raise ValueError("tracks: none")
+    if not step > 0:
+        raise ValueError(f"step: {step} s")
+    duration = len(energy) * step
+    for name, segments in tracks.items():
+        reached = 0.0
+        for start, end, label, _ in segments:
+            # Times are multiples of the step, rounded.
+            if not reached - 1e-6 <= start < end <= duration + 1e-6:
+                raise ValueError(f"{name}: {label!r}, {start:g} to {end:g} s, isn't within {reached:g} to {duration:g}")
+            reached = end
+    # All lengths below are in points.
+    box, line, picture, bottom = 12.0, 7.5, 100.0, 27.0
+    names = [textwrap.fill(name, 22) for name in tracks]
+    left = max(34, *(_width(part) + 8 for name in names for part in name.splitlines()))
+    width = _FULL * _POINTS - left - 12
+    scale = width / duration  # of a second
+    places = [_label_places(segments, scale, width) for segments in tracks.values()]
+    heights = [
+        max(box + line * max((below or 0 for _, below in row), default=0), 9 * (1 + name.count("\n"))) + 5
+        for row, name in zip(places, names, strict=True)
+    ]
+    *tops, rows = np.cumsum([5, *heights])
+    page = np.array([left + width + 12, bottom + rows + picture + 6])
+    figure = Figure(figsize=tuple(page / 72))
+    above = figure.add_axes((left / page[0], (bottom + rows) / page[1], width / page[0], picture / page[1]))
+    axes = figure.add_axes((left / page[0], bottom / page[1], width / page[0], rows / page[1]))
+    low, high = np.percentile(energy, [1, 99.9])
+    above.imshow(
+        energy.T,
+        cmap="magma",
+        vmin=low,
+        vmax=high,
+        aspect="auto",
+        origin="lower",
+        interpolation="nearest",
+        extent=(0, duration, -0.5, len(frequencies) - 0.5),
+    )
+    ticks = [tick for tick in 250 * 2.0 ** np.arange(7) if frequencies[0] <= tick <= frequencies[-1]]
+    ticks = ticks if len(ticks) > 1 else sorted({frequencies[0], frequencies[-1]})
+    above.set_yticks(
+        np.interp(ticks, frequencies, np.arange(len(frequencies))), [f"{tick / 1e3:.3g}" for tick in ticks]
+    )
+    above.set_ylabel("frequency [kHz]")
+    above.set_xticks([])
+    above.grid(visible=False)
+    for top, segments, row in zip(tops, tracks.values(), places, strict=True):
+        for (start, end, label, right), (centre, below) in zip(segments, row, strict=True):
+            fill = "#dfe6ec" if right else _PALETTE[1]
+            axes.add_patch(Rectangle((start, top), end - start, box, facecolor=fill, edgecolor="white", linewidth=0.4))
+            if below is None:
+                continue
+            middle = top + box + (below - 0.5) * line if below else top + box / 2
+            weight, ink = ("normal", _INK) if right else ("bold", _PALETTE[1] if below else "white")
+            axes.text(
+                centre / scale, middle, label, fontsize=6.5, weight=weight, color=ink, ha="center", va="center_baseline"
+            )
+    axes.set_yticks(np.array(tops) + 3, names, va="top")
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=False)
+    axes.spines["left"].set_visible(False)
+    axes.set(xlabel="time [s]", xlim=(0, duration), ylim=(rows, 0))
+    if not all(right for segments in tracks.values() for *_, right in segments):
+        wrong = Rectangle((0, 0), 1, 1, color=_PALETTE[1])
+        axes.legend([wrong], ["wrong"], loc="upper right", bbox_to_anchor=(1, -14 / rows), borderaxespad=0)
+    return figure
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 24 else f"{text[:23]}…"
+
+
+@_svg
+def confusion_matrix(counts: ArrayLike, names: Sequence[str], *, groups: Mapping[str, int]) -> Figure:
+    """Draw how often each true class was found as each class, a full line wide.
+
+    Each row is shared out to 100 %, and colours follow the share to the power of 0.4, which keeps rare confusions
+    visible. A row without any sample is grey.
+
+    Args:
+        counts: (classes, classes), rows are true and columns are found.
+        names: (classes,).
+        groups: of each group, in order, how many consecutive classes belong to it; thin lines lie between groups.
+
+    Returns:
+        The figure as SVG.
+
+    Raises:
+        ValueError: an array is empty, not finite, negative or of another length, or the groups do not add up to the
+            classes.
+    """
+    table = _numbers("counts", counts, 2)
+    _same_length(rows=table, columns=table.T, names=names)
+    if (table < 0).any():
+        raise ValueError("counts: some are negative")
+    sizes = np.array(list(groups.values()))
+    if sizes.sum() != len(table) or (sizes < 1).any():
+        raise ValueError(f"groups: {dict(groups)} for {len(table)} classes")
+    totals = table.sum(axis=1, keepdims=True)
+    shares = np.divide(table * 100, totals, out=np.full_like(table, np.nan), where=totals > 0)
+    classes = [_short(name) for name in names]
+    group_names = [textwrap.fill(_short(name), 12 if size > 1 else 24) for name, size in groups.items()]
+    # All lengths below are in points.
+    page, top = _FULL * _POINTS, 30.0
+    bottom = left = max(map(_width, classes)) + 20
+    right = max(_width(part) for name in group_names for part in name.splitlines()) + 10
+    cell = min((page - left - right) / len(table), 40)
+    side = cell * len(table)
+    height = bottom + side + top
+    figure = Figure(figsize=(page / 72, height / 72))
+    axes = figure.add_axes((left / page, bottom / height, side / page, side / height))
+    colors = matplotlib.colormaps["Blues"].with_extremes(bad="#c9cdd1")
+    norm = matplotlib.colors.PowerNorm(0.4, 0, 100)
+    image = axes.imshow(shares, cmap=colors, norm=norm, interpolation="nearest")
+    turned = max(map(_width, classes)) > cell - 2
+    axes.set_xticks(range(len(table)), classes, rotation=90 if turned else 0)
+    axes.set_yticks(range(len(table)), classes)
+    axes.tick_params(length=0, pad=2, labelsize=min(7, cell - 1.5))
+    axes.grid(visible=False)
+    axes.spines[:].set(visible=True, color=_INK)
+    axes.set(xlabel="found", ylabel="true")
+    ends = np.cumsum(sizes) - 0.5
+    for end, size, name in zip(ends, sizes, group_names, strict=True):
+        if end < ends[-1]:
+            axes.axhline(end, color=_INK, linewidth=0.5)
+            axes.axvline(end, color=_INK, linewidth=0.5)
+        lines = name.count("\n") + 1
+        axes.text(
+            ends[-1] + 4 / cell,
+            end - size / 2,
+            name,
+            fontsize=min(7, (cell * size - 1) / lines / 1.2),
+            va="center",
+            linespacing=1.1,
+        )
+    bar = figure.add_axes((left / page, 1 - 10 / height, 150 / page, 7 / height))
+    scale = figure.colorbar(image, cax=bar, orientation="horizontal", ticks=[0, 1, 5, 10, 25, 50, 100])
+    for part in bar.collections:
+        part.set_rasterized(True)
+    scale.outline.set_visible(False)
+    note = "" if (totals > 0).all() else "; grey: no sample"
+    bar.text(1.05, 0.5, f"share of the true class [%]{note}", transform=bar.transAxes, va="center", fontsize=7)
     return figure

@@ -26,6 +26,11 @@ SCORES = {
 POINTS = RANDOM.normal(size=(2000, 2))
 BUDGETS = np.array([1.0, 3.0, 10.0, 30.0])
 LONG = "a label that goes on for longer than its axis is wide, with a unit at its end [m/s]"
+FREQUENCIES = [120.0, 300.0, 600.0, 1500.0, 3000.0, 6000.0]
+TRACKS = {
+    "true": [(0.0, 0.5, "sil", True), (0.5, 0.52, "b", True), (0.52, 1.2, "iy", True)],
+    "a network of a name that is wrapped": [(0.0, 0.4, "sil", True), (0.4, 0.42, "d", False), (0.42, 1.2, "ih", False)],
+}
 CALLS = {
     "roc_curves": ((LABELS, SCORES), {"emphasis": "autoencoder"}),
     "precision_recall_curves": ((LABELS, SCORES), {"emphasis": "autoencoder"}),
@@ -36,6 +41,32 @@ CALLS = {
     "grouped_bars": (
         ({"one": {"a": (0.5, 0.4, 0.7), "b": (0.2, 0.1, 0.3)}, "two": {"a": (0.6, 0.5, 0.7), "b": (0.1, 0.0, 0.3)}},),
         {"x_label": "scenario", "y_label": LONG},
+    ),
+    "interval_curves": (
+        (
+            {
+                "past only": [(4, 0.6, 0.5, 0.7), (0, 0.4, 0.3, 0.5), (1, 0.5, 0.4, 0.6)],
+                "past and future": [(0, 0.4, 0.3, 0.5), (4, 0.8, 0.7, 0.9)],
+            },
+        ),
+        {"x_label": LONG, "y_label": LONG},
+    ),
+    "interval_dots": (
+        (
+            {
+                "one": {"accuracy [%]": (70.0, 69.0, 71.0), "error rate [%]": (30.0, 29.0, 31.5)},
+                "a model with a name of some length": {
+                    "accuracy [%]": (75.0, 74.0, 76.0),
+                    "error rate [%]": (26.0, 25.0, 27.0),
+                },
+            },
+        ),
+        {"higher_is_better": {"accuracy [%]": True, "error rate [%]": False}},
+    ),
+    "spectrogram": ((RANDOM.normal(size=(120, 6)),), {"step": 0.01, "centres": FREQUENCIES, "tracks": TRACKS}),
+    "confusion_matrix": (
+        ([[8, 1, 1], [0, 0, 0], [1, 0, 3]], ["iy", "ih", LONG]),
+        {"groups": {"vowels": 2, "a group with a long name": 1}},
     ),
     "share_bars": (
         (["1", "2"], RANDOM.dirichlet(np.ones(12), 2), [f"feature of index {index}" for index in range(12)]),
@@ -97,7 +128,7 @@ def test_figure_is_svg_of_the_width_of_the_page_and_the_same_each_time(name):
     svg = getattr(figures, name)(*arguments, **options)
     root = ElementTree.fromstring(svg)
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
-    half = name in ("roc_curves", "precision_recall_curves", "score_histogram", "scatter")
+    half = name in ("roc_curves", "precision_recall_curves", "score_histogram", "scatter", "interval_curves")
     assert float(root.attrib["width"].removesuffix("pt")) == pytest.approx((8.3 if half else 17) / 2.54 * 72, abs=0.01)
     assert b"<text" not in svg  # letters are paths: no font is needed to show them
     assert b"<dc:date>" not in svg
@@ -110,7 +141,7 @@ def test_figure_is_svg_of_the_width_of_the_page_and_the_same_each_time(name):
 @pytest.mark.parametrize("name", CALLS)
 def test_axes_are_labelled_and_no_text_is_cut(name):
     figure = figure_of(name)
-    if name != "network":
+    if name not in ("network", "interval_dots", "spectrogram", "confusion_matrix"):
         assert all(axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes)
     width, height = figure.bbox.size
     for text in texts_of(figure):
@@ -178,6 +209,182 @@ def test_bars_have_their_heights_and_intervals():
     np.testing.assert_allclose(whiskers, [(0.4, 0.7), (0.1, 0.3), (0.5, 0.7), (0.0, 0.3)])
     centres = [bar.get_x() + bar.get_width() / 2 for bar in axes.patches]
     assert centres == pytest.approx([-0.2, 0.8, 0.2, 1.2])
+
+
+def intervals_of(axes: Axes) -> list[list[float]]:
+    return [np.asarray(line.get_xdata()).tolist() for line in axes.lines if line.get_marker() == "None"]
+
+
+def test_interval_curves_are_drawn_in_the_order_of_their_places():
+    figure = figure_of("interval_curves")
+    (axes,) = figure.axes
+    assert legend_of(figure) == ["past only", "past and future"]
+    assert axes.lines[0].get_xydata().tolist() == [[0, 0.4], [1, 0.5], [4, 0.6]]
+    assert axes.lines[1].get_xydata().tolist() == [[0, 0.4], [4, 0.8]]
+    assert axes.lines[0].get_marker() != axes.lines[1].get_marker()
+    corners = {tuple(corner) for corner in axes.collections[0].get_paths()[0].vertices}
+    assert corners == {(0, 0.3), (0, 0.5), (1, 0.4), (1, 0.6), (4, 0.5), (4, 0.7)}
+    assert axes.get_xscale() == "linear"
+
+
+def test_interval_curves_on_a_logarithmic_axis():
+    points = [(2.0**place, place, place - 1, place + 1) for place in range(6)]
+    options = {"x_label": "frames", "y_label": "accuracy", "logarithmic": True}
+    (axes,) = figure_of("interval_curves", {"one": points}, **options).axes
+    assert axes.get_xscale() == "log"
+    assert {"1", "2", "5", "10", "20"} <= {text.get_text() for text in axes.get_xticklabels()}
+
+
+def test_the_interval_of_a_single_point_is_drawn():
+    (axes,) = figure_of("interval_curves", {"one": [(3, 0.5, 0.4, 0.7)]}, x_label="x", y_label="y").axes
+    (segment,) = axes.collections[-1].get_segments()
+    assert segment.tolist() == [[3, 0.4], [3, 0.7]]
+
+
+def test_interval_dots_mark_the_best_value_of_each_measure():
+    accuracy, error = figure_of("interval_dots").axes
+    assert (accuracy.get_title(), error.get_title()) == ("accuracy [%]", "error rate [%]")
+    assert (accuracy.get_xlabel(), error.get_xlabel()) == ("higher is better →", "← lower is better")
+    assert intervals_of(accuracy) == [[69, 71], [74, 76], [75, 75]]  # the last is the line
+    assert intervals_of(error) == [[29, 31.5], [25, 27], [26, 26]]
+    dots = [np.asarray(line.get_xydata()).tolist() for line in error.lines if line.get_marker() == "o"]
+    assert dots == [[[30, 0]], [[26, 1]]]
+    names = [text.get_text() for text in accuracy.get_yticklabels()]
+    assert names == ["one", "a model with a name of\nsome length"]
+    top, bottom = accuracy.get_ylim()
+    assert top > bottom  # the first model is above
+
+
+@pytest.mark.parametrize("number", [1, 20])
+def test_the_names_of_models_do_not_overlap(number):
+    values = {f"a model with a name of some length, {index}": {"accuracy": (0.5, 0.4, 0.6)} for index in range(number)}
+    (axes,) = figure_of("interval_dots", values, higher_is_better={"accuracy": True}).axes
+    boxes = [text.get_window_extent() for text in axes.get_yticklabels()]
+    assert len(boxes) == number
+    for one, other in itertools.combinations(boxes, 2):
+        assert not one.overlaps(other)
+
+
+def test_spectrogram_is_an_image_of_seconds_and_kilohertz():
+    frames = RANDOM.normal(size=(120, 6))
+    above, below = figure_of("spectrogram", frames, step=0.01, centres=FREQUENCIES, tracks=TRACKS).axes
+    (image,) = above.images
+    np.testing.assert_array_equal(image.get_array(), frames.T)
+    assert image.origin == "lower"
+    assert image.get_extent() == pytest.approx([0, 1.2, -0.5, 5.5])
+    ticks = {text.get_text(): place for text, place in zip(above.get_yticklabels(), above.get_yticks(), strict=True)}
+    # 500 Hz lies two thirds of the way from the centre of band 1 to that of band 2.
+    assert ticks == pytest.approx(
+        {"0.25": 13 / 18, "0.5": 5 / 3, "1": 2 + 4 / 9, "2": 3 + 1 / 3, "4": 4 + 1 / 3},
+    )
+    assert above.get_ylabel() == "frequency [kHz]"
+    assert below.get_xlabel() == "time [s]"
+    assert below.get_xlim() == above.get_xlim()
+
+
+def test_wrong_segments_are_dark_and_their_labels_bold():
+    figure = figure_of("spectrogram")
+    axes = figure.axes[1]
+    assert legend_of(figure) == ["wrong"]
+    boxes = [patch.get_bbox() for patch in axes.patches]
+    spans = [(start, end) for segments in TRACKS.values() for start, end, _, _ in segments]
+    np.testing.assert_allclose([(box.x0, box.x1) for box in boxes], spans)
+    brightness = np.array([np.dot(patch.get_facecolor()[:3], (0.3, 0.59, 0.11)) for patch in axes.patches])
+    right = np.array([right for segments in TRACKS.values() for *_, right in segments])
+    assert brightness[right].min() > 0.85
+    assert brightness[~right].max() < 0.5
+    assert [(text.get_text(), text.get_weight()) for text in axes.texts] == [
+        ("sil", "normal"),
+        ("b", "normal"),
+        ("iy", "normal"),
+        ("sil", "normal"),
+        ("d", "bold"),
+        ("ih", "bold"),
+    ]
+
+
+def test_no_legend_where_nothing_is_wrong():
+    options = {"step": 0.01, "centres": FREQUENCIES, "tracks": {"true": TRACKS["true"]}}
+    assert legend_of(figure_of("spectrogram", RANDOM.normal(size=(120, 6)), **options)) == []
+
+
+def random_track(seed: int, frames: int, segments: int) -> list[tuple[float, float, str, bool]]:
+    random = np.random.default_rng(seed)
+    cuts = [0, *np.sort(random.choice(np.arange(1, frames), segments - 1, replace=False)), frames]
+    labels = random.choice(["sil", "w", "iy", "ch", "ih", "uh"], segments)
+    return [
+        (start * 0.01, end * 0.01, str(label), bool(random.random() < 0.7))
+        for (start, end), label in zip(itertools.pairwise(cuts), labels, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(("frames", "segments"), [(1, 1), (300, 40), (450, 60), (600, 60), (100, 100)])
+def test_labels_of_segments_do_not_overlap_and_fit_their_boxes(frames, segments):
+    tracks = {f"model {seed}": random_track(seed, frames, segments) for seed in range(2)}
+    energy = np.random.default_rng(1).normal(size=(frames, 6))
+    figure = figure_of("spectrogram", energy, step=0.01, centres=FREQUENCIES, tracks=tracks)
+    figure.set_dpi(400)  # where the widths of letters are hardly rounded
+    FigureCanvasAgg(figure).draw()
+    axes = figure.axes[1]
+    assert len(axes.texts) > (1.7 if segments <= 60 else 1) * segments  # of two tracks
+    boxes = [text.get_window_extent() for text in axes.texts]
+    for one, other in itertools.combinations(boxes, 2):
+        assert not one.padded(-0.3).overlaps(other.padded(-0.3))
+    outlines = [patch.get_window_extent() for patch in axes.patches]
+    for box in boxes:
+        for outline in outlines:
+            if outline.y0 < (box.y0 + box.y1) / 2 < outline.y1 and box.overlaps(outline):
+                assert outline.x0 < box.x0 < box.x1 < outline.x1
+        assert box.x0 > axes.bbox.x0 - 6  # about a point
+        assert box.x1 < axes.bbox.x1 + 6
+
+
+def test_confusion_rows_are_shared_out_and_a_row_without_samples_is_masked():
+    figure = figure_of("confusion_matrix")
+    axes, scale = figure.axes
+    (image,) = axes.images
+    shares = image.get_array()
+    np.testing.assert_allclose(shares[[0, 2]], [[80, 10, 10], [25, 0, 75]])
+    assert shares.mask[1].all()
+    red, green, blue, _ = image.cmap(shares)[1, 0]
+    assert red == pytest.approx(green, abs=0.05) == pytest.approx(blue, abs=0.05)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("found", "true")
+    assert image.get_clim() == (0, 100)
+    assert [text.get_text() for text in scale.texts] == ["share of the true class [%]; grey: no sample"]
+    assert axes.get_ylim() == (2.5, -0.5)  # the first class is above
+
+
+def test_a_rare_confusion_is_visible():
+    figure = figure_of("confusion_matrix", [[99, 1], [0, 100]], ["a", "b"], groups={"all": 2})
+    (image,) = figure.axes[0].images
+    none, rare = (np.dot(image.cmap(image.norm(share))[:3], (0.3, 0.59, 0.11)) for share in (0, 1))
+    assert none - rare > 0.05
+
+
+def test_lines_and_names_divide_the_groups():
+    counts = np.eye(6)
+    figure = figure_of("confusion_matrix", counts, list("abcdef"), groups={"vowels": 3, "stops": 2, "silence": 1})
+    axes = figure.axes[0]
+    assert [line.get_ydata()[0] for line in axes.lines[::2]] == [2.5, 4.5]
+    assert [line.get_xdata()[0] for line in axes.lines[1::2]] == [2.5, 4.5]
+    places = {text.get_text(): text.get_position()[1] for text in axes.texts}
+    assert places == {"vowels": 1, "stops": 3.5, "silence": 5}
+
+
+@pytest.mark.parametrize("number", [1, 2, 39, 61])
+def test_names_at_a_confusion_matrix_do_not_overlap(number):
+    names = [f"c{index}" for index in range(number)]
+    groups = {f"the group of index {index}": 1 for index in range(min(number - 1, 3))}
+    groups["those that remain together"] = number - len(groups)
+    axes = figure_of("confusion_matrix", np.eye(number), names, groups=groups).axes[0]
+    for texts in (axes.get_xticklabels(), axes.get_yticklabels(), axes.texts):
+        # The space around the letters of two lines may touch.
+        boxes = [text.get_window_extent().padded(-1) for text in texts]
+        assert len(boxes) in (number, len(groups))
+        for one, other in itertools.combinations(boxes, 2):
+            assert not one.overlaps(other)
+    box = axes.get_window_extent()
+    assert box.width == pytest.approx(box.height)
 
 
 def test_share_bars_keep_the_seven_greatest_features_and_fill_up_with_the_rest():
@@ -263,6 +470,9 @@ def test_network_writes_shapes_and_parameters():
 NAN = np.full(2000, np.nan)
 ONES = {"class_names": ("a", "b"), "axis_names": ("x", "y")}
 SHARES = {"x_label": "share", "y_label": "row"}
+CURVE = {"x_label": "x", "y_label": "y"}
+HIGH = {"higher_is_better": {"a": True}}
+SOUND = {"step": 0.01, "centres": [100, 200], "tracks": {"t": [(0, 0.01, "a", True)]}}
 MEASURES = {"validation": {"recall": [0.1, 0.2]}, "test": {"recall": [0.1, 0.2]}, "chosen": 0, "unit": "day"}
 
 
@@ -282,6 +492,36 @@ MEASURES = {"validation": {"recall": [0.1, 0.2]}, "test": {"recall": [0.1, 0.2]}
         ("grouped_bars", ({"m": {"a": (np.nan, 0, 1)}},), SHARES, "not finite"),
         ("grouped_bars", ({"m": {"a": (0.5, 0.6, 0.4)}},), SHARES, "below its beginning"),
         ("grouped_bars", ({"m": {"a": (0, 0, 0)}, "k": {"b": (0, 0, 0)}},), SHARES, "k: groups"),
+        ("interval_curves", ({},), CURVE, "none"),
+        ("interval_curves", ({"m": []},), CURVE, "m: expected"),
+        ("interval_curves", ({"m": [(1, 0.5, np.nan, 1)]},), CURVE, "m: some values are not finite"),
+        ("interval_curves", ({"m": [(1, 0.5, 0.6, 0.4)]},), CURVE, "m: an interval ends below"),
+        ("interval_curves", ({"m": [(0, 0.5, 0.4, 0.6)]},), CURVE | {"logarithmic": True}, "place 0"),
+        ("interval_dots", ({},), HIGH, "no model"),
+        ("interval_dots", ({"m": {}},), {"higher_is_better": {}}, "no measure"),
+        ("interval_dots", ({"m": {"b": (0, 0, 0)}},), HIGH, "m: measures ['b'] instead of ['a']"),
+        ("interval_dots", ({"m": {"a": (0, 1, 0)}},), HIGH, "a: an interval ends below"),
+        ("interval_dots", ({"m": {"a": (0, 0, np.inf)}},), HIGH, "a: some values are not finite"),
+        ("spectrogram", (np.zeros((0, 2)),), SOUND, "frames"),
+        ("spectrogram", ([[0, np.nan]],), SOUND, "frames: some values are not finite"),
+        ("spectrogram", ([[0, 0, 0]],), SOUND, "bands 3, centres 2"),
+        ("spectrogram", ([[0, 0]],), SOUND | {"centres": [200, 200]}, "do not ascend"),
+        ("spectrogram", ([[0, 0]],), SOUND | {"tracks": {}}, "tracks: none"),
+        ("spectrogram", ([[0, 0]],), SOUND | {"step": 0}, "step: 0"),
+        ("spectrogram", ([[0, 0]],), SOUND | {"step": 0.005}, "t: 'a', 0 to 0.01 s"),
+        ("spectrogram", ([[0, 0]],), SOUND | {"tracks": {"t": [(0.01, 0, "a", True)]}}, "t: 'a', 0.01 to 0 s"),
+        (
+            "spectrogram",
+            ([[0, 0], [0, 0]],),
+            SOUND | {"tracks": {"t": [(0, 0.02, "a", True), (0.01, 0.02, "b", True)]}},
+            "t: 'b', 0.01 to 0.02 s, isn't within 0.02 to 0.02",
+        ),
+        ("confusion_matrix", (np.zeros((0, 0)), []), {"groups": {}}, "counts"),
+        ("confusion_matrix", (np.zeros((2, 3)), ["a", "b"]), {"groups": {"g": 2}}, "rows 2, columns 3"),
+        ("confusion_matrix", (np.eye(2), ["a"]), {"groups": {"g": 2}}, "names 1"),
+        ("confusion_matrix", (-np.eye(2), ["a", "b"]), {"groups": {"g": 2}}, "negative"),
+        ("confusion_matrix", (np.eye(2), ["a", "b"]), {"groups": {"g": 1}}, "{'g': 1} for 2 classes"),
+        ("confusion_matrix", (np.eye(2), ["a", "b"]), {"groups": {"g": 2, "h": 0}}, "'h': 0"),
         ("share_bars", ([], np.zeros((0, 2)), ["a", "b"]), SHARES, "shares"),
         ("share_bars", (["r"], [[0.5, 0.5]], ["a"]), SHARES, "names 1, features 2"),
         ("share_bars", (["r", "s"], [[0.5, 0.5]], ["a", "b"]), SHARES, "rows 2, shares 1"),

@@ -1,0 +1,524 @@
+"""What the speech application compares and draws: the baselines, the measures with their intervals, the figures."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from applications import run
+from data import acoustics, speech
+from data.batches import shuffled_batches, sorted_sequences, steps_of
+from data.dataset import Split
+from data.phones import PHONE_CLASSES
+from reports import figures
+from reports.metrics import bootstrap
+from reports.tagging import Tagging, accuracy_by, boundary_distance, confusion
+
+BATCH = 32  # sentences that are tagged at once
+TOLERANCE = 2  # frames, 20 ms, within which a boundary counts as found
+REACH = 5  # frames to either side that the baselines see
+PERCEPTRON_WIDTH = 256
+PERCEPTRON_DROPOUT = 0.2
+WINDOW_EPOCHS, WINDOW_BATCH, WINDOW_RATE = 10, 256, 2e-3
+VALIDATION_ROWS = 100_000  # more frames would not change which epoch is best
+CONTEXTS = (0, 1, 2, 3, 5, 10, 20, 50, 100)  # frames
+CONTEXT_FRAMES = 1_000  # test frames on which the use of context is measured
+DISTANCES = {"0": (0, 0), "1": (1, 1), "2": (2, 2), "3": (3, 3), "4–5": (4, 5), "6–9": (6, 9), "10 or more": (10, None)}
+MEASURES = ("frame_accuracy", "phone_error_rate", "boundary_f1")
+# What the family is there to compare: (expected to be better, than).
+QUESTIONS = (
+    ("BLSTM", "LSTM"),
+    ("LSTM", "RNN"),
+    ("BLSTM", "BRNN"),
+    ("BLSTM", "BGRU"),
+    ("BGRU", "GRU"),
+    ("BRNN", "RNN"),
+    ("deep BLSTM", "BLSTM"),
+)
+
+
+class Sentences:
+    """The sentences of a split: of each its frames (time, bands), its labels (time,) and what is known of it."""
+
+    def __init__(self, split: Split, utterances: Sequence[speech.Utterance]):
+        self.split = split
+        self.utterances = utterances
+        self.inputs = [split.inputs[utterance.start : utterance.end] for utterance in utterances]
+        self.labels = [split.labels[utterance.start : utterance.end] for utterance in utterances]
+        # Which sentence a frame belongs to, (frames,).
+        self.number = np.repeat(np.arange(len(utterances)), [len(labels) for labels in self.labels])
+
+    @classmethod
+    def of(cls, corpus: speech.Speech, name: str) -> "Sentences":
+        """Those of a named split."""
+        return cls(corpus.dataset.splits[name], corpus.utterances[name])
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def windows(self, frames: np.ndarray) -> np.ndarray:
+        """The frames (n,) with `REACH` neighbours to either side, the first or last of a sentence repeated, (n, …)."""
+        ends = np.array([(utterance.start, utterance.end - 1) for utterance in self.utterances])[self.number[frames]]
+        reach = np.arange(-REACH, REACH + 1)
+        rows = np.clip(frames[:, None] + reach, ends[:, :1], ends[:, 1:])  # (n, 2 * REACH + 1)
+        return self.split.inputs[rows].reshape(len(frames), -1)
+
+
+def tags(predict: Callable[[np.ndarray], np.ndarray], sentences: Sentences) -> list[np.ndarray]:
+    """The tags of each sentence (time,), from a function of padded sentences (batch, time, bands)."""
+    found: list[np.ndarray] = [np.empty(0)] * len(sentences)
+    batches, members = sorted_sequences(sentences.inputs, sentences.labels, BATCH)
+    for (inputs, _), indices in zip(batches.as_numpy_iterator(), members, strict=True):
+        for answer, index in zip(predict(inputs), indices, strict=True):
+            found[index] = np.asarray(answer[: len(sentences.labels[index])], np.int32)
+    return found
+
+
+# --- Baselines, on the same frames ---
+
+
+@dataclasses.dataclass
+class Answers:
+    """What a baseline says of the test sentences, for each of its trainings."""
+
+    tags: list[list[np.ndarray]]
+    parameters: int
+    fits: list[run.Fit]
+
+
+def majority(this_run: run.Run, sentences: Mapping[str, Sentences], settings: Any) -> Answers:
+    """The most frequent phone of training, for every frame."""
+    phone = np.bincount(sentences["train"].split.labels).argmax()
+    return Answers([[np.full(len(labels), phone, np.int32) for labels in sentences["test"].labels]], 0, [])
+
+
+def logistic_regression(this_run: run.Run, sentences: Mapping[str, Sentences], settings: Any) -> Answers:
+    """Multinomial logistic regression on a frame and its neighbours, trained by Adam."""
+    return _window_model(this_run, "logistic-regression", sentences, settings.seed, 1, ())
+
+
+def perceptron(this_run: run.Run, sentences: Mapping[str, Sentences], settings: Any) -> Answers:
+    """A perceptron with one hidden layer on a frame and its neighbours."""
+    return _window_model(this_run, "perceptron", sentences, settings.seed, settings.seeds, (PERCEPTRON_WIDTH,))
+
+
+BASELINES = {
+    "majority phone": majority,
+    "logistic regression": logistic_regression,
+    "perceptron": perceptron,
+}
+
+
+def _window_model(
+    this_run: run.Run,
+    stage: str,
+    sentences: Mapping[str, Sentences],
+    seed: int,
+    seeds: int,
+    widths: Sequence[int],
+) -> Answers:
+    train, validation, test = (sentences[name] for name in ("train", "validation", "test"))
+    rows = len(train.split)
+    batch_size = min(WINDOW_BATCH, rows)
+    steps, execution = steps_of(rows, batch_size, 1 if keras.backend.backend() == "torch" else 32)
+    held_out = np.arange(len(validation.split))
+    if len(held_out) > VALIDATION_ROWS:
+        held_out = np.random.default_rng(seed).choice(held_out, VALIDATION_ROWS, replace=False)
+
+    found, fits = [], []
+    parameters = 0
+    for own_seed in range(seed, seed + seeds):
+        keras.utils.set_random_seed(own_seed)
+        window = x = keras.Input(((2 * REACH + 1) * acoustics.BANDS,))
+        for units in widths:
+            x = keras.layers.Dropout(PERCEPTRON_DROPOUT)(x)
+            x = keras.layers.Dense(units, "relu")(x)
+        if widths:
+            x = keras.layers.Dropout(PERCEPTRON_DROPOUT)(x)
+        model: Any = keras.Model(window, keras.layers.Dense(len(speech.PHONES), "softmax")(x))
+        epochs = min(WINDOW_EPOCHS, this_run.settings["epochs"])
+        model.compile(
+            keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(WINDOW_RATE, epochs * steps)),
+            loss="sparse_categorical_crossentropy",
+            metrics=["accuracy"],
+            steps_per_execution=execution,
+            jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
+        )
+
+        def batches(first_epoch: int, last_epoch: int, own_seed: int = own_seed) -> Any:
+            # The label travels as one more column.
+            return shuffled_batches(
+                lambda order: np.column_stack([train.windows(order), train.split.labels[order].astype(np.float32)]),
+                rows,
+                batch_size=batch_size,
+                steps=steps,
+                seed=own_seed,
+                first_epoch=first_epoch,
+                last_epoch=last_epoch,
+            ).map(lambda batch: (batch[:, :-1], batch[:, -1]))
+
+        fits.append(
+            this_run.fit(
+                f"{stage}-{own_seed}",
+                model,
+                batches,
+                epochs=epochs,
+                steps=steps,
+                validation=(validation.windows(held_out), validation.split.labels[held_out]),
+            )
+        )
+        chosen = [
+            np.asarray(model.predict_on_batch(test.windows(np.arange(u.start, u.end)))).argmax(-1).astype(np.int32)
+            for u in test.utterances
+        ]
+        found.append(chosen)
+        parameters = model.count_params()
+    return Answers(found, parameters, fits)
+
+
+# --- Evaluation ---
+
+
+def describe(corpus: speech.Speech) -> dict[str, Any]:
+    """The data for metrics.json: where they come from, and the size of each split."""
+    provenance = dataclasses.asdict(corpus.dataset.provenance)
+    splits = corpus.dataset.splits
+    return (
+        provenance
+        | {name: len(part) for name, part in splits.items()}
+        | {
+            "notes": list(corpus.dataset.provenance.notes),
+            "classes": list(corpus.dataset.classes),
+            "sentences": {name: len(corpus.utterances[name]) for name in splits},
+            "speakers": {name: len({u.speaker for u in corpus.utterances[name]}) for name in splits},
+            "minutes": {name: len(part) * acoustics.STEP / acoustics.RATE / 60 for name, part in splits.items()},
+        }
+    )
+
+
+def _all_measures(tagging: Tagging, weights: np.ndarray) -> list[float]:
+    return [getattr(tagging, name)(weights) for name in MEASURES]
+
+
+def measures(sentences: Sentences, found: Sequence[np.ndarray]) -> dict[str, dict[str, float]]:
+    """Every measure of one model with its interval, from a bootstrap over sentences."""
+    tagging = Tagging(sentences.labels, found, tolerance=TOLERANCE)
+    estimates = bootstrap(lambda weights: np.array(_all_measures(tagging, weights)), len(sentences))
+    return {name: estimate.to_dict() for name, estimate in zip(MEASURES, estimates, strict=True)}
+
+
+def compare(
+    test: Sentences,
+    found: Mapping[str, Sequence[Sequence[np.ndarray]]],
+    parameters: Mapping[str, int],
+    fits: Mapping[str, Sequence[run.Fit]],
+    resamples: int,
+) -> dict[str, Any]:
+    """Results of all models with intervals from one bootstrap over sentences, so that they compare.
+
+    Args:
+        test: the sentences.
+        found: of each model, of each of its trainings, the tags of each sentence; the first model is the headline.
+        parameters: of each model.
+        fits: of each model.
+        resamples: draws of the bootstrap.
+    """
+    own = next(iter(found))
+    taggings = {model: [Tagging(test.labels, f, tolerance=TOLERANCE) for f in found[model]] for model in found}
+    pairs = [(own, model) for model in found if model != own]
+    pairs += [pair for pair in QUESTIONS if pair[0] in found and pair[1] in found and pair not in pairs]
+    groups = _groups(test)
+    shown = (own, "perceptron")
+    by_group = {
+        kind: {
+            model: accuracy_by(_correct(test, found[model]), codes, test.number, len(names), len(test))
+            for model in shown
+        }
+        for kind, (names, codes) in groups.items()
+    }
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        means = {
+            model: np.mean([_all_measures(tagging, weights) for tagging in of_seeds], axis=0)
+            for model, of_seeds in taggings.items()
+        }
+        differences = [means[better][0] - means[worse][0] for better, worse in pairs]
+        shares = [accuracy(weights) for of_models in by_group.values() for accuracy in of_models.values()]
+        return np.concatenate([*means.values(), differences, *shares])
+
+    estimates = iter(bootstrap(statistic, len(test), resamples=resamples))
+    every_seed = {
+        model: np.array([_all_measures(tagging, np.ones(len(test))) for tagging in of_seeds])
+        for model, of_seeds in taggings.items()
+    }
+    results = []
+    for model in found:
+        values = {}
+        for name, of_seeds in zip(MEASURES, every_seed[model].T, strict=True):
+            deviation = float(np.std(of_seeds, ddof=1)) if len(of_seeds) > 1 else 0.0
+            # A model without any boundary has no F1 of them in a draw without boundaries, and 0 else.
+            values[name] = next(estimates).to_dict() | {"seeds": of_seeds.tolist(), "deviation": deviation}
+        results.append(
+            {
+                "model": model,
+                "baseline": model in BASELINES,
+                "uses_labels": True,
+                "parameters": parameters[model],
+                "fit_seconds": float(np.mean([fit.seconds for fit in fits[model]])) if fits[model] else 0.0,
+                "best_epochs": [fit.best_epoch for fit in fits[model]],
+                "metrics": values,
+            }
+        )
+    differences = [{"better": a, "worse": b} | next(estimates).to_dict() for a, b in pairs]
+    accuracies = {
+        kind: {model: {name: next(estimates).to_dict() for name in names} for model in shown}
+        for kind, (names, _) in groups.items()
+    }
+    counts = confusion(np.concatenate(test.labels), np.concatenate(list(found[own][0])), len(speech.PHONES))
+    return {
+        "evaluation": {"resamples": resamples, "unit": "sentences", "tolerance_ms": 10 * TOLERANCE, "reach": REACH},
+        "headline": {
+            "model": own,
+            "metric": "frame_accuracy",
+            **{key: results[0]["metrics"]["frame_accuracy"][key] for key in ("value", "low", "high")},
+        },
+        "results": results,
+        "differences": differences,
+        "accuracy_by": accuracies,
+        "confusions": _confusions(counts),
+        "confusion_matrix": counts.tolist(),
+    }
+
+
+def _correct(test: Sentences, found: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """How often each frame was right over the trainings, (frames,) from 0 to 1."""
+    truth = np.concatenate(test.labels)
+    return np.mean([np.concatenate(list(of_seed)) == truth for of_seed in found], axis=0)
+
+
+def _groups(test: Sentences) -> dict[str, tuple[list[str], np.ndarray]]:
+    """Of each way to divide the frames: the names of the groups that occur, and the group of each frame."""
+    labels = np.concatenate(test.labels)
+    class_of = np.repeat(np.arange(len(PHONE_CLASSES)), [len(phones) for phones in PHONE_CLASSES.values()])
+    distance = np.concatenate([boundary_distance(of_sentence) for of_sentence in test.labels])
+    nearest = [first for first, _ in DISTANCES.values()]
+
+    def named(of_sentence: Sequence[str], order: Callable[[str], Any]) -> tuple[list[str], np.ndarray]:
+        names = sorted(set(of_sentence), key=order)
+        return names, np.array([names.index(name) for name in of_sentence])[test.number]
+
+    divided = {
+        "phone class": (list(PHONE_CLASSES), class_of[labels]),
+        "distance": (list(DISTANCES), np.searchsorted(nearest, distance, side="right") - 1),
+        "speaker": named([u.speaker for u in test.utterances], str),
+        # From the least noise to the most: "clean" first, then falling decibels.
+        "noise": named(
+            [u.noise for u in test.utterances],
+            lambda name: -float(name.removesuffix(" dB") or 0) if name.endswith("dB") else -np.inf,
+        ),
+    }
+    kept = {}
+    for kind, (names, codes) in divided.items():
+        present = np.unique(codes)
+        kept[kind] = ([names[code] for code in present], np.searchsorted(present, codes))
+    return kept
+
+
+def _confusions(counts: np.ndarray) -> list[dict[str, Any]]:
+    """The ten confusions that cost most frames."""
+    wrong = counts * ~np.eye(len(counts), dtype=bool)
+    largest = np.argsort(-wrong, axis=None, kind="stable")[:10]
+    pairs = [divmod(int(index), len(counts)) for index in largest]
+    return [
+        {
+            "true": speech.PHONES[true],
+            "found": speech.PHONES[guess],
+            "frames": int(wrong[true, guess]),
+            "share": float(wrong[true, guess] / counts[true].sum()),
+        }
+        for true, guess in pairs
+        if wrong[true, guess]
+    ]
+
+
+# --- Context ---
+
+
+def context(probabilities: Callable[[np.ndarray], np.ndarray], test: Sentences, seed: int) -> dict[str, np.ndarray]:
+    """Whether a network is right about test frames when it is shown so many frames before or after them alone.
+
+    Returns:
+        "frames": the drawn test frames (n,); "past", "future", "both": (contexts, n) of bool.
+    """
+    random = np.random.default_rng(seed)
+    total = len(test.split)
+    frames = np.sort(random.choice(total, min(CONTEXT_FRAMES, total), replace=False))
+    ends = np.array([(u.start, u.end) for u in test.utterances])[test.number[frames]]
+    truth = test.split.labels[frames]
+    right = {}
+    for side, (past, future) in {"past": (1, 0), "future": (0, 1), "both": (1, 1)}.items():
+        rows = []
+        for reach in CONTEXTS:
+            first = np.maximum(frames - past * reach, ends[:, 0])
+            last = np.minimum(frames + future * reach, ends[:, 1] - 1)
+            inputs = np.zeros((len(frames), (past + future) * reach + 1, test.split.inputs.shape[1]), np.float32)
+            for row, (start, stop) in enumerate(zip(first, last, strict=True)):
+                inputs[row, : stop - start + 1] = test.split.inputs[start : stop + 1]
+            answers = probabilities(inputs)[np.arange(len(frames)), frames - first]
+            rows.append(answers.argmax(-1) == truth)
+        right[side] = np.array(rows)
+    return {"frames": frames, **right}
+
+
+def context_accuracy(
+    contexts: Mapping[str, Mapping[str, np.ndarray]], test: Sentences, resamples: int
+) -> dict[str, dict[str, list[dict[str, float]]]]:
+    """Of each network and side, the accuracy at each number of frames, with its interval."""
+    curves: dict[str, dict[str, list[dict[str, float]]]] = {}
+    for name, found in contexts.items():
+        curves[name] = {}
+        for side in ("past", "future", "both"):
+            right = found[side].ravel()
+            shape = found[side].shape
+            codes, sentence = np.repeat(np.arange(shape[0]), shape[1]), np.tile(test.number[found["frames"]], shape[0])
+            estimates = bootstrap(
+                accuracy_by(right, codes, sentence, shape[0], len(test)), len(test), resamples=resamples
+            )
+            curves[name][side] = [
+                {"frames": reach} | estimate.to_dict() for reach, estimate in zip(CONTEXTS, estimates, strict=True)
+            ]
+    return curves
+
+
+# --- Examples and figures ---
+
+
+def examples(test: Sentences, found: Sequence[np.ndarray]) -> list[dict[str, Any]]:
+    """A good, a typical and the worst sentence of the first training, by frame accuracy."""
+    tagging = Tagging(test.labels, found, tolerance=TOLERANCE)
+    order = np.argsort(-tagging.sentence_accuracy, kind="stable")
+    places = {"good": len(order) // 10, "typical": len(order) // 2, "worst": len(order) - 1}
+    return [
+        {
+            "kind": kind,
+            "sentence": int(order[place]),
+            "rank": place + 1,
+            **{key: getattr(test.utterances[order[place]], key) for key in ("name", "speaker", "text", "noise")},
+            "frame_accuracy": float(tagging.sentence_accuracy[order[place]]),
+            "phone_error_rate": float(tagging.sentence_error[order[place]]),
+        }
+        for kind, place in places.items()
+    ]
+
+
+def frame_segments(labels: np.ndarray) -> list[tuple[float, float, int]]:
+    """Runs of equal labels: beginning and end in seconds, each frame taking one step, and the label."""
+    step = acoustics.STEP / acoustics.RATE
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(labels)) + 1])
+    ends = np.append(starts[1:], len(labels))
+    return [(start * step, end * step, int(labels[start])) for start, end in zip(starts, ends, strict=True)]
+
+
+def segments(labels: np.ndarray, seconds: float) -> list[tuple[float, float, int]]:
+    """Runs of equal labels within a recording: they change half-way between the centres of two windows."""
+    lead = (acoustics.WINDOW - acoustics.STEP) / 2 / acoustics.RATE
+    runs = [(start + lead, end + lead, label) for start, end, label in frame_segments(labels)]
+    runs[0] = (0.0, *runs[0][1:])
+    runs[-1] = (runs[-1][0], seconds, runs[-1][2])
+    return runs
+
+
+def _track(labels: np.ndarray, truth: np.ndarray) -> list[tuple[float, float, str, bool]]:
+    """Segments to draw; right is one of which most frames are."""
+    step = acoustics.STEP / acoustics.RATE
+    track = []
+    for start, end, label in frame_segments(labels):
+        frames = slice(round(start / step), round(end / step))
+        track.append((start, end, speech.PHONES[label], bool(np.mean(truth[frames] == label) > 0.5)))
+    return track
+
+
+def draw(
+    this_run: run.Run,
+    test: Sentences,
+    found: Mapping[str, Sequence[Sequence[np.ndarray]]],
+    metrics: Mapping[str, Any],
+    fits: Mapping[str, Sequence[run.Fit]],
+) -> None:
+    """Write the figures."""
+    own = metrics["headline"]["model"]
+    networks = list(metrics["context"])
+
+    def spans(of_models: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, tuple]]:
+        return {
+            m: {g: (100 * v["value"], 100 * v["low"], 100 * v["high"]) for g, v in s.items()}
+            for m, s in of_models.items()
+        }
+
+    titles = {
+        "frame_accuracy": "frame accuracy [%]",
+        "phone_error_rate": "phone error rate [%]",
+        "boundary_f1": f"boundary F1 at {metrics['evaluation']['tolerance_ms']} ms [%]",
+    }
+    by_measure = spans({result["model"]: result["metrics"] for result in metrics["results"]})
+    drawn = {
+        "models": figures.interval_dots(
+            {m: {titles[name]: span for name, span in s.items()} for m, s in by_measure.items()},
+            higher_is_better={title: name != "phone_error_rate" for name, title in titles.items()},
+        ),
+        "confusion": figures.confusion_matrix(
+            metrics["confusion_matrix"], speech.PHONES, groups={n: len(p) for n, p in PHONE_CLASSES.items()}
+        ),
+        "learning": figures.learning_curves(
+            {
+                (f"{own}, seed {metrics['seed'] + index}" if index else own): {
+                    "training": fit.history["loss"],
+                    "validation": fit.history["val_loss"],
+                }
+                for index, fit in enumerate(fits[own])
+            },
+            y_label="cross-entropy [nats per frame]",
+            best_epoch=fits[own][0].best_epoch,
+        ),
+        "network": figures.network(metrics["model"]["layers"]),
+    }
+    labels = {
+        "phone class": "phone class",
+        "distance": "distance from the nearest true boundary [frames of 10 ms]",
+        "speaker": "test speaker",
+        "noise": "noise",
+    }
+    for kind, of_models in metrics["accuracy_by"].items():
+        name = f"by_{kind.replace(' ', '_')}"
+        drawn[name] = figures.grouped_bars(spans(of_models), x_label=labels[kind], y_label="frame accuracy [%]")
+
+    def curve(points: Sequence[Mapping[str, float]]) -> list[tuple[float, float, float, float]]:
+        return [(p["frames"], 100 * p["value"], 100 * p["low"], 100 * p["high"]) for p in points]
+
+    sides = {"past": "past alone", "future": "future alone", "both": "past and future"}
+    drawn["context"] = figures.interval_curves(
+        {label: curve(metrics["context"][own][side]) for side, label in sides.items()},
+        x_label="frames of context on each side shown",
+        y_label="frame accuracy [%]",
+    )
+    for side in ("past", "future") if len(networks) > 1 else ():
+        drawn[f"context_{side}"] = figures.interval_curves(
+            {name: curve(metrics["context"][name][side]) for name in networks},
+            x_label=f"frames of {side} shown",
+            y_label="frame accuracy [%]",
+        )
+    for example in metrics["examples"]:
+        number = example["sentence"]
+        truth = test.labels[number]
+        tracks = {"true": _track(truth, truth)}
+        tracks |= {model: _track(found[model][0][number], truth) for model in (own, "perceptron")}
+        drawn[f"example_{example['kind']}"] = figures.spectrogram(
+            test.inputs[number],
+            step=acoustics.STEP / acoustics.RATE,
+            centres=acoustics.band_centres(),
+            tracks=tracks,
+        )
+    for name, picture in drawn.items():
+        this_run.write(f"figures/{name}.svg", picture)

@@ -1,0 +1,521 @@
+"""Tag speech frame by frame with the phone that is spoken, by a recurrent network, and report how well that works.
+
+Synthesises speech with phone labels (or reads yours, laid out as TIMIT is), trains the network, compares it with
+classical taggers on the same frames and writes a PDF report, the model and every number to a run's folder.
+
+    python applications/speech_tagging.py
+    python applications/speech_tagging.py --compare
+    python applications/speech_tagging.py --timit TIMIT/
+    python applications/speech_tagging.py tag --model runs/.../model.keras --wav speech.wav --out tagged/
+"""
+
+import applications  # isort: skip  # noqa: F401 - first, for it imports the backend without its start-up lines
+
+import dataclasses
+import sys
+import time
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+from applications import run, speech_report
+from applications import speech_evaluation as evaluation
+from data import acoustics, recordings, speech
+from data.batches import shuffled_sequences, sorted_sequences
+from data.dataset import BadInput
+from reports import figures
+from templates import recurrent
+
+APPLICATION = "speech_tagging"
+TEMPLATES = {"simple_rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
+# A long recording goes through the network in windows, whose ends serve as context alone.
+WINDOW, MARGIN, WINDOWS = 1_000, 100, 16  # frames, frames at either end, windows at once
+PICTURE_SECONDS = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Train on synthetic speech or on your own, compare with classical taggers, and write the report."""
+
+    timit: Path | None = None
+    """Your own recordings: a folder laid out as TIMIT is, WAV with PHN or TextGrid. Without it, speech is made."""
+    skip_bad: bool = False
+    """Leave out recordings that can't be used, and count them, instead of stopping at the first."""
+
+    template: Literal["simple_rnn", "lstm", "gru"] = "lstm"
+    """The architecture, of templates/recurrent.py."""
+    bidirectional: bool = True
+    """Whether each layer reads the sentence in both directions."""
+    layers: int = 1
+    """Recurrent layers."""
+    units: int = 100
+    """Units of each layer, and of each direction."""
+    compare: bool = False
+    """Train the family too: RNN, LSTM and GRU in one direction and both, and a deep BLSTM, of as many parameters."""
+
+    activation: Literal["tanh", "relu", "sigmoid", "elu", "selu", "gelu", "silu"] = "tanh"
+    """Of the cells."""
+    dropout: float = 0.2
+    """Share of a layer's input that is set to zero while training, the same in all of a sentence."""
+    recurrent_dropout: float = 0.0
+    """Share of a layer's state that is set to zero while training."""
+    layer_normalization: bool = False
+    """Normalise the output of each layer."""
+
+    optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
+    """Of the training."""
+    learning_rate: float = 5e-3
+    """At the start; it falls to 0 along a cosine over --epochs."""
+    batch_size: int = 16
+    """Sentences in a training step."""
+    epochs: int = 20
+    """At most; the weights of the epoch with the lowest validation loss are kept."""
+    patience: int = 6
+    """Epochs without a lower validation loss after which training stops."""
+    seed: int = 0
+    """Of the first training; the others have the seeds after it."""
+    seeds: int = 3
+    """Trainings of each network, whose mean and spread are reported."""
+    init_from: Path | None = None
+    """Start from the weights of this model.keras of an earlier run."""
+
+    synthesis: speech.Synthesis = dataclasses.field(default_factory=speech.Synthesis)
+    """Of the speech that is made when --timit is not given."""
+
+    quick: bool = False
+    """A smoke run of seconds: less speech, fewer epochs, seeds and bootstrap draws."""
+    out: Path | None = None
+    """The run's folder; by default runs/speech_tagging/<time>."""
+    resume: bool = False
+    """Go on with a run that was stopped: the one in --out, else the newest with these settings."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tag:
+    """Tag a recording of any length with a trained model: a Praat TextGrid and a picture."""
+
+    model: Path
+    """The model.keras of a run."""
+    wav: Path
+    """The recording, WAV or NIST SPHERE, one channel."""
+    out: Path
+    """The folder to write <name>.TextGrid and <name>.svg to."""
+    start: float = 0.0
+    """Second at which the picture begins; it shows six."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Measure a trained model on labelled recordings, without training."""
+
+    model: Path
+    """The model.keras of a run."""
+    timit: Path
+    """A folder of WAV with PHN or TextGrid files."""
+    skip_bad: bool = False
+    """Leave out recordings that can't be used instead of stopping at the first."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Typeset the report of a finished run again, from its files."""
+
+    run: Path
+    """The run's folder."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """An architecture of templates/recurrent.py and its size."""
+
+    template: str
+    bidirectional: bool
+    layers: int
+    units: int
+
+    @property
+    def name(self) -> str:
+        """As the literature calls it."""
+        name = ("B" if self.bidirectional else "") + TEMPLATES[self.template]
+        return f"deep {name}" if self.layers > 1 else name
+
+    def build(self, settings: Train) -> keras.Model:
+        """The network with the choices that all of a run share."""
+        return getattr(recurrent, self.template)(
+            features=acoustics.BANDS,
+            outputs=len(speech.PHONES),
+            units=(self.units,) * self.layers,
+            bidirectional=self.bidirectional,
+            activation=settings.activation,
+            dropout=settings.dropout,
+            recurrent_dropout=settings.recurrent_dropout,
+            layer_normalization=settings.layer_normalization,
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """Run the program as from the command line and return what it computed."""
+    commands = {Train: train, Tag: tag, Evaluate: evaluate, Report: report}
+    settings = run.parse(
+        {command.__name__.lower(): command for command in commands},
+        sys.argv[1:] if arguments is None else arguments,
+        program="speech_tagging.py",
+        description=__doc__ or "",
+    )
+    return commands[type(settings)](settings)
+
+
+# --- Train ---
+
+
+def train(settings: Train) -> dict[str, Any]:
+    """Data, model, fit, evaluation, report."""
+    began = time.perf_counter()
+    _check(settings)
+    command = run.command("applications/speech_tagging.py", settings)
+    if settings.quick:
+        corpus = settings.synthesis
+        corpus = dataclasses.replace(corpus, minutes=min(corpus.minutes, 3.0), speakers=min(corpus.speakers, 8))
+        settings = dataclasses.replace(
+            settings, synthesis=corpus, epochs=min(settings.epochs, 2), seeds=min(settings.seeds, 2)
+        )
+    start_weights = _load_tagger(settings.init_from).get_weights() if settings.init_from else None
+    with run.Run(APPLICATION, settings) as this_run:
+        return _train(settings, start_weights, this_run, command, began)
+
+
+def _train(
+    settings: Train, start_weights: list[np.ndarray] | None, this_run: run.Run, command: str, began: float
+) -> dict[str, Any]:
+    def say(text: str) -> None:
+        print(f"{time.perf_counter() - began:6.1f} s  {text}", flush=True)
+
+    corpus = (
+        speech.load_recordings(settings.timit, skip_bad=settings.skip_bad, seed=settings.seed)
+        if settings.timit
+        else speech.load_synthetic(settings.synthesis)
+    )
+    dataset = corpus.dataset
+    this_run.check_data(dataset.provenance.sha256)
+    sentences = {name: evaluation.Sentences.of(corpus, name) for name in dataset.splits}
+    say("data: " + ", ".join(f"{name} {len(part):,} frames" for name, part in dataset.splits.items()))
+
+    found: dict[str, list[list[np.ndarray]]] = {}
+    parameters: dict[str, int] = {}
+    fits: dict[str, list[run.Fit]] = {}
+    contexts: dict[str, Any] = {}
+    networks = _networks(settings)
+    for network in networks:
+        name = network.name
+        found[name], fits[name] = [], []
+        for seed in range(settings.seed, settings.seed + settings.seeds):
+            tagger = Tagger(settings, network, seed, sentences["train"], start_weights)
+            fits[name].append(fit := tagger.fit(this_run, sentences))
+            found[name].append(tagger.tags(sentences["test"]))
+            say(
+                f"{name}, seed {seed}: validation accuracy {fit.history['val_accuracy'][fit.best_epoch - 1]:.3f} "
+                f"in epoch {fit.best_epoch}, {fit.seconds:.0f} s of training"
+            )
+            if seed == settings.seed:
+                parameters[name] = tagger.model.count_params()
+                contexts[name] = this_run.stage(
+                    f"context-{tagger.stage}",
+                    lambda tagger=tagger: evaluation.context(tagger.probabilities, sentences["test"], settings.seed),
+                )
+                if network == networks[0]:
+                    first = tagger
+    for name, fit_baseline in evaluation.BASELINES.items():
+        answers = fit_baseline(this_run, sentences, settings)
+        found[name], parameters[name], fits[name] = answers.tags, answers.parameters, answers.fits
+        say(name)
+
+    resamples = 100 if settings.quick else 500
+    metrics = {
+        "application": APPLICATION,
+        "backend": keras.backend.backend(),
+        "seed": settings.seed,
+        "versions": run.versions("keras", keras.backend.backend(), "numpy", "scipy", "soundfile"),
+        "settings": this_run.settings,
+        "command": command,
+        "data": evaluation.describe(corpus),
+        **evaluation.compare(sentences["test"], found, parameters, fits, resamples),
+        "context": evaluation.context_accuracy(contexts, sentences["test"], resamples),
+        "examples": evaluation.examples(sentences["test"], found[networks[0].name][0]),
+        "model": {
+            "layers": [
+                [layer.name, list(layer.output.shape[1:]), layer.count_params()]
+                for layer in first.model.layers
+                if not isinstance(layer, keras.layers.InputLayer | recurrent.PaddingMask)
+            ],
+            "steps_per_epoch": first.steps,
+        },
+    }
+    say("drawing and writing the report")
+    evaluation.draw(this_run, sentences["test"], found, metrics, fits)
+    own_fits = [fit for network in networks for fit in fits[network.name]]
+    fit_seconds = sum(fit.seconds for fit in own_fits)
+    frames = len(dataset.splits["train"]) * sum(len(fit.history["loss"]) for fit in own_fits)
+    stages = {f"{name} {index}": fit for name, of_seeds in fits.items() for index, fit in enumerate(of_seeds, 1)}
+    this_run.write("history.csv", run.history(stages))
+    this_run.save_model(
+        recurrent.tagger(first.model, names=dataset.classes, metadata={"normalizer": corpus.normalizer.to_config()})
+    )
+    metrics["timing"] = {
+        "started": this_run.started.isoformat(),
+        "machine": run.machine(),
+        "resumed": this_run.resumed,
+        "fit_seconds": round(fit_seconds, 2),
+        "examples_per_second": round(frames / fit_seconds),
+        "total_seconds": round(time.perf_counter() - began, 2),
+        "peak_memory_mb": round(run.peak_memory_mb()),
+    }
+    this_run.write_json("metrics.json", metrics)
+    this_run.write("report.pdf", speech_report.typeset(metrics, this_run.folder))
+    headline = metrics["headline"]
+    say(
+        f"{this_run.folder / 'report.pdf'}: {headline['model']}, frame accuracy {headline['value']:.3f} "
+        f"({headline['low']:.3f} to {headline['high']:.3f})"
+    )
+    return metrics
+
+
+class Tagger:
+    """A network, compiled, that is trained on sentences."""
+
+    def __init__(
+        self,
+        settings: Train,
+        network: Network,
+        seed: int,
+        train: evaluation.Sentences,
+        start_weights: list[np.ndarray] | None,
+    ):
+        self.settings = settings
+        self.seed = seed
+        self.stage = f"{network.name.replace(' ', '-')}-{seed}"
+        self.batch_size = min(settings.batch_size, len(train))
+        self.steps = len(train) // self.batch_size
+        keras.utils.set_random_seed(seed)
+        self.model = network.build(settings)
+        if start_weights is not None:
+            expected = [weight.shape for weight in self.model.get_weights()]
+            if [weight.shape for weight in start_weights] != expected:
+                raise BadInput(
+                    f"--init-from {settings.init_from}: found weights of {[w.shape for w in start_weights]}, "
+                    f"expected {expected} for these --template, --bidirectional, --layers and --units"
+                )
+            self.model.set_weights(start_weights)
+        schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.epochs * self.steps)
+        config = {"learning_rate": schedule, "clipnorm": 1.0}  # gradients through time explode now and then
+        self.model.compile(
+            keras.optimizers.get({"class_name": settings.optimizer, "config": config}),
+            loss="sparse_categorical_crossentropy",
+            metrics=["accuracy"],
+            # Measured: XLA makes recurrent layers slower on TensorFlow; JAX needs it.
+            jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",  # pyright: ignore[reportArgumentType]
+        )
+
+    def fit(self, this_run: run.Run, sentences: dict[str, evaluation.Sentences]) -> run.Fit:
+        """Train to the epoch with the lowest validation loss."""
+        train, validation = sentences["train"], sentences["validation"]
+
+        def batches(first_epoch: int, last_epoch: int) -> Any:
+            return shuffled_sequences(
+                train.inputs,
+                train.labels,
+                batch_size=self.batch_size,
+                seed=self.seed,
+                first_epoch=first_epoch,
+                last_epoch=last_epoch,
+            )
+
+        return this_run.fit(
+            self.stage,
+            self.model,
+            batches,
+            epochs=self.settings.epochs,
+            steps=self.steps,
+            validation=sorted_sequences(validation.inputs, validation.labels, evaluation.BATCH)[0],
+            patience=self.settings.patience,
+        )
+
+    def probabilities(self, inputs: np.ndarray) -> np.ndarray:
+        """Of each phone at each frame, (batch, time, phones), from padded sentences (batch, time, bands)."""
+        return self.model.predict_on_batch(inputs)
+
+    def tags(self, sentences: evaluation.Sentences) -> list[np.ndarray]:
+        """The most probable phone at each frame of each sentence."""
+        return evaluation.tags(lambda inputs: self.probabilities(inputs).argmax(-1), sentences)
+
+
+def _networks(settings: Train) -> list[Network]:
+    """The network that was asked for and, to compare with, the rest of the family with as many parameters."""
+    own = Network(settings.template, settings.bidirectional, settings.layers, settings.units)
+    if not settings.compare:
+        return [own]
+    budget = own.build(settings).count_params()
+    family = [own]
+    kinds = [(template, both, 1) for template in TEMPLATES for both in (False, True)]
+    for template, both, layers in [*kinds, ("lstm", True, 2)]:
+        if (template, both, layers) == (own.template, own.bidirectional, own.layers):
+            continue
+
+        def size(units: int, kind: tuple = (template, both, layers)) -> int:
+            return Network(*kind, units).build(settings).count_params()
+
+        low, high = 1, 2
+        while size(high) < budget:
+            low, high = high, 2 * high
+        while high - low > 1:  # size(low) < budget <= size(high)
+            middle = (low + high) // 2
+            low, high = (middle, high) if size(middle) < budget else (low, middle)
+        family.append(Network(template, both, layers, min(low, high, key=lambda units: abs(size(units) - budget))))
+    return family
+
+
+def _check(settings: Train) -> None:
+    at_least_one = ("layers", "units", "batch_size", "epochs", "patience", "seeds")
+    for names, fits, expected in (
+        (at_least_one, lambda value: value >= 1, "1 or more"),
+        (("learning_rate",), lambda value: value > 0, "a number above 0"),
+        (("dropout", "recurrent_dropout"), lambda value: 0 <= value < 1, "a share from 0, below 1"),
+    ):
+        for name in names:
+            value = getattr(settings, name)
+            if not fits(value):
+                raise BadInput(f"--{name.replace('_', '-')}: found {value}, expected {expected}")
+    if not 0 <= settings.seed < 2**32 - settings.seeds:
+        raise BadInput(f"--seed: found {settings.seed}, expected 0 or more, below 2**32")
+    if settings.compare and settings.init_from:
+        raise BadInput("found --compare and --init-from, expected one: the weights fit one network only")
+    if settings.skip_bad and not settings.timit:
+        raise BadInput("found --skip-bad without --timit, expected recordings to skip")
+
+
+def _load_tagger(path: Path) -> keras.Model:
+    expected = "expected the model.keras of a run of this program"
+    if not zipfile.is_zipfile(path):
+        raise BadInput(f"{path}: found {'another kind of file' if path.exists() else 'no such file'}, {expected}")
+    try:
+        tagger: Any = keras.models.load_model(path)
+        acoustics.Normalizer.from_config(tagger.get_layer("tags").metadata["normalizer"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BadInput(f"{path}: found another model ({str(error).splitlines()[0][:80]}), {expected}") from None
+    return tagger
+
+
+# --- After training ---
+
+
+def tag(settings: Tag) -> dict[str, Any]:
+    """Tag a recording in windows; memory does not grow with its length but for a number a frame."""
+    tagger = _load_tagger(settings.model)
+    tags: Any = tagger.get_layer("tags")
+    normalizer = acoustics.Normalizer.from_config(tags.metadata["normalizer"])
+    targets = {suffix: settings.out / f"{settings.wav.stem}{suffix}" for suffix in (".TextGrid", ".svg")}
+    for target in targets.values():
+        if target.exists():
+            raise BadInput(f"{target}: found an existing file, expected a new name or another --out")
+
+    # Twice through the file: first the speaker's mean and deviation, then the tags.
+    count, total, squares = 0, np.zeros(acoustics.BANDS), np.zeros(acoustics.BANDS)
+    for frames in acoustics.stream_log_mel(recordings.stream_audio(settings.wav)):
+        part = acoustics.moments(frames)
+        count, total, squares = count + part[0], total + part[1], squares + part[2]
+    seconds = recordings.duration(settings.wav)
+    if not 0 <= settings.start < seconds:
+        raise BadInput(f"--start: found {settings.start:g}, expected a second of the recording, 0 to {seconds:.1f}")
+    mean, deviation = normalizer.statistics(count, total, squares)
+    shown: list[np.ndarray] = []
+    begin = int(settings.start * acoustics.RATE / acoustics.STEP)
+    end = begin + PICTURE_SECONDS * acoustics.RATE // acoustics.STEP
+
+    def normalised() -> Iterator[np.ndarray]:
+        position = 0
+        for frames in acoustics.stream_log_mel(recordings.stream_audio(settings.wav)):
+            frames = ((frames - mean) / deviation).astype(np.float32)
+            shown.append(frames[max(begin - position, 0) : max(end - position, 0)])
+            position += len(frames)
+            yield frames
+
+    def predict(windows: np.ndarray) -> np.ndarray:
+        return keras.ops.convert_to_numpy(tagger.predict_on_batch(windows)["tag"])
+
+    labels = np.concatenate(list(tag_windows(predict, normalised()))).astype(np.int16)
+    segments = evaluation.segments(labels, seconds)
+    named = [(start, stop, tags.names[label]) for start, stop, label in segments]
+    with run.replacing(targets[".TextGrid"]) as partial:
+        recordings.write_textgrid(partial, named, seconds)
+    picture = np.concatenate(shown)
+    drawn = [(a, b, tags.names[c], True) for a, b, c in evaluation.frame_segments(labels[begin:end])]
+    step = acoustics.STEP / acoustics.RATE
+    run.write(
+        targets[".svg"],
+        figures.spectrogram(picture, step=step, centres=acoustics.band_centres(), tracks={"found": drawn}),
+    )
+    print(f"{targets['.TextGrid']}: {len(named):,} segments in {seconds:,.1f} s of sound; picture: {targets['.svg']}")
+    return {"segments": named, "seconds": seconds, "labels": labels}
+
+
+def tag_windows(predict: Any, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """Tag a stream of frames in overlapping windows, of which the middle is kept: the tags of all frames, in order.
+
+    Args:
+        predict: from windows (`WINDOWS`, `WINDOW`, bands), padded with zeros, to tags (`WINDOWS`, `WINDOW`).
+        blocks: of frames, (n, bands).
+    """
+    rest: np.ndarray | None = None
+    before = 0  # frames of `rest` that were tagged already and are context
+    waiting: list[tuple[np.ndarray, int, int]] = []  # windows, and which of their frames to keep
+
+    def flush() -> Iterator[np.ndarray]:
+        batch = np.zeros((WINDOWS, WINDOW, waiting[0][0].shape[1]), np.float32)
+        for row, (window, _, _) in enumerate(waiting):
+            batch[row, : len(window)] = window
+        for tags, (_, start, stop) in zip(predict(batch), waiting, strict=False):
+            yield tags[start:stop]
+        waiting.clear()
+
+    for block in blocks:
+        rest = block if rest is None else np.concatenate([rest, block])
+        while len(rest) > WINDOW:
+            waiting.append((rest[:WINDOW], before, WINDOW - MARGIN))
+            rest, before = rest[WINDOW - 2 * MARGIN :], MARGIN
+            if len(waiting) == WINDOWS:
+                yield from flush()
+    if rest is not None:
+        waiting.append((rest, before, len(rest)))
+        yield from flush()
+
+
+def evaluate(settings: Evaluate) -> dict[str, Any]:
+    """Measure a saved model on labelled recordings and print the figures with their intervals."""
+    tagger = _load_tagger(settings.model)
+    tags: Any = tagger.get_layer("tags")
+    normalizer = acoustics.Normalizer.from_config(tags.metadata["normalizer"])
+    split, utterances = speech.read_labelled(settings.timit, normalizer, skip_bad=settings.skip_bad)
+    sentences = evaluation.Sentences(split, utterances)
+    found = evaluation.tags(
+        lambda inputs: keras.ops.convert_to_numpy(tagger.predict_on_batch(inputs)["tag"]), sentences
+    )
+    values = evaluation.measures(sentences, found)
+    print(f"{len(sentences):,} recordings, {len(split):,} frames, {len({u.speaker for u in utterances}):,} speakers")
+    for name, value in values.items():
+        print(f"{speech_report.METRICS[name]:<24} {value['value']:.3f}  ({value['low']:.3f} to {value['high']:.3f})")
+    return {"metrics": values}
+
+
+def report(settings: Report) -> dict[str, Any]:
+    """Typeset a run's report again; the same files give the same bytes."""
+    metrics = run.finished_metrics(settings.run)
+    run.write(settings.run / "report.pdf", speech_report.typeset(metrics, settings.run))
+    print(settings.run / "report.pdf")
+    return metrics
+
+
+if __name__ == "__main__":
+    run.execute(main)

@@ -1,0 +1,212 @@
+"""Numbers out of samples: log mel spectra, resampling, noise, labels of frames and normalisation by speaker.
+
+Samples are (n,) float32 in -1..1 at `RATE`, unless a function says otherwise. A frame is a window of `WINDOW` samples;
+the next begins `STEP` samples later. Long recordings go through the functions that begin with `stream`, in blocks.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import scipy.signal
+import tensorflow as tf
+
+RATE = 16_000  # samples a second
+WINDOW = 400  # 25 ms
+STEP = 160  # 10 ms
+BANDS = 40
+LOWEST, HIGHEST = 60, 7_600  # Hz, the outer edges of the mel bands
+FLOOR = 1e-8  # about the power that rounding to 16 bits makes in the lowest band; digital silence is no quieter
+
+_TRANSFORM = 512
+_BLOCK = 4_096  # frames that are transformed at once
+_SMALLEST_DEVIATION = 1e-3  # of a band that never changes
+
+
+def log_mel(samples: np.ndarray) -> np.ndarray:
+    """Turn samples into (frames, `BANDS`) float32, with 1 + (n - `WINDOW`) // `STEP` frames, none if n < `WINDOW`.
+
+    Each is the natural logarithm of the power, at least `FLOOR`, in triangular bands that are equally wide on HTK's mel
+    scale between `LOWEST` and `HIGHEST` Hz; the power spectrum is of 512 points under a periodic Hann window.
+
+    Paper: Davis and Mermelstein, *Comparison of Parametric Representations for Monosyllabic Word Recognition in
+    Continuously Spoken Sentences*, IEEE Transactions on Acoustics, Speech, and Signal Processing 28 (4), 1980, less the
+    cosine transform. The mel scale is that of Young et al., *The HTK Book*, section 5.4.
+    """
+    return np.concatenate([np.empty((0, BANDS), np.float32), *stream_log_mel(iter([samples]))])
+
+
+def stream_log_mel(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """Turn blocks of samples of any length into the frames of `log_mel` of the whole, in bounded memory.
+
+    Yields:
+        (frames, `BANDS`) float32, with at least one frame.
+    """
+    rest = np.empty(0, np.float32)
+    for block in blocks:
+        rest = np.concatenate([rest, block])
+        while len(rest) >= WINDOW:
+            frames = min(1 + (len(rest) - WINDOW) // STEP, _BLOCK)
+            yield _log_mel(rest[: (frames - 1) * STEP + WINDOW])
+            rest = rest[frames * STEP :]
+
+
+def _log_mel(samples: np.ndarray) -> np.ndarray:
+    # The same numbers on every machine, and no graphics memory taken from a model of another backend.
+    with tf.device("/CPU:0"):
+        return _log_mel_graph(tf.constant(samples, tf.float32)).numpy()
+
+
+@tf.function(input_signature=[tf.TensorSpec((None,), tf.float32)])
+def _log_mel_graph(samples: tf.Tensor) -> tf.Tensor:
+    spectrum = tf.signal.stft(samples, WINDOW, STEP, _TRANSFORM)
+    bands = tf.signal.linear_to_mel_weight_matrix(BANDS, _TRANSFORM // 2 + 1, RATE, LOWEST, HIGHEST)
+    return tf.math.log(tf.maximum(tf.matmul(tf.square(tf.abs(spectrum)), bands), FLOOR))
+
+
+def band_centres() -> np.ndarray:
+    """The frequencies at which the bands of `log_mel` are centred, (`BANDS`,) in hertz, ascending."""
+    lowest, highest = 1_127 * np.log1p(np.array([LOWEST, HIGHEST]) / 700)
+    return 700 * np.expm1(np.linspace(lowest, highest, BANDS + 2)[1:-1] / 1_127)
+
+
+def resample(samples: np.ndarray, rate: int) -> np.ndarray:
+    """Bring samples (n,) at `rate` per second, 8,000 to 192,000, to `RATE`: (ceil(n * `RATE` / `rate`),) float32.
+
+    The anti-aliasing filter is the linear-phase one of `scipy.signal.resample_poly`.
+    """
+    return np.concatenate([np.empty(0, np.float32), *stream_resample(iter([samples]), rate)])
+
+
+def stream_resample(blocks: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+    """Bring blocks of samples at `rate` per second to `RATE` as `resample` does with the whole, in bounded memory."""
+    common = math.gcd(RATE, rate)
+    up, down = RATE // common, rate // common
+    # The filter reaches 10 samples of the slower rate to either side. Blocks begin at multiples of `down`, where a
+    # sample of the one rate falls on a sample of the other.
+    reach = down * math.ceil((10 * max(up, down) / up + 1) / down)
+    rest = np.empty(0, np.float32)
+    before = 0  # samples of `rest` that are only there for the filter
+    for block in blocks:
+        rest = np.concatenate([rest, block])
+        ready = (len(rest) - before - reach) // down * down
+        if ready > 0:
+            yield _resample(rest, up, down)[before * up // down : (before + ready) * up // down]
+            kept = min(reach, before + ready)
+            rest = rest[before + ready - kept :]
+            before = kept
+    if len(rest) > before:
+        yield _resample(rest, up, down)[before * up // down :]
+
+
+def _resample(samples: np.ndarray, up: int, down: int) -> np.ndarray:
+    return scipy.signal.resample_poly(samples, up, down).astype(np.float32)
+
+
+def add_noise(samples: np.ndarray, snr_db: float, generator: np.random.Generator) -> np.ndarray:
+    """Add pink noise, `snr_db` decibels below the mean power of all the samples; silence stays as it is.
+
+    Its power density is 1/f from `LOWEST` Hz up. It has none below, which no band would see: else the noise that the
+    bands do see would depend on how long the recording is.
+
+    Returns:
+        (n,) float32, not clipped to -1..1.
+    """
+    frequencies = np.fft.rfftfreq(len(samples), 1 / RATE)
+    spectrum = np.fft.rfft(generator.standard_normal(len(samples)))
+    heard = frequencies >= LOWEST
+    noise = np.fft.irfft(np.where(heard, spectrum / np.sqrt(np.where(heard, frequencies, 1)), 0), len(samples))
+    power = np.mean(np.square(samples, dtype=np.float64)) / 10 ** (snr_db / 10)
+    return (samples + noise * np.sqrt(power / np.mean(np.square(noise)))).astype(np.float32)
+
+
+def telephone_band(samples: np.ndarray) -> np.ndarray:
+    """Keep 300 to 3,400 Hz, the band of a telephone line (ITU-T G.712): (n,) float32.
+
+    A Butterworth filter of order 4 runs forward and backward, so nothing is delayed; the edges are at -6 dB.
+    """
+    filter_ = scipy.signal.butter(4, (300, 3_400), "bandpass", fs=RATE, output="sos")
+    return scipy.signal.sosfiltfilt(filter_, samples).astype(np.float32)
+
+
+def frame_labels(segments: Sequence[tuple[float, float, int]], frames: int, silence: int) -> np.ndarray:
+    """Label each frame with the class of the segment at the centre of its window.
+
+    Args:
+        segments: start and end in seconds, and class: in order, without overlap. The end belongs to the next segment.
+        frames: number of frames.
+        silence: class of frames whose centre lies in no segment.
+
+    Returns:
+        (frames,) int32.
+    """
+    if not segments:
+        return np.full(frames, silence, np.int32)
+    starts, ends, classes = (np.array(column) for column in zip(*segments, strict=True))
+    centres = (np.arange(frames) * STEP + WINDOW // 2) / RATE
+    index = np.searchsorted(starts, centres, "right") - 1
+    return np.where((index >= 0) & (centres < ends[index]), classes[index], silence).astype(np.int32)
+
+
+def moments(features: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
+    """Count the frames of (frames, bands), and sum them and their squares: both (bands,) float64.
+
+    Moments of blocks add up to those of the whole, for recordings that are read in blocks.
+    """
+    wide = features.astype(np.float64)
+    return len(wide), wide.sum(axis=0), np.square(wide).sum(axis=0)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Normalizer:
+    """Brings each speaker's features to mean 0 and deviation 1, band by band.
+
+    A speaker with few frames is drawn towards the training speakers, as if `prior_frames` frames with their mean and
+    deviation had been seen, too: the maximum a posteriori estimate of Gauvain and Lee, *Maximum a Posteriori Estimation
+    for Multivariate Gaussian Mixture Observations of Markov Chains*, IEEE Transactions on Speech and Audio Processing
+    2 (2), 1994, with one Gaussian.
+
+    `mean` and `deviation` are (bands,) float64, over all frames of the training speakers.
+    """
+
+    mean: np.ndarray
+    deviation: np.ndarray
+    prior_frames: int
+
+    @classmethod
+    def fit(cls, speakers: Sequence[np.ndarray], prior_frames: int = 300) -> "Normalizer":
+        """Fit the mean and deviation of all frames, given as (frames, bands) of each training speaker.
+
+        The default of `prior_frames` is 3 s, of which a short sentence consists.
+        """
+        counts, totals, squares = zip(*map(moments, speakers), strict=True)
+        mean = np.sum(totals, axis=0) / sum(counts)
+        variance = np.sum(squares, axis=0) / sum(counts) - mean**2
+        return cls(mean, np.sqrt(np.maximum(variance, _SMALLEST_DEVIATION**2)), prior_frames)
+
+    def statistics(self, count: int, total: np.ndarray, total_of_squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Estimate one speaker's mean and deviation, each (bands,) float64, from the `moments` of all their frames."""
+        frames = count + self.prior_frames
+        mean = (total + self.prior_frames * self.mean) / frames
+        squares = (total_of_squares + self.prior_frames * (self.deviation**2 + self.mean**2)) / frames
+        return mean, np.sqrt(np.maximum(squares - mean**2, _SMALLEST_DEVIATION**2))
+
+    def apply(self, features: np.ndarray) -> np.ndarray:
+        """Normalise (frames, bands) of one speaker with that speaker's own statistics: float32."""
+        mean, deviation = self.statistics(*moments(features))
+        return ((features - mean) / deviation).astype(np.float32)
+
+    def to_config(self) -> dict[str, Any]:
+        """Return what `from_config` needs, as plain JSON."""
+        return {
+            "mean": self.mean.tolist(),
+            "deviation": self.deviation.tolist(),
+            "prior_frames": self.prior_frames,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Normalizer":
+        """Rebuild the normaliser that gave this config."""
+        return cls(np.array(config["mean"]), np.array(config["deviation"]), config["prior_frames"])

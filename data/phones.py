@@ -1,0 +1,61 @@
+"""The 39 phone classes that the TIMIT literature scores, and how annotations spell them.
+
+Paper: Lee and Hon, *Speaker-Independent Phone Recognition Using Hidden Markov Models*, IEEE Transactions on Acoustics,
+Speech, and Signal Processing 37 (11), 1989, table I. The 61 labels of TIMIT are those of its PHONCODE.DOC (Garofolo et
+al., *DARPA TIMIT Acoustic-Phonetic Continuous Speech Corpus*, NISTIR 4930, 1993).
+"""
+
+import re
+from collections.abc import Mapping
+
+PHONE_CLASSES: Mapping[str, tuple[str, ...]] = {
+    "vowels": ("iy", "ih", "eh", "ae", "ah", "uw", "uh", "aa", "er"),
+    "diphthongs": ("ey", "ay", "oy", "aw", "ow"),
+    "semivowels": ("l", "r", "y", "w"),
+    "nasals": ("m", "n", "ng"),
+    "fricatives": ("v", "f", "dh", "th", "z", "s", "sh", "hh"),
+    "affricates": ("jh", "ch"),
+    "stops": ("b", "p", "d", "dx", "t", "g", "k"),
+    "silence": ("sil",),
+}
+PHONES: tuple[str, ...] = tuple(phone for phones in PHONE_CLASSES.values() for phone in phones)
+SILENCE = PHONES.index("sil")
+
+_FOLDED = {
+    "aa": ("ao",),
+    "ah": ("ax", "ax-h"),
+    "er": ("axr",),
+    "hh": ("hv",),
+    "ih": ("ix",),
+    "l": ("el",),
+    "m": ("em",),
+    "n": ("en", "nx"),
+    "ng": ("eng",),
+    "sh": ("zh",),
+    "uw": ("ux",),
+    "sil": ("bcl", "dcl", "gcl", "pcl", "tcl", "kcl", "h#", "pau", "epi"),
+}
+# "sil" itself is the one of the 39 that TIMIT's labels don't have.
+TIMIT_TO_39: Mapping[str, str | None] = {
+    **{phone: phone for phone in PHONES},
+    **{label: phone for phone, labels in _FOLDED.items() for label in labels},
+    "q": None,
+}
+# How forced aligners and Praat write a pause; their "spn" is speech that they couldn't transcribe, so it's no class.
+_PAUSES = ("", "sp")
+
+
+def phone_of(label: str) -> int | None:
+    """Find the class of a label: its index in `PHONES`, or None for the glottal stop "q", which isn't scored.
+
+    The labels are the 61 of TIMIT, the 39 classes themselves, and ARPAbet in either case, with or without a digit for
+    the stress ("AH0"), as forced aligners write it. "sil", "sp" and an empty label are silence.
+
+    Raises:
+        KeyError: The label is none of these.
+    """
+    name = label.strip().lower()
+    if name in _PAUSES:
+        return SILENCE
+    phone = TIMIT_TO_39[re.sub(r"^([aeiou][a-z])[012]$", r"\1", name)]
+    return None if phone is None else PHONES.index(phone)

@@ -1,0 +1,410 @@
+"""Speech with a phone for each frame: a synthetic corpus that is made offline, and the user's own recordings.
+
+The synthetic speakers are voices of espeak-ng (see `data.espeak`) that say sentences of `data.sentences`, with noise
+added. Speakers and their sentences are in one split alone.
+"""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import filelock
+import numpy as np
+import platformdirs
+
+from data import espeak
+from data.acoustics import (
+    BANDS,
+    RATE,
+    STEP,
+    Normalizer,
+    add_noise,
+    frame_labels,
+    log_mel,
+    moments,
+    resample,
+    telephone_band,
+)
+from data.dataset import BadInput, Dataset, Provenance, Split
+from data.phones import PHONES, SILENCE
+from data.recordings import Recording, Segment, describe_split, find_recordings, read, split_recordings
+from data.sentences import sentences
+
+FEATURES = tuple(f"band {band}" for band in range(1, BANDS + 1))
+UNITS = "natural logarithm of the power in mel bands, normalised by speaker; a frame every 10 ms"
+
+# Variants of espeak-ng that differ in their formants, not in pitch alone, and that use its own synthesizer, after which
+# the labels are corrected.
+FEMALE = (
+    "f1",
+    "f2",
+    "f3",
+    "f4",
+    "Alicia",
+    "Andrea",
+    "Annie",
+    "anika",
+    "aunty",
+    "belinda",
+    "grandma",
+    "shelby",
+    "steph",
+)
+MALE = ("m1", "m2", "m3", "m4", "m6", "m7", "m8", "Alex", "Denis", "Diogo", "Gene", "Mario", "ed")
+ACCENTS = ("en-us", "en-gb-x-rp", "en-us", "en-gb-scotland", "en-us", "en")  # half of them with a flap, dx
+RATES = (140, 191)  # words a minute
+PITCHES = (35, 66)  # of 0 to 99
+
+CACHE_VARIABLE = "KERAS_APPLICATION_TEMPLATES_CACHE"
+FORMAT = 1  # of the cache and the labels in it: to be raised with any change of how they are made
+_SHORTEST = 1.5  # seconds, less than the mean of any speaker's sentences
+
+
+@dataclasses.dataclass(frozen=True)
+class Synthesis:
+    """The synthetic corpus."""
+
+    minutes: float = 30.0
+    """Length of all sentences together; the speakers have equal shares of it."""
+    speakers: int = 24
+    """Half of them women; about 60 % are for training, 15 % for validation and 25 % for the test."""
+    snr: tuple[float, ...] = (20.0, 10.0, 5.0, 0.0)
+    """Signal-to-noise ratios in dB, of which one is drawn for each sentence; none for no noise."""
+    telephone: bool = False
+    """Keep only the band of a telephone line, 300 to 3,400 Hz."""
+    seed: int = 0
+    """Of speakers, sentences and noise; training has its own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Utterance:
+    """One sentence or recording: its rows are `start` to `end` of its split."""
+
+    name: str
+    speaker: str
+    text: str
+    noise: str
+    """"20 dB" or "clean"; empty for the user's own recordings."""
+    start: int
+    end: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Speech:
+    """A corpus: frames one utterance after the other, and what made them comparable between speakers."""
+
+    dataset: Dataset
+    utterances: Mapping[str, tuple[Utterance, ...]]
+    normalizer: Normalizer
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sound:
+    """Samples at `RATE` with their segments, and how to name them."""
+
+    name: str
+    speaker: str
+    text: str
+    noise: str
+    samples: np.ndarray
+    segments: Sequence[Segment]
+
+
+@dataclasses.dataclass
+class _Frames:
+    """Features and labels of one split, before normalisation."""
+
+    features: list[np.ndarray]
+    labels: list[np.ndarray]
+    utterances: list[Utterance]
+
+
+def load_synthetic(settings: Synthesis) -> Speech:
+    """Make the synthetic corpus, or take it from the cache, and its frames.
+
+    Splits are "train", "validation" and "test"; their speakers, the speakers' variants (timbres) and the sentences are
+    disjoint, and women and men are in each. Inputs are (frames, 40) float32, labels (frames,) int32 of `PHONES`.
+
+    Raises:
+        BadInput: if a setting is out of its range, espeak-ng isn't installed, or the cache can't be written.
+    """
+    _check(settings)
+    speakers = draw_speakers(settings)
+    corpus = _corpus(settings, speakers)
+    digest = hashlib.sha256()
+    parts = {
+        split: _frames(_noisy(corpus, settings, {speaker.name for speaker in chosen}), digest)
+        for split, chosen in speakers.items()
+    }
+    seconds = sum(len(sound.samples) for sound in corpus) / RATE
+    noise = f"pink noise at {', '.join(f'{snr:g}' for snr in settings.snr)} dB" if settings.snr else "no noise"
+    provenance = Provenance(
+        name="synthetic English speech",
+        source=f"sentences of this project's own, said by espeak-ng (espeakng-loader {_version()})",
+        licence="none needed: no recording of a person is among it; espeak-ng, GPL-3.0-or-later, was only run",
+        rows=sum(len(labels) for part in parts.values() for labels in part.labels),
+        size_bytes=sum(sound.samples.nbytes for sound in corpus),
+        sha256=digest.hexdigest(),
+        units=UNITS,
+        seed=settings.seed,
+        notes=(
+            f"{settings.speakers} speakers in {len({s.voice for all_ in speakers.values() for s in all_})} accents, "
+            + ", ".join(f"{len(chosen)} for {split}" for split, chosen in speakers.items()),
+            f"{seconds / 60:.1f} minutes, {len(corpus):,} sentences, none of them twice",
+            noise + (", in the band of a telephone line" if settings.telephone else ""),
+        ),
+    )
+    return _speech(parts, provenance)
+
+
+def load_recordings(folder: Path, *, skip_bad: bool, seed: int) -> Speech:
+    """Read the user's own recordings, laid out as TIMIT is, and split them by speaker; see `data.recordings`.
+
+    Raises:
+        BadInput: if there are none, too few speakers, or a bad one without `skip_bad`.
+    """
+    recordings, skipped = find_recordings(folder, skip_bad)
+    splits = split_recordings(recordings, seed)
+    digest = hashlib.sha256()
+    parts = {split: _frames(_sounds(folder, chosen), digest) for split, chosen in splits.items()}
+    rows = sum(len(labels) for part in parts.values() for labels in part.labels)
+    used = [recording for chosen in splits.values() for recording in chosen]
+    provenance = Provenance(
+        name="recordings with phones",
+        source=str(folder),
+        licence="the user's own data",
+        rows=rows,
+        size_bytes=sum(recording.audio.stat().st_size for recording in used),
+        sha256=digest.hexdigest(),
+        units=UNITS,
+        seed=seed,
+        notes=(
+            f"{len(used):,} recordings of {len({r.speaker for r in used}):,} speakers, {rows / 6000:.1f} minutes",
+            describe_split(splits),
+            *_skipped_notes(folder, skipped),
+        ),
+    )
+    return _speech(parts, provenance)
+
+
+def read_labelled(folder: Path, normalizer: Normalizer, *, skip_bad: bool) -> tuple[Split, tuple[Utterance, ...]]:
+    """Read all recordings of a folder as one split, normalised by speaker, to evaluate a saved model.
+
+    Raises:
+        BadInput: if there are none, or a bad one without `skip_bad`.
+    """
+    recordings, _ = find_recordings(folder, skip_bad)
+    part = _frames(_sounds(folder, recordings), hashlib.sha256())
+    return _split(part, normalizer), tuple(part.utterances)
+
+
+def _check(settings: Synthesis) -> None:
+    most = 2 * min(len(FEMALE), len(MALE))
+    for name, value, good, expected in (
+        ("minutes", settings.minutes, 0 < settings.minutes <= 600, "more than 0 and at most 600"),
+        ("speakers", settings.speakers, 6 <= settings.speakers <= most, f"6 to {most}"),
+        ("seed", settings.seed, 0 <= settings.seed < 2**31, "0 or more, less than 2^31"),
+        *(("snr", snr, -20 <= snr <= 100, "-20 to 100 dB") for snr in settings.snr),
+    ):
+        if not good:
+            raise BadInput(f"--synthesis.{name}: found {value:g}, expected {expected}")
+
+
+def draw_speakers(settings: Synthesis) -> dict[str, list[espeak.Speaker]]:
+    """Draw the speakers of each split: no variant is used twice, accents take turns in each split."""
+    random = np.random.default_rng([settings.seed, 0])
+    women = settings.speakers // 2
+    splits: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+    for variants, count in ((FEMALE, women), (MALE, settings.speakers - women)):
+        drawn = random.permutation(variants)[:count].tolist()
+        tested, validated = max(1, round(0.25 * count)), max(1, round(0.15 * count))
+        splits["test"] += drawn[:tested]
+        splits["validation"] += drawn[tested : tested + validated]
+        splits["train"] += drawn[tested + validated :]
+    return {
+        split: [
+            espeak.Speaker(
+                ACCENTS[i % len(ACCENTS)], variant, int(random.integers(*RATES)), int(random.integers(*PITCHES))
+            )
+            for i, variant in enumerate(variants)
+        ]
+        for split, variants in splits.items()
+    }
+
+
+# Synthesis and its cache
+
+
+def _corpus(settings: Synthesis, splits: Mapping[str, Sequence[espeak.Speaker]]) -> list[_Sound]:
+    """Have the sentences, without noise, from the cache or from espeak-ng; samples are int16."""
+    speakers = [speaker for chosen in splits.values() for speaker in chosen]
+    seconds = settings.minutes * 60 / settings.speakers
+    # Each speaker's last sentence may be begun with no more than a sample left.
+    texts = sentences(settings.speakers * (int(seconds / _SHORTEST) + 2), settings.seed)
+    job = [[dataclasses.asdict(speaker) for speaker in speakers], texts, seconds, settings.seed, _version(), FORMAT]
+    name = hashlib.sha256(json.dumps(job).encode()).hexdigest()[:32]
+    folder = Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_path("keras-application-templates"))
+    path = folder / f"speech-{name}.npz"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(path.with_suffix(".lock")):
+            stored = _stored(path)
+            if stored is None:
+                stored = _pack(espeak.synthesize(speakers, texts, seconds, settings.seed), speakers)
+                _store(path, stored)
+    except OSError as error:
+        raise BadInput(
+            f"{folder}: found a folder that can't be used ({error.strerror or error}), expected one to keep the speech "
+            f"in; another can be named in {CACHE_VARIABLE}"
+        ) from None
+    return _unpack(stored)
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("espeakng-loader")
+    except importlib.metadata.PackageNotFoundError:
+        raise BadInput("espeak-ng: found none, expected it installed: pip install espeakng-loader") from None
+
+
+def _pack(spoken: Sequence[espeak.Spoken], speakers: Sequence[espeak.Speaker]) -> dict[str, np.ndarray]:
+    samples, segments = [], []
+    for sentence in spoken:
+        resampled = resample(sentence.samples.astype(np.float32) / 2**15, espeak.RATE)
+        # The end is silence. Whole steps make the transform that noise needs ten times as fast as a prime length.
+        resampled = resampled[: len(resampled) // STEP * STEP]
+        samples.append(np.clip(np.round(resampled * 2**15), -(2**15), 2**15 - 1).astype(np.int16))
+        segments.append(espeak.segments(sentence, speakers[sentence.speaker].voice))
+    times = np.array([segment for sentence in segments for segment in sentence])
+    return {
+        "samples": np.concatenate(samples),
+        "ends": np.cumsum([len(part) for part in samples]),
+        "times": times[:, :2],
+        "phones": times[:, 2].astype(np.int32),
+        "segment_ends": np.cumsum([len(part) for part in segments]),
+        "speakers": np.array([speakers[sentence.speaker].name for sentence in spoken]),
+        "texts": np.array([sentence.text for sentence in spoken]),
+    }
+
+
+def _unpack(stored: Mapping[str, np.ndarray]) -> list[_Sound]:
+    samples = np.split(stored["samples"], stored["ends"][:-1])
+    times = np.split(stored["times"], stored["segment_ends"][:-1])
+    phones = np.split(stored["phones"], stored["segment_ends"][:-1])
+    return [
+        _Sound(
+            name=f"sentence {i + 1}",
+            speaker=str(stored["speakers"][i]),
+            text=str(text),
+            noise="clean",
+            samples=samples[i],
+            segments=[(start, end, int(phone)) for (start, end), phone in zip(times[i], phones[i], strict=True)],
+        )
+        for i, text in enumerate(stored["texts"])
+    ]
+
+
+def _stored(path: Path) -> dict[str, np.ndarray] | None:
+    """Read the cache file; None if there is none or it's damaged, which the file's own checksums show."""
+    try:
+        with np.load(path) as stored:
+            return {
+                name: stored[name]
+                for name in ("samples", "ends", "times", "phones", "segment_ends", "speakers", "texts")
+            }
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def _store(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.stem, suffix=".tmp", delete=False) as file:
+        try:
+            np.savez(file, allow_pickle=False, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()  # Windows replaces no open file
+            Path(file.name).replace(path)
+        except BaseException:
+            file.close()
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def _noisy(corpus: Sequence[_Sound], settings: Synthesis, speakers: set[str]) -> Iterable[_Sound]:
+    """Add to the sentences of some speakers the noise that is theirs whatever else is read."""
+    for number, sound in enumerate(corpus):
+        if sound.speaker not in speakers:
+            continue
+        random = np.random.default_rng([settings.seed, 1, number])
+        samples, noise = sound.samples.astype(np.float32) / 2**15, "clean"
+        if settings.snr:
+            snr = settings.snr[random.integers(len(settings.snr))]
+            samples, noise = add_noise(samples, snr, random), f"{snr:g} dB"
+        if settings.telephone:
+            samples = telephone_band(samples)
+        yield dataclasses.replace(sound, samples=samples, noise=noise)
+
+
+# Frames
+
+
+def _sounds(folder: Path, recordings: Sequence[Recording]) -> Iterable[_Sound]:
+    for recording in recordings:
+        samples, segments = read(recording)
+        name = recording.audio.relative_to(folder).with_suffix("").as_posix()
+        yield _Sound(name, recording.speaker, recording.text, "", samples, segments)
+
+
+def _frames(sounds: Iterable[_Sound], digest) -> _Frames:
+    part = _Frames([], [], [])
+    start = 0
+    for sound in sounds:
+        features = log_mel(sound.samples)
+        labels = frame_labels(sound.segments, len(features), SILENCE)
+        digest.update(sound.samples.tobytes())
+        digest.update(labels.tobytes())
+        part.features.append(features)
+        part.labels.append(labels)
+        end = start + len(features)
+        part.utterances.append(Utterance(sound.name, sound.speaker, sound.text, sound.noise, start, end))
+        start = end
+    return part
+
+
+def _speech(parts: Mapping[str, _Frames], provenance: Provenance) -> Speech:
+    normalizer = Normalizer.fit(parts["train"].features)  # sums over utterances are those over speakers
+    splits = {split: _split(part, normalizer) for split, part in parts.items()}
+    dataset = Dataset(splits, FEATURES, PHONES, provenance, label_values=PHONES)
+    return Speech(dataset, {split: tuple(part.utterances) for split, part in parts.items()}, normalizer)
+
+
+def _split(part: _Frames, normalizer: Normalizer) -> Split:
+    """Normalise each speaker; the features are let go on the way, to hold them once."""
+    sums: dict[str, list] = {}
+    for utterance, features in zip(part.utterances, part.features, strict=True):
+        found = moments(features)
+        before = sums.get(utterance.speaker)
+        sums[utterance.speaker] = [a + b for a, b in zip(before, found, strict=True)] if before else list(found)
+    statistics = {speaker: normalizer.statistics(*total) for speaker, total in sums.items()}
+    inputs = np.empty((part.utterances[-1].end, BANDS), np.float32)
+    for i, utterance in enumerate(part.utterances):
+        mean, deviation = statistics[utterance.speaker]
+        inputs[utterance.start : utterance.end] = (part.features[i] - mean) / deviation
+        part.features[i] = inputs[:0]
+    return Split(inputs=inputs, labels=np.concatenate(part.labels))
+
+
+def _skipped_notes(folder: Path, skipped: Sequence[str]) -> Iterable[str]:
+    """One line that counts the bad files and names the first, and those that aren't bad but left out."""
+    counts = Counter(line.startswith(f"{folder}: ") for line in skipped)
+    if counts[False]:
+        first = next(line for line in skipped if not line.startswith(f"{folder}: "))
+        yield f"{counts[False]:,} bad recordings skipped, the first: {first}"
+    yield from (line for line in skipped if line.startswith(f"{folder}: "))

@@ -1,0 +1,181 @@
+"""Measures of sequences that are labelled frame by frame, such as speech in phones, and their bootstrap.
+
+What a bootstrap draws are whole sentences. Everything that a measure needs of a sentence is counted once; a draw then
+only weighs the counts.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from rapidfuzz.distance import Levenshtein
+from sklearn.metrics import confusion_matrix
+
+
+def collapse(labels: np.ndarray) -> np.ndarray:
+    """Labels of frames (n,) without their repeats, (m,): the sequence of phones."""
+    labels = np.asarray(labels)
+    first = np.ones(len(labels), bool)
+    first[1:] = labels[1:] != labels[:-1]
+    return labels[first]
+
+
+def _boundaries(labels: np.ndarray) -> np.ndarray:
+    """The frames, (m,), whose label is not that of the frame before."""
+    labels = np.asarray(labels)
+    return np.flatnonzero(labels[1:] != labels[:-1]) + 1
+
+
+def _matched(true: np.ndarray, found: np.ndarray, tolerance: int) -> int:
+    """How many of two ascending series can be paired within the tolerance at most, each used once.
+
+    Taking the earliest pair that is possible never costs a later one, since all have the same tolerance.
+    """
+    pairs = i = j = 0
+    while i < len(true) and j < len(found):
+        if abs(true[i] - found[j]) <= tolerance:
+            pairs, i, j = pairs + 1, i + 1, j + 1
+        elif true[i] < found[j]:
+            i += 1
+        else:
+            j += 1
+    return pairs
+
+
+class Tagging:
+    """Sentences with the true and the found label of each frame, counted and ready to be weighted again and again.
+
+    The sequence of phones is that of the labels without repeats, so that the same phone twice running is one.
+
+    Args:
+        truth: of each sentence the true labels (n,), integers from 0.
+        found: of each sentence the found labels (n,).
+        tolerance: how many frames a found boundary may lie from a true one.
+
+    Attributes:
+        sentence_accuracy: (sentences,), the share of each one's frames that have the right label.
+        sentence_error: (sentences,), the phone error rate of each one.
+
+    Raises:
+        ValueError: if there is no sentence, one is empty, or lengths differ.
+    """
+
+    def __init__(self, truth: Sequence[np.ndarray], found: Sequence[np.ndarray], *, tolerance: int):
+        if len(truth) != len(found) or not len(truth):
+            raise ValueError(f"{len(truth)} true and {len(found)} found sentences")
+        counts = []
+        for index, (true, guess) in enumerate(zip(truth, found, strict=True)):
+            if np.shape(true) != np.shape(guess) or not len(true):
+                raise ValueError(f"sentence {index}: {len(true)} true and {len(guess)} found labels")
+            phones = collapse(true).tolist()
+            starts, guessed_starts = _boundaries(true).tolist(), _boundaries(guess).tolist()
+            counts.append(
+                (
+                    np.sum(np.asarray(true) == guess),
+                    len(true),
+                    Levenshtein.distance(phones, collapse(guess).tolist()),
+                    len(phones),
+                    _matched(starts, guessed_starts, tolerance),
+                    len(starts) + len(guessed_starts),
+                )
+            )
+        self._counts = np.array(counts, np.float64).T
+        right, frames, edits, phones, *_ = self._counts
+        self.sentence_accuracy, self.sentence_error = right / frames, edits / phones
+
+    def _ratio(self, numerator: int, denominator: int, weights: np.ndarray | None) -> float:
+        pair = self._counts[[numerator, denominator]]
+        above, below = pair.sum(axis=1) if weights is None else pair @ np.asarray(weights, np.float64)
+        return float(above / below) if below > 0 else np.nan
+
+    def frame_accuracy(self, weights: np.ndarray | None = None) -> float:
+        """Share of the frames with the right label, weights (sentences,); NaN where no sentence has weight."""
+        return self._ratio(0, 1, weights)
+
+    def phone_error_rate(self, weights: np.ndarray | None = None) -> float:
+        """Edits that make the found phones the true ones (Levenshtein 1966) per true phone; may exceed 1.
+
+        Substitutions, insertions and deletions count one each. NaN where no sentence has weight.
+        """
+        return self._ratio(2, 3, weights)
+
+    def boundary_f1(self, weights: np.ndarray | None = None) -> float:
+        """F1 of the found boundaries, paired one to one with true ones within the tolerance.
+
+        A boundary is where the label changes; beginning and end of a sentence are none. NaN where there is none at all.
+        """
+        return 2 * self._ratio(4, 5, weights)
+
+
+def accuracy_by(
+    correct: np.ndarray, group: np.ndarray, sentence: np.ndarray, groups: int, sentences: int
+) -> Callable[[np.ndarray], np.ndarray]:
+    """The accuracy of each group of frames, as a statistic of `reports.metrics.bootstrap` whose units are sentences.
+
+    Args:
+        correct: (frames,), whether a frame has the right label.
+        group: (frames,), codes from 0, such as the frame's phone or the distance to a boundary.
+        sentence: (frames,), codes from 0.
+        groups: how many groups there are.
+        sentences: how many sentences there are.
+
+    Returns:
+        A function from weights (sentences,) to accuracies (groups,), NaN where a group has no weight.
+
+    Raises:
+        ValueError: if lengths differ, or a code is not below the number of groups or sentences.
+    """
+    correct, group, sentence = np.asarray(correct), np.asarray(group), np.asarray(sentence)
+    if not len(correct) == len(group) == len(sentence):
+        raise ValueError(f"lengths differ: correct {len(correct)}, group {len(group)}, sentence {len(sentence)}")
+    _check_codes("group", group, groups)
+    _check_codes("sentence", sentence, sentences)
+    cell = group * sentences + sentence
+    shape = (groups, sentences)
+    frames = np.bincount(cell, minlength=groups * sentences).reshape(shape).astype(np.float64)
+    right = np.bincount(cell, correct, minlength=groups * sentences).reshape(shape)
+
+    def accuracy(weights: np.ndarray) -> np.ndarray:
+        below = frames @ weights
+        return np.divide(right @ weights, below, out=np.full(groups, np.nan), where=below > 0)
+
+    return accuracy
+
+
+def _check_codes(name: str, codes: np.ndarray, number: int) -> None:
+    if len(codes) and not (codes.min() >= 0 and codes.max() < number):
+        raise ValueError(f"{name}: codes from {codes.min()} to {codes.max()} instead of 0 to {number - 1}")
+
+
+def boundary_distance(labels: np.ndarray) -> np.ndarray:
+    """How many frames lie between each frame and the nearest boundary, (n,).
+
+    Args:
+        labels: (n,), the true labels of one sentence. Its beginning and end are no boundaries.
+
+    Returns:
+        0 for the frames next to a boundary, on either side; n for all frames where there is no boundary.
+    """
+    frame, length = np.arange(len(labels)), len(labels)
+    # The two ends lie beyond any distance within the sentence.
+    starts = np.concatenate([[-length], _boundaries(labels), [2 * length]])
+    after = np.searchsorted(starts, frame, side="right")
+    return np.minimum(np.minimum(frame - starts[after - 1], starts[after] - 1 - frame), length)
+
+
+def confusion(truth: np.ndarray, found: np.ndarray, classes: int) -> np.ndarray:
+    """How often each true class, a row, was found as each class, a column.
+
+    Args:
+        truth: (frames,), codes from 0.
+        found: (frames,), codes from 0.
+        classes: how many there are.
+
+    Returns:
+        (classes, classes), integers.
+
+    Raises:
+        ValueError: if there is no frame, the lengths differ, or a code is not below `classes`.
+    """
+    _check_codes("truth", np.asarray(truth), classes)
+    _check_codes("found", np.asarray(found), classes)
+    return confusion_matrix(truth, found, labels=np.arange(classes))

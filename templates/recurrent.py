@@ -1,0 +1,334 @@
+"""Recurrent networks: simple recurrent, LSTM and GRU layers, in one direction or both, any number of them deep.
+
+Paper: Hochreiter & Schmidhuber 1997 (LSTM); Cho et al. 2014 (GRU); Schuster & Paliwal 1997 (bidirectional)
+Input: (batch, time, features) float, padded at the end; or (batch, time) int, tokens
+Output: (batch, time, outputs) float, probabilities at each step; (batch, outputs) from the classification head
+
+A recurrent layer reads a sequence step by step and carries a state along; two of them, one in each direction, see all
+of the sequence from every step. Heads: "tagging", a label a step; "classification", a label a sequence; "next_token",
+the distribution of the token that follows each step.
+
+Sources: J. Elman, "Finding structure in time", Cognitive Science 14, 1990. S. Hochreiter and J. Schmidhuber, "Long
+short-term memory", Neural Computation 9, 1997, with the forget gate of F. Gers, J. Schmidhuber and F. Cummins,
+"Learning to forget", Neural Computation 12, 2000. K. Cho et al., "Learning phrase representations using RNN
+encoder–decoder", EMNLP 2014. M. Schuster and K. Paliwal, "Bidirectional recurrent neural networks", IEEE Transactions
+on Signal Processing 45, 1997. A. Graves and J. Schmidhuber, "Framewise phoneme classification with bidirectional LSTM",
+Neural Networks 18, 2005. Y. Gal and Z. Ghahramani, "A theoretically grounded application of dropout in recurrent neural
+networks", NIPS 2016: one dropout mask for all steps of a sequence. J. Ba, J. Kiros and G. Hinton, "Layer
+normalization", 2016.
+
+Deviations: the LSTM has no peepholes, which Graves & Schmidhuber had; the GRU applies the reset gate after the matrix
+product, as cuDNN does; layer normalisation follows each layer instead of sitting inside its cell, which keeps the GPU
+kernels; of a deep network both directions meet after each layer.
+
+    model = lstm(features=40, outputs=39, units=(128, 128), bidirectional=True)
+    model.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
+    model.fit(x, labels)                      # x (batch, time, 40), rows of zeros at the end are padding
+    stream = Stream(lstm(features=40, outputs=39))
+    probabilities = stream(step)              # step (batch, 40), the state is kept for the next one
+"""
+
+import types
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import keras
+
+Head = Literal["tagging", "classification", "next_token"]
+
+
+def simple_rnn(
+    *,
+    features: int = 40,
+    vocabulary: int | None = None,
+    embedding_size: int = 64,
+    outputs: int = 39,
+    head: Head = "tagging",
+    units: Sequence[int] = (128,),
+    bidirectional: bool = False,
+    dropout: float = 0.0,
+    recurrent_dropout: float = 0.0,
+    layer_normalization: bool = False,
+    activation: str = "tanh",
+    output_activation: str | None = "softmax",
+    mask_value: float | None = 0.0,
+    name: str = "simple_rnn",
+) -> keras.Model:
+    """Build a network of simple recurrent layers (Elman 1990); the arguments are those of `lstm`."""
+    return _network(keras.layers.SimpleRNN, **locals())
+
+
+def lstm(
+    *,
+    features: int = 40,
+    vocabulary: int | None = None,
+    embedding_size: int = 64,
+    outputs: int = 39,
+    head: Head = "tagging",
+    units: Sequence[int] = (128,),
+    bidirectional: bool = False,
+    dropout: float = 0.0,
+    recurrent_dropout: float = 0.0,
+    layer_normalization: bool = False,
+    activation: str = "tanh",
+    recurrent_activation: str = "sigmoid",
+    output_activation: str | None = "softmax",
+    mask_value: float | None = 0.0,
+    name: str = "lstm",
+) -> keras.Model:
+    """Build a network of LSTM layers; compile it with a classification loss.
+
+    Args:
+        features: numbers in a step.
+        vocabulary: number of tokens, where a step is one token (an integer from 0) instead of numbers.
+        embedding_size: numbers that stand for a token.
+        outputs: classes of a step or a sequence; the head "next_token" has one for each token instead.
+        head: what is predicted: a label for each step, a label for the sequence, or the token after each step.
+        units: of each layer, the lowest first; with `bidirectional` each direction has as many.
+        bidirectional: whether each layer reads the sequence in both directions.
+        dropout: share of a layer's input that is set to zero while training, the same at all steps.
+        recurrent_dropout: share of a layer's state that is set to zero while training, the same at all steps; the
+            fast GPU kernels can't be used then.
+        layer_normalization: whether each layer's output is normalised.
+        activation: of the cell; the fast GPU kernels know only "tanh".
+        recurrent_activation: of the gates; the fast GPU kernels know only "sigmoid".
+        output_activation: of the head; None gives logits.
+        mask_value: what padding is filled with (see `PaddingMask`), or None if there is none. With a vocabulary it is
+            a token of its own.
+        name: of the model.
+
+    Raises:
+        ValueError: if there is no layer, a size is smaller than 1, or the head "next_token" is asked for without a
+            vocabulary or in both directions.
+    """
+    return _network(LSTM, **locals())
+
+
+def gru(
+    *,
+    features: int = 40,
+    vocabulary: int | None = None,
+    embedding_size: int = 64,
+    outputs: int = 39,
+    head: Head = "tagging",
+    units: Sequence[int] = (128,),
+    bidirectional: bool = False,
+    dropout: float = 0.0,
+    recurrent_dropout: float = 0.0,
+    layer_normalization: bool = False,
+    activation: str = "tanh",
+    recurrent_activation: str = "sigmoid",
+    output_activation: str | None = "softmax",
+    mask_value: float | None = 0.0,
+    name: str = "gru",
+) -> keras.Model:
+    """Build a network of GRU layers; the arguments are those of `lstm`."""
+    return _network(keras.layers.GRU, **locals())
+
+
+def _network(
+    layer: Any,
+    *,
+    features: int,
+    vocabulary: int | None,
+    embedding_size: int,
+    outputs: int,
+    head: Head,
+    units: Sequence[int],
+    bidirectional: bool,
+    layer_normalization: bool,
+    output_activation: str | None,
+    mask_value: float | None,
+    name: str,
+    **cell: Any,
+) -> keras.Model:
+    if not units or min(features, embedding_size, outputs, *units) < 1:
+        raise ValueError(
+            f"units {tuple(units)} must not be empty, and they, features {features}, embedding_size {embedding_size} "
+            f"and outputs {outputs} must be at least 1"
+        )
+    if head == "next_token" and (vocabulary is None or bidirectional):
+        raise ValueError("the head 'next_token' needs a vocabulary and must not see the future: bidirectional=False")
+
+    if vocabulary is None:
+        sequence = keras.Input((None, features), name="sequence")  # (batch, time, features)
+        x = sequence
+    else:
+        sequence = keras.Input((None,), dtype="int32", name="sequence")  # (batch, time)
+        x = keras.layers.Embedding(vocabulary, embedding_size, name="embedding")(sequence)  # (batch, time, embedding)
+    if mask_value is not None:
+        x = PaddingMask(mask_value, name="padding_mask")([x, sequence])
+    for number, size in enumerate(units, 1):
+        every_step = number < len(units) or head != "classification"
+        recurrent = layer(size, return_sequences=every_step, name=f"recurrent_{number}", **cell)
+        if bidirectional:
+            recurrent = keras.layers.Bidirectional(recurrent, name=f"bidirectional_{number}")
+        x = recurrent(x)  # (batch, time, units), twice the units of a bidirectional one
+        if layer_normalization:
+            x = keras.layers.LayerNormalization(name=f"normalization_{number}")(x)
+    if head == "next_token" and vocabulary is not None:
+        outputs = vocabulary
+    output = keras.layers.Dense(outputs, output_activation, name="output")(x)  # (batch, time, outputs)
+    return keras.Model(sequence, output, name=name)
+
+
+@keras.saving.register_keras_serializable(package="templates")
+class LSTM(keras.layers.LSTM):
+    """`keras.layers.LSTM` that on TensorFlow without a GPU multiplies the inputs of all steps with the kernel at once.
+
+    That is faster, and the result is the same up to rounding; what is left to the steps is the recurrent kernel.
+    """
+
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        """All steps: the last output (batch, units), the outputs (batch, time, units) and the states."""
+        on_tensorflow = keras.backend.backend() == "tensorflow"
+        if not on_tensorflow or keras.distribution.list_devices("gpu") or self.recurrent_dropout or not self.use_bias:
+            return super().inner_loop(sequences, initial_state, mask, training=training)
+        cell = self.cell
+        if training and self.dropout:
+            sequences = sequences * keras.ops.expand_dims(cell.get_dropout_mask(sequences[:, 0]), 1)
+        inputs = keras.ops.add(keras.ops.matmul(sequences, cell.kernel), cell.bias)  # (batch, time, 4 * units)
+
+        def step(inputs, states):
+            output, carry = states  # (batch, units)
+            gates = keras.ops.add(inputs, keras.ops.matmul(output, cell.recurrent_kernel))
+            enter, forget, candidate, leave = keras.ops.split(gates, 4, axis=-1)
+            carry = cell.recurrent_activation(forget) * carry + cell.recurrent_activation(enter) * cell.activation(
+                candidate
+            )
+            output = cell.recurrent_activation(leave) * cell.activation(carry)
+            return output, [output, carry]
+
+        names = ("stateful", "go_backwards", "unroll", "zero_output_for_mask", "return_sequences")
+        loop: Any = types.SimpleNamespace(cell=step, **{name: getattr(self, name) for name in names})
+        return keras.layers.RNN.inner_loop(loop, inputs, initial_state, mask)
+
+
+@keras.saving.register_keras_serializable(package="templates")
+class PaddingMask(keras.layers.Layer):
+    """Hide the padding at the end of each sequence from the layers above.
+
+    Called with the pair (values, sequence), it returns the values. Padding is the run of steps at the end of a sequence
+    in which all features equal `mask_value`; such steps before it are real. A sequence that is all padding keeps its
+    first step, since the GPU kernels refuse an empty one.
+    """
+
+    def __init__(self, mask_value: float = 0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.mask_value = mask_value
+        self.supports_masking = True
+
+    def call(self, inputs):
+        """The values, (batch, time, features)."""
+        return keras.ops.copy(inputs[0])
+
+    def compute_mask(self, inputs, previous_mask=None):
+        """Whether a step is real: (batch, time) bool."""
+        sequence = inputs[1]
+        other = keras.ops.not_equal(sequence, self.mask_value)  # (batch, time) or (batch, time, features)
+        if len(sequence.shape) == 3:
+            other = keras.ops.any(other, axis=-1)  # (batch, time)
+        # How many steps from here to the end are none of padding.
+        remaining = keras.ops.flip(keras.ops.cumsum(keras.ops.flip(keras.ops.cast(other, "int32"), 1), 1), 1)
+        first = keras.ops.equal(keras.ops.cumsum(keras.ops.ones_like(remaining), 1), 1)
+        return keras.ops.logical_or(keras.ops.greater(remaining, 0), first)
+
+    def compute_output_shape(self, input_shape):
+        """That of the values."""
+        return input_shape[0]
+
+    def get_config(self):
+        """What saving needs."""
+        return super().get_config() | {"mask_value": self.mask_value}
+
+
+def tagger(model: keras.Model, *, names: Sequence[str], metadata: dict | None = None) -> keras.Model:
+    """Wrap a trained network with the names of its tags, to be saved whole.
+
+    Output: a dictionary with "probability" (batch, time, outputs) and "tag" (batch, time) int32, an index into `names`.
+
+    Args:
+        model: of this file, with the head "tagging".
+        names: of the outputs, in order.
+        metadata: anything JSON can hold that must travel with the model, such as how its inputs are scaled; read it
+            back as `model.get_layer("tags").metadata`.
+
+    Raises:
+        ValueError: if there is not one name for each output.
+    """
+    if len(names) != model.output_shape[-1]:
+        raise ValueError(f"{len(names)} names for {model.output_shape[-1]} outputs")
+    tags = Tags(names=names, metadata=metadata, name="tags")(model.output)
+    return keras.Model(model.input, tags, name=f"{model.name}_tagger")
+
+
+@keras.saving.register_keras_serializable(package="templates")
+class Tags(keras.layers.Layer):
+    """Probability and most probable tag from probabilities (batch, time, outputs); see `tagger`."""
+
+    def __init__(self, *, names: Sequence[str], metadata: dict | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.names = list(names)
+        self.metadata = metadata or {}
+
+    def call(self, inputs):
+        """Both, by name."""
+        return {"probability": inputs, "tag": keras.ops.argmax(inputs, axis=-1)}
+
+    def get_config(self):
+        """What saving needs."""
+        return super().get_config() | {"names": self.names, "metadata": self.metadata}
+
+
+def streaming(model: keras.Model) -> keras.Model:
+    """The network of a single step, which shares the weights of `model` and takes and returns the states.
+
+    Input: [step, *states], step (batch, features) or (batch,) of tokens, each state (batch, units); zeros to begin
+    with. Output: [output, *states], output (batch, outputs): what `model` says at this step. There is no padding.
+
+    Args:
+        model: of this file, in one direction.
+
+    Raises:
+        ValueError: if the model reads in both directions, so that its output waits for the end of the sequence.
+    """
+    step = keras.Input(model.input_shape[2:], dtype=model.inputs[0].dtype, name="step")
+    x = step
+    before, after = [], []
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Bidirectional):
+            raise ValueError(f"{model.name} reads in both directions, so it can't answer before the sequence ends")
+        if isinstance(layer, keras.layers.RNN):
+            layer.cell.name = f"{layer.name}_cell"  # Keras gives the cells of all layers the same one
+            sizes = keras.tree.flatten(layer.cell.state_size)
+            states = [keras.Input((size,), name=f"{layer.name}_state_{i}") for i, size in enumerate(sizes, 1)]
+            x, new_states = layer.cell(x, states)  # (batch, units)
+            before += states
+            after += keras.tree.flatten(new_states)
+        elif not isinstance(layer, keras.layers.InputLayer | PaddingMask):
+            x = layer(x)
+    return keras.Model([step, *before], [x, *after], name=f"{model.name}_step")
+
+
+class Stream:
+    """Answers step by step and remembers: `stream(step)` is what the model says after all steps so far.
+
+    Args:
+        model: of this file, in one direction; its weights are shared.
+    """
+
+    def __init__(self, model: keras.Model):
+        self.model = streaming(model)
+        self.states: list[Any] = []
+
+    def reset(self) -> None:
+        """Forget all steps; the next one begins a new sequence."""
+        self.states = []
+
+    def __call__(self, step: Any) -> Any:
+        """The output (batch, outputs) at a step, (batch, features) or (batch,) of tokens."""
+        step = keras.ops.convert_to_tensor(step)
+        if not self.states:
+            self.states = [keras.ops.zeros((step.shape[0], state.shape[1])) for state in self.model.inputs[1:]]
+        output, *self.states = self.model([step, *self.states])
+        return output

@@ -1,0 +1,658 @@
+import struct
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.signal
+import soundfile
+
+from data.acoustics import RATE
+from data.dataset import BadInput
+from data.phones import PHONES
+from data.recordings import (
+    CORE_TEST_SPEAKERS,
+    Recording,
+    describe_split,
+    find_recordings,
+    read,
+    read_audio,
+    read_phn,
+    read_textgrid,
+    split_recordings,
+    stream_audio,
+    write_textgrid,
+)
+
+PHN = "0 3050 h#\n3050 4559 sh\n4559 5723 ix\n5723 6642 hv\n6642 8772 eh\n8772 9190 dcl\n9190 16000 h#\n"
+
+
+def noise(samples: int, seed: int = 0) -> np.ndarray:
+    return (0.1 * np.random.default_rng(seed).standard_normal(samples)).astype(np.float32)
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def wav(path: Path, samples: np.ndarray | None = None, rate: int = RATE, subtype: str = "PCM_16") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, noise(RATE) if samples is None else samples, rate, format="WAV", subtype=subtype)
+    return path
+
+
+def sphere(samples: np.ndarray, **changes: str | int) -> bytes:
+    """A NIST SPHERE file as the LDC writes TIMIT, of (n,) int16."""
+    fields = {"sample_count": len(samples), "sample_rate": RATE, "channel_count": 1, "sample_n_bytes": 2}
+    fields |= {"sample_byte_format": "01", "sample_sig_bits": 16, **changes}
+    lines = [f"{k} -i {v}" if isinstance(v, int) else f"{k} -s{len(v)} {v}" for k, v in fields.items()]
+    header = "\n".join(["NIST_1A", "   1024", "database_id -s5 TIMIT", *lines, "end_head", ""])
+    return header.encode().ljust(1024) + samples.astype("<i2").tobytes()
+
+
+def integers(count: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(-(2**15), 2**15, count, dtype=np.int16)
+
+
+def bad(call, *arguments) -> str:
+    with pytest.raises(BadInput) as caught:
+        call(*arguments)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert "found" in text
+    assert ", expected" in text
+    return text
+
+
+def names(segments: list) -> list[tuple[float, float, str]]:
+    return [(start, end, PHONES[phone]) for start, end, phone in segments]
+
+
+# Audio
+
+
+@pytest.mark.parametrize(("subtype", "step"), [("PCM_16", 2**-15), ("PCM_24", 2**-23), ("PCM_32", 1e-7), ("FLOAT", 0)])
+def test_wav_as_it_was_written(tmp_path, subtype, step):
+    samples = noise(12_345)
+    read_samples, seconds = read_audio(wav(tmp_path / "a.WAV", samples, subtype=subtype))
+    assert seconds == 12_345 / RATE
+    assert read_samples.dtype == np.float32
+    np.testing.assert_allclose(read_samples, samples, rtol=0, atol=step)
+
+
+def test_wav_with_chunks_around_the_audio(tmp_path):
+    content = wav(tmp_path / "a.wav").read_bytes()
+    chunk = b"LIST" + struct.pack("<I", 5) + b"note!\0"
+    path = write(tmp_path / "b.wav", content[:36] + chunk + content[36:] + chunk)
+    np.testing.assert_array_equal(read_audio(path)[0], read_audio(tmp_path / "a.wav")[0])
+
+
+def test_sphere(tmp_path):
+    samples = integers(5000)
+    read_samples, seconds = read_audio(write(tmp_path / "SX1.WAV", sphere(samples)))
+    assert seconds == 5000 / RATE
+    np.testing.assert_array_equal(read_samples, samples / np.float32(2**15))
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
+def test_other_rates_are_resampled(tmp_path, rate):
+    samples = noise(2 * rate + 11)
+    read_samples, seconds = read_audio(wav(tmp_path / "a.wav", samples, rate, "FLOAT"))
+    assert seconds == len(samples) / rate
+    common = np.gcd(RATE, rate)
+    expected = scipy.signal.resample_poly(samples, RATE // common, rate // common)
+    np.testing.assert_allclose(read_samples, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [16_000, 22_050])
+def test_streamed_audio_is_that_of_the_whole(tmp_path, rate):
+    path = wav(tmp_path / "a.wav", noise(5 * rate + 3), rate)
+    blocks = list(stream_audio(path, seconds=1))
+    assert max(map(len, blocks)) <= RATE
+    np.testing.assert_allclose(np.concatenate(blocks), read_audio(path)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [16_000, 48_000])
+def test_a_long_recording_needs_little_memory(tmp_path, rate):
+    with soundfile.SoundFile(tmp_path / "a.wav", "w", rate, 1, "PCM_16") as file:
+        for seed in range(6):
+            file.write(noise(rate * 60, seed))
+    tracemalloc.start()
+    samples = sum(len(block) for block in stream_audio(tmp_path / "a.wav", seconds=10))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert samples == 360 * RATE
+    assert peak < 12e6 * rate / RATE
+
+
+def test_samples_a_little_beyond_full_scale_are_kept(tmp_path):
+    samples = np.float32([0, 1.2, -1.2, 0.5] * 200)
+    np.testing.assert_array_equal(read_audio(wav(tmp_path / "a.wav", samples, subtype="FLOAT"))[0], samples)
+
+
+@pytest.mark.parametrize("keep", [30, 60, 0.5, 0.99])
+def test_cut_wav(tmp_path, keep):
+    content = wav(tmp_path / "a.wav").read_bytes()
+    path = write(tmp_path / "b.wav", content[: keep if keep > 1 else int(keep * len(content))])
+    text = bad(read_audio, path)
+    if keep == 30:
+        assert text == f"{path}: found no audio after the header, expected a whole WAV file: is the file cut?"
+    else:
+        held = path.stat().st_size - 44
+        expected = "expected 32,000 as its header says: is the file whole?"
+        assert text == f"{path}: found {held:,} bytes of audio, {expected}"
+
+
+@pytest.mark.parametrize(("held", "found"), [(2500, "2,500"), (6000, "6,000"), (0, "0")])
+def test_sphere_that_is_not_as_long_as_its_header_says(tmp_path, held, found):
+    path = write(tmp_path / "a.wav", sphere(integers(held), sample_count=5000))
+    expected = f"{path}: found {found} samples of audio, expected 5,000 as its header says: is the file whole?"
+    assert bad(read_audio, path) == expected
+
+
+@pytest.mark.parametrize("size", [10, 200, 1000])
+def test_sphere_with_a_cut_header(tmp_path, size):
+    path = write(tmp_path / "a.wav", sphere(integers(500))[:size])
+    text = bad(read_audio, path)
+    assert text.startswith(f"{path}: found ")
+    assert "is the file" in text
+
+
+def test_shortened_sphere(tmp_path):
+    content = sphere(integers(500), sample_coding="pcm,embedded-shorten-v2.00")
+    path = write(tmp_path / "a.wav", content)
+    expected = "found SPHERE compressed by embedded-shorten-v2.00, expected it uncompressed: sph2pipe -p"
+    assert bad(read_audio, path) == f"{path}: {expected}"
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate", "subtype", "found", "expected"),
+    [
+        (noise(0), RATE, "PCM_16", "0 ms of audio", "at least 25 ms, one window"),
+        (noise(399), RATE, "PCM_16", "24.9 ms of audio", "at least 25 ms, one window"),
+        (noise(1000), 44_100, "PCM_16", "22.7 ms of audio", "at least 25 ms, one window"),
+        (noise(RATE).reshape(-1, 2), RATE, "PCM_16", "2 channels", "1"),
+        (noise(RATE), RATE, "PCM_U8", "8-bit samples", "16-, 24- or 32-bit integers or 32-bit floats"),
+        (noise(RATE), RATE, "ULAW", "8-bit mu-law samples", "16-, 24- or 32-bit integers or 32-bit floats"),
+        (noise(RATE), RATE, "DOUBLE", "64-bit float samples", "16-, 24- or 32-bit integers or 32-bit floats"),
+        (noise(RATE), RATE, "MS_ADPCM", "Microsoft ADPCM samples", "16-, 24- or 32-bit integers or 32-bit floats"),
+        (noise(RATE), 7_999, "PCM_16", "7,999 samples a second", "8,000 to 192,000"),
+        (noise(RATE), 384_000, "PCM_16", "384,000 samples a second", "8,000 to 192,000"),
+    ],
+)
+def test_unusable_audio(tmp_path, samples, rate, subtype, found, expected):
+    path = wav(tmp_path / "a.wav", samples, rate, subtype)
+    assert bad(read_audio, path) == f"{path}: found {found}, expected {expected}"
+
+
+def test_the_shortest_recording_that_can_be_used(tmp_path):
+    assert read_audio(wav(tmp_path / "a.wav", noise(400)))[0].shape == (400,)
+    assert len(read_audio(wav(tmp_path / "b.wav", noise(1103), 44_100))[0]) >= 400
+
+
+@pytest.mark.parametrize(("changes", "found"), [({"channel_count": 2}, "2 channels"), ({"sample_rate": 4000}, "4,000")])
+def test_unusable_sphere(tmp_path, changes, found):
+    content = sphere(integers(5000), **{"sample_count": 5000 // changes.get("channel_count", 1), **changes})
+    path = write(tmp_path / "a.wav", content)
+    assert bad(read_audio, path).startswith(f"{path}: found {found}")
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"", "an empty file"),
+        (b"not audio at all", "a file that begins with b'not audi'"),
+        (b"RIFF\x10\0\0\0AVI LIST", "a file that begins with b'RIFF"),
+        (b"RIFF\x10\0\0\0WAVEdata\x04\0\0\0abcd", "audio that can't be read ("),
+        (b"NIST_1A\n   1024\nend_head\n" + bytes(2000), "a broken SPHERE header"),
+        (b"NIST_1A", "a broken SPHERE header"),
+    ],
+)
+def test_not_audio(tmp_path, content, found):
+    path = write(tmp_path / "a.wav", content)
+    assert bad(read_audio, path).startswith(f"{path}: found {found}")
+
+
+def test_missing_audio(tmp_path):
+    for path in (tmp_path / "a.wav", tmp_path):
+        expected = f"{path}: found no such file, expected WAV (RIFF) or NIST SPHERE"
+        assert bad(read_audio, path) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "found"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf"), (1.3, "1.3"), (-2000, "-2000")]
+)
+def test_samples_that_are_no_audio(tmp_path, value, found):
+    samples = noise(40 * RATE)
+    samples[36 * RATE] = value
+    path = wav(tmp_path / "a.wav", samples, subtype="FLOAT")
+    expected = f"{path}: at 36.000 s: found a sample of {found}, expected a number in -1..1"
+    assert bad(read_audio, path) == expected
+
+
+# TIMIT's annotation
+
+
+def test_phn(tmp_path):
+    segments = read_phn(write(tmp_path / "a.PHN", PHN), RATE, RATE)
+    assert names(segments) == [
+        (0, 3050 / RATE, "sil"),
+        (3050 / RATE, 4559 / RATE, "sh"),
+        (4559 / RATE, 5723 / RATE, "ih"),
+        (5723 / RATE, 6642 / RATE, "hh"),
+        (6642 / RATE, 8772 / RATE, "eh"),
+        (8772 / RATE, 9190 / RATE, "sil"),
+        (9190 / RATE, 1, "sil"),
+    ]
+
+
+def test_phn_counts_in_samples_of_its_audio(tmp_path):
+    path = write(tmp_path / "a.PHN", "0 4410 sil\n4410 44100 iy\n")
+    assert names(read_phn(path, 44_100, 44_100)) == [(0, 0.1, "sil"), (0.1, 1, "iy")]
+
+
+def test_phn_with_windows_line_ends_and_a_byte_order_mark(tmp_path):
+    path = write(tmp_path / "a.PHN", "\ufeff0 8000 AA1\r\n\r\n8000 16000 h#\r\n")
+    assert names(read_phn(path, RATE, RATE)) == [(0, 0.5, "aa"), (0.5, 1, "sil")]
+
+
+def test_a_glottal_stop_belongs_to_the_segment_before(tmp_path):
+    lines = (
+        "0 1600 q\n1600 3200 iy\n3200 4800 q\n4800 5600 q\n5600 6400 aa\n8000 9600 q\n9600 11200 q\n11200 16000 h#\n"
+    )
+    segments = names(read_phn(write(tmp_path / "a.PHN", lines), RATE, RATE))
+    assert segments == [(0.1, 0.35, "iy"), (0.35, 0.4, "aa"), (0.7, 1, "sil")]
+
+
+def test_an_annotation_may_go_on_a_little_after_the_audio(tmp_path):
+    path = write(tmp_path / "a.PHN", "0 15900 iy\n15900 16100 aa\n16100 16800 h#\n")
+    assert names(read_phn(path, RATE, RATE)) == [(0, 15_900 / RATE, "iy"), (15_900 / RATE, 1, "aa")]
+    path = write(tmp_path / "a.PHN", "0 16801 h#\n")
+    expected = "found an end at 16801, expected the audio's end, 16000, or earlier"
+    assert bad(read_phn, path, RATE, RATE) == f"{path}: line 1: {expected}"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("", "found no segment, expected some"),
+        (" \n\n", "found no segment, expected some"),
+        ("0 10 h#\n\n10 20\n", "line 3: found '10 20', expected a start, an end (in samples) and a label"),
+        ("0 10 h#\n10 20 iy aa\n", "line 2: found '10 20 iy aa', expected a start,"),
+        ("0 10.5 h#\n", "line 1: found '0 10.5 h#', expected a start,"),
+        ("-5 10 h#\n", "line 1: found '-5 10 h#', expected a start,"),
+        ("0 10 h#\n10 10 iy\n", "line 2: found 10 to 10, expected an end after the start"),
+        ("0 10 h#\n20 10 iy\n", "line 2: found 20 to 10, expected an end after the start"),
+        ("0 10 h#\n9 20 iy\n", "line 2: found a start at 9, expected 10 or later, where the segment before ends"),
+        ("10 20 h#\n0 10 iy\n", "line 2: found a start at 0, expected 20 or later, where the segment before ends"),
+        ("0 10 h#\n10 20 iyy\n", "line 2: found the label 'iyy', expected one of TIMIT or ARPAbet"),
+        ("0 10 spn\n", "line 1: found the label 'spn', expected one of TIMIT or ARPAbet"),
+        (b"0 10 h#\n10 20 i\xff\n", "line 2: found the byte 0xff, which isn't UTF-8, expected text in UTF-8"),
+    ],
+)
+def test_bad_phn(tmp_path, content, expected):
+    path = write(tmp_path / "a.PHN", content)
+    assert bad(read_phn, path, RATE, RATE).startswith(f"{path}: {expected}")
+
+
+def test_missing_phn(tmp_path):
+    text = bad(read_phn, tmp_path / "a.PHN", RATE, RATE)
+    assert text == f"{tmp_path / 'a.PHN'}: found no such file, expected a .PHN or .TextGrid file"
+
+
+# TextGrid
+
+INTERVALS = [(0.0, 0.25, "sil"), (0.25, 0.5, "HH"), (0.5, 0.75, "AH0"), (0.75, 1.0, "")]
+
+
+def long_textgrid(tiers: dict[str, list], end: float = 1) -> str:
+    """The long text format as Praat writes it."""
+    lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0 ", f"xmax = {end:g} "]
+    lines += ["tiers? <exists> ", f"size = {len(tiers)} ", "item []: "]
+    for number, (name, intervals) in enumerate(tiers.items(), start=1):
+        lines += [f"    item [{number}]:", '        class = "IntervalTier" ', f'        name = "{name}" ']
+        lines += ["        xmin = 0 ", f"        xmax = {end:g} ", f"        intervals: size = {len(intervals)} "]
+        for index, (start, stop, label) in enumerate(intervals, start=1):
+            lines += [f"        intervals [{index}]:", f"            xmin = {start:g} "]
+            lines += [f"            xmax = {stop:g} ", f'            text = "{label}" ']
+    return "\n".join([*lines, ""])
+
+
+def short_textgrid(tiers: dict[str, list], end: float = 1) -> str:
+    lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "0", f"{end:g}", "<exists>", f"{len(tiers)}"]
+    for name, intervals in tiers.items():
+        lines += ['"IntervalTier"', f'"{name}"', "0", f"{end:g}", f"{len(intervals)}"]
+        lines += [line for start, stop, label in intervals for line in (f"{start:g}", f"{stop:g}", f'"{label}"')]
+    return "\n".join([*lines, ""])
+
+
+FORMATS = pytest.mark.parametrize("form", [long_textgrid, short_textgrid])
+EXPECTED = [(0, 0.25, "sil"), (0.25, 0.5, "hh"), (0.5, 0.75, "ah"), (0.75, 1, "sil")]
+
+
+@FORMATS
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_textgrid(tmp_path, form, encoding):
+    text = form({"words": [(0, 1, "hé")], "Phones": INTERVALS})
+    path = write(tmp_path / "a.TextGrid", text.encode(encoding))
+    assert names(read_textgrid(path, 1.0)) == EXPECTED
+    write(path, text.replace("\n", "\r\n").encode(encoding))
+    assert names(read_textgrid(path, 1.0)) == EXPECTED
+
+
+@FORMATS
+def test_the_only_tier_may_have_any_name(tmp_path, form):
+    assert names(read_textgrid(write(tmp_path / "a.TextGrid", form({"mine": INTERVALS})), 1.0)) == EXPECTED
+
+
+@FORMATS
+@pytest.mark.parametrize(
+    ("tiers", "expected"),
+    [
+        ({}, "found "),
+        ({"words": [], "mine": INTERVALS}, "found the interval tiers 'words', 'mine', expected one that is named"),
+        ({"phone": INTERVALS, "Phones": INTERVALS}, "found the interval tiers 'phone', 'Phones', expected one"),
+        ({"phones": []}, "found no segment, expected some"),
+        (
+            {"phones": [(0, 0.5, "sil"), (0.4, 1, "iy")]},
+            "interval 2 of tier 'phones': found a start at 0.4, expected 0.5 or later, where the segment before ends",
+        ),
+        (
+            {"phones": [(0, 0.5, "sil"), (0.5, 0.4, "iy")]},
+            "interval 2 of tier 'phones': found 0.5 to 0.4, expected an end after the start",
+        ),
+        (
+            {"phones": [(0, 0.5, "sil"), (0.5, 1, "ɹ")]},
+            "interval 2 of tier 'phones': found the label 'ɹ', expected one of TIMIT or ARPAbet",
+        ),
+        (
+            {"phones": [(0, 0.5, "sil"), (0.5, 1.1, "iy")]},
+            "interval 2 of tier 'phones': found an end at 1.1, expected the audio's end, 1, or earlier",
+        ),
+        (
+            {"phones": [(0, 0.5, "sil")]},
+            "found intervals up to 0.5 s in tier 'phones', expected 1 s as its header says: is the file cut?",
+        ),
+    ],
+)
+def test_bad_textgrid(tmp_path, form, tiers, expected):
+    path = write(tmp_path / "a.TextGrid", form(tiers))
+    assert bad(read_textgrid, path, 1.0).startswith(f"{path}: {expected}")
+
+
+@FORMATS
+def test_textgrid_cut_anywhere(tmp_path, form):
+    text = form({"phones": INTERVALS})
+    # But for white space and the last quotation mark, each character matters.
+    for length in range(len(text.rstrip()) - len('""')):
+        path = write(tmp_path / "a.TextGrid", text[:length])
+        assert bad(read_textgrid, path, 1.0).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("", "line 1: found '', expected 'File type = "),
+        ('{"start": 0}', "line 1: found '{\"start\": 0}', expected 'File type = "),
+        (PHN, "line 1: found '0 3050 h#', expected 'File type = "),
+        (b"ooBinaryFile\x08TextGrid\xff\xfe", "found bytes that aren't UTF-8 or UTF-16, expected a TextGrid as text"),
+        (
+            short_textgrid({"phones": INTERVALS}).replace("0.75", "nan"),
+            "interval 3 of tier 'phones': found 0.5 to nan, expected an end after the start",
+        ),
+    ],
+)
+def test_no_textgrid(tmp_path, content, expected):
+    path = write(tmp_path / "a.TextGrid", content)
+    assert bad(read_textgrid, path, 1.0).startswith(f"{path}: {expected}")
+
+
+def test_missing_textgrid(tmp_path):
+    assert bad(read_textgrid, tmp_path / "a.TextGrid", 1.0).startswith(f"{tmp_path / 'a.TextGrid'}: found no such file")
+
+
+def test_a_written_textgrid_is_read_back(tmp_path):
+    rng = np.random.default_rng(0)
+    edges = np.cumsum(rng.integers(1, 30, 50)) / 100 + 0.0125
+    labels = rng.choice([phone for phone in PHONES if phone != "sil"], 49)
+    segments = [(float(a), float(b), str(c)) for a, b, c in zip(edges[:-1], edges[1:], labels, strict=True)]
+    del segments[20]
+    path = tmp_path / "a.TextGrid"
+    write_textgrid(path, segments, float(edges[-1]) + 0.3)
+    again = [segment for segment in names(read_textgrid(path, float(edges[-1]) + 0.3)) if segment[2] != "sil"]
+    assert [label for *_, label in again] == [label for *_, label in segments]
+    np.testing.assert_allclose([s[:2] for s in again], [s[:2] for s in segments], atol=1e-6)
+
+
+def test_a_written_textgrid_is_as_praat_writes_it(tmp_path):
+    write_textgrid(tmp_path / "a.TextGrid", [(0, 0.25, 'h"e'), (0.5, 1, "ə")], 1.0, tier="mine")
+    written = (tmp_path / "a.TextGrid").read_text(encoding="utf-8").split()
+    expected = [(0, 0.25, 'h""e'), (0.25, 0.5, ""), (0.5, 1, "ə")]
+    assert written == long_textgrid({"mine": expected}).split()
+
+
+# Folders
+
+
+def corpus(folder: Path, *places: str, phn: str = PHN) -> Path:
+    for seed, place in enumerate(places):
+        wav(folder / f"{place}.WAV", noise(RATE, seed))
+        write(folder / f"{place}.PHN", phn)
+    return folder
+
+
+def test_find_recordings_in_a_folder_like_timit(tmp_path):
+    corpus(tmp_path, *[f"TRAIN/DR1/FCJF0/{name}" for name in ("SA1", "SX37", "SI648")], "TEST/DR4/MLLL0/SX13", "me/a")
+    write(tmp_path / "TRAIN/DR1/FCJF0/SX37.TXT", "0 46797 She had your \n dark suit.\n")
+    write(tmp_path / "me/a.txt", "12 monkeys")
+    write(tmp_path / "me/notes.txt", "nothing to find")
+    recordings, skipped = find_recordings(tmp_path, skip_bad=False)
+    found = [(r.audio.relative_to(tmp_path).as_posix(), r.speaker, r.part, r.text) for r in recordings]
+    assert found == [
+        ("TEST/DR4/MLLL0/SX13.WAV", "MLLL0", "test", ""),
+        ("TRAIN/DR1/FCJF0/SI648.WAV", "FCJF0", "train", ""),
+        ("TRAIN/DR1/FCJF0/SX37.WAV", "FCJF0", "train", "She had your dark suit."),
+        ("me/a.WAV", "me", "", "12 monkeys"),
+    ]
+    assert all(r.annotation == r.audio.with_suffix(".PHN") for r in recordings)
+    assert skipped == [f"{tmp_path}: 1 times SA1 or SA2 left out, which every speaker of TIMIT reads"]
+
+
+def test_the_folder_itself_makes_no_part(tmp_path):
+    recordings, _ = find_recordings(corpus(tmp_path / "test", "anna/1"), skip_bad=False)
+    assert [r.part for r in recordings] == [""]
+
+
+def test_names_in_either_case_copies_and_hidden_files(tmp_path):
+    folder = corpus(tmp_path, "dr1/a/SX1", "dr1/a/SX2", "dr1/a/SX4")
+    wav(folder / "dr1/a/SX1.WAV.wav")
+    (folder / "dr1/a/SX2.WAV").rename(folder / "dr1/a/SX2.WAV.wav")
+    wav(folder / "dr1/a/sx3.wav")
+    write(folder / "dr1/a/sx3.TextGrid", long_textgrid({"phones": INTERVALS}))
+    write(folder / "dr1/a/SX4.textgrid", "not read, as there is SX4.PHN")
+    write(folder / "dr1/a/._SX1.WAV", "of another system")
+    write(folder / ".git/SX1.WAV", "hidden")
+    recordings, skipped = find_recordings(folder, skip_bad=False)
+    assert not skipped
+    assert [(r.audio.name, r.annotation.name) for r in recordings] == [
+        ("SX1.WAV", "SX1.PHN"),
+        ("SX2.WAV.wav", "SX2.PHN"),
+        ("SX4.WAV", "SX4.PHN"),
+        ("sx3.wav", "sx3.TextGrid"),
+    ]
+
+
+def spoil(folder: Path) -> dict[str, str]:
+    """Make each recording of a folder but the first bad in another way, and say how, in order."""
+    corpus(folder, *[f"s/{number}" for number in range(8)])
+    (folder / "s/1.PHN").unlink()
+    (folder / "s/2.WAV").unlink()
+    write(folder / "s/3.WAV", (folder / "s/3.WAV").read_bytes()[:16_000])
+    wav(folder / "s/4.WAV", noise(RATE).reshape(-1, 2))
+    write(folder / "s/5.PHN", "0 99999 h#\n")
+    samples = noise(RATE)
+    samples[-1] = np.nan
+    wav(folder / "s/6.WAV", samples, subtype="FLOAT")
+    write(folder / "s/7.PHN", "")
+    return {
+        "1.WAV": "found no annotation, expected 1.PHN or .TextGrid beside it",
+        "2.PHN": "found no recording, expected 2.WAV beside it",
+        "3.WAV": "found 15,956 bytes of audio, expected 32,000",
+        "4.WAV": "found 2 channels, expected 1",
+        "5.PHN": "line 1: found an end at 99999, expected the audio's end, 16000",
+        "6.WAV": "at 1.000 s: found a sample of nan, expected",
+        "7.PHN": "found no segment, expected",
+    }
+
+
+def test_bad_recordings_are_skipped_with_a_reason(tmp_path):
+    reasons = spoil(tmp_path)
+    recordings, skipped = find_recordings(tmp_path, skip_bad=True)
+    assert [r.audio.name for r in recordings] == ["0.WAV"]
+    assert len(skipped) == len(reasons)
+    for line, (name, reason) in zip(skipped, reasons.items(), strict=True):
+        assert line.startswith(f"{tmp_path / 's' / name}: {reason}")
+
+
+def test_the_first_bad_recording_raises(tmp_path):
+    for name, reason in spoil(tmp_path).items():
+        text = bad(find_recordings, tmp_path, False)
+        assert text.startswith(f"{tmp_path / 's' / name}: {reason}")
+        for path in (tmp_path / "s").glob(f"{name[0]}.*"):
+            path.unlink()
+    assert len(find_recordings(tmp_path, skip_bad=False)[0]) == 1
+
+
+def test_folders_without_recordings(tmp_path):
+    missing = tmp_path / "none"
+    assert bad(find_recordings, missing, True) == f"{missing}: found no such folder, expected one of recordings"
+    expected = "found no recording, expected NAME.WAV with NAME.PHN or NAME.TextGrid in it, or in folders in it"
+    assert bad(find_recordings, tmp_path, True) == f"{tmp_path}: {expected}"
+    path = wav(tmp_path / "s/1.WAV")
+    expected = f"found 1 recordings, all of them bad; the first is {path}: found no annotation, expected"
+    assert bad(find_recordings, tmp_path, True).startswith(f"{tmp_path}: {expected}")
+
+
+def test_read_gives_samples_and_segments(tmp_path):
+    folder = corpus(tmp_path, "s/1")
+    wav(folder / "s/2.wav", noise(2 * 8000), 8000)
+    write(folder / "s/2.TextGrid", long_textgrid({"phones": [(0, 1, "K"), (1, 2, "sp")]}, 2))
+    wav(folder / "s/3.wav", noise(2 * 8000), 8000)
+    write(folder / "s/3.phn", "0 8000 k\n8000 16000 h#\n")
+    first, *others = find_recordings(folder, skip_bad=False)[0]
+    samples, segments = read(first)
+    np.testing.assert_array_equal(samples, read_audio(first.audio)[0])
+    assert segments == read_phn(first.annotation, RATE, RATE)
+    for recording in others:
+        samples, segments = read(recording)
+        assert samples.shape == (2 * RATE,)
+        assert names(segments) == [(0, 1, "k"), (1, 2, "sil")]
+
+
+def test_read_checks_audio_and_annotation_together(tmp_path):
+    recording = find_recordings(corpus(tmp_path, "s/1"), skip_bad=False)[0][0]
+    wav(recording.audio, noise(RATE // 2))
+    assert bad(read, recording).startswith(
+        f"{recording.annotation}: line 6: found an end at 9190, expected the audio's"
+    )
+
+
+# Splits
+
+
+def recordings_of(speakers: dict[str, str], sentences: int = 8) -> list[Recording]:
+    """Recordings of speakers, by name and part, that needn't exist."""
+    return [
+        Recording(Path(f"/c/{part}/{speaker}/{n}.wav"), Path(f"/c/{part}/{speaker}/{n}.phn"), speaker, part)
+        for speaker, part in speakers.items()
+        for n in range(sentences)
+    ]
+
+
+def speakers_of(splits: dict[str, list[Recording]]) -> dict[str, set[str]]:
+    return {split: {r.speaker for r in recordings} for split, recordings in splits.items()}
+
+
+TRAINING = {f"M{number:03}": "train" for number in range(40)}
+CORE = dict.fromkeys(CORE_TEST_SPEAKERS, "test")
+
+
+def test_the_core_test_set_is_balanced_over_sexes_as_timit_says():
+    assert len(CORE_TEST_SPEAKERS) == 24
+    assert sum(name.startswith("M") for name in CORE_TEST_SPEAKERS) == 16
+
+
+@pytest.mark.parametrize("lower", [False, True])
+def test_split_of_timit(lower):
+    names = {**TRAINING, **CORE, "MXYZ0": "test"}
+    recordings = recordings_of({name.lower() if lower else name: part for name, part in names.items()})
+    splits = split_recordings(recordings, seed=0)
+    speakers = speakers_of(splits)
+    assert {name.upper() for name in speakers["test"]} == CORE_TEST_SPEAKERS
+    assert len(splits["test"]) == 192
+    assert len(speakers["validation"]) == 4
+    assert len(speakers["train"]) == 36
+    assert {name.upper() for name in speakers["train"] | speakers["validation"]} == set(TRAINING)
+    assert describe_split(splits) == "tested on the 24 speakers of TIMIT's core test set"
+
+
+@pytest.mark.parametrize("sentence", [None, 3])
+def test_split_of_timit_without_its_whole_core(sentence):
+    recordings = recordings_of({**TRAINING, **CORE, "MXYZ0": "test"})
+    # The whole of one core speaker, or a sentence of one, is missing.
+    gone = [r for r in recordings if r.speaker == "MDAB0" and sentence in (None, int(r.audio.stem))]
+    splits = split_recordings([r for r in recordings if r not in gone], seed=0)
+    assert len(splits["test"]) == 200 - len(gone)
+    assert "MXYZ0" in speakers_of(splits)["test"]
+    speakers = 24 if sentence is None else 25
+    assert describe_split(splits) == (
+        f"tested on all {speakers} speakers of TEST, as TIMIT's core test set of 24 isn't there or isn't whole"
+    )
+
+
+@pytest.mark.parametrize(("speakers", "sizes"), [(3, (1, 1, 1)), (4, (2, 1, 1)), (10, (7, 1, 2)), (100, (70, 10, 20))])
+def test_split_at_random_by_speaker(speakers, sizes):
+    recordings = recordings_of({f"s{number}": "" for number in range(speakers)}, sentences=3)
+    splits = split_recordings(recordings, seed=1)
+    found = speakers_of(splits)
+    assert tuple(len(found[split]) for split in ("train", "validation", "test")) == sizes
+    assert sorted(r.audio for part in splits.values() for r in part) == sorted(r.audio for r in recordings)
+    assert len(set.union(*found.values())) == speakers
+    assert splits["train"] == [r for r in recordings if r.speaker in found["train"]]
+    assert describe_split(splits) == f"speakers drawn at random, {sizes[2]} of them to test on"
+
+
+def test_the_seed_draws_the_speakers_and_the_order_of_files_does_not():
+    for names in ({f"s{number}": "" for number in range(30)}, {**TRAINING, **CORE}):
+        recordings = recordings_of(names)
+        found = speakers_of(split_recordings(recordings, seed=1))
+        assert speakers_of(split_recordings(recordings[::-1], seed=1)) == found
+        assert speakers_of(split_recordings(recordings, seed=2)) != found
+
+
+def test_one_part_alone_is_split_at_random():
+    for part in ("train", "test"):
+        splits = split_recordings(recordings_of({f"s{number}": part for number in range(10)}), seed=0)
+        assert len(speakers_of(splits)["test"]) == 2
+        assert describe_split(splits) == "speakers drawn at random, 2 of them to test on"
+
+
+@pytest.mark.parametrize(
+    ("speakers", "expected"),
+    [
+        ({"anna": ""}, "/c/anna: found 1 speaker (anna), expected at least 3"),
+        ({"anna": "", "ben": ""}, "/c: found 2 speakers (anna, ben), expected at least 3, one each to train, validate"),
+        ({"anna": "train", "ben": "test"}, "/c: found 1 speaker in TRAIN, expected at least 2, one to validate on"),
+        ({**TRAINING, **CORE, "eve": ""}, "/c/eve/0.wav: found in neither TRAIN nor TEST, expected it in one"),
+    ],
+)
+def test_too_few_speakers(speakers, expected):
+    assert bad(split_recordings, recordings_of(speakers), 0).startswith(expected)
+
+
+def test_a_speaker_in_both_parts():
+    recordings = [*recordings_of({**TRAINING, **CORE}), *recordings_of({"M007": "test"})]
+    expected = "/c: found speaker M007 in TRAIN and TEST, expected it in one of them"
+    assert bad(split_recordings, recordings, 0) == expected
