@@ -11,7 +11,9 @@ def _import_backend_quietly() -> None:
     os.dup2(nowhere, 2)
     try:
         import keras  # noqa: F401
-        import tensorflow  # noqa: F401
+        import tensorflow
+
+        tensorflow.get_logger().setLevel("ERROR")  # it also warns of retracing, which several models of a run cause
     finally:
         os.dup2(stderr, 2)
         os.close(nowhere)

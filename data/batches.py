@@ -115,7 +115,7 @@ def shuffled_sequences(
             batches = np.concatenate(by_length).reshape(-1, batch_size)
             yield from batches[random.permutation(len(batches))]
 
-    return _padded(inputs, labels, orders)
+    return _padded(inputs, labels, orders, len(inputs) // batch_size * (last_epoch - first_epoch))
 
 
 def sorted_sequences(
@@ -124,11 +124,14 @@ def sorted_sequences(
     """All sequences once, the shortest first, as the batches of `shuffled_sequences`, and which are in each batch."""
     order = np.argsort([len(sequence) for sequence in inputs], kind="stable")
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    return _padded(inputs, labels, lambda: batches), batches
+    return _padded(inputs, labels, lambda: batches, len(batches)), batches
 
 
 def _padded(
-    inputs: Sequence[np.ndarray], labels: Sequence[np.ndarray], orders: Callable[[], Iterable[np.ndarray]]
+    inputs: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray],
+    orders: Callable[[], Iterable[np.ndarray]],
+    count: int,
 ) -> tf.data.Dataset:
     def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for order in orders():
@@ -143,4 +146,5 @@ def _padded(
         tf.TensorSpec((None, None, inputs[0].shape[1]), tf.float32),
         tf.TensorSpec((None, None), tf.int32),
     )
-    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(2)
+    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
+    return dataset.apply(tf.data.experimental.assert_cardinality(count)).prefetch(2)

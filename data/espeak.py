@@ -75,17 +75,22 @@ CHARS_UTF8 = 1
 
 @dataclasses.dataclass(frozen=True)
 class Speaker:
-    """Who speaks: an accent, a variant (a timbre), words a minute and a pitch of 0 to 99."""
+    """Who speaks: an accent, a variant (a timbre), words a minute, a pitch of 0 to 99, and the length of the throat.
+
+    That length comes from the samples a second at which the sound is played, `RATE` or another: faster play raises all
+    formants, as a shorter vocal tract does, and with them pitch and tempo.
+    """
 
     voice: str
     variant: str
     rate: int
     pitch: int
+    playback: int = RATE
 
     @property
     def name(self) -> str:
-        """As espeak-ng spells the voice, with rate and pitch: en-us+f2 170 54."""
-        return f"{self.voice}+{self.variant} {self.rate} {self.pitch}"
+        """As espeak-ng spells the voice, with rate, pitch and how high the formants are: en-us+f2 170 54 ×1.08."""
+        return f"{self.voice}+{self.variant} {self.rate} {self.pitch} ×{self.playback / RATE:.2f}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -270,6 +270,7 @@ class Tags(keras.layers.Layer):
         super().__init__(**kwargs)
         self.names = list(names)
         self.metadata = metadata or {}
+        self.supports_masking = True
 
     def call(self, inputs):
         """Both, by name."""

@@ -9,12 +9,14 @@ from templates.recurrent import LSTM, PaddingMask, Stream, gru, lstm, simple_rnn
 BUILDERS = {"simple_rnn": simple_rnn, "lstm": lstm, "gru": gru}
 GATES = {"simple_rnn": 1, "lstm": 4, "gru": 3}
 SIZES = {"features": 3, "outputs": 4, "units": (5,)}
+# Of the four choices any three are met in every combination.
 CASES = [
-    {"bidirectional": both, "units": units, "layer_normalization": normal, "head": head}
-    for head, both, units, normal in itertools.product(
-        ("tagging", "classification"), (False, True), ((5,), (5, 4)), (False, True)
+    {"head": head, "bidirectional": both, "units": units, "layer_normalization": (head == "tagging") ^ both ^ deep}
+    for head, both, (deep, units) in itertools.product(
+        ("tagging", "classification"), (False, True), ((False, (5,)), (True, (5, 4)))
     )
 ]
+ALL = {"bidirectional": True, "units": (5, 4), "layer_normalization": True}
 TOKENS = {"vocabulary": 7, "embedding_size": 3, "mask_value": 2, "head": "next_token", "units": (5, 4)}
 
 
@@ -112,11 +114,10 @@ def reference(
     return softmax(x @ kernel + bias)
 
 
-def reference_loss(kind, weights, x, labels, **options) -> float:
+def reference_loss(kind, weights, x, lengths, labels, **options) -> float:
     """Cross-entropy, the mean over the real steps of all sequences (over the sequences for classification)."""
     losses = []
-    for sequence, label in zip(x, labels, strict=True):
-        length = real_length(sequence, options.get("mask_value", 0.0))
+    for sequence, length, label in zip(x, lengths, labels, strict=True):
         output = np.atleast_2d(reference(kind, weights, sequence[:length], **options))
         losses += list(-np.log(output[np.arange(len(output)), np.atleast_1d(label)[: len(output)]]))
     return float(np.mean(losses))
@@ -158,23 +159,17 @@ def double():
 
 @pytest.mark.parametrize("options", CASES, ids=lambda options: "-".join(str(value) for value in options.values()))
 @pytest.mark.parametrize("kind", BUILDERS)
-def test_outputs_follow_the_definitions_whatever_the_padding(kind, options):
+def test_padded_sequences_follow_the_definitions_and_sizes_the_formula(kind, options, tmp_path):
     model = build(kind, **options)
-    lengths = [6, 3, 1, 0, 5]
-    x = padded(lengths, 6)
+    x = padded([6, 3, 1, 0, 5], 6)
     outputs = values(model(x))
-    longer = values(model(np.pad(x, ((0, 0), (0, 3), (0, 0)))))
-    weights = model.get_weights()
-    assert np.isfinite(longer).all()
-    np.testing.assert_allclose(longer.sum(axis=-1), 1, rtol=1e-5)
-    for sequence, output, other in zip(x, outputs, longer, strict=True):
+    assert np.isfinite(outputs).all()
+    for sequence, output in zip(x, outputs, strict=True):
         length = real_length(sequence)
-        expected = reference(kind, weights, sequence[:length], **options)
         if options["head"] == "tagging":
-            output, other = output[:length], other[:length]
-        np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(other, output, rtol=0, atol=1e-6)
-    assert np.std(outputs, axis=0).max() > 0.03  # the sequences differ
+            output = output[:length]
+        expected = reference(kind, model.get_weights(), sequence[:length], **options)
+        np.testing.assert_allclose(output, expected, rtol=0, atol=1e-6)
 
     inputs, expected = 3, 0
     for size in options["units"]:
@@ -183,6 +178,27 @@ def test_outputs_follow_the_definitions_whatever_the_padding(kind, options):
         inputs = (1 + options["bidirectional"]) * size
         expected += options["layer_normalization"] * 2 * inputs
     assert model.count_params() == expected + (inputs + 1) * 4
+
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert again.to_json() == model.to_json()
+    for old, new in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("options", [ALL, ALL | {"head": "classification"}], ids=["tagging", "classification"])
+@pytest.mark.parametrize("kind", BUILDERS)
+def test_more_padding_changes_no_real_step_and_a_reloaded_model_nothing(kind, options, tmp_path):
+    model = build(kind, **options)
+    lengths = [6, 3, 1, 5]
+    x = padded(lengths, 6)
+    longer = np.pad(x, ((0, 0), (0, 3), (0, 0)))
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    for output, other, length in zip(values(model(x)), values(again(longer)), lengths, strict=True):
+        if options.get("head") != "classification":
+            output, other = output[:length], other[:length]
+        np.testing.assert_allclose(other, output, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", BUILDERS)
@@ -193,41 +209,227 @@ def test_tokens_are_embedded_and_their_padding_is_a_token_of_its_own(kind):
     assert outputs.shape == (4, 6, 7)
     for sequence, output, length in zip(tokens, outputs, (4, 6, 1, 3), strict=True):
         expected = reference(kind, model.get_weights(), sequence[:length], **TOKENS)
-        np.testing.assert_allclose(output[:length], expected, rtol=1e-4, atol=1e-5)
-    assert model.count_params() - build(kind, **TOKENS | {"mask_value": None}).count_params() == 0
+        np.testing.assert_allclose(output[:length], expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", BUILDERS)
 def test_without_mask_value_every_step_is_real(kind):
-    options = {"mask_value": None, "bidirectional": True, "units": (5, 4)}
+    options = {"mask_value": None, "bidirectional": True}
     model = build(kind, **options)
     x = padded([6, 2, 0], 6)
     for sequence, output in zip(x, values(model(x)), strict=True):
         expected = reference(kind, model.get_weights(), sequence, **options)
-        np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-5)
-    assert not any(isinstance(layer, PaddingMask) for layer in model.layers)
+        np.testing.assert_allclose(output, expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", BUILDERS)
-def test_one_step_by_hand(kind):
-    model = build(kind, output_activation=None)
+def test_one_step_and_default_sizes(kind):
+    model = build(kind, output_activation=None, name="other")
     kernel, recurrent_kernel, bias, *head = model.get_weights()
     x = padded([1], 1)
     state = STEPS[kind](x[0, 0], [np.zeros(5)] * 2, kernel, recurrent_kernel, bias)
-    np.testing.assert_allclose(values(model(x))[0, 0], state[0] @ head[0] + head[1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(values(model(x))[0, 0], state[0] @ head[0] + head[1], rtol=1e-5, atol=1e-5)
+    assert model.name == "other"
+    model = BUILDERS[kind]()
+    biases = 2 if kind == "gru" else 1
+    assert model.count_params() == GATES[kind] * 128 * (40 + 128 + biases) + (128 + 1) * 39
+    assert model.name == kind
 
 
-def test_default_sizes():
-    for kind, gates, biases in (("simple_rnn", 1, 1), ("lstm", 4, 1), ("gru", 3, 2)):
-        model = BUILDERS[kind]()
-        assert model.count_params() == gates * 128 * (40 + 128 + biases) + (128 + 1) * 39
-        assert model.name == kind
+def test_initial_weights_and_their_seed():
+    def draw(seed):
+        keras.utils.set_random_seed(seed)
+        return lstm(**SIZES | {"bidirectional": True}).get_weights()
 
-
-def test_initial_weights():
-    model = lstm(**SIZES | {"bidirectional": True})
-    layer = model.get_layer("bidirectional_1")
-    for kernel, recurrent_kernel, bias in (layer.get_weights()[:3], layer.get_weights()[3:]):
-        assert np.abs(kernel).max() <= np.sqrt(6 / (3 + 20))  # Glorot & Bengio's bound
+    weights = draw(3)
+    for kernel, recurrent_kernel, bias in (weights[:3], weights[3:6]):
+        assert 0.1 < np.abs(kernel).max() <= np.sqrt(6 / (3 + 4 * 5))  # Glorot & Bengio's bound
         np.testing.assert_allclose(recurrent_kernel @ recurrent_kernel.T, np.eye(5), atol=1e-5)
-        np.testing.assert_array_equal(bias, np.repeat([0, 1, 0, 0], 5))  # the forget gate starts open
+        np.testing.assert_array_equal(bias, np.repeat([0, 1, 0, 0], 5))  # Gers et al.: the forget gate starts open
+    assert np.all(weights[0] != weights[3])  # the directions differ
+    for same, other, before in zip(draw(3), draw(4), weights, strict=True):
+        np.testing.assert_array_equal(same, before)
+        assert before.ndim == 1 or np.any(other != before)
+
+
+# Gradients and loss
+
+
+@pytest.mark.parametrize("head", ["tagging", "classification"])
+@pytest.mark.parametrize("kind", BUILDERS)
+def test_gradients_are_finite_differences_of_the_loss(kind, head, double):
+    options = {"features": 2, "outputs": 3, "units": (3, 2), "bidirectional": True, "layer_normalization": True}
+    options |= {"head": head}
+    model = build(kind, **options)
+    x = padded([4, 2, 0], 4, features=2).astype(np.float64)
+    labels = np.random.default_rng(2).integers(0, 3, (3, 4) if head == "tagging" else 3)
+    # One step of gradient descent at rate 1 changes each weight by its gradient; the inputs are weights as well.
+    places = keras.Input((4,), dtype="int32")
+    table = keras.layers.Embedding(12, 2)
+    whole = keras.Model(places, model(table(places)))
+    table.set_weights([x.reshape(12, 2)])
+    weights = model.get_weights()
+    whole.compile(keras.optimizers.SGD(1.0), "sparse_categorical_crossentropy", run_eagerly=True)
+    loss = whole.train_on_batch(np.arange(12).reshape(3, 4), labels)
+    inputs_gradient = x - table.get_weights()[0].reshape(3, 4, 2)
+    gradients = [old - new for old, new in zip(weights, model.get_weights(), strict=True)]
+
+    def by_definition():
+        return reference_loss(kind, weights, x, lengths, labels, **options)
+
+    lengths = [real_length(sequence) for sequence in x]
+    assert lengths == [4, 2, 1]
+    np.testing.assert_allclose(loss, by_definition(), rtol=1e-10)
+    np.testing.assert_allclose(inputs_gradient, slopes(by_definition, x), rtol=1e-6, atol=1e-9)
+    assert np.all(inputs_gradient[1, 2:] == 0)
+    assert np.all(inputs_gradient[0] != 0)
+    for gradient, weight in zip(gradients, weights, strict=True):
+        np.testing.assert_allclose(gradient, slopes(by_definition, weight), rtol=1e-6, atol=1e-9)
+        assert np.any(gradient != 0)
+
+
+@pytest.mark.parametrize("kind", BUILDERS)
+def test_gradients_of_tokens_are_finite_differences_of_the_loss(kind, double):
+    options = TOKENS | {"vocabulary": 5, "embedding_size": 2, "units": (3,)}
+    model = build(kind, **options)
+    tokens = np.array([[1, 2, 0, 3], [4, 1, 2, 2], [2, 2, 2, 2]], np.int32)
+    labels = np.random.default_rng(2).integers(0, 5, (3, 4))
+    weights = model.get_weights()
+    model.compile(keras.optimizers.SGD(1.0), "sparse_categorical_crossentropy", run_eagerly=True)
+    loss = model.train_on_batch(tokens, labels)
+
+    def by_definition():
+        return reference_loss(kind, weights, tokens, [4, 2, 1], labels, **options)
+
+    np.testing.assert_allclose(loss, by_definition(), rtol=1e-10)
+    for old, new, weight in zip([weight.copy() for weight in weights], model.get_weights(), weights, strict=True):
+        np.testing.assert_allclose(old - new, slopes(by_definition, weight), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", BUILDERS)
+def test_padding_counts_neither_in_loss_nor_accuracy_and_may_be_everything(kind):
+    model = build(kind, **ALL)
+    weights = model.get_weights()
+    x = padded([6, 3, 0, 1], 6)
+    labels = np.random.default_rng(3).integers(0, 4, (4, 6))
+    model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    loss, accuracy = model.train_on_batch(x, labels)
+    lengths = [6, 3, 1, 1]
+    found = [
+        reference(kind, weights, sequence[:length], **ALL).argmax(axis=1) == label[:length]
+        for sequence, length, label in zip(x, lengths, labels, strict=True)
+    ]
+    assert loss == pytest.approx(reference_loss(kind, weights, x, lengths, labels, **ALL), rel=1e-5)
+    assert accuracy == pytest.approx(np.concatenate(found).mean(), rel=1e-5)
+    for old, new, variable in zip(weights, model.get_weights(), model.weights, strict=True):
+        assert np.isfinite(new).all()
+        assert np.any(old != new), variable.path
+    model.reset_metrics()
+    weights = model.get_weights()
+    loss, _ = model.train_on_batch(0 * x, labels)  # nothing but padding: the first steps are left
+    assert loss == pytest.approx(reference_loss(kind, weights, 0 * x, [1] * 4, labels, **ALL), rel=1e-5)
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+
+
+# Padding mask
+
+
+@pytest.mark.parametrize("mask_value", [0.0, 0.1, -1.0, 2])
+@pytest.mark.parametrize("features", [None, 1, 3])
+def test_mask_covers_all_but_the_padding_at_the_end(features, mask_value):
+    random = np.random.default_rng(4)
+    shape = (300, 5) if features is None else (300, 5, features)
+    dtype = np.int32 if features is None else np.float32
+    x = np.where(random.random(shape) < 0.7, mask_value, random.integers(-1, 4, shape)).astype(dtype)
+    found = values(PaddingMask(mask_value).compute_mask([x, keras.ops.convert_to_tensor(x)]))
+    padding = dtype(mask_value) if mask_value != 0.1 or features else 0.1
+    lengths = [real_length(sequence, padding) for sequence in x]
+    assert found.dtype == bool
+    np.testing.assert_array_equal(found, [[step < length for step in range(5)] for length in lengths])
+    assert features is None or set(lengths) == {1, 2, 3, 4, 5}
+
+
+def test_mask_returns_the_values_unchanged():
+    x = padded([4, 0], 4)
+    layer = PaddingMask(0.0)
+    np.testing.assert_array_equal(values(layer([2 * x, x])), 2 * x)
+    assert PaddingMask.from_config(PaddingMask(0.25).get_config()).mask_value == 0.25
+
+
+# The LSTM layer
+
+
+LAYERS = [
+    {},
+    {"go_backwards": True},
+    {"return_sequences": False},
+    {"return_sequences": False, "go_backwards": True},
+    {"activation": "relu", "recurrent_activation": "hard_sigmoid"},
+    {"use_bias": False},
+    {"unroll": True},
+    {"zero_output_for_mask": True, "go_backwards": True},
+    {"return_state": True},
+    {"dtype": "mixed_bfloat16"},
+]
+
+
+def twins(options: dict, seed: int = 0) -> list[keras.layers.Layer]:
+    """The template's layer and Keras's with the same weights."""
+    random = np.random.default_rng(seed)
+    layers = [layer(4, **{"return_sequences": True} | options) for layer in (LSTM, keras.layers.LSTM)]
+    for layer in layers:
+        layer.build((None, 6, 3))
+    weights = [random.normal(scale=0.7, size=weight.shape) for weight in layers[0].get_weights()]
+    for layer in layers:
+        layer.set_weights(weights)
+    return layers
+
+
+def assert_same(found, expected, tolerance: float = 1e-6):
+    found, expected = keras.tree.flatten(found), keras.tree.flatten(expected)
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == other.dtype
+        one, other = (values(keras.ops.cast(tensor, "float32")) for tensor in (one, other))
+        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance)
+        assert np.std(one) > 0.01
+
+
+@pytest.mark.parametrize("options", LAYERS, ids=str)
+def test_layer_equals_that_of_keras(options):
+    layer, other = twins(options)
+    random = np.random.default_rng(5)
+    x = random.normal(size=(5, 6, 3)).astype(np.float32)
+    tolerance = 0.02 if "dtype" in options else 1e-6
+    at_the_end = np.arange(6) < np.array([6, 4, 1, 2, 5])[:, None]
+    for mask in (None, at_the_end, at_the_end[:, ::-1], random.random((5, 6)) < 0.5):
+        mask = None if mask is None else keras.ops.convert_to_tensor(mask)
+        assert_same(layer(x, mask=mask), other(x, mask=mask), tolerance)
+    start = [random.normal(size=(5, 4)).astype(np.float32) for _ in range(2)]
+    assert_same(layer(x, initial_state=start), other(x, initial_state=start), tolerance)
+    assert type(layer).from_config(layer.get_config()).get_config() == layer.get_config()
+
+
+def test_stateful_layer_equals_that_of_keras():
+    x = padded([6, 6], 6)
+    layer, other = (type(layer)(4, stateful=True, return_sequences=True) for layer in twins({}))
+    whole = twins({})[0]
+    for each in (layer, other, whole):
+        each.build((2, 6, 3))
+        each.set_weights(whole.get_weights()) if each is whole else each.cell.set_weights(whole.get_weights())
+    for _ in range(2):
+        parts = [[each(x[:, i : i + 3]) for i in (0, 3)] for each in (layer, other)]
+        assert_same(*(keras.ops.concatenate(part, axis=1) for part in parts))
+        assert_same(keras.ops.concatenate(parts[0], axis=1), whole(x))
+        layer.reset_state(), other.reset_state()
+
+
+@pytest.mark.parametrize("options", [{"dropout": 0.4}, {"recurrent_dropout": 0.4}], ids=str)
+def test_layer_drops_what_that_of_keras_drops(options):
+    layer, other = twins(options | {"seed": 7})
+    x = padded([6] * 5, 6)
+    assert_same(layer(x), other(x))
+    for _ in range(2):
+        dropped = layer(x, training=True)
+        assert_same(dropped, other(x, training=True))
+        assert np.abs(values(dropped) - values(layer(x))).max() > 0.01

@@ -1,0 +1,645 @@
+"""The speech report: from the numbers of metrics.json to a document, so that no figure is in one and not the other."""
+
+import datetime
+import textwrap
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from reports.report import render
+
+METRICS = {
+    "frame_accuracy": "Frame accuracy",
+    "phone_error_rate": "Phone error rate",
+    "boundary_f1": "Boundary F1",
+}
+CONSTANT = "majority phone"  # the baseline that gives every frame the same phone
+# The differences that the verdict speaks of when the whole family was trained.
+QUESTIONS = (("BLSTM", "LSTM"), ("LSTM", "RNN"))
+LONGEST_TEXT = 240  # characters of a sentence that are printed
+
+
+def typeset(metrics: Mapping[str, Any], folder: Path) -> bytes:
+    """The report as PDF, with the figures in `folder`; its date is the run's own."""
+    return render(document(metrics), folder, datetime.datetime.fromisoformat(metrics["timing"]["started"]))
+
+
+def verdict(metrics: Mapping[str, Any]) -> list[str]:
+    """Say in a few sentences what the numbers support, and no more.
+
+    The network is compared with the best baseline by the difference of their frame accuracies and its interval. Where
+    it is not even above the most frequent phone, that comes first.
+    """
+    own = _own(metrics)
+    values = _result(metrics, own)["metrics"]
+    accuracy = values["frame_accuracy"]
+    others = (
+        f"its phone error rate is {_span(values['phone_error_rate'])}, its boundary F1 "
+        f"{_span(values['boundary_f1'])} at {metrics['evaluation']['tolerance_ms']}\u00a0ms"
+    )
+    smoke = "This was a quick run, of little training: it shows that the program works, not what the network can do."
+    last = [smoke] if metrics["settings"]["quick"] else []
+    if _difference(metrics, own, CONSTANT)["low"] <= 0:
+        constant = _result(metrics, CONSTANT)["metrics"]["frame_accuracy"]
+        return [
+            f"The {own} does not tag phones: its frame accuracy of {_span(accuracy)} is not above the "
+            f"{_percent(constant['value'])} of giving every frame the most frequent phone.",
+            f"{others[0].upper()}{others[1:]}.",
+            "Before it is used, check the labels, and whether the learning curves had levelled out.",
+            *last,
+        ]
+    rival = max((result for result in metrics["results"] if result["baseline"]), key=_accuracy)["model"]
+    difference = _difference(metrics, own, rival)
+    against = f"the {rival}, the best of the baselines"
+    if rival != CONSTANT:
+        against += f", which sees {metrics['evaluation']['reach']} frames to either side"
+    gap = f"by {_points(abs(difference['value']))} percentage points of frame accuracy"
+    gap += f" ({_interval(difference, absolute=True)})"
+    if difference["low"] > 0:
+        first = f"The {own} tags the phones of speakers it never heard better than {against}: ahead {gap}."
+    elif difference["high"] < 0:
+        first = f"The {own} is not the tagger to take for speakers it never heard: it is behind {against}, {gap}."
+    else:
+        first = (
+            f"On speakers that neither heard, the {own} cannot be told from {against}: the difference in frame "
+            f"accuracy, {_signed(difference)} percentage points, may be chance."
+        )
+    return [
+        first,
+        f"It gives {_percent(accuracy['value'])} of the frames the right phone ({_percent_interval(accuracy)}); "
+        f"{others}.",
+        _what_context_buys(metrics),
+        *_weakest(metrics),
+        *_order(metrics),
+        *last,
+    ]
+
+
+def document(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The report as `reports.report.render` takes it."""
+    data = metrics["data"]
+    return {
+        "title": "Tagging speech with phones, frame by frame",
+        "subtitle": f"{data['name']}: {_counted(data['sentences']['test'], 'sentence')} of "
+        f"{_counted(data['speakers']['test'], 'speaker')} tested, {data['test']:,} frames",
+        "language": "en",
+        "verdict": verdict(metrics),
+        "sections": [
+            {"heading": "Results", "blocks": _results(metrics)},
+            {"heading": "What context buys", "blocks": _context(metrics)},
+            {"heading": "Where it goes wrong", "blocks": _errors(metrics)},
+            {"heading": "Sentences", "blocks": _sentences(metrics)},
+            {"heading": "Data", "blocks": _data(metrics)},
+            {"heading": "Model and training", "blocks": _model(metrics)},
+            {"heading": "Limits", "blocks": _limits(metrics)},
+            {"heading": "How to repeat", "blocks": _repeat(metrics)},
+        ],
+    }
+
+
+# --- The verdict's further sentences ---
+
+
+def _what_context_buys(metrics: Mapping[str, Any]) -> str:
+    curves = metrics["context"][_own(metrics)]
+    alone = curves["both"][0]
+    past, future, both = (curves[side][-1] for side in ("past", "future", "both"))
+    said = (
+        f"Shown single frames and nothing else, it is right for {_percent(alone['value'])} of them; with the "
+        f"{past['frames']} frames before each for {_percent(past['value'])}"
+    )
+    if not metrics["settings"]["bidirectional"]:
+        return f"{said}; it cannot use what comes after, since it reads forward alone."
+    return (
+        f"{said}, with the {future['frames']} after each for {_percent(future['value'])}, with both for "
+        f"{_percent(both['value'])}."
+    )
+
+
+def _weakest(metrics: Mapping[str, Any]) -> list[str]:
+    """Where the network is right least often, of the noise levels and the speakers, if there are several."""
+    noise, speakers = (metrics["accuracy_by"][kind][_own(metrics)] for kind in ("noise", "speaker"))
+    parts = []
+    if len(noise) > 1:
+        worst, best = _extremes(noise)
+        parts.append(
+            f"lowest at a signal-to-noise ratio of {worst} ({_percent(noise[worst]['value'])}) and highest at {best} "
+            f"({_percent(noise[best]['value'])})"
+        )
+    if len(speakers) > 1:
+        worst, best = (_percent(speakers[name]["value"]) for name in _extremes(speakers))
+        parts.append(f"between {worst} and {best} for each of the {len(speakers)} speakers tested")
+    return [f"Its frame accuracy is {', and '.join(parts)}."] if parts else []
+
+
+def _order(metrics: Mapping[str, Any]) -> list[str]:
+    """Which of several networks is best, and the differences that the comparison is for."""
+    own = _own(metrics)
+    networks = _networks(metrics)
+    if len(networks) == 1:
+        return []
+    best = max(networks, key=_accuracy)
+    rival = max((network for network in networks if network["model"] != own), key=_accuracy)["model"]
+    pairs = dict.fromkeys([(own, rival), *QUESTIONS])
+    found = [entry for entry in metrics["differences"] if (entry["better"], entry["worse"]) in pairs]
+    return [
+        f"Of the {len(networks)} networks of about as many parameters the {best['model']} has the highest frame "
+        f"accuracy, {_percent(_accuracy(best))}: {'; '.join(_relation(entry) for entry in found)}."
+    ]
+
+
+def _relation(difference: Mapping[str, Any]) -> str:
+    """What a difference and its interval say of two networks."""
+    better, worse = difference["better"], difference["worse"]
+    if difference["low"] <= 0 <= difference["high"]:
+        return f"the {better} cannot be told from the {worse} ({_signed(difference)} points)"
+    place = "ahead of" if difference["low"] > 0 else "behind"
+    gap = f"{_points(abs(difference['value']))} points ({_interval(difference, absolute=True)})"
+    return f"the {better} is {place} the {worse} by {gap}"
+
+
+# --- The sections ---
+
+
+def _results(metrics: Mapping[str, Any]) -> list[dict]:
+    evaluation = metrics["evaluation"]
+    columns = [("Model", "left"), ("Parameters", "right"), ("Training [s]", "right")]
+    columns += [(label, "right") for label in METRICS.values()]
+    rows = []
+    for result in metrics["results"]:
+        trained = f"{result['fit_seconds']:.1f}" if result["best_epochs"] else "–"
+        cells: list[Any] = [result["model"], f"{result['parameters']:,}", trained]
+        for name in METRICS:
+            value = result["metrics"][name]
+            cells.append({"value": _percent(value["value"]), "detail": _percent_interval(value)})
+        rows.append(cells)
+    note = (
+        f"Below each figure its 95\u00a0% bootstrap interval ({evaluation['resamples']} draws of "
+        f"{evaluation['unit']}, the same for all models). Below the rule the baselines: the most frequent phone of the "
+        "training data for every frame; logistic regression and a perceptron with one hidden layer, which see a frame "
+        f"and {evaluation['reach']} frames to either side. Training: seconds, the mean of the trainings."
+    )
+    repeated = [result for result in metrics["results"] if len(result["metrics"]["frame_accuracy"]["seeds"]) > 1]
+    if repeated:
+        spread = ", ".join(
+            f"{_points(result['metrics']['frame_accuracy']['deviation'])} ({result['model']})" for result in repeated
+        )
+        own = repeated[0]["metrics"]
+        note += (
+            f" Means of {metrics['settings']['seeds']} seeds; between these the frame accuracy has a standard deviation, "
+            f"in percentage points, of {spread}; the {repeated[0]['model']}'s phone error rate one of "
+            f"{_points(own['phone_error_rate']['deviation'])}, its boundary F1 one of "
+            f"{_points(own['boundary_f1']['deviation'])}."
+        )
+    blocks: list[dict] = [
+        {
+            "text": "Frame accuracy is the share of the frames that are given the right phone. The phone error rate "
+            "takes the sequence of phones, each run of equal frames for one, and counts the substitutions, insertions "
+            "and deletions that would mend it, per true phone: lower is better, and it may exceed 100\u00a0%. "
+            "Boundary F1 is the harmonic mean of the share of the true boundaries that were found and the share of the "
+            f"found ones that are true, {evaluation['tolerance_ms']}\u00a0ms early or late at most."
+        },
+        {
+            "table": {
+                "caption": "All models on the same test sentences",
+                "columns": _columns(columns),
+                "rows": rows,
+                "emphasis": [0],
+                "rules": [len(_networks(metrics)) - 1],
+                "note": note,
+            }
+        },
+        {
+            "figures": [
+                {
+                    "file": "figures/models.svg",
+                    "alt": "Frame accuracy, phone error rate and boundary F1 of all models with their intervals: "
+                    + "; ".join(
+                        f"{result['model']} "
+                        + ", ".join(_percent(result["metrics"][name]["value"]) for name in METRICS)
+                        for result in metrics["results"]
+                    ),
+                    "caption": "The same figures with their 95\u00a0% intervals.",
+                }
+            ]
+        },
+    ]
+    if len(_networks(metrics)) > 1:
+        blocks.append(_differences(metrics))
+    return blocks
+
+
+def _differences(metrics: Mapping[str, Any]) -> dict:
+    rows, seen = [], set()
+    for entry in metrics["differences"]:
+        pair = frozenset((entry["better"], entry["worse"]))
+        if pair in seen:
+            continue
+        seen.add(pair)
+        reading = "not told apart" if entry["low"] <= 0 <= entry["high"] else "ahead" if entry["low"] > 0 else "behind"
+        value = f"{100 * entry['value']:+.1f}"
+        rows.append([entry["better"], entry["worse"], value, _interval(entry, signed=True), reading])
+    columns = [
+        *(("Model", "left"), ("Against", "left"), ("Difference", "right"), ("95\u00a0% interval", "right")),
+        ("Reading", "left"),
+    ]
+    return {
+        "table": {
+            "caption": "Differences in frame accuracy, in percentage points",
+            "columns": _columns(columns),
+            "rows": rows,
+            "note": "Ahead or behind is said where the interval excludes 0. Both models are measured on the same "
+            "draws of sentences, so that a difference may be clear though the intervals of the two overlap.",
+        }
+    }
+
+
+def _context(metrics: Mapping[str, Any]) -> list[dict]:
+    own = _own(metrics)
+    curves, reach = metrics["context"][own], metrics["evaluation"]["reach"]
+    distance = list(metrics["accuracy_by"]["distance"][own].items())
+    alone, most = curves["both"][0], curves["both"][-1]
+    enough = next(point for point in curves["both"] if point["value"] >= most["low"])
+    text = (
+        f"The {own} was trained on whole sentences. Here it is shown a frame with so many frames before it, after it "
+        f"or on both sides, and nothing else (test frames drawn at random, the network of seed {metrics['seed']}). "
+        f"With {most['frames']} frames on both sides it is right for {_span(most)} of them; as few as "
+        f"{enough['frames']} give an accuracy within this interval."
+    )
+    beside = next((point for point in curves["both"] if point["frames"] == reach), None)
+    if beside is not None:
+        perceptron = _result(metrics, "perceptron")["metrics"]["frame_accuracy"]
+        text += (
+            f" It has not learnt to do with little: with {reach} frames on both sides it is right for "
+            f"{_percent(beside['value'])}, where the perceptron, trained to see no more than these, reaches "
+            f"{_percent(perceptron['value'])} on all test frames. So the left of the curves says what this network "
+            "needs, not what so much context is worth to a model made for it."
+        )
+    if not metrics["settings"]["bidirectional"]:
+        text += " It reads forward alone, so that frames after the tagged one change nothing."
+    past, future = curves["past"][-1], curves["future"][-1]
+    blocks: list[dict] = [
+        {"text": text},
+        {
+            "figures": [
+                {
+                    "file": "figures/context.svg",
+                    "alt": f"Frame accuracy over the frames of context shown: {_percent(alone['value'])} with none; "
+                    f"with {most['frames']} before {_percent(past['value'])}, after {_percent(future['value'])}, "
+                    f"on both sides {_percent(most['value'])}",
+                    "caption": f"Frame accuracy of the {own} by the context that it is shown, with 95\u00a0% "
+                    "intervals.",
+                }
+            ]
+        },
+    ]
+    if len(metrics["context"]) > 1:
+        blocks.append({"figures": [_context_of_all(metrics, "past"), _context_of_all(metrics, "future")]})
+    blocks.append(
+        {
+            "figures": [
+                _bars(
+                    metrics,
+                    "distance",
+                    "by the number of frames that lie between a frame and the nearest true boundary",
+                    ", ".join(f"{_percent(value['value'])} at {name}" for name, value in (distance[0], distance[-1])),
+                )
+            ]
+        }
+    )
+    return blocks
+
+
+def _context_of_all(metrics: Mapping[str, Any], side: str) -> dict[str, str]:
+    where = {"past": "before", "future": "after"}[side]
+    last = {name: curves[side][-1] for name, curves in metrics["context"].items()}
+    most = next(iter(last.values()))["frames"]
+    return {
+        "file": f"figures/context_{side}.svg",
+        "alt": f"Frame accuracy of all networks over the frames shown {where} the tagged one; with {most}: "
+        + ", ".join(f"{name} {_percent(point['value'])}" for name, point in last.items()),
+        "caption": f"All networks, shown frames {where} the tagged one alone"
+        + ("; those of one direction cannot use them." if side == "future" else "."),
+    }
+
+
+def _errors(metrics: Mapping[str, Any]) -> list[dict]:
+    own, confusions = _own(metrics), metrics["confusions"]
+    classes, speakers, noise = (metrics["accuracy_by"][kind][own] for kind in ("phone class", "speaker", "noise"))
+    leading = ", ".join(f"{entry['true']} as {entry['found']} {_percent(entry['share'])}" for entry in confusions[:3])
+    blocks: list[dict] = [
+        {
+            "figures": [
+                {
+                    "file": "figures/confusion.svg",
+                    "alt": f"Confusion matrix of the {len(metrics['data']['classes'])} phones; the confusions that "
+                    f"cost most, as shares of the true phone's frames: {leading or 'none'}",
+                    "caption": f"True phones against those that the {own} found (seed {metrics['seed']}), as shares of "
+                    "the true phone's frames.",
+                }
+            ]
+        }
+    ]
+    if confusions:
+        matrix = metrics["confusion_matrix"]
+        wrong = sum(map(sum, matrix)) - sum(row[i] for i, row in enumerate(matrix))
+        columns = [("True phone", "left"), ("Found", "left"), ("Frames", "right"), ("Share of the true", "right")]
+        blocks.append(
+            {
+                "table": {
+                    "caption": f"The {len(confusions)} confusions that cost most frames",
+                    "columns": _columns(columns),
+                    "rows": [
+                        [entry["true"], entry["found"], f"{entry['frames']:,}", _percent(entry["share"])]
+                        for entry in confusions
+                    ],
+                    "note": f"Together {_percent(sum(entry['frames'] for entry in confusions) / wrong)} of the frames "
+                    f"that are wrong. Share of the true: of all frames of the true phone.",
+                }
+            }
+        )
+    blocks.append({"figures": [_bars(metrics, "phone class", "by class of the true phone", _all_of(classes))]})
+    if len(speakers) > 1:
+        worst, best = _extremes(speakers)
+        said = f"from {_percent(speakers[worst]['value'])} ({worst}) to {_percent(speakers[best]['value'])} ({best})"
+        blocks.append({"figures": [_bars(metrics, "speaker", "by test speaker", said)]})
+    if len(noise) > 1:
+        blocks.append({"figures": [_bars(metrics, "noise", "by signal-to-noise ratio", _all_of(noise))]})
+    return blocks
+
+
+def _bars(metrics: Mapping[str, Any], kind: str, how: str, said: str) -> dict[str, str]:
+    """The figure of the frame accuracy in groups of the frames."""
+    models = " and the ".join(metrics["accuracy_by"][kind])
+    return {
+        "file": f"figures/by_{kind.replace(' ', '_')}.svg",
+        "alt": f"Frame accuracy {how} of the {models}; {_own(metrics)}: {said}",
+        "caption": f"Frame accuracy {how}, the mean of the seeds, with 95\u00a0% intervals. {_own(metrics)}: {said}.",
+    }
+
+
+def _sentences(metrics: Mapping[str, Any]) -> list[dict]:
+    own, number = _own(metrics), metrics["data"]["sentences"]["test"]
+    names = {"good": "A good sentence", "typical": "A typical sentence", "worst": "The worst sentence"}
+    blocks: list[dict] = [
+        {
+            "text": f"Three of the test sentences, ranked by the frame accuracy of the {own} (seed {metrics['seed']}): "
+            "one that a tenth of them surpass, the one in the middle and the last. Under the spectrum stand the true "
+            f"phones, those of the {own} and those of the perceptron; a segment that is wrong for half of its frames or "
+            "more is coloured."
+        }
+    ]
+    for example in metrics["examples"]:
+        text = textwrap.shorten(example["text"], LONGEST_TEXT, placeholder=" …")
+        said = f"“{text}”" if text else example["name"]
+        spoken = f"{said}, speaker {example['speaker']}"
+        if example["noise"]:
+            spoken += (
+                ", without noise" if example["noise"] == "clean" else f", signal-to-noise ratio {example['noise']}"
+            )
+        measured = (
+            f"frame accuracy {_percent(example['frame_accuracy'])}, phone error rate "
+            f"{_percent(example['phone_error_rate'])}"
+        )
+        caption = f"{names[example['kind']]}, rank {example['rank']:,} of {number:,}: {spoken}; {measured}."
+        blocks.append(
+            {
+                "figures": [
+                    {
+                        "file": f"figures/example_{example['kind']}.svg",
+                        "alt": f"Spectrum, true phones and found phones of {said}; {own}: {measured}",
+                        "caption": caption,
+                    }
+                ]
+            }
+        )
+    return blocks
+
+
+def _data(metrics: Mapping[str, Any]) -> list[dict]:
+    data = metrics["data"]
+    names = {"train": "training", "validation": "validation (choice of the epoch)", "test": "test (result)"}
+    columns = [("Split", "left"), ("Speakers", "right"), ("Sentences", "right"), ("Minutes", "right")]
+    return [
+        {
+            "table": {
+                "caption": "The split, by speaker",
+                "columns": _columns([*columns, ("Frames", "right")]),
+                "rows": [
+                    [
+                        name,
+                        f"{data['speakers'][key]:,}",
+                        f"{data['sentences'][key]:,}",
+                        f"{data['minutes'][key]:,.1f}",
+                        f"{data[key]:,}",
+                    ]
+                    for key, name in names.items()
+                ],
+            }
+        },
+        {
+            "facts": [
+                ["Source", data["source"]],
+                ["Licence", data["licence"]],
+                ["Size", f"{data['rows']:,} frames, {data['size_bytes'] / 1e6:,.1f} MB of sound"],
+                ["SHA-256", data["sha256"]],
+                ["Inputs", data["units"]],
+                *([] if data["seed"] is None else [["Seed", f"{data['seed']}"]]),
+                *([["Notes", "; ".join(data["notes"])]] if data["notes"] else []),
+                ["Phones", f"{len(data['classes'])}: {' '.join(data['classes'])}"],
+            ]
+        },
+    ]
+
+
+def _model(metrics: Mapping[str, Any]) -> list[dict]:
+    own, settings, model, timing = (
+        _own(metrics),
+        metrics["settings"],
+        metrics["model"],
+        metrics["timing"],
+    )
+    networks = _networks(metrics)
+    best = "; ".join(f"{n['model']} {', '.join(map(str, n['best_epochs']))}" for n in networks)
+    extras = [
+        (settings["dropout"], f"dropout {settings['dropout']:g} on each layer's input"),
+        (settings["recurrent_dropout"], f"dropout {settings['recurrent_dropout']:g} on the state"),
+        (settings["layer_normalization"], "layer normalisation"),
+    ]
+    regularised = "; ".join(text for value, text in extras if value)
+    facts = [
+        [
+            "Model",
+            f"{own}: {_counted(settings['layers'], 'recurrent layer')} of {_counted(settings['units'], 'unit')}"
+            f"{' in each direction' * settings['bidirectional']}, {settings['activation']}, "
+            f"{networks[0]['parameters']:,} parameters",
+        ],
+        *([["Started from", settings["init_from"]]] if settings["init_from"] else []),
+        *([["Regularised by", regularised]] if regularised else []),
+        [
+            "Loss, optimizer",
+            f"cross-entropy of each frame; {settings['optimizer']}, learning rate {settings['learning_rate']:g} "
+            f"falling along a cosine; {_counted(settings['batch_size'], 'sentence')} a step, "
+            f"{_counted(model['steps_per_epoch'], 'step')} an epoch",
+        ],
+        [
+            "Epochs",
+            f"{settings['epochs']} at most, fewer after {settings['patience']} without a lower validation loss",
+        ],
+        ["Best epoch by seed", best],
+        [
+            "Time",
+            f"{timing['fit_seconds']:,.1f} s of training {'all networks' if len(networks) > 1 else 'the network'}, "
+            f"{timing['examples_per_second']:,} frames a second; {timing['total_seconds']:,.1f} s in "
+            + ("the process that ended the run after a stop" if timing["resumed"] else "all"),
+        ],
+        ["Memory", f"{timing['peak_memory_mb']:,} MB at most"],
+    ]
+    layers = ", ".join(f"{name} {shape[-1]}" for name, shape, _ in model["layers"])
+    return [
+        {
+            "figures": [
+                {
+                    "file": "figures/network.svg",
+                    "alt": f"The {own}, units of each layer: {layers}",
+                    "caption": "The model: units and parameters of each layer, for every frame of a sentence.",
+                }
+            ]
+        },
+        {
+            "figures": [
+                {
+                    "file": "figures/learning.svg",
+                    "alt": f"Training and validation loss of the {own} over the epochs; lowest validation loss in "
+                    f"epoch {', '.join(map(str, networks[0]['best_epochs']))}",
+                    "caption": f"Learning curves of the {own}, one for each seed. The weights of the epoch with the "
+                    "lowest validation loss are kept.",
+                }
+            ]
+        },
+        {"facts": facts},
+    ]
+
+
+def _limits(metrics: Mapping[str, Any]) -> list[dict]:
+    data, settings = metrics["data"], metrics["settings"]
+    limits = []
+    if settings["timit"]:
+        limits += [
+            "The labels are taken for the truth: where the person or the program that made them erred, the model is "
+            "charged with the error.",
+            "A speaker is in one split alone. Whether the same sentence is said in two splits was not checked, but for "
+            "TIMIT's SA1 and SA2, which are left out.",
+        ]
+    else:
+        limits += [
+            "The voices are synthetic: formants that a program moves by rules, with labels of the program's own. They "
+            "vary less than people do, and a phone sounds more alike each time. Take these figures as a comparison of "
+            "models, not as what they would reach on people.",
+            "No sentence is in two splits, but words are, so that a network may profit from words that it has heard "
+            "in training.",
+        ]
+    if data["speakers"]["test"] == 1:
+        heard = "There was one test speaker; on others the figures may be quite different."
+    else:
+        heard = f"There were {data['speakers']['test']} test speakers; on others the figures may be different."
+    limits += [
+        f"The intervals cover the choice of the sentences, not that of the speakers or of the training data. {heard}",
+        "The phone error rate takes equal frames that follow one another for one phone. Two equal phones in a row "
+        "count as one, in the truth as in what was found. Nothing is smoothed, and no language model is used.",
+        "A frame is labelled with the phone at the centre of its window of 25\u00a0ms. Next to a boundary it holds two "
+        "phones, and a part of those errors can't be avoided.",
+        "The epoch was chosen on the validation speakers, so that the lowest validation loss is lower than it would "
+        "be on others. Nothing was chosen on the test speakers.",
+        "Each speaker's bands are normalised with the mean and the deviation of all that the speaker says"
+        + (", and the network reads the sentence from its end too" if settings["bidirectional"] else "")
+        + ": it tags recordings, not someone who is still speaking.",
+    ]
+    if len(_networks(metrics)) > 1:
+        limits.append(
+            "All networks were trained with the same settings, which were not tuned for each. One that is behind here "
+            "may gain more than others from settings of its own."
+        )
+    return [{"list": limits}]
+
+
+def _repeat(metrics: Mapping[str, Any]) -> list[dict]:
+    versions = ", ".join(f"{name} {version}" for name, version in metrics["versions"].items())
+    return [
+        {"code": metrics["command"]},
+        {
+            "facts": [
+                ["Seed", f"{metrics['seed']}"],
+                ["Backend", metrics["backend"]],
+                ["Versions", versions],
+                ["Machine", metrics["timing"]["machine"]],
+            ]
+        },
+    ]
+
+
+# --- Numbers and names ---
+
+
+def _own(metrics: Mapping[str, Any]) -> str:
+    return metrics["headline"]["model"]
+
+
+def _networks(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [result for result in metrics["results"] if not result["baseline"]]
+
+
+def _result(metrics: Mapping[str, Any], model: str) -> dict[str, Any]:
+    return next(result for result in metrics["results"] if result["model"] == model)
+
+
+def _difference(metrics: Mapping[str, Any], better: str, worse: str) -> dict[str, Any]:
+    return next(entry for entry in metrics["differences"] if (entry["better"], entry["worse"]) == (better, worse))
+
+
+def _accuracy(result: Mapping[str, Any]) -> float:
+    return result["metrics"]["frame_accuracy"]["value"]
+
+
+def _extremes(groups: Mapping[str, Mapping[str, float]]) -> tuple[str, str]:
+    """The names of the groups with the lowest and the highest figure."""
+    order = sorted(groups, key=lambda name: groups[name]["value"])
+    return order[0], order[-1]
+
+
+def _all_of(groups: Mapping[str, Mapping[str, float]]) -> str:
+    return ", ".join(f"{name} {_percent(value['value'])}" for name, value in groups.items())
+
+
+def _columns(columns: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"name": name, "align": align} for name, align in columns]
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number:,} {name}{'s' * (number != 1)}"
+
+
+def _span(value: Mapping[str, float]) -> str:
+    return f"{_percent(value['value'])} ({_percent_interval(value)})"
+
+
+def _percent_interval(value: Mapping[str, float]) -> str:
+    return f"{_points(value['low'])} to {_percent(value['high'])}"
+
+
+def _interval(value: Mapping[str, float], absolute: bool = False, signed: bool = False) -> str:
+    """An interval in percentage points."""
+    low, high = sorted(abs(value[key]) if absolute else value[key] for key in ("low", "high"))
+    return f"{100 * low:+.1f} to {100 * high:+.1f}" if signed else f"{_points(low)} to {_points(high)}"
+
+
+def _signed(value: Mapping[str, float]) -> str:
+    return f"{100 * value['value']:+.1f} ({_interval(value, signed=True)})"
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _percent(value: float) -> str:
+    return f"{_points(value)}\u00a0%"
