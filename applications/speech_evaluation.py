@@ -20,12 +20,15 @@ BATCH = 32  # sentences that are tagged at once
 TOLERANCE = 2  # frames, 20 ms, within which a boundary counts as found
 REACH = 5  # frames to either side that the baselines see
 PERCEPTRON_WIDTH = 256
-PERCEPTRON_DROPOUT = 0.2
+PERCEPTRON_DROPOUT = 0.1
 WINDOW_EPOCHS, WINDOW_BATCH, WINDOW_RATE = 10, 256, 2e-3
 VALIDATION_ROWS = 100_000  # more frames would not change which epoch is best
 CONTEXTS = (0, 1, 2, 3, 5, 10, 20, 50, 100)  # frames
 CONTEXT_FRAMES = 1_000  # test frames on which the use of context is measured
-DISTANCES = {"0": (0, 0), "1": (1, 1), "2": (2, 2), "3": (3, 3), "4–5": (4, 5), "6–9": (6, 9), "10 or more": (10, None)}
+# From the nearest true boundary: the name of the group and its first frame.
+DISTANCES = {"0": 0, "1": 1, "2": 2, "3": 3, "4–5": 4, "6–9": 6, "10 or more": 10}
+SHOWN_FRAMES = 600  # of an example, 6 s
+MOST_SPEAKERS = 16  # in a figure
 MEASURES = ("frame_accuracy", "phone_error_rate", "boundary_f1")
 # What the family is there to compare: (expected to be better, than).
 QUESTIONS = (
@@ -228,7 +231,7 @@ def compare(
     own = next(iter(found))
     taggings = {model: [Tagging(test.labels, f, tolerance=TOLERANCE) for f in found[model]] for model in found}
     pairs = [(own, model) for model in found if model != own]
-    pairs += [pair for pair in QUESTIONS if pair[0] in found and pair[1] in found and pair not in pairs]
+    pairs += [pair for pair in QUESTIONS if pair[0] in found and pair[1] in found and not {pair, pair[::-1]} & {*pairs}]
     groups = _groups(test)
     shown = (own, "perceptron")
     by_group = {
@@ -258,7 +261,6 @@ def compare(
         values = {}
         for name, of_seeds in zip(MEASURES, every_seed[model].T, strict=True):
             deviation = float(np.std(of_seeds, ddof=1)) if len(of_seeds) > 1 else 0.0
-            # A model without any boundary has no F1 of them in a draw without boundaries, and 0 else.
             values[name] = next(estimates).to_dict() | {"seeds": of_seeds.tolist(), "deviation": deviation}
         results.append(
             {
@@ -278,7 +280,13 @@ def compare(
     }
     counts = confusion(np.concatenate(test.labels), np.concatenate(list(found[own][0])), len(speech.PHONES))
     return {
-        "evaluation": {"resamples": resamples, "unit": "sentences", "tolerance_ms": 10 * TOLERANCE, "reach": REACH},
+        "evaluation": {
+            "resamples": resamples,
+            "unit": "sentences",
+            "tolerance_ms": 10 * TOLERANCE,
+            "reach": REACH,
+            "context_frames": min(CONTEXT_FRAMES, len(test.split)),
+        },
         "headline": {
             "model": own,
             "metric": "frame_accuracy",
@@ -303,7 +311,6 @@ def _groups(test: Sentences) -> dict[str, tuple[list[str], np.ndarray]]:
     labels = np.concatenate(test.labels)
     class_of = np.repeat(np.arange(len(PHONE_CLASSES)), [len(phones) for phones in PHONE_CLASSES.values()])
     distance = np.concatenate([boundary_distance(of_sentence) for of_sentence in test.labels])
-    nearest = [first for first, _ in DISTANCES.values()]
 
     def named(of_sentence: Sequence[str], order: Callable[[str], Any]) -> tuple[list[str], np.ndarray]:
         names = sorted(set(of_sentence), key=order)
@@ -311,7 +318,7 @@ def _groups(test: Sentences) -> dict[str, tuple[list[str], np.ndarray]]:
 
     divided = {
         "phone class": (list(PHONE_CLASSES), class_of[labels]),
-        "distance": (list(DISTANCES), np.searchsorted(nearest, distance, side="right") - 1),
+        "distance": (list(DISTANCES), np.searchsorted(list(DISTANCES.values()), distance, side="right") - 1),
         "speaker": named([u.speaker for u in test.utterances], str),
         # From the least noise to the most: "clean" first, then falling decibels.
         "noise": named(
@@ -406,6 +413,8 @@ def examples(test: Sentences, found: Sequence[np.ndarray]) -> list[dict[str, Any
             "sentence": int(order[place]),
             "rank": place + 1,
             **{key: getattr(test.utterances[order[place]], key) for key in ("name", "speaker", "text", "noise")},
+            "seconds": len(test.labels[order[place]]) * acoustics.STEP / acoustics.RATE,
+            "seconds_shown": SHOWN_FRAMES * acoustics.STEP / acoustics.RATE,
             "frame_accuracy": float(tagging.sentence_accuracy[order[place]]),
             "phone_error_rate": float(tagging.sentence_error[order[place]]),
         }
@@ -484,15 +493,24 @@ def draw(
         ),
         "network": figures.network(metrics["model"]["layers"]),
     }
-    labels = {
-        "phone class": "phone class",
-        "distance": "distance from the nearest true boundary [frames of 10 ms]",
-        "speaker": "test speaker",
-        "noise": "noise",
-    }
-    for kind, of_models in metrics["accuracy_by"].items():
-        name = f"by_{kind.replace(' ', '_')}"
-        drawn[name] = figures.grouped_bars(spans(of_models), x_label=labels[kind], y_label="frame accuracy [%]")
+    of = metrics["accuracy_by"]
+    hardest = sorted(of["speaker"][own], key=lambda name: of["speaker"][own][name]["value"])[:MOST_SPEAKERS]
+    by_speaker = {model: {name: values[name] for name in hardest} for model, values in of["speaker"].items()}
+    title = "test speaker" if len(hardest) == len(of["speaker"][own]) else f"the {MOST_SPEAKERS} hardest test speakers"
+    bars = [("phone_class", of["phone class"], "phone class"), ("speaker", by_speaker, title)]
+    if len(of["noise"][own]) > 1:
+        bars.append(("noise", of["noise"], "signal-to-noise ratio"))
+    for name, values, x_label in bars:
+        drawn[f"by_{name}"] = figures.grouped_bars(spans(values), x_label=x_label, y_label="frame accuracy [%]")
+    drawn["by_distance"] = figures.interval_curves(
+        {
+            model: [(DISTANCES[name], *span) for name, span in groups.items()]
+            for model, groups in spans(of["distance"]).items()
+        },
+        x_label="frames to the nearest true boundary, at least",
+        y_label="frame accuracy [%]",
+        logarithmic=True,
+    )
 
     def curve(points: Sequence[Mapping[str, float]]) -> list[tuple[float, float, float, float]]:
         return [(p["frames"], 100 * p["value"], 100 * p["low"], 100 * p["high"]) for p in points]
@@ -502,20 +520,22 @@ def draw(
         {label: curve(metrics["context"][own][side]) for side, label in sides.items()},
         x_label="frames of context on each side shown",
         y_label="frame accuracy [%]",
+        logarithmic=True,
     )
     for side in ("past", "future") if len(networks) > 1 else ():
         drawn[f"context_{side}"] = figures.interval_curves(
             {name: curve(metrics["context"][name][side]) for name in networks},
             x_label=f"frames of {side} shown",
             y_label="frame accuracy [%]",
+            logarithmic=True,
         )
     for example in metrics["examples"]:
         number = example["sentence"]
-        truth = test.labels[number]
+        truth = test.labels[number][:SHOWN_FRAMES]
         tracks = {"true": _track(truth, truth)}
-        tracks |= {model: _track(found[model][0][number], truth) for model in (own, "perceptron")}
+        tracks |= {m: _track(found[m][0][number][:SHOWN_FRAMES], truth) for m in (own, "perceptron")}
         drawn[f"example_{example['kind']}"] = figures.spectrogram(
-            test.inputs[number],
+            test.inputs[number][:SHOWN_FRAMES],
             step=acoustics.STEP / acoustics.RATE,
             centres=acoustics.band_centres(),
             tracks=tracks,

@@ -140,8 +140,8 @@ def _order(metrics: Mapping[str, Any]) -> list[str]:
         return []
     best = max(networks, key=_accuracy)
     rival = max((network for network in networks if network["model"] != own), key=_accuracy)["model"]
-    pairs = dict.fromkeys([(own, rival), *QUESTIONS])
-    found = [entry for entry in metrics["differences"] if (entry["better"], entry["worse"]) in pairs]
+    pairs = {frozenset(pair) for pair in ((own, rival), *QUESTIONS)}
+    found = [entry for entry in _distinct(metrics["differences"]) if {entry["better"], entry["worse"]} in pairs]
     return [
         f"Of the {len(networks)} networks of about as many parameters the {best['model']} has the highest frame "
         f"accuracy, {_percent(_accuracy(best))}: {'; '.join(_relation(entry) for entry in found)}."
@@ -152,7 +152,8 @@ def _relation(difference: Mapping[str, Any]) -> str:
     """What a difference and its interval say of two networks."""
     better, worse = difference["better"], difference["worse"]
     if difference["low"] <= 0 <= difference["high"]:
-        return f"the {better} cannot be told from the {worse} ({_signed(difference)} points)"
+        gap = f"{100 * difference['value']:+.1f} points, {_interval(difference, signed=True)}"
+        return f"the {better} cannot be told from the {worse} ({gap})"
     place = "ahead of" if difference["low"] > 0 else "behind"
     gap = f"{_points(abs(difference['value']))} points ({_interval(difference, absolute=True)})"
     return f"the {better} is {place} the {worse} by {gap}"
@@ -186,8 +187,8 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
         )
         own = repeated[0]["metrics"]
         note += (
-            f" Means of {metrics['settings']['seeds']} seeds; between these the frame accuracy has a standard deviation, "
-            f"in percentage points, of {spread}; the {repeated[0]['model']}'s phone error rate one of "
+            f" Means of {metrics['settings']['seeds']} seeds; between these the frame accuracy has a standard "
+            f"deviation, in percentage points, of {spread}; the {repeated[0]['model']}'s phone error rate one of "
             f"{_points(own['phone_error_rate']['deviation'])}, its boundary F1 one of "
             f"{_points(own['boundary_f1']['deviation'])}."
         )
@@ -230,12 +231,8 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
 
 
 def _differences(metrics: Mapping[str, Any]) -> dict:
-    rows, seen = [], set()
-    for entry in metrics["differences"]:
-        pair = frozenset((entry["better"], entry["worse"]))
-        if pair in seen:
-            continue
-        seen.add(pair)
+    rows = []
+    for entry in _distinct(metrics["differences"]):
         reading = "not told apart" if entry["low"] <= 0 <= entry["high"] else "ahead" if entry["low"] > 0 else "behind"
         value = f"{100 * entry['value']:+.1f}"
         rows.append([entry["better"], entry["worse"], value, _interval(entry, signed=True), reading])
@@ -262,7 +259,8 @@ def _context(metrics: Mapping[str, Any]) -> list[dict]:
     enough = next(point for point in curves["both"] if point["value"] >= most["low"])
     text = (
         f"The {own} was trained on whole sentences. Here it is shown a frame with so many frames before it, after it "
-        f"or on both sides, and nothing else (test frames drawn at random, the network of seed {metrics['seed']}). "
+        f"or on both sides, and nothing else ({metrics['evaluation']['context_frames']:,} test frames drawn at random, "
+        f"the network of seed {metrics['seed']}). "
         f"With {most['frames']} frames on both sides it is right for {_span(most)} of them; as few as "
         f"{enough['frames']} give an accuracy within this interval."
     )
@@ -289,24 +287,18 @@ def _context(metrics: Mapping[str, Any]) -> list[dict]:
                     f"on both sides {_percent(most['value'])}",
                     "caption": f"Frame accuracy of the {own} by the context that it is shown, with 95\u00a0% "
                     "intervals.",
-                }
-            ]
-        },
-    ]
-    if len(metrics["context"]) > 1:
-        blocks.append({"figures": [_context_of_all(metrics, "past"), _context_of_all(metrics, "future")]})
-    blocks.append(
-        {
-            "figures": [
+                },
                 _bars(
                     metrics,
                     "distance",
                     "by the number of frames that lie between a frame and the nearest true boundary",
                     ", ".join(f"{_percent(value['value'])} at {name}" for name, value in (distance[0], distance[-1])),
-                )
+                ),
             ]
-        }
-    )
+        },
+    ]
+    if len(metrics["context"]) > 1:
+        blocks.append({"figures": [_context_of_all(metrics, "past"), _context_of_all(metrics, "future")]})
     return blocks
 
 
@@ -385,8 +377,8 @@ def _sentences(metrics: Mapping[str, Any]) -> list[dict]:
         {
             "text": f"Three of the test sentences, ranked by the frame accuracy of the {own} (seed {metrics['seed']}): "
             "one that a tenth of them surpass, the one in the middle and the last. Under the spectrum stand the true "
-            f"phones, those of the {own} and those of the perceptron; a segment that is wrong for half of its frames or "
-            "more is coloured."
+            f"phones, those of the {own} and those of the perceptron; one is coloured where half of its frames or "
+            "more are wrong."
         }
     ]
     for example in metrics["examples"]:
@@ -402,6 +394,8 @@ def _sentences(metrics: Mapping[str, Any]) -> list[dict]:
             f"{_percent(example['phone_error_rate'])}"
         )
         caption = f"{names[example['kind']]}, rank {example['rank']:,} of {number:,}: {spoken}; {measured}."
+        if example["seconds"] > example["seconds_shown"]:
+            caption += f" The first {example['seconds_shown']:g} of {example['seconds']:.1f} seconds."
         blocks.append(
             {
                 "figures": [
@@ -479,7 +473,7 @@ def _model(metrics: Mapping[str, Any]) -> list[dict]:
         [
             "Loss, optimizer",
             f"cross-entropy of each frame; {settings['optimizer']}, learning rate {settings['learning_rate']:g} "
-            f"falling along a cosine; {_counted(settings['batch_size'], 'sentence')} a step, "
+            f"falling along a cosine; {_counted(metrics['model']['batch_size'], 'sentence')} a step, "
             f"{_counted(model['steps_per_epoch'], 'step')} an epoch",
         ],
         [
@@ -595,6 +589,14 @@ def _result(metrics: Mapping[str, Any], model: str) -> dict[str, Any]:
 
 def _difference(metrics: Mapping[str, Any], better: str, worse: str) -> dict[str, Any]:
     return next(entry for entry in metrics["differences"] if (entry["better"], entry["worse"]) == (better, worse))
+
+
+def _distinct(differences: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Each pair of models once, whichever of the two was expected to be better."""
+    pairs: dict[frozenset[str], Mapping[str, Any]] = {}
+    for entry in differences:
+        pairs.setdefault(frozenset((entry["better"], entry["worse"])), entry)
+    return list(pairs.values())
 
 
 def _accuracy(result: Mapping[str, Any]) -> float:

@@ -141,7 +141,7 @@ class Network:
     def name(self) -> str:
         """As the literature calls it."""
         name = ("B" if self.bidirectional else "") + TEMPLATES[self.template]
-        return f"deep {name}" if self.layers > 1 else name
+        return {1: name, 2: f"deep {name}"}.get(self.layers, f"{self.layers}-layer {name}")
 
     def build(self, settings: Train) -> keras.Model:
         """The network with the choices that all of a run share."""
@@ -251,9 +251,12 @@ def _train(
                 for layer in first.model.layers
                 if not isinstance(layer, keras.layers.InputLayer | recurrent.PaddingMask)
             ],
+            "batch_size": first.batch_size,
             "steps_per_epoch": first.steps,
         },
     }
+    for result, network in zip(metrics["results"], networks, strict=False):  # the networks come first
+        result |= {"layers": network.layers, "units": network.units}
     say("drawing and writing the report")
     evaluation.draw(this_run, sentences["test"], found, metrics, fits)
     own_fits = [fit for network in networks for fit in fits[network.name]]

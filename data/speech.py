@@ -76,7 +76,7 @@ class Synthesis:
     """Length of all sentences together; the speakers have equal shares of it."""
     speakers: int = 48
     """Half of them women; about 60 % are for training, 15 % for validation and 25 % for the test."""
-    snr: tuple[float, ...] = (20.0, 10.0, 5.0, 0.0)
+    snr: tuple[float, ...] = (10.0, 5.0, 0.0, -5.0)
     """Signal-to-noise ratios in dB, of which one is drawn for each sentence; none for no noise."""
     telephone: bool = False
     """Keep only the band of a telephone line, 300 to 3,400 Hz."""

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import FancyBboxPatch, Polygon, Rectangle
 from matplotlib.textpath import TextPath
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from numpy.typing import ArrayLike
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 
@@ -318,7 +318,8 @@ def grouped_bars(
         # Around the middle of the interval, since the value of a bootstrap may lie outside its interval.
         middle, reach = (low + high) / 2, (high - low) / 2
         axes.errorbar(places, middle, reach, fmt="none", ecolor=_INK, elinewidth=0.9, capsize=1.8, capthick=0.9)
-    axes.set_xticks(range(len(groups)), groups)
+    letters = int(_FULL * _POINTS / len(groups) / 4.7)  # that fit under a group
+    axes.set_xticks(range(len(groups)), [textwrap.fill(group, max(letters, 4)) for group in groups])
     axes.tick_params(axis="x", length=0)
     axes.grid(visible=False, axis="x")
     axes.set(xlabel=x_label, ylabel=_wrapped(y_label, 4.5))
@@ -341,14 +342,14 @@ def interval_curves(
         curves: of each curve its points: place, value and the lower and the upper end of its interval.
         x_label: what the places are, with their unit.
         y_label: what the values are, with their unit.
-        logarithmic: whether the axis of the places is.
+        logarithmic: whether the axis of the places is, above 1; below it is linear, so that 0 has a place.
 
     Returns:
-        The figure as SVG.
+        The figure as SVG. More than three curves have no shades, which would hide each other.
 
     Raises:
         ValueError: nothing to draw, a number is not finite, an interval is reversed, or a place on a logarithmic axis
-            is not above 0.
+            is below 0.
     """
     if not curves:
         raise ValueError("curves: none")
@@ -357,14 +358,19 @@ def interval_curves(
     for index, (name, points) in enumerate(curves.items()):
         table = _intervals(name, points)
         place, value, low, high = table[np.argsort(table[:, 0], kind="stable")].T
-        if logarithmic and place[0] <= 0:
+        if logarithmic and place[0] < 0:
             raise ValueError(f"{name}: the place {place[0]:g} isn't on a logarithmic axis")
         (line,) = axes.plot(place, value, marker=_MARKERS[index % 3], markersize=3.5, label=name, zorder=3)
+        if len(curves) > 3:
+            continue
         axes.fill_between(place, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
         if len(place) == 1:  # a single point spans no area
             axes.vlines(place, low, high, color=line.get_color(), alpha=0.2, linewidth=4)
     if logarithmic:
-        _log(axes, "x")
+        axes.set_xscale("symlog", linthresh=1)
+        places = sorted({float(point[0]) for points in curves.values() for point in points})
+        axes.set_xticks(places, [f"{place:g}" for place in places])
+        axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
     axes.set(xlabel=_wrapped(x_label, 7), ylabel=_wrapped(y_label, 4.5))

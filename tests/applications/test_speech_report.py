@@ -96,7 +96,7 @@ def made_up(
             "speakers": {"train": 14, "validation": 4, "test": len(groups["speaker"])},
             "minutes": {"train": 18.352, "validation": 4.51, "test": 7.672},
         },
-        "evaluation": {"resamples": 500, "unit": "sentences", "tolerance_ms": 20, "reach": 5},
+        "evaluation": {"resamples": 500, "unit": "sentences", "tolerance_ms": 20, "reach": 5, "context_frames": 987},
         "headline": {
             "model": networks[0],
             "metric": "frame_accuracy",
@@ -121,12 +121,14 @@ def made_up(
             {
                 **{"kind": kind, "sentence": rank - 1, "rank": rank, "name": f"sentence {rank}", "text": text},
                 **{"speaker": next(iter(groups["speaker"])), "noise": next(iter(groups["noise"]))},
-                **{"frame_accuracy": 0.813, "phone_error_rate": 0.274},
+                **{"frame_accuracy": 0.813, "phone_error_rate": 0.274, "seconds": 4.52 * rank},
+                "seconds_shown": 6.0,
             }
             for kind, rank in (("good", 18), ("typical", 86), ("worst", 171))
         ],
         "model": {
             "layers": [["bidirectional_1", [None, 186], 112_800], ["output", [None, 39], 7_839]],
+            "batch_size": 16,
             "steps_per_epoch": 24,
         },
         "timing": {
@@ -222,7 +224,7 @@ def test_verdict_compares_the_family():
     )
     other = spoken(made_up(networks=FAMILY, accuracy={"RNN": 0.763, "LSTM": 0.709}))[-1]
     assert "the RNN has the highest frame accuracy, 76.3 %: the BLSTM is behind the RNN by 5.0 points" in other
-    assert "the BLSTM cannot be told from the LSTM (+0.4 (-1.7 to +2.5) points)" in other
+    assert "the BLSTM cannot be told from the LSTM (+0.4 points, -1.7 to +2.5)" in other
     assert "the LSTM is behind the RNN by 5.4 points" in other
 
 

@@ -228,11 +228,20 @@ def test_interval_curves_are_drawn_in_the_order_of_their_places():
 
 
 def test_interval_curves_on_a_logarithmic_axis():
-    points = [(2.0**place, place, place - 1, place + 1) for place in range(6)]
+    points = [(place, 1, 0, 2) for place in (0, 1, 10, 100)]
     options = {"x_label": "frames", "y_label": "accuracy", "logarithmic": True}
     (axes,) = figure_of("interval_curves", {"one": points}, **options).axes
-    assert axes.get_xscale() == "log"
-    assert {"1", "2", "5", "10", "20"} <= {text.get_text() for text in axes.get_xticklabels()}
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["0", "1", "10", "100"]
+    where = axes.transData.transform([(place, 0) for place in (0, 1, 10, 100)])[:, 0]
+    assert np.diff(where)[1] == pytest.approx(np.diff(where)[2])
+    assert np.diff(where)[0] > 0
+
+
+def test_many_interval_curves_have_no_shades():
+    curves = {str(index): [(0, index, index - 1, index + 1), (1, index, index - 1, index + 1)] for index in range(4)}
+    (axes,) = figure_of("interval_curves", curves, x_label="x", y_label="y").axes
+    assert len(axes.lines) == 4
+    assert not axes.collections
 
 
 def test_the_interval_of_a_single_point_is_drawn():
@@ -496,7 +505,7 @@ MEASURES = {"validation": {"recall": [0.1, 0.2]}, "test": {"recall": [0.1, 0.2]}
         ("interval_curves", ({"m": []},), CURVE, "m: expected"),
         ("interval_curves", ({"m": [(1, 0.5, np.nan, 1)]},), CURVE, "m: some values are not finite"),
         ("interval_curves", ({"m": [(1, 0.5, 0.6, 0.4)]},), CURVE, "m: an interval ends below"),
-        ("interval_curves", ({"m": [(0, 0.5, 0.4, 0.6)]},), CURVE | {"logarithmic": True}, "place 0"),
+        ("interval_curves", ({"m": [(-1, 0.5, 0.4, 0.6)]},), CURVE | {"logarithmic": True}, "place -1"),
         ("interval_dots", ({},), HIGH, "no model"),
         ("interval_dots", ({"m": {}},), {"higher_is_better": {}}, "no measure"),
         ("interval_dots", ({"m": {"b": (0, 0, 0)}},), HIGH, "m: measures ['b'] instead of ['a']"),
