@@ -50,16 +50,16 @@ class Train:
     """The architecture, of templates/recurrent.py."""
     bidirectional: bool = True
     """Whether each layer reads the sentence in both directions."""
-    layers: int = 1
+    layers: int = 2
     """Recurrent layers."""
-    units: int = 100
+    units: int = 64
     """Units of each layer, and of each direction."""
     compare: bool = False
     """Train the family too: RNN, LSTM and GRU in one direction and both, and a deep BLSTM, of as many parameters."""
 
     activation: Literal["tanh", "relu", "sigmoid", "elu", "selu", "gelu", "silu"] = "tanh"
     """Of the cells."""
-    dropout: float = 0.2
+    dropout: float = 0.1
     """Share of a layer's input that is set to zero while training, the same in all of a sentence."""
     recurrent_dropout: float = 0.0
     """Share of a layer's state that is set to zero while training."""
@@ -68,7 +68,7 @@ class Train:
 
     optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
     """Of the training."""
-    learning_rate: float = 5e-3
+    learning_rate: float = 1e-2
     """At the start; it falls to 0 along a cosine over --epochs."""
     batch_size: int = 16
     """Sentences in a training step."""
@@ -78,7 +78,7 @@ class Train:
     """Epochs without a lower validation loss after which training stops."""
     seed: int = 0
     """Of the first training; the others have the seeds after it."""
-    seeds: int = 3
+    seeds: int = 1
     """Trainings of each network, whose mean and spread are reported."""
     init_from: Path | None = None
     """Start from the weights of this model.keras of an earlier run."""
