@@ -142,8 +142,9 @@ def _window_model(
             x = keras.layers.Dropout(PERCEPTRON_DROPOUT)(x)
         model: Any = keras.Model(window, keras.layers.Dense(len(speech.PHONES), "softmax")(x))
         epochs = min(WINDOW_EPOCHS, this_run.settings["epochs"])
+        schedule: Any = keras.optimizers.schedules.CosineDecay(WINDOW_RATE, epochs * steps)
         model.compile(
-            keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(WINDOW_RATE, epochs * steps)),
+            keras.optimizers.Adam(schedule),
             loss="sparse_categorical_crossentropy",
             metrics=["accuracy"],
             steps_per_execution=execution,

@@ -303,7 +303,7 @@ class Tagger:
         self.batch_size = min(settings.batch_size, len(train))
         self.steps = len(train) // self.batch_size
         keras.utils.set_random_seed(seed)
-        self.model = network.build(settings)
+        self.model: Any = network.build(settings)
         if start_weights is not None:
             expected = [weight.shape for weight in self.model.get_weights()]
             if [weight.shape for weight in start_weights] != expected:
@@ -360,24 +360,25 @@ def _networks(settings: Train) -> list[Network]:
     own = Network(settings.template, settings.bidirectional, settings.layers, settings.units)
     if not settings.compare:
         return [own]
-    budget = own.build(settings).count_params()
-    family = [own]
     kinds = [(template, both, 1) for template in TEMPLATES for both in (False, True)]
-    for template, both, layers in [*kinds, ("lstm", True, 2)]:
-        if (template, both, layers) == (own.template, own.bidirectional, own.layers):
-            continue
+    rest = [Network(*kind, units=1) for kind in [*kinds, ("lstm", True, 2)]]
+    parameters = own.build(settings).count_params()
+    return [own, *(_of_size(network, parameters, settings) for network in rest if network.name != own.name)]
 
-        def size(units: int, kind: tuple = (template, both, layers)) -> int:
-            return Network(*kind, units).build(settings).count_params()
 
-        low, high = 1, 2
-        while size(high) < budget:
-            low, high = high, 2 * high
-        while high - low > 1:  # size(low) < budget <= size(high)
-            middle = (low + high) // 2
-            low, high = (middle, high) if size(middle) < budget else (low, middle)
-        family.append(Network(template, both, layers, min(low, high, key=lambda units: abs(size(units) - budget))))
-    return family
+def _of_size(network: Network, parameters: int, settings: Train) -> Network:
+    """The network with the units that bring it closest to a number of parameters."""
+
+    def size(units: int) -> int:
+        return dataclasses.replace(network, units=units).build(settings).count_params()
+
+    low, high = 1, 2
+    while size(high) < parameters:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if size(middle) < parameters else (low, middle)
+    return dataclasses.replace(network, units=min(low, high, key=lambda units: abs(size(units) - parameters)))
 
 
 def _check(settings: Train) -> None:
@@ -399,7 +400,7 @@ def _check(settings: Train) -> None:
         raise BadInput("found --skip-bad without --timit, expected recordings to skip")
 
 
-def _load_tagger(path: Path) -> keras.Model:
+def _load_tagger(path: Path) -> Any:
     expected = "expected the model.keras of a run of this program"
     if not zipfile.is_zipfile(path):
         raise BadInput(f"{path}: found {'another kind of file' if path.exists() else 'no such file'}, {expected}")
@@ -417,7 +418,7 @@ def _load_tagger(path: Path) -> keras.Model:
 def tag(settings: Tag) -> dict[str, Any]:
     """Tag a recording in windows; memory does not grow with its length but for a number a frame."""
     tagger = _load_tagger(settings.model)
-    tags: Any = tagger.get_layer("tags")
+    tags = tagger.get_layer("tags")
     normalizer = acoustics.Normalizer.from_config(tags.metadata["normalizer"])
     targets = {suffix: settings.out / f"{settings.wav.stem}{suffix}" for suffix in (".TextGrid", ".svg")}
     for target in targets.values():
@@ -446,7 +447,7 @@ def tag(settings: Tag) -> dict[str, Any]:
             yield frames
 
     def predict(windows: np.ndarray) -> np.ndarray:
-        return keras.ops.convert_to_numpy(tagger.predict_on_batch(windows)["tag"])
+        return tagger.predict_on_batch(windows)["tag"]
 
     labels = np.concatenate(list(tag_windows(predict, normalised()))).astype(np.int16)
     segments = evaluation.segments(labels, seconds)
@@ -498,13 +499,11 @@ def tag_windows(predict: Any, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarr
 def evaluate(settings: Evaluate) -> dict[str, Any]:
     """Measure a saved model on labelled recordings and print the figures with their intervals."""
     tagger = _load_tagger(settings.model)
-    tags: Any = tagger.get_layer("tags")
+    tags = tagger.get_layer("tags")
     normalizer = acoustics.Normalizer.from_config(tags.metadata["normalizer"])
     split, utterances = speech.read_labelled(settings.timit, normalizer, skip_bad=settings.skip_bad)
     sentences = evaluation.Sentences(split, utterances)
-    found = evaluation.tags(
-        lambda inputs: keras.ops.convert_to_numpy(tagger.predict_on_batch(inputs)["tag"]), sentences
-    )
+    found = evaluation.tags(lambda inputs: tagger.predict_on_batch(inputs)["tag"], sentences)
     values = evaluation.measures(sentences, found)
     print(f"{len(sentences):,} recordings, {len(split):,} frames, {len({u.speaker for u in utterances}):,} speakers")
     for name, value in values.items():

@@ -30,7 +30,7 @@ kernels; of a deep network both directions meet after each layer.
 
 import types
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import keras
 
@@ -98,7 +98,7 @@ def lstm(
         name: of the model.
 
     Raises:
-        ValueError: if there is no layer, a size is smaller than 1, or the head "next_token" is asked for without a
+        ValueError: if there is no layer, a size is smaller than 1, the head is unknown, or it is "next_token" without a
             vocabulary or in both directions.
     """
     return _network(LSTM, **locals())
@@ -147,6 +147,8 @@ def _network(
             f"units {tuple(units)} must not be empty, and they, features {features}, embedding_size {embedding_size} "
             f"and outputs {outputs} must be at least 1"
         )
+    if head not in get_args(Head):
+        raise ValueError(f"head {head!r} is none of {', '.join(get_args(Head))}")
     if head == "next_token" and (vocabulary is None or bidirectional):
         raise ValueError("the head 'next_token' needs a vocabulary and must not see the future: bidirectional=False")
 
@@ -184,7 +186,8 @@ class LSTM(keras.layers.LSTM):
         on_tensorflow = keras.backend.backend() == "tensorflow"
         if not on_tensorflow or keras.distribution.list_devices("gpu") or self.recurrent_dropout or not self.use_bias:
             return super().inner_loop(sequences, initial_state, mask, training=training)
-        cell = self.cell
+        cell: Any = self.cell
+        mask = mask[0] if isinstance(mask, list) else mask
         if training and self.dropout:
             sequences = sequences * keras.ops.expand_dims(cell.get_dropout_mask(sequences[:, 0]), 1)
         inputs = keras.ops.add(keras.ops.matmul(sequences, cell.kernel), cell.bias)  # (batch, time, 4 * units)
@@ -192,11 +195,10 @@ class LSTM(keras.layers.LSTM):
         def step(inputs, states):
             output, carry = states  # (batch, units)
             gates = keras.ops.add(inputs, keras.ops.matmul(output, cell.recurrent_kernel))
-            enter, forget, candidate, leave = keras.ops.split(gates, 4, axis=-1)
-            carry = cell.recurrent_activation(forget) * carry + cell.recurrent_activation(enter) * cell.activation(
-                candidate
-            )
-            output = cell.recurrent_activation(leave) * cell.activation(carry)
+            parts: Any = keras.ops.split(gates, 4, axis=-1)
+            enter, forget, leave = (cell.recurrent_activation(parts[i]) for i in (0, 1, 3))
+            carry = forget * carry + enter * cell.activation(parts[2])
+            output = leave * cell.activation(carry)
             return output, [output, carry]
 
         names = ("stateful", "go_backwards", "unroll", "zero_output_for_mask", "return_sequences")
@@ -327,9 +329,15 @@ class Stream:
         self.states = []
 
     def __call__(self, step: Any) -> Any:
-        """The output (batch, outputs) at a step, (batch, features) or (batch,) of tokens."""
+        """The output (batch, outputs) at a step, (batch, features) or (batch,) of tokens.
+
+        Raises:
+            ValueError: if the batch is of another size than at the step before.
+        """
         step = keras.ops.convert_to_tensor(step)
         if not self.states:
             self.states = [keras.ops.zeros((step.shape[0], state.shape[1])) for state in self.model.inputs[1:]]
+        if step.shape[0] != self.states[0].shape[0]:
+            raise ValueError(f"{step.shape[0]} sequences after {self.states[0].shape[0]}; reset() begins new ones")
         output, *self.states = self.model([step, *self.states])
         return output

@@ -24,6 +24,22 @@ class Settings:
 
 
 @dataclasses.dataclass(frozen=True)
+class Corpus:
+    """Of a part."""
+
+    minutes: float = 2.0
+    clean: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Both:
+    """Train both ways."""
+
+    both_ways: bool = True
+    corpus: Corpus = dataclasses.field(default_factory=Corpus)
+
+
+@dataclasses.dataclass(frozen=True)
 class Score:
     """Score something."""
 
@@ -82,6 +98,19 @@ def test_command_gives_the_settings_again_without_their_place():
     words = run.command("program.py", settings).split()
     assert words[:2] == ["python", "program.py"]
     assert parse(*words[2:]) == dataclasses.replace(settings, out=None, resume=False)
+
+
+def test_command_gives_flags_that_are_off_and_settings_of_parts():
+    for settings in (Both(), Both(both_ways=False), Both(False, Corpus(1.5, clean=False))):
+        words = run.command("program.py", settings).split()[2:]
+        assert run.parse({"train": Both}, words, program="program.py", description="") == settings
+    assert words == ["--no-both-ways", "--corpus.minutes", "1.5", "--corpus.no-clean"]
+
+
+def test_command_survives_a_shell(tmp_path):
+    settings = Settings(seed=1, out=None)
+    assert run.command("my program.py", settings) == "python 'my program.py' --seed 1"
+    assert run.command("program.py", Score(Path("a b.keras"))).endswith("--model 'a b.keras'")
 
 
 def test_file_appears_whole_or_not_at_all(tmp_path):
@@ -184,6 +213,46 @@ def test_finished_stage_is_not_repeated(tmp_path):
         again = this_run.stage("a", lambda: pytest.fail("computed twice"))
         assert again["x"].tolist() == [0, 1, 2]
         assert int(again["n"]) == 7
+
+
+def test_a_run_goes_on_with_the_same_data_alone(tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt), run.Run("test", Settings(out=out)) as this_run:
+        this_run.check_data("abc")
+        raise KeyboardInterrupt
+    with (
+        pytest.raises(BadInput, match=r"run: found other data than it was started with, expected the same"),
+        run.Run("test", Settings(out=out, resume=True)) as this_run,
+    ):
+        this_run.check_data("abd")
+    assert (out / "checkpoints").exists()
+    with run.Run("test", Settings(out=out, resume=True)) as this_run:
+        this_run.check_data("abc")
+
+
+def test_history_has_a_row_for_each_epoch():
+    fits = {
+        "seed 0": run.Fit({"loss": [0.5, 0.25], "val_loss": [0.75, 0.125]}, 2, 1.0),
+        "a, b": run.Fit({"loss": [2.0]}, 1, 1.0),
+    }
+    assert run.history(fits).decode().splitlines() == [
+        "stage,epoch,loss,val_loss",
+        "seed 0,1,0.5,0.75",
+        "seed 0,2,0.25,0.125",
+        '"a, b",1,2.0,',
+    ]
+
+
+def test_metrics_of_a_finished_run(tmp_path):
+    with run.Run("test", Settings(out=tmp_path / "run")) as this_run:
+        this_run.write_json("metrics.json", {"value": 0.1})
+    assert run.finished_metrics(tmp_path / "run") == {"value": 0.1}
+    (tmp_path / "run" / "metrics.json").write_text('{"value": 0.')
+    for folder in (tmp_path / "run", tmp_path, tmp_path / "none"):
+        with pytest.raises(BadInput, match=r"found no usable metrics\.json .*, expected a finished run") as raised:
+            run.finished_metrics(folder)
+        assert str(raised.value).startswith(f"{folder}: ")
+        assert "\n" not in str(raised.value)
 
 
 # --- fit ---

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import scipy.signal
+import tensorflow as tf
 
 from data.acoustics import (
     BANDS,
@@ -17,6 +18,7 @@ from data.acoustics import (
     WINDOW,
     Normalizer,
     add_noise,
+    band_centres,
     frame_labels,
     log_mel,
     moments,
@@ -84,6 +86,15 @@ def test_each_band_is_loudest_for_the_tone_at_its_centre():
     centres = 700 * (10 ** (np.linspace(mel(LOWEST), mel(HIGHEST), BANDS + 2)[1:-1] / 2595) - 1)
     loudest = [log_mel(tone(hertz, 0.1)).mean(axis=0).argmax() for hertz in centres]
     assert loudest == list(range(BANDS))
+
+
+def test_band_centres_are_the_peaks_of_the_mel_matrix():
+    # So fine that a bin is 1 Hz.
+    matrix = tf.signal.linear_to_mel_weight_matrix(BANDS, RATE // 2 + 1, RATE, LOWEST, HIGHEST, tf.float64).numpy()
+    centres = band_centres()
+    assert centres.shape == (BANDS,)
+    assert (np.diff(centres) > 0).all()
+    np.testing.assert_allclose(centres, matrix.argmax(axis=0), atol=1)
 
 
 def test_silence_is_the_floor_and_rounding_to_16_bits_is_above():

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from data.batches import shuffled_arrays, shuffled_batches, steps_of
+from data.batches import shuffled_arrays, shuffled_batches, shuffled_sequences, sorted_sequences, steps_of
 
 
 def take_numbers(rows: np.ndarray) -> np.ndarray:
@@ -158,3 +158,99 @@ def test_arrays_are_the_same_batches():
     other = list(shuffled_arrays(lambda order: rows[order], 230, **settings))
     assert len(one) == len(other) == 140
     np.testing.assert_array_equal(one, other)
+
+
+# Sequences
+
+
+def sequences(count: int = 203) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Sequences of 1 to 400 steps whose labels are their number, from 1, and whose features count the steps."""
+    lengths = np.random.default_rng(0).integers(1, 401, count)
+    inputs = [np.stack([np.arange(1, n + 1), -np.arange(1, n + 1)], axis=1).astype(np.float32) for n in lengths]
+    return inputs, [np.full(n, number, np.int32) for number, n in enumerate(lengths, 1)]
+
+
+def sequence_batches(batch_size: int = 5, *, seed: int = 3, first_epoch: int = 0, last_epoch: int = 1) -> list[tuple]:
+    settings = {"batch_size": batch_size, "seed": seed, "first_epoch": first_epoch, "last_epoch": last_epoch}
+    return list(shuffled_sequences(*sequences(), **settings).as_numpy_iterator())
+
+
+def members(batch: tuple) -> list[int]:
+    return batch[1][:, 0].tolist()
+
+
+def check_padding(batch: tuple) -> None:
+    """Each row is the sequence that its labels name, and zeros to a length that few batches have."""
+    inputs, labels = sequences()
+    x, y = batch
+    assert x.dtype == np.float32
+    assert y.dtype == np.int32
+    longest = max(len(labels[number - 1]) for number in members(batch))
+    assert x.shape == (*y.shape, 2)
+    assert longest <= y.shape[1] < longest + 64
+    assert y.shape[1] % 64 == 0
+    for row, number in enumerate(members(batch)):
+        length = len(labels[number - 1])
+        np.testing.assert_array_equal(x[row, :length], inputs[number - 1])
+        np.testing.assert_array_equal(y[row, :length], number)
+        assert not x[row, length:].any()
+        assert not y[row, length:].any()
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 40, 203])
+def test_sequences_come_whole_and_once_at_most_in_an_epoch(batch_size):
+    found = sequence_batches(batch_size, last_epoch=3)
+    steps = 203 // batch_size
+    assert len(found) == 3 * steps
+    for batch in found:
+        check_padding(batch)
+        assert len(batch[0]) == batch_size
+    epochs = [[n for batch in found[i * steps : (i + 1) * steps] for n in members(batch)] for i in range(3)]
+    for epoch in epochs:
+        assert len(set(epoch)) == len(epoch) == steps * batch_size
+    if batch_size < 203:  # the one batch of all is in order of length
+        assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+
+
+def test_other_sequences_are_left_out_of_each_epoch():
+    found = sequence_batches(last_epoch=20)
+    epochs = [{n for batch in found[i * 40 : i * 40 + 40] for n in members(batch)} for i in range(20)]
+    assert len(set.union(*(set(range(1, 204)) - epoch for epoch in epochs))) > 30
+
+
+def test_a_later_start_gives_the_tail_and_seeds_reproduce_and_differ():
+    whole = [members(batch) for batch in sequence_batches(last_epoch=4)]
+    for first_epoch in range(5):
+        found = sequence_batches(first_epoch=first_epoch, last_epoch=4)
+        assert [members(batch) for batch in found] == whole[first_epoch * 40 :]
+    assert [members(batch) for batch in sequence_batches(last_epoch=4)] == whole
+    assert [members(batch) for batch in sequence_batches(seed=4, last_epoch=4)] != whole
+
+
+def test_batches_hold_similar_lengths_in_an_order_that_does_not_rise():
+    found = sequence_batches()
+    lengths = [[int((y > 0).sum()) for y in batch[1]] for batch in found]
+    spread = np.mean([max(batch) - min(batch) for batch in lengths])
+    assert spread < 60  # of 400; at random it would be 267
+    middle = [np.median(batch) for batch in lengths]
+    assert 0.3 < np.mean(np.diff(middle) > 0) < 0.7  # in the order of their making it would be 0.9
+
+
+def test_the_dataset_of_sequences_knows_its_length():
+    settings = {"batch_size": 5, "seed": 0, "first_epoch": 1, "last_epoch": 4}
+    dataset = shuffled_sequences(*sequences(), **settings)
+    assert dataset.cardinality().numpy() == 3 * 40
+    assert sorted_sequences(*sequences(), 32)[0].cardinality().numpy() == 7
+
+
+def test_sorted_sequences_are_all_there_and_named():
+    inputs, labels = sequences()
+    dataset, named = sorted_sequences(inputs, labels, 32)
+    found = list(dataset.as_numpy_iterator())
+    assert [len(indices) for indices in named] == [32] * 6 + [11]
+    for batch, indices in zip(found, named, strict=True):
+        check_padding(batch)
+        assert members(batch) == [index + 1 for index in indices]
+    order = np.concatenate(named)
+    np.testing.assert_array_equal(np.sort(order), np.arange(203))
+    assert (np.diff([len(labels[index]) for index in order]) >= 0).all()

@@ -14,6 +14,7 @@ from data.recordings import (
     CORE_TEST_SPEAKERS,
     Recording,
     describe_split,
+    duration,
     find_recordings,
     read,
     read_audio,
@@ -80,6 +81,21 @@ def test_wav_as_it_was_written(tmp_path, subtype, step):
     assert seconds == 12_345 / RATE
     assert read_samples.dtype == np.float32
     np.testing.assert_allclose(read_samples, samples, rtol=0, atol=step)
+
+
+@pytest.mark.parametrize(("samples", "rate"), [(RATE, RATE), (400, RATE), (12_345, 8_000), (44_100 * 31 + 7, 44_100)])
+def test_duration_is_that_of_the_header(tmp_path, samples, rate):
+    path = wav(tmp_path / "a.wav", noise(samples), rate)
+    assert duration(path) == samples / rate
+    assert sum(map(len, stream_audio(path))) == int(np.ceil(samples * RATE / rate))
+
+
+def test_duration_of_sphere_and_of_what_is_none(tmp_path):
+    assert duration(write(tmp_path / "a.WAV", sphere(integers(12_345)))) == 12_345 / RATE
+    assert "no such file" in bad(duration, tmp_path / "none.wav")
+    assert "2 channels" in bad(duration, wav(tmp_path / "b.wav", noise(RATE).reshape(-1, 2)))
+    cut = write(tmp_path / "c.wav", wav(tmp_path / "d.wav").read_bytes()[:-10])
+    assert "is the file whole?" in bad(duration, cut)
 
 
 def test_wav_with_chunks_around_the_audio(tmp_path):
