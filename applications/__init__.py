@@ -13,6 +13,7 @@ def _import_backend_quietly() -> None:
         import keras  # noqa: F401
         import tensorflow
 
+        tensorflow.config.list_physical_devices()  # the first time it says what it misses
         tensorflow.get_logger().setLevel("ERROR")  # it also warns of retracing, which several models of a run cause
     finally:
         os.dup2(stderr, 2)

@@ -385,7 +385,7 @@ def _check(settings: Train) -> None:
     at_least_one = ("layers", "units", "batch_size", "epochs", "patience", "seeds")
     for names, fits, expected in (
         (at_least_one, lambda value: value >= 1, "1 or more"),
-        (("learning_rate",), lambda value: value > 0, "a number above 0"),
+        (("learning_rate",), lambda value: 0 < value < np.inf, "a finite number above 0"),
         (("dropout", "recurrent_dropout"), lambda value: 0 <= value < 1, "a share from 0, below 1"),
     ):
         for name in names:
@@ -435,7 +435,7 @@ def tag(settings: Tag) -> dict[str, Any]:
         raise BadInput(f"--start: found {settings.start:g}, expected a second of the recording, 0 to {seconds:.1f}")
     mean, deviation = normalizer.statistics(count, total, squares)
     shown: list[np.ndarray] = []
-    begin = int(settings.start * acoustics.RATE / acoustics.STEP)
+    begin = min(int(settings.start * acoustics.RATE / acoustics.STEP), count - 1)
     end = begin + PICTURE_SECONDS * acoustics.RATE // acoustics.STEP
 
     def normalised() -> Iterator[np.ndarray]:
