@@ -13,8 +13,6 @@ import applications  # isort: skip  # noqa: F401 - first, for it imports the bac
 import dataclasses
 import math
 import sys
-import time
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -172,7 +170,6 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
 def train(settings: Train) -> dict[str, Any]:
     """Data, model, fit, evaluation, report."""
-    began = time.perf_counter()
     _check(settings)
     command = run.command("applications/fraud_autoencoder.py", settings)
     if settings.quick:
@@ -188,34 +185,29 @@ def train(settings: Train) -> dict[str, Any]:
         )
     start_weights = _weights_of(settings.init_from) if settings.init_from else None
     with run.Run(APPLICATION, settings) as this_run:
-        return _train(settings, start_weights, this_run, command, began)
+        return _train(settings, start_weights, this_run, command)
 
 
-def _train(
-    settings: Train, start_weights: list[np.ndarray] | None, this_run: run.Run, command: str, began: float
-) -> dict[str, Any]:
-    def say(text: str) -> None:
-        print(f"{time.perf_counter() - began:6.1f} s  {text}", flush=True)
-
+def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: run.Run, command: str) -> dict[str, Any]:
     dataset, encoder = _load(settings, this_run.folder)
     this_run.check_data(dataset.provenance.sha256)
     splits = dataset.splits
     test = splits["test"]
-    say("data: " + ", ".join(f"{name} {len(part):,}" for name, part in splits.items()))
+    this_run.say("data: " + ", ".join(f"{name} {len(part):,}" for name, part in splits.items()))
 
     # Every choice is made on the validation weeks, before the final models are trained.
     selection = Detector(settings, splits["validation_train"], settings.seed, start_weights)
     selection_fit = selection.fit(this_run, "selection", settings.epochs, splits["validation"])
     validation_scores = selection.scores(splits["validation"])
     rate, rule = alert_rate(settings, splits["validation"], validation_scores)
-    say(f"chosen on validation: {selection_fit.best_epoch} epochs; {rule}")
+    this_run.say(f"chosen on validation: {selection_fit.best_epoch} epochs; {rule}")
 
     fits = {"selection": selection_fit}
     detectors = []
     for seed in range(settings.seed, settings.seed + settings.seeds):
         detectors.append(Detector(settings, splits["train"], seed, start_weights))
         fits[f"seed {seed}"] = fit = detectors[-1].fit(this_run, f"seed-{seed}", selection_fit.best_epoch)
-        say(f"autoencoder, seed {seed}: loss {fit.history['loss'][-1]:.4f}")
+        this_run.say(f"autoencoder, seed {seed}: loss {fit.history['loss'][-1]:.4f}")
     first = detectors[0]
 
     scores = {"autoencoder": [detector.scores(test) for detector in detectors]}
@@ -225,7 +217,7 @@ def _train(
             name, lambda fit_baseline=fit_baseline: fit_baseline(splits, settings.unlabelled, settings.seed)
         )
         scores[name], parameters[name] = [found["scores"]], int(found["parameters"])
-        say(name)
+        this_run.say(name)
 
     # The rate carries over as a quantile of the final model's own scores of the validation payments.
     own_scores = first.scores(splits["validation"])
@@ -236,12 +228,7 @@ def _train(
     resamples = 100 if settings.quick or len(test) > evaluation.SAMPLE_ROWS else 500
 
     metrics = {
-        "application": APPLICATION,
-        "backend": keras.backend.backend(),
-        "seed": settings.seed,
-        "versions": run.versions("keras", keras.backend.backend(), "numpy", "scikit-learn"),
-        "settings": this_run.settings,
-        "command": command,
+        **this_run.header(settings, command, "numpy", "scikit-learn"),
         "data": evaluation.describe(dataset),
         **evaluation.compare(test, scores, parameters, rate, resamples),
         "threshold": {"rule": rule, "alert_rate": rate, "value": threshold}
@@ -267,22 +254,12 @@ def _train(
         detector.steps * detector.batch_size * len(fit.history["loss"])
         for detector, fit in zip([selection, *detectors], fits.values(), strict=True)
     )
-    say("writing the report")
+    this_run.say("writing the report")
     this_run.write("history.csv", run.history(fits))
     this_run.save_model(scorer)
-    metrics["timing"] = {
-        "started": this_run.started.isoformat(),
-        "machine": run.machine(),
-        "resumed": this_run.resumed,
-        "fit_seconds": round(fit_seconds, 2),
-        "examples_per_second": round(examples / fit_seconds),
-        "total_seconds": round(time.perf_counter() - began, 2),
-        "peak_memory_mb": round(run.peak_memory_mb()),
-    }
-    this_run.write_json("metrics.json", metrics)
-    this_run.write("report.pdf", fraud_report.typeset(metrics, this_run.folder))
+    this_run.finish(metrics, fraud_report.typeset, fit_seconds=fit_seconds, examples=examples)
     headline = metrics["headline"]
-    say(
+    this_run.say(
         f"{this_run.folder / 'report.pdf'}: average precision {headline['value']:.3f} "
         f"({headline['low']:.3f} to {headline['high']:.3f})"
     )
@@ -318,21 +295,12 @@ class Detector:
             input_dropout=settings.input_dropout,
             code_penalty=settings.code_penalty,
         )
-        if start_weights is not None:
-            expected = [weight.shape for weight in self.model.get_weights()]
-            if [weight.shape for weight in start_weights] != expected:
-                raise BadInput(
-                    f"--init-from {settings.init_from}: found weights of {[w.shape for w in start_weights]}, "
-                    f"expected {expected} for these columns, --widths and --code-size"
-                )
-            self.model.set_weights(start_weights)
-        schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.epochs * self.steps)
+        run.start_from(self.model, start_weights, settings, "these columns, --widths and --code-size")
         self.model.compile(
-            keras.optimizers.get({"class_name": settings.optimizer, "config": {"learning_rate": schedule}}),
+            run.optimizer(settings, self.steps),
             loss=settings.loss,
             steps_per_execution=execution,
-            # Measured: XLA makes small dense layers slower on TensorFlow; JAX needs it.
-            jit_compile=False if backend == "tensorflow" else "auto",  # pyright: ignore[reportArgumentType]
+            jit_compile=run.jit_compile(),
         )
 
     def fit(self, this_run: run.Run, name: str, epochs: int, validation: Split | None = None) -> run.Fit:
@@ -391,21 +359,13 @@ def _check(settings: Train) -> None:
     rules = [settings.alerts_per_day, settings.false_positive_rate, settings.cost_ratio]
     if sum(rule is not None for rule in rules) > 1:
         raise BadInput("found several of --alerts-per-day, --false-positive-rate and --cost-ratio, expected one")
-    above_zero = ("alerts_per_day", "false_positive_rate", "cost_ratio", "learning_rate")
-    at_least_one = ("code_size", "batch_size", "epochs", "patience", "seeds")
-    not_negative = ("dropout", "input_dropout", "input_noise", "code_penalty")
-    for names, fits, expected in (
-        (above_zero, lambda value: value > 0, "a number above 0"),
-        (at_least_one, lambda value: value >= 1, "1 or more"),
-        (not_negative, lambda value: value >= 0, "0 or more"),
-        (("false_positive_rate", "dropout", "input_dropout"), lambda value: value < 1, "a share below 1"),
-    ):
-        for name in names:
-            value = getattr(settings, name)
-            if value is not None and not fits(value):
-                raise BadInput(f"--{name.replace('_', '-')}: found {value}, expected {expected}")
-    if not 0 <= settings.seed < 2**32 - settings.seeds:
-        raise BadInput(f"--seed: found {settings.seed}, expected 0 or more, below 2**32")
+    run.check(
+        settings,
+        at_least_one=("code_size", "batch_size", "epochs", "patience", "seeds"),
+        above_zero=("alerts_per_day", "false_positive_rate", "cost_ratio", "learning_rate"),
+        not_negative=("input_noise", "code_penalty"),
+        shares=("false_positive_rate", "dropout", "input_dropout"),
+    )
     if min(settings.widths, default=1) < 1:
         raise BadInput(f"--widths: found {min(settings.widths)}, expected 1 or more for each layer")
     if not settings.csv and (settings.label or settings.time or settings.customer or settings.drop):
@@ -438,16 +398,10 @@ def _load(settings: Train, folder: Path) -> tuple[Dataset, table.Encoder]:
     )
 
 
-def _load_scorer(path: Path) -> keras.Model:
-    expected = "expected the model.keras of a run of this program"
-    if not zipfile.is_zipfile(path):
-        raise BadInput(f"{path}: found {'another kind of file' if path.exists() else 'no such file'}, {expected}")
-    try:
-        scorer: Any = keras.models.load_model(path)
-        table.Encoder.from_config(scorer.get_layer("anomaly_score").metadata["encoder"])
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BadInput(f"{path}: found another model ({str(error).splitlines()[0][:80]}), {expected}") from None
-    return scorer
+def _load_scorer(path: Path) -> Any:
+    return run.load_model(
+        path, lambda model: table.Encoder.from_config(model.get_layer("anomaly_score").metadata["encoder"])
+    )
 
 
 def _weights_of(path: Path) -> list[np.ndarray]:
@@ -543,10 +497,7 @@ def simulate(settings: Simulate) -> dict[str, Any]:
 
 def report(settings: Report) -> dict[str, Any]:
     """Typeset a run's report again; the same files give the same bytes."""
-    metrics = run.finished_metrics(settings.run)
-    run.write(settings.run / "report.pdf", fraud_report.typeset(metrics, settings.run))
-    print(settings.run / "report.pdf")
-    return metrics
+    return run.typeset_again(settings.run, fraud_report.typeset)
 
 
 if __name__ == "__main__":

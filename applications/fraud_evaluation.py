@@ -17,7 +17,7 @@ from applications import fraud_report, run
 from data import fraud
 from data.dataset import Dataset, Split
 from reports import figures
-from reports.metrics import CardPrecision, Ranking, bootstrap
+from reports.metrics import CardPrecision, Ranking, bootstrap, over_seeds
 
 CHUNK = 65_536
 # The baselines gain little from more rows and would take longer than the network; nor does a validation loss need more.
@@ -208,17 +208,13 @@ def compare(
     every_seed = {model: of_model(model, np.ones(units.max() + 1)) for model in scores}
     results = []
     for model in scores:
-        values = {}
-        for name, of_seeds in zip(names, every_seed[model].T, strict=True):
-            deviation = float(np.std(of_seeds, ddof=1)) if len(of_seeds) > 1 else 0.0
-            values[name] = next(estimates).to_dict() | {"seeds": of_seeds.tolist(), "deviation": deviation}
         results.append(
             {
                 "model": model,
                 "baseline": model != "autoencoder",
                 "uses_labels": model in USES_LABELS,
                 "parameters": parameters[model],
-                "metrics": values,
+                "metrics": over_seeds(names, every_seed[model], estimates),
             }
         )
     differences = {model: next(estimates).to_dict() for model in rivals}

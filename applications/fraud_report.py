@@ -1,12 +1,12 @@
 """The fraud report: from the numbers of metrics.json to a document, so that no figure is in one and not the other."""
 
-import datetime
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reports.report import render
+from reports import wording
+from reports.wording import percent, percent_span, result_of
 
 METRICS = {
     "auc_roc": "AUC-ROC",
@@ -37,7 +37,7 @@ def feature_label(name: str) -> str:
 
 def typeset(metrics: Mapping[str, Any], folder: Path) -> bytes:
     """The report as PDF, with the figures in `folder`; its date is the run's own."""
-    return render(document(metrics), folder, datetime.datetime.fromisoformat(metrics["timing"]["started"]))
+    return wording.typeset(document(metrics), metrics, folder)
 
 
 def verdict(metrics: Mapping[str, Any]) -> list[str]:
@@ -46,7 +46,7 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
     The autoencoder is compared with the best detector that uses no labels, by the difference of their average
     precisions and its interval. Where even the rank of frauds is not better than chance, that comes first.
     """
-    own = _result(metrics, "autoencoder")
+    own = result_of(metrics, "autoencoder")["metrics"]
     auc, precision, recall = (own[name] for name in ("auc_roc", "average_precision", "recall_at_budget"))
     rate = _rate(metrics)
     base_rate = metrics["data"]["frauds"]["test"] / metrics["data"]["test"]
@@ -57,7 +57,9 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
             f"Its average precision is {_span(precision)}, where chance gives {base_rate:.4f}.",
             "Before it is used, check the labels and whether the columns can tell fraud at all.",
         ]
-    rival = max(metrics["differences"], key=lambda model: _result(metrics, model)["average_precision"]["value"])
+    rival = max(
+        metrics["differences"], key=lambda model: result_of(metrics, model)["metrics"]["average_precision"]["value"]
+    )
     difference = metrics["differences"][rival]
     against = f"{rival}, the best of the other detectors that learn from {_lesson(metrics)}"
     gap = f"by {abs(difference['value']):.3f} of average precision ({_interval(difference, absolute=True)})"
@@ -80,9 +82,9 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
     )
     return [
         first,
-        f"Checking {rate} of the payments finds {_percent_span(recall)} of the frauds; the threshold set on validation "
+        f"Checking {rate} of the payments finds {percent_span(recall)} of the frauds; the threshold set on validation "
         f"raised {_number(chosen['test']['alerts'])} alerts per {metrics['threshold']['unit']} on test, "
-        f"{_percent(chosen['test']['precision'])} of them fraud.",
+        f"{percent(chosen['test']['precision'])} of them fraud.",
         f"Its average precision is {_span(precision)} where chance gives {base_rate:.4f}; {advice}.",
     ]
 
@@ -102,7 +104,7 @@ def document(metrics: Mapping[str, Any]) -> dict[str, Any]:
             {"heading": "Data", "blocks": _data(metrics)},
             {"heading": "Model and training", "blocks": _model(metrics)},
             {"heading": "Limits", "blocks": _limits(metrics)},
-            {"heading": "How to repeat", "blocks": _repeat(metrics)},
+            {"heading": "How to repeat", "blocks": wording.repeat(metrics)},
         ],
     }
 
@@ -143,7 +145,7 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
         {
             "table": {
                 "caption": "All models on the same test payments",
-                "columns": [{"name": name, "align": align} for name, align in columns],
+                "columns": wording.columns(columns),
                 "rows": rows,
                 "emphasis": [0],
                 "rules": [max(unlabelled)],
@@ -196,7 +198,7 @@ def _scores(metrics: Mapping[str, Any]) -> list[dict]:
                     "caption": "The code against the anomaly score."
                     if metrics["settings"]["code_size"] == 1
                     else "The code in two dimensions, which hold "
-                    f"{_percent(metrics['code']['variance_shown'], 0)} of its variance.",
+                    f"{percent(metrics['code']['variance_shown'], 0)} of its variance.",
                 },
             ]
         },
@@ -215,7 +217,7 @@ def _scores(metrics: Mapping[str, Any]) -> list[dict]:
     ]
     if metrics["detection"]:
         own = metrics["detection"]["autoencoder"]
-        said = "; ".join(f"{group} {_percent(value['value'])}" for group, value in own.items())
+        said = "; ".join(f"{group} {percent(value['value'])}" for group, value in own.items())
         blocks.append(
             {
                 "figures": [
@@ -243,12 +245,12 @@ def _alerts(metrics: Mapping[str, Any]) -> list[dict]:
             f"{entry['score']:.3g}",
             truth,
             "; ".join(
-                f"{feature_label(n)} = {entry['values'][n]:.4g} ({_percent(entry['shares'][n], 0)})" for n in leading
+                f"{feature_label(n)} = {entry['values'][n]:.4g} ({percent(entry['shares'][n], 0)})" for n in leading
             ),
         ]
 
     columns = [("Rank", "right"), ("Row", "right"), ("Score", "right"), ("Truth", "left"), ("Largest shares", "left")]
-    headers = [{"name": name, "align": align} for name, align in columns]
+    headers = wording.columns(columns)
     right = sum(entry["fraud"] for entry in highest)
     return [
         {
@@ -297,19 +299,14 @@ def _data(metrics: Mapping[str, Any]) -> list[dict]:
                 name,
                 f"{data[key]:,}",
                 f"{frauds:,}",
-                f"{_percent(frauds / data[key], 3)}",
+                f"{percent(frauds / data[key], 3)}",
                 "–" if days is None else f"{days:.1f}",
             ]
         )
     features = [feature_label(name) for name in data["features"]]
     facts = [
-        ["Source", data["source"]],
-        ["Licence", data["licence"]],
-        ["Size", f"{data['rows']:,} payments, {data['size_bytes'] / 1e6:,.1f} MB"],
-        ["SHA-256", data["sha256"]],
+        *wording.provenance(data, f"{data['rows']:,} payments, {data['size_bytes'] / 1e6:,.1f} MB"),
         ["Units", data["units"]],
-        *([] if data["seed"] is None else [["Seed", f"{data['seed']}"]]),
-        *([["Notes", "; ".join(data["notes"])]] if data["notes"] else []),
         ["Features", f"{len(data['features'])}: {'; '.join(features[:40])}{'; …' if len(features) > 40 else ''}"],
     ]
     columns = [("Split", "left"), ("Payments", "right"), ("Frauds", "right"), ("Share", "right"), ("Days", "right")]
@@ -317,7 +314,7 @@ def _data(metrics: Mapping[str, Any]) -> list[dict]:
         {
             "table": {
                 "caption": "The split",
-                "columns": [{"name": name, "align": align} for name, align in columns],
+                "columns": wording.columns(columns),
                 "rows": rows,
             }
         },
@@ -330,7 +327,7 @@ def _model(metrics: Mapping[str, Any]) -> list[dict]:
     extras = [
         (
             settings["input_dropout"],
-            f"{_percent(settings['input_dropout'], 0)} of the input set to zero while training",
+            f"{percent(settings['input_dropout'], 0)} of the input set to zero while training",
         ),
         (settings["input_noise"], f"noise of {settings['input_noise']:g} on the input while training"),
         (settings["dropout"], f"dropout {settings['dropout']:g}"),
@@ -344,24 +341,14 @@ def _model(metrics: Mapping[str, Any]) -> list[dict]:
             + f"{settings['code_activation']} code",
         ],
         ["Trained on", _lesson(metrics)],
-        *(
-            [["Regularised by", "; ".join(text for value, text in extras if value)]]
-            if any(v for v, _ in extras)
-            else []
-        ),
+        *wording.regularisation(extras),
         [
             "Loss, optimizer",
             f"{settings['loss'].replace('_', ' ')}; {settings['optimizer']}, learning rate "
             f"{settings['learning_rate']:g} falling along a cosine; {model['batch_size']} payments a step, "
             f"{model['steps_per_epoch']} steps an epoch, {model['epochs']} epochs",
         ],
-        [
-            "Time",
-            f"{timing['fit_seconds']:.1f} s of training, {timing['examples_per_second']:,} payments a second; "
-            f"{timing['total_seconds']:.1f} s in "
-            + ("the process that ended the run after a stop" if timing["resumed"] else "all"),
-        ],
-        ["Memory", f"{timing['peak_memory_mb']:,} MB at most"],
+        *wording.cost(timing, "payments"),
     ]
     return [
         {
@@ -411,25 +398,6 @@ def _limits(metrics: Mapping[str, Any]) -> list[dict]:
     return [{"list": limits}]
 
 
-def _repeat(metrics: Mapping[str, Any]) -> list[dict]:
-    versions = ", ".join(f"{name} {version}" for name, version in metrics["versions"].items())
-    return [
-        {"code": metrics["command"]},
-        {
-            "facts": [
-                ["Seed", f"{metrics['seed']}"],
-                ["Backend", metrics["backend"]],
-                ["Versions", versions],
-                ["Machine", metrics["timing"]["machine"]],
-            ]
-        },
-    ]
-
-
-def _result(metrics: Mapping[str, Any], model: str) -> dict[str, Any]:
-    return next(result["metrics"] for result in metrics["results"] if result["model"] == model)
-
-
 def _chosen(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return next(budget for budget in metrics["threshold"]["budgets"] if budget["multiple"] == 1)
 
@@ -452,17 +420,9 @@ def _span(value: Mapping[str, float]) -> str:
     return f"{value['value']:.3f} ({_interval(value)})"
 
 
-def _percent_span(value: Mapping[str, float]) -> str:
-    return f"{_percent(value['value'])} ({_percent(value['low'])} to {_percent(value['high'])})"
-
-
 def _interval(value: Mapping[str, float], absolute: bool = False) -> str:
     low, high = sorted(abs(value[key]) if absolute else value[key] for key in ("low", "high"))
     return f"{low:.3f} to {high:.3f}"
-
-
-def _percent(value: float, digits: int = 1) -> str:
-    return f"{100 * value:.{digits}f}\u00a0%"
 
 
 def _number(value: float) -> str:

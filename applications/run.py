@@ -13,6 +13,7 @@ import shlex
 import shutil
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,83 @@ def execute(main: Callable[[Sequence[str]], Any]) -> None:
         return
     print(message, file=sys.stderr)
     sys.exit(code)
+
+
+def check(
+    settings: Any,
+    *,
+    at_least_one: Sequence[str] = (),
+    above_zero: Sequence[str] = (),
+    not_negative: Sequence[str] = (),
+    shares: Sequence[str] = (),
+) -> None:
+    """Refuse settings out of range, by their names; what is None was not asked for. `seed` is checked always.
+
+    Raises:
+        BadInput: naming the flag, what was found and what was expected.
+    """
+    for names, fits, expected in (
+        (at_least_one, lambda value: value >= 1, "1 or more"),
+        (above_zero, lambda value: 0 < value < np.inf, "a finite number above 0"),
+        (not_negative, lambda value: 0 <= value < np.inf, "a finite number, 0 or more"),
+        (shares, lambda value: 0 <= value < 1, "a share from 0, below 1"),
+    ):
+        for name in names:
+            value = getattr(settings, name)
+            if value is not None and not fits(value):
+                raise BadInput(f"--{name.replace('_', '-')}: found {value}, expected {expected}")
+    if not 0 <= settings.seed < 2**32 - settings.seeds:
+        raise BadInput(f"--seed: found {settings.seed}, expected 0 or more, below 2**32")
+
+
+def load_model(path: Path, inspect: Callable[[Any], Any]) -> Any:
+    """A model that a run saved.
+
+    Args:
+        path: of its model.keras.
+        inspect: raises an error if the model is not of this program.
+
+    Raises:
+        BadInput: if there is no such model.
+    """
+    expected = "expected the model.keras of a run of this program"
+    if not zipfile.is_zipfile(path):
+        raise BadInput(f"{path}: found {'another kind of file' if path.exists() else 'no such file'}, {expected}")
+    try:
+        model = keras.models.load_model(path)
+        inspect(model)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BadInput(f"{path}: found another model ({str(error).splitlines()[0][:80]}), {expected}") from None
+    return model
+
+
+def start_from(model: keras.Model, weights: Sequence[np.ndarray] | None, settings: Any, flags: str) -> None:
+    """Give a model the weights of --init-from, if there are any; `flags` are the settings that must agree.
+
+    Raises:
+        BadInput: if they are another model's.
+    """
+    if weights is None:
+        return
+    expected = [weight.shape for weight in model.get_weights()]
+    if [weight.shape for weight in weights] != expected:
+        raise BadInput(
+            f"--init-from {settings.init_from}: found weights of {[w.shape for w in weights]}, "
+            f"expected {expected} for {flags}"
+        )
+    model.set_weights(weights)
+
+
+def optimizer(settings: Any, steps: int, **options: Any) -> keras.optimizers.Optimizer:
+    """The --optimizer, its --learning-rate falling to 0 along a cosine over --epochs of `steps`."""
+    schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.epochs * steps)
+    config = {"learning_rate": schedule, **options}
+    return keras.optimizers.get({"class_name": settings.optimizer, "config": config})
+
+
+def jit_compile() -> Any:
+    """For `compile`: measured, XLA makes small, convolutional and recurrent nets slower on TensorFlow; JAX needs it."""
+    return False if keras.backend.backend() == "tensorflow" else "auto"
 
 
 @contextlib.contextmanager
@@ -158,6 +236,7 @@ class Run:
     def __init__(self, application: str, settings: Any):
         self.application = application
         self.settings = {name: value for name, value in plain(settings).items() if name not in _PLACES}
+        self.began = time.perf_counter()
         self.started = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
         self.folder = self._choose(settings.out, settings.resume)
         self.checkpoints = self.folder / "checkpoints"
@@ -246,6 +325,50 @@ class Run:
         """Write one JSON file of the run's folder."""
         self.write(name, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
 
+    def say(self, text: str) -> None:
+        """Print a line with the seconds since the run began."""
+        print(f"{time.perf_counter() - self.began:6.1f} s  {text}", flush=True)
+
+    def header(self, settings: Any, command: str, *packages: str) -> dict[str, Any]:
+        """What metrics.json begins with; `packages` are those whose versions matter, besides Keras and its backend."""
+        backend = keras.backend.backend()
+        return {
+            "application": self.application,
+            "backend": backend,
+            "seed": settings.seed,
+            "versions": versions("keras", backend, *packages),
+            "settings": self.settings,
+            "command": command,
+        }
+
+    def finish(
+        self,
+        metrics: dict[str, Any],
+        typeset: Callable[[dict[str, Any], Path], bytes],
+        *,
+        fit_seconds: float,
+        examples: int,
+    ) -> None:
+        """Add the timing to the metrics and write metrics.json and the report.
+
+        Args:
+            metrics: all others.
+            typeset: from the metrics and the run's folder to the PDF.
+            fit_seconds: spent on training.
+            examples: trained on, each epoch counted.
+        """
+        metrics["timing"] = {
+            "started": self.started.isoformat(),
+            "machine": machine(),
+            "resumed": self.resumed,
+            "fit_seconds": round(fit_seconds, 2),
+            "examples_per_second": round(examples / fit_seconds),
+            "total_seconds": round(time.perf_counter() - self.began, 2),
+            "peak_memory_mb": round(peak_memory_mb()),
+        }
+        self.write_json("metrics.json", metrics)
+        self.write("report.pdf", typeset(metrics, self.folder))
+
     def save_model(self, model: keras.Model) -> None:
         """Save a model whole as model.keras."""
         with replacing(self.folder / "model.keras") as partial:
@@ -319,6 +442,14 @@ def history(fits: Mapping[str, Fit]) -> bytes:
     frame = pd.concat(parts).reset_index()
     frame["epoch"] += 1
     return frame[["stage", "epoch", *(c for c in frame if c not in ("stage", "epoch"))]].to_csv(index=False).encode()
+
+
+def typeset_again(folder: Path, typeset: Callable[[dict[str, Any], Path], bytes]) -> dict[str, Any]:
+    """Write the report of a finished run again from its files: the same files give the same bytes."""
+    metrics = finished_metrics(folder)
+    write(folder / "report.pdf", typeset(metrics, folder))
+    print(folder / "report.pdf")
+    return metrics
 
 
 def finished_metrics(folder: Path) -> dict[str, Any]:

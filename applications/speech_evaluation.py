@@ -13,7 +13,7 @@ from data.batches import shuffled_batches, sorted_sequences, steps_of
 from data.dataset import Split
 from data.phones import PHONE_CLASSES
 from reports import figures
-from reports.metrics import bootstrap
+from reports.metrics import bootstrap, over_seeds
 from reports.tagging import Tagging, accuracy_by, boundary_distance, confusion
 
 BATCH = 32  # sentences that are tagged at once
@@ -148,7 +148,7 @@ def _window_model(
             loss="sparse_categorical_crossentropy",
             metrics=["accuracy"],
             steps_per_execution=execution,
-            jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
+            jit_compile=run.jit_compile(),
         )
 
         def batches(first_epoch: int, last_epoch: int, own_seed: int = own_seed) -> Any:
@@ -259,10 +259,6 @@ def compare(
     }
     results = []
     for model in found:
-        values = {}
-        for name, of_seeds in zip(MEASURES, every_seed[model].T, strict=True):
-            deviation = float(np.std(of_seeds, ddof=1)) if len(of_seeds) > 1 else 0.0
-            values[name] = next(estimates).to_dict() | {"seeds": of_seeds.tolist(), "deviation": deviation}
         results.append(
             {
                 "model": model,
@@ -271,7 +267,7 @@ def compare(
                 "parameters": parameters[model],
                 "fit_seconds": float(np.mean([fit.seconds for fit in fits[model]])) if fits[model] else 0.0,
                 "best_epochs": [fit.best_epoch for fit in fits[model]],
-                "metrics": values,
+                "metrics": over_seeds(MEASURES, every_seed[model], estimates),
             }
         )
     differences = [{"better": a, "worse": b} | next(estimates).to_dict() for a, b in pairs]
@@ -508,7 +504,7 @@ def draw(
             model: [(DISTANCES[name], *span) for name, span in groups.items()]
             for model, groups in spans(of["distance"]).items()
         },
-        x_label="frames to the nearest true boundary, at least",
+        x_label="frames to the nearest boundary, at least",
         y_label="frame accuracy [%]",
         logarithmic=True,
     )

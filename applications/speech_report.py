@@ -1,12 +1,12 @@
 """The speech report: from the numbers of metrics.json to a document, so that no figure is in one and not the other."""
 
-import datetime
 import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from reports.report import render
+from reports import wording
+from reports.wording import all_of, counted, percent, percent_interval, percent_span, points, points_interval, result_of
 
 METRICS = {
     "frame_accuracy": "Frame accuracy",
@@ -21,7 +21,7 @@ LONGEST_TEXT = 240  # characters of a sentence that are printed
 
 def typeset(metrics: Mapping[str, Any], folder: Path) -> bytes:
     """The report as PDF, with the figures in `folder`; its date is the run's own."""
-    return render(document(metrics), folder, datetime.datetime.fromisoformat(metrics["timing"]["started"]))
+    return wording.typeset(document(metrics), metrics, folder)
 
 
 def verdict(metrics: Mapping[str, Any]) -> list[str]:
@@ -31,19 +31,19 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
     it is not even above the most frequent phone, that comes first.
     """
     own = _own(metrics)
-    values = _result(metrics, own)["metrics"]
+    values = result_of(metrics, own)["metrics"]
     accuracy = values["frame_accuracy"]
     others = (
-        f"its phone error rate is {_span(values['phone_error_rate'])}, its boundary F1 "
-        f"{_span(values['boundary_f1'])} at {metrics['evaluation']['tolerance_ms']}\u00a0ms"
+        f"its phone error rate is {percent_span(values['phone_error_rate'])}, its boundary F1 "
+        f"{percent_span(values['boundary_f1'])} at {metrics['evaluation']['tolerance_ms']}\u00a0ms"
     )
     smoke = "This was a quick run, of little training: it shows that the program works, not what the network can do."
     last = [smoke] if metrics["settings"]["quick"] else []
     if _difference(metrics, own, CONSTANT)["low"] <= 0:
-        constant = _result(metrics, CONSTANT)["metrics"]["frame_accuracy"]
+        constant = result_of(metrics, CONSTANT)["metrics"]["frame_accuracy"]
         return [
-            f"The {own} does not tag phones: its frame accuracy of {_span(accuracy)} is not above the "
-            f"{_percent(constant['value'])} of giving every frame the most frequent phone.",
+            f"The {own} does not tag phones: its frame accuracy of {percent_span(accuracy)} is not above the "
+            f"{percent(constant['value'])} of giving every frame the most frequent phone.",
             f"{others[0].upper()}{others[1:]}.",
             "Before it is used, check the labels, and whether the learning curves had levelled out.",
             *last,
@@ -53,8 +53,8 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
     against = f"the {rival}, the best of the baselines"
     if rival != CONSTANT:
         against += f", which sees {metrics['evaluation']['reach']} frames to either side"
-    gap = f"by {_points(abs(difference['value']))} percentage points of frame accuracy"
-    gap += f" ({_interval(difference, absolute=True)})"
+    gap = f"by {points(abs(difference['value']))} percentage points of frame accuracy"
+    gap += f" ({points_interval(difference, absolute=True)})"
     if difference["low"] > 0:
         first = f"The {own} tags the phones of speakers it never heard better than {against}: ahead {gap}."
     elif difference["high"] < 0:
@@ -66,7 +66,7 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
         )
     return [
         first,
-        f"It gives {_percent(accuracy['value'])} of the frames the right phone ({_percent_interval(accuracy)}); "
+        f"It gives {percent(accuracy['value'])} of the frames the right phone ({percent_interval(accuracy)}); "
         f"{others}.",
         _what_context_buys(metrics),
         *_weakest(metrics),
@@ -80,8 +80,8 @@ def document(metrics: Mapping[str, Any]) -> dict[str, Any]:
     data = metrics["data"]
     return {
         "title": "Tagging speech with phones, frame by frame",
-        "subtitle": f"{data['name']}: {_counted(data['sentences']['test'], 'sentence')} of "
-        f"{_counted(data['speakers']['test'], 'speaker')} tested, {data['test']:,} frames",
+        "subtitle": f"{data['name']}: {counted(data['sentences']['test'], 'sentence')} of "
+        f"{counted(data['speakers']['test'], 'speaker')} tested, {data['test']:,} frames",
         "language": "en",
         "verdict": verdict(metrics),
         "sections": [
@@ -92,7 +92,7 @@ def document(metrics: Mapping[str, Any]) -> dict[str, Any]:
             {"heading": "Data", "blocks": _data(metrics)},
             {"heading": "Model and training", "blocks": _model(metrics)},
             {"heading": "Limits", "blocks": _limits(metrics)},
-            {"heading": "How to repeat", "blocks": _repeat(metrics)},
+            {"heading": "How to repeat", "blocks": wording.repeat(metrics)},
         ],
     }
 
@@ -105,14 +105,14 @@ def _what_context_buys(metrics: Mapping[str, Any]) -> str:
     alone = curves["both"][0]
     past, future, both = (curves[side][-1] for side in ("past", "future", "both"))
     said = (
-        f"Shown single frames and nothing else, it is right for {_percent(alone['value'])} of them; with the "
-        f"{past['frames']} frames before each for {_percent(past['value'])}"
+        f"Shown single frames and nothing else, it is right for {percent(alone['value'])} of them; with the "
+        f"{past['frames']} frames before each for {percent(past['value'])}"
     )
     if not metrics["settings"]["bidirectional"]:
         return f"{said}; it cannot use what comes after, since it reads forward alone."
     return (
-        f"{said}, with the {future['frames']} after each for {_percent(future['value'])}, with both for "
-        f"{_percent(both['value'])}."
+        f"{said}, with the {future['frames']} after each for {percent(future['value'])}, with both for "
+        f"{percent(both['value'])}."
     )
 
 
@@ -123,11 +123,11 @@ def _weakest(metrics: Mapping[str, Any]) -> list[str]:
     if len(noise) > 1:
         worst, best = _extremes(noise)
         parts.append(
-            f"lowest at a signal-to-noise ratio of {worst} ({_percent(noise[worst]['value'])}) and highest at {best} "
-            f"({_percent(noise[best]['value'])})"
+            f"lowest at a signal-to-noise ratio of {worst} ({percent(noise[worst]['value'])}) and highest at {best} "
+            f"({percent(noise[best]['value'])})"
         )
     if len(speakers) > 1:
-        worst, best = (_percent(speakers[name]["value"]) for name in _extremes(speakers))
+        worst, best = (percent(speakers[name]["value"]) for name in _extremes(speakers))
         parts.append(f"between {worst} and {best} for each of the {len(speakers)} speakers tested")
     return [f"Its frame accuracy is {', and '.join(parts)}."] if parts else []
 
@@ -144,7 +144,7 @@ def _order(metrics: Mapping[str, Any]) -> list[str]:
     found = [entry for entry in _distinct(metrics["differences"]) if {entry["better"], entry["worse"]} in pairs]
     return [
         f"Of the {len(networks)} networks of about as many parameters the {best['model']} has the highest frame "
-        f"accuracy, {_percent(_accuracy(best))}: {'; '.join(_relation(entry) for entry in found)}."
+        f"accuracy, {percent(_accuracy(best))}: {'; '.join(_relation(entry) for entry in found)}."
     ]
 
 
@@ -152,10 +152,10 @@ def _relation(difference: Mapping[str, Any]) -> str:
     """What a difference and its interval say of two networks."""
     better, worse = difference["better"], difference["worse"]
     if difference["low"] <= 0 <= difference["high"]:
-        gap = f"{100 * difference['value']:+.1f} points, {_interval(difference, signed=True)}"
+        gap = f"{100 * difference['value']:+.1f} points, {points_interval(difference, signed=True)}"
         return f"the {better} cannot be told from the {worse} ({gap})"
     place = "ahead of" if difference["low"] > 0 else "behind"
-    gap = f"{_points(abs(difference['value']))} points ({_interval(difference, absolute=True)})"
+    gap = f"{points(abs(difference['value']))} points ({points_interval(difference, absolute=True)})"
     return f"the {better} is {place} the {worse} by {gap}"
 
 
@@ -172,7 +172,7 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
         cells: list[Any] = [result["model"], f"{result['parameters']:,}", trained]
         for name in METRICS:
             value = result["metrics"][name]
-            cells.append({"value": _percent(value["value"]), "detail": _percent_interval(value)})
+            cells.append({"value": percent(value["value"]), "detail": percent_interval(value)})
         rows.append(cells)
     note = (
         f"Below each figure its 95\u00a0% bootstrap interval ({evaluation['resamples']} draws of "
@@ -183,14 +183,14 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
     repeated = [result for result in metrics["results"] if len(result["metrics"]["frame_accuracy"]["seeds"]) > 1]
     if repeated:
         spread = ", ".join(
-            f"{_points(result['metrics']['frame_accuracy']['deviation'])} ({result['model']})" for result in repeated
+            f"{points(result['metrics']['frame_accuracy']['deviation'])} ({result['model']})" for result in repeated
         )
         own = repeated[0]["metrics"]
         note += (
             f" Means of {metrics['settings']['seeds']} seeds; between these the frame accuracy has a standard "
             f"deviation, in percentage points, of {spread}; the {repeated[0]['model']}'s phone error rate one of "
-            f"{_points(own['phone_error_rate']['deviation'])}, its boundary F1 one of "
-            f"{_points(own['boundary_f1']['deviation'])}."
+            f"{points(own['phone_error_rate']['deviation'])}, its boundary F1 one of "
+            f"{points(own['boundary_f1']['deviation'])}."
         )
     blocks: list[dict] = [
         {
@@ -203,7 +203,7 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
         {
             "table": {
                 "caption": "All models on the same test sentences",
-                "columns": _columns(columns),
+                "columns": wording.columns(columns),
                 "rows": rows,
                 "emphasis": [0],
                 "rules": [len(_networks(metrics)) - 1],
@@ -216,8 +216,7 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
                     "file": "figures/models.svg",
                     "alt": "Frame accuracy, phone error rate and boundary F1 of all models with their intervals: "
                     + "; ".join(
-                        f"{result['model']} "
-                        + ", ".join(_percent(result["metrics"][name]["value"]) for name in METRICS)
+                        f"{result['model']} " + ", ".join(percent(result["metrics"][name]["value"]) for name in METRICS)
                         for result in metrics["results"]
                     ),
                     "caption": "The same figures with their 95\u00a0% intervals.",
@@ -235,7 +234,7 @@ def _differences(metrics: Mapping[str, Any]) -> dict:
     for entry in _distinct(metrics["differences"]):
         reading = "not told apart" if entry["low"] <= 0 <= entry["high"] else "ahead" if entry["low"] > 0 else "behind"
         value = f"{100 * entry['value']:+.1f}"
-        rows.append([entry["better"], entry["worse"], value, _interval(entry, signed=True), reading])
+        rows.append([entry["better"], entry["worse"], value, points_interval(entry, signed=True), reading])
     columns = [
         *(("Model", "left"), ("Against", "left"), ("Difference", "right"), ("95\u00a0% interval", "right")),
         ("Reading", "left"),
@@ -243,7 +242,7 @@ def _differences(metrics: Mapping[str, Any]) -> dict:
     return {
         "table": {
             "caption": "Differences in frame accuracy, in percentage points",
-            "columns": _columns(columns),
+            "columns": wording.columns(columns),
             "rows": rows,
             "note": "Ahead or behind is said where the interval excludes 0. Both models are measured on the same "
             "draws of sentences, so that a difference may be clear though the intervals of the two overlap.",
@@ -261,16 +260,16 @@ def _context(metrics: Mapping[str, Any]) -> list[dict]:
         f"The {own} was trained on whole sentences. Here it is shown a frame with so many frames before it, after it "
         f"or on both sides, and nothing else ({metrics['evaluation']['context_frames']:,} test frames drawn at random, "
         f"the network of seed {metrics['seed']}). "
-        f"With {most['frames']} frames on both sides it is right for {_span(most)} of them; as few as "
+        f"With {most['frames']} frames on both sides it is right for {percent_span(most)} of them; as few as "
         f"{enough['frames']} give an accuracy within this interval."
     )
     beside = next((point for point in curves["both"] if point["frames"] == reach), None)
     if beside is not None:
-        perceptron = _result(metrics, "perceptron")["metrics"]["frame_accuracy"]
+        perceptron = result_of(metrics, "perceptron")["metrics"]["frame_accuracy"]
         text += (
             f" It has not learnt to do with little: with {reach} frames on both sides it is right for "
-            f"{_percent(beside['value'])}, where the perceptron, trained to see no more than these, reaches "
-            f"{_percent(perceptron['value'])} on all test frames. So the left of the curves says what this network "
+            f"{percent(beside['value'])}, where the perceptron, trained to see no more than these, reaches "
+            f"{percent(perceptron['value'])} on all test frames. So the left of the curves says what this network "
             "needs, not what so much context is worth to a model made for it."
         )
     if not metrics["settings"]["bidirectional"]:
@@ -282,9 +281,9 @@ def _context(metrics: Mapping[str, Any]) -> list[dict]:
             "figures": [
                 {
                     "file": "figures/context.svg",
-                    "alt": f"Frame accuracy over the frames of context shown: {_percent(alone['value'])} with none; "
-                    f"with {most['frames']} before {_percent(past['value'])}, after {_percent(future['value'])}, "
-                    f"on both sides {_percent(most['value'])}",
+                    "alt": f"Frame accuracy over the frames of context shown: {percent(alone['value'])} with none; "
+                    f"with {most['frames']} before {percent(past['value'])}, after {percent(future['value'])}, "
+                    f"on both sides {percent(most['value'])}",
                     "caption": f"Frame accuracy of the {own} by the context that it is shown, with 95\u00a0% "
                     "intervals.",
                 },
@@ -292,7 +291,7 @@ def _context(metrics: Mapping[str, Any]) -> list[dict]:
                     metrics,
                     "distance",
                     "by the number of frames that lie between a frame and the nearest true boundary",
-                    ", ".join(f"{_percent(value['value'])} at {name}" for name, value in (distance[0], distance[-1])),
+                    ", ".join(f"{percent(value['value'])} at {name}" for name, value in (distance[0], distance[-1])),
                 ),
             ]
         },
@@ -309,7 +308,7 @@ def _context_of_all(metrics: Mapping[str, Any], side: str) -> dict[str, str]:
     return {
         "file": f"figures/context_{side}.svg",
         "alt": f"Frame accuracy of all networks over the frames shown {where} the tagged one; with {most}: "
-        + ", ".join(f"{name} {_percent(point['value'])}" for name, point in last.items()),
+        + ", ".join(f"{name} {percent(point['value'])}" for name, point in last.items()),
         "caption": f"All networks, shown frames {where} the tagged one alone"
         + ("; those of one direction cannot use them." if side == "future" else "."),
     }
@@ -318,8 +317,15 @@ def _context_of_all(metrics: Mapping[str, Any], side: str) -> dict[str, str]:
 def _errors(metrics: Mapping[str, Any]) -> list[dict]:
     own, confusions = _own(metrics), metrics["confusions"]
     classes, speakers, noise = (metrics["accuracy_by"][kind][own] for kind in ("phone class", "speaker", "noise"))
-    leading = ", ".join(f"{entry['true']} as {entry['found']} {_percent(entry['share'])}" for entry in confusions[:3])
-    blocks: list[dict] = [
+    leading = ", ".join(f"{entry['true']} as {entry['found']} {percent(entry['share'])}" for entry in confusions[:3])
+    blocks: list[dict] = [{"figures": [_bars(metrics, "phone class", "by class of the true phone", all_of(classes))]}]
+    if len(speakers) > 1:
+        worst, best = _extremes(speakers)
+        said = f"from {percent(speakers[worst]['value'])} ({worst}) to {percent(speakers[best]['value'])} ({best})"
+        blocks.append({"figures": [_bars(metrics, "speaker", "by test speaker", said)]})
+    if len(noise) > 1:
+        blocks.append({"figures": [_bars(metrics, "noise", "by signal-to-noise ratio", all_of(noise))]})
+    blocks.append(
         {
             "figures": [
                 {
@@ -331,7 +337,7 @@ def _errors(metrics: Mapping[str, Any]) -> list[dict]:
                 }
             ]
         }
-    ]
+    )
     if confusions:
         matrix = metrics["confusion_matrix"]
         wrong = sum(map(sum, matrix)) - sum(row[i] for i, row in enumerate(matrix))
@@ -340,23 +346,16 @@ def _errors(metrics: Mapping[str, Any]) -> list[dict]:
             {
                 "table": {
                     "caption": f"The {len(confusions)} confusions that cost most frames",
-                    "columns": _columns(columns),
+                    "columns": wording.columns(columns),
                     "rows": [
-                        [entry["true"], entry["found"], f"{entry['frames']:,}", _percent(entry["share"])]
+                        [entry["true"], entry["found"], f"{entry['frames']:,}", percent(entry["share"])]
                         for entry in confusions
                     ],
-                    "note": f"Together {_percent(sum(entry['frames'] for entry in confusions) / wrong)} of the frames "
+                    "note": f"Together {percent(sum(entry['frames'] for entry in confusions) / wrong)} of the frames "
                     f"that are wrong. Share of the true: of all frames of the true phone.",
                 }
             }
         )
-    blocks.append({"figures": [_bars(metrics, "phone class", "by class of the true phone", _all_of(classes))]})
-    if len(speakers) > 1:
-        worst, best = _extremes(speakers)
-        said = f"from {_percent(speakers[worst]['value'])} ({worst}) to {_percent(speakers[best]['value'])} ({best})"
-        blocks.append({"figures": [_bars(metrics, "speaker", "by test speaker", said)]})
-    if len(noise) > 1:
-        blocks.append({"figures": [_bars(metrics, "noise", "by signal-to-noise ratio", _all_of(noise))]})
     return blocks
 
 
@@ -390,8 +389,8 @@ def _sentences(metrics: Mapping[str, Any]) -> list[dict]:
                 ", without noise" if example["noise"] == "clean" else f", signal-to-noise ratio {example['noise']}"
             )
         measured = (
-            f"frame accuracy {_percent(example['frame_accuracy'])}, phone error rate "
-            f"{_percent(example['phone_error_rate'])}"
+            f"frame accuracy {percent(example['frame_accuracy'])}, phone error rate "
+            f"{percent(example['phone_error_rate'])}"
         )
         caption = f"{names[example['kind']]}, rank {example['rank']:,} of {number:,}: {spoken}; {measured}."
         if example["seconds"] > example["seconds_shown"]:
@@ -418,7 +417,7 @@ def _data(metrics: Mapping[str, Any]) -> list[dict]:
         {
             "table": {
                 "caption": "The split, by speaker",
-                "columns": _columns([*columns, ("Frames", "right")]),
+                "columns": wording.columns([*columns, ("Frames", "right")]),
                 "rows": [
                     [
                         name,
@@ -433,13 +432,8 @@ def _data(metrics: Mapping[str, Any]) -> list[dict]:
         },
         {
             "facts": [
-                ["Source", data["source"]],
-                ["Licence", data["licence"]],
-                ["Size", f"{data['rows']:,} frames, {data['size_bytes'] / 1e6:,.1f} MB of sound"],
-                ["SHA-256", data["sha256"]],
+                *wording.provenance(data, f"{data['rows']:,} frames, {data['size_bytes'] / 1e6:,.1f} MB of sound"),
                 ["Inputs", data["units"]],
-                *([] if data["seed"] is None else [["Seed", f"{data['seed']}"]]),
-                *([["Notes", "; ".join(data["notes"])]] if data["notes"] else []),
                 ["Phones", f"{len(data['classes'])}: {' '.join(data['classes'])}"],
             ]
         },
@@ -460,34 +454,27 @@ def _model(metrics: Mapping[str, Any]) -> list[dict]:
         (settings["recurrent_dropout"], f"dropout {settings['recurrent_dropout']:g} on the state"),
         (settings["layer_normalization"], "layer normalisation"),
     ]
-    regularised = "; ".join(text for value, text in extras if value)
     facts = [
         [
             "Model",
-            f"{own}: {_counted(settings['layers'], 'recurrent layer')} of {_counted(settings['units'], 'unit')}"
+            f"{own}: {counted(settings['layers'], 'recurrent layer')} of {counted(settings['units'], 'unit')}"
             f"{' in each direction' * settings['bidirectional']}, {settings['activation']}, "
             f"{networks[0]['parameters']:,} parameters",
         ],
         *([["Started from", settings["init_from"]]] if settings["init_from"] else []),
-        *([["Regularised by", regularised]] if regularised else []),
+        *wording.regularisation(extras),
         [
             "Loss, optimizer",
             f"cross-entropy of each frame; {settings['optimizer']}, learning rate {settings['learning_rate']:g} "
-            f"falling along a cosine; {_counted(metrics['model']['batch_size'], 'sentence')} a step, "
-            f"{_counted(model['steps_per_epoch'], 'step')} an epoch",
+            f"falling along a cosine; {counted(metrics['model']['batch_size'], 'sentence')} a step, "
+            f"{counted(model['steps_per_epoch'], 'step')} an epoch",
         ],
         [
             "Epochs",
             f"{settings['epochs']} at most, fewer after {settings['patience']} without a lower validation loss",
         ],
         ["Best epoch by seed", best],
-        [
-            "Time",
-            f"{timing['fit_seconds']:,.1f} s of training {'all networks' if len(networks) > 1 else 'the network'}, "
-            f"{timing['examples_per_second']:,} frames a second; {timing['total_seconds']:,.1f} s in "
-            + ("the process that ended the run after a stop" if timing["resumed"] else "all"),
-        ],
-        ["Memory", f"{timing['peak_memory_mb']:,} MB at most"],
+        *wording.cost(timing, "frames", "all networks" if len(networks) > 1 else "the network"),
     ]
     layers = ", ".join(f"{name} {shape[-1]}" for name, shape, _ in model["layers"])
     return [
@@ -557,34 +544,12 @@ def _limits(metrics: Mapping[str, Any]) -> list[dict]:
     return [{"list": limits}]
 
 
-def _repeat(metrics: Mapping[str, Any]) -> list[dict]:
-    versions = ", ".join(f"{name} {version}" for name, version in metrics["versions"].items())
-    return [
-        {"code": metrics["command"]},
-        {
-            "facts": [
-                ["Seed", f"{metrics['seed']}"],
-                ["Backend", metrics["backend"]],
-                ["Versions", versions],
-                ["Machine", metrics["timing"]["machine"]],
-            ]
-        },
-    ]
-
-
-# --- Numbers and names ---
-
-
 def _own(metrics: Mapping[str, Any]) -> str:
     return metrics["headline"]["model"]
 
 
 def _networks(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [result for result in metrics["results"] if not result["baseline"]]
-
-
-def _result(metrics: Mapping[str, Any], model: str) -> dict[str, Any]:
-    return next(result for result in metrics["results"] if result["model"] == model)
 
 
 def _difference(metrics: Mapping[str, Any], better: str, worse: str) -> dict[str, Any]:
@@ -609,39 +574,5 @@ def _extremes(groups: Mapping[str, Mapping[str, float]]) -> tuple[str, str]:
     return order[0], order[-1]
 
 
-def _all_of(groups: Mapping[str, Mapping[str, float]]) -> str:
-    return ", ".join(f"{name} {_percent(value['value'])}" for name, value in groups.items())
-
-
-def _columns(columns: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
-    return [{"name": name, "align": align} for name, align in columns]
-
-
-def _counted(number: int, name: str) -> str:
-    return f"{number:,} {name}{'s' * (number != 1)}"
-
-
-def _span(value: Mapping[str, float]) -> str:
-    return f"{_percent(value['value'])} ({_percent_interval(value)})"
-
-
-def _percent_interval(value: Mapping[str, float]) -> str:
-    return f"{_points(value['low'])} to {_percent(value['high'])}"
-
-
-def _interval(value: Mapping[str, float], absolute: bool = False, signed: bool = False) -> str:
-    """An interval in percentage points."""
-    low, high = sorted(abs(value[key]) if absolute else value[key] for key in ("low", "high"))
-    return f"{100 * low:+.1f} to {100 * high:+.1f}" if signed else f"{_points(low)} to {_points(high)}"
-
-
 def _signed(value: Mapping[str, float]) -> str:
-    return f"{100 * value['value']:+.1f} ({_interval(value, signed=True)})"
-
-
-def _points(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
-def _percent(value: float) -> str:
-    return f"{_points(value)}\u00a0%"
+    return f"{100 * value['value']:+.1f} ({points_interval(value, signed=True)})"

@@ -13,8 +13,6 @@ import applications  # isort: skip  # noqa: F401 - first, for it imports the bac
 
 import dataclasses
 import sys
-import time
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -174,7 +172,6 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
 def train(settings: Train) -> dict[str, Any]:
     """Data, model, fit, evaluation, report."""
-    began = time.perf_counter()
     _check(settings)
     command = run.command("applications/speech_tagging.py", settings)
     if settings.quick:
@@ -185,15 +182,10 @@ def train(settings: Train) -> dict[str, Any]:
         )
     start_weights = _load_tagger(settings.init_from).get_weights() if settings.init_from else None
     with run.Run(APPLICATION, settings) as this_run:
-        return _train(settings, start_weights, this_run, command, began)
+        return _train(settings, start_weights, this_run, command)
 
 
-def _train(
-    settings: Train, start_weights: list[np.ndarray] | None, this_run: run.Run, command: str, began: float
-) -> dict[str, Any]:
-    def say(text: str) -> None:
-        print(f"{time.perf_counter() - began:6.1f} s  {text}", flush=True)
-
+def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: run.Run, command: str) -> dict[str, Any]:
     corpus = (
         speech.load_recordings(settings.timit, skip_bad=settings.skip_bad, seed=settings.seed)
         if settings.timit
@@ -202,7 +194,7 @@ def _train(
     dataset = corpus.dataset
     this_run.check_data(dataset.provenance.sha256)
     sentences = {name: evaluation.Sentences.of(corpus, name) for name in dataset.splits}
-    say("data: " + ", ".join(f"{name} {len(part):,} frames" for name, part in dataset.splits.items()))
+    this_run.say("data: " + ", ".join(f"{name} {len(part):,} frames" for name, part in dataset.splits.items()))
 
     found: dict[str, list[list[np.ndarray]]] = {}
     parameters: dict[str, int] = {}
@@ -216,7 +208,7 @@ def _train(
             tagger = Tagger(settings, network, seed, sentences["train"], start_weights)
             fits[name].append(fit := tagger.fit(this_run, sentences))
             found[name].append(tagger.tags(sentences["test"]))
-            say(
+            this_run.say(
                 f"{name}, seed {seed}: validation accuracy {fit.history['val_accuracy'][fit.best_epoch - 1]:.3f} "
                 f"in epoch {fit.best_epoch}, {fit.seconds:.0f} s of training"
             )
@@ -231,16 +223,11 @@ def _train(
     for name, fit_baseline in evaluation.BASELINES.items():
         answers = fit_baseline(this_run, sentences, settings)
         found[name], parameters[name], fits[name] = answers.tags, answers.parameters, answers.fits
-        say(name)
+        this_run.say(name)
 
     resamples = 100 if settings.quick else 500
     metrics = {
-        "application": APPLICATION,
-        "backend": keras.backend.backend(),
-        "seed": settings.seed,
-        "versions": run.versions("keras", keras.backend.backend(), "numpy", "scipy", "soundfile"),
-        "settings": this_run.settings,
-        "command": command,
+        **this_run.header(settings, command, "numpy", "scipy", "soundfile"),
         "data": evaluation.describe(corpus),
         **evaluation.compare(sentences["test"], found, parameters, fits, resamples),
         "context": evaluation.context_accuracy(contexts, sentences["test"], resamples),
@@ -257,7 +244,7 @@ def _train(
     }
     for result, network in zip(metrics["results"], networks, strict=False):  # the networks come first
         result |= {"layers": network.layers, "units": network.units}
-    say("drawing and writing the report")
+    this_run.say("drawing and writing the report")
     evaluation.draw(this_run, sentences["test"], found, metrics, fits)
     own_fits = [fit for network in networks for fit in fits[network.name]]
     fit_seconds = sum(fit.seconds for fit in own_fits)
@@ -267,19 +254,9 @@ def _train(
     this_run.save_model(
         recurrent.tagger(first.model, names=dataset.classes, metadata={"normalizer": corpus.normalizer.to_config()})
     )
-    metrics["timing"] = {
-        "started": this_run.started.isoformat(),
-        "machine": run.machine(),
-        "resumed": this_run.resumed,
-        "fit_seconds": round(fit_seconds, 2),
-        "examples_per_second": round(frames / fit_seconds),
-        "total_seconds": round(time.perf_counter() - began, 2),
-        "peak_memory_mb": round(run.peak_memory_mb()),
-    }
-    this_run.write_json("metrics.json", metrics)
-    this_run.write("report.pdf", speech_report.typeset(metrics, this_run.folder))
+    this_run.finish(metrics, speech_report.typeset, fit_seconds=fit_seconds, examples=frames)
     headline = metrics["headline"]
-    say(
+    this_run.say(
         f"{this_run.folder / 'report.pdf'}: {headline['model']}, frame accuracy {headline['value']:.3f} "
         f"({headline['low']:.3f} to {headline['high']:.3f})"
     )
@@ -304,22 +281,12 @@ class Tagger:
         self.steps = len(train) // self.batch_size
         keras.utils.set_random_seed(seed)
         self.model: Any = network.build(settings)
-        if start_weights is not None:
-            expected = [weight.shape for weight in self.model.get_weights()]
-            if [weight.shape for weight in start_weights] != expected:
-                raise BadInput(
-                    f"--init-from {settings.init_from}: found weights of {[w.shape for w in start_weights]}, "
-                    f"expected {expected} for these --template, --bidirectional, --layers and --units"
-                )
-            self.model.set_weights(start_weights)
-        schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.epochs * self.steps)
-        config = {"learning_rate": schedule, "clipnorm": 1.0}  # gradients through time explode now and then
+        run.start_from(self.model, start_weights, settings, "these --template, --bidirectional, --layers and --units")
         self.model.compile(
-            keras.optimizers.get({"class_name": settings.optimizer, "config": config}),
+            run.optimizer(settings, self.steps, clipnorm=1.0),  # gradients through time explode now and then
             loss="sparse_categorical_crossentropy",
             metrics=["accuracy"],
-            # Measured: XLA makes recurrent layers slower on TensorFlow; JAX needs it.
-            jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",  # pyright: ignore[reportArgumentType]
+            jit_compile=run.jit_compile(),
         )
 
     def fit(self, this_run: run.Run, sentences: dict[str, evaluation.Sentences]) -> run.Fit:
@@ -382,18 +349,12 @@ def _of_size(network: Network, parameters: int, settings: Train) -> Network:
 
 
 def _check(settings: Train) -> None:
-    at_least_one = ("layers", "units", "batch_size", "epochs", "patience", "seeds")
-    for names, fits, expected in (
-        (at_least_one, lambda value: value >= 1, "1 or more"),
-        (("learning_rate",), lambda value: 0 < value < np.inf, "a finite number above 0"),
-        (("dropout", "recurrent_dropout"), lambda value: 0 <= value < 1, "a share from 0, below 1"),
-    ):
-        for name in names:
-            value = getattr(settings, name)
-            if not fits(value):
-                raise BadInput(f"--{name.replace('_', '-')}: found {value}, expected {expected}")
-    if not 0 <= settings.seed < 2**32 - settings.seeds:
-        raise BadInput(f"--seed: found {settings.seed}, expected 0 or more, below 2**32")
+    run.check(
+        settings,
+        at_least_one=("layers", "units", "batch_size", "epochs", "patience", "seeds"),
+        above_zero=("learning_rate",),
+        shares=("dropout", "recurrent_dropout"),
+    )
     if settings.compare and settings.init_from:
         raise BadInput("found --compare and --init-from, expected one: the weights fit one network only")
     if settings.skip_bad and not settings.timit:
@@ -401,15 +362,12 @@ def _check(settings: Train) -> None:
 
 
 def _load_tagger(path: Path) -> Any:
-    expected = "expected the model.keras of a run of this program"
-    if not zipfile.is_zipfile(path):
-        raise BadInput(f"{path}: found {'another kind of file' if path.exists() else 'no such file'}, {expected}")
-    try:
-        tagger: Any = keras.models.load_model(path)
-        acoustics.Normalizer.from_config(tagger.get_layer("tags").metadata["normalizer"])
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BadInput(f"{path}: found another model ({str(error).splitlines()[0][:80]}), {expected}") from None
-    return tagger
+    return run.load_model(path, lambda model: _normalizer(model.get_layer("tags")))
+
+
+def _normalizer(tags: Any) -> acoustics.Normalizer:
+    """The normaliser that a saved tagger's layer of names carries."""
+    return acoustics.Normalizer.from_config(tags.metadata["normalizer"])
 
 
 # --- After training ---
@@ -419,7 +377,7 @@ def tag(settings: Tag) -> dict[str, Any]:
     """Tag a recording in windows; memory does not grow with its length but for a number a frame."""
     tagger = _load_tagger(settings.model)
     tags = tagger.get_layer("tags")
-    normalizer = acoustics.Normalizer.from_config(tags.metadata["normalizer"])
+    normalizer = _normalizer(tags)
     targets = {suffix: settings.out / f"{settings.wav.stem}{suffix}" for suffix in (".TextGrid", ".svg")}
     for target in targets.values():
         if target.exists():
@@ -500,7 +458,7 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     """Measure a saved model on labelled recordings and print the figures with their intervals."""
     tagger = _load_tagger(settings.model)
     tags = tagger.get_layer("tags")
-    normalizer = acoustics.Normalizer.from_config(tags.metadata["normalizer"])
+    normalizer = _normalizer(tags)
     split, utterances = speech.read_labelled(settings.timit, normalizer, skip_bad=settings.skip_bad)
     sentences = evaluation.Sentences(split, utterances)
     found = evaluation.tags(lambda inputs: tagger.predict_on_batch(inputs)["tag"], sentences)
@@ -513,10 +471,7 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
 
 def report(settings: Report) -> dict[str, Any]:
     """Typeset a run's report again; the same files give the same bytes."""
-    metrics = run.finished_metrics(settings.run)
-    run.write(settings.run / "report.pdf", speech_report.typeset(metrics, settings.run))
-    print(settings.run / "report.pdf")
-    return metrics
+    return run.typeset_again(settings.run, speech_report.typeset)
 
 
 if __name__ == "__main__":

@@ -319,7 +319,11 @@ def grouped_bars(
         middle, reach = (low + high) / 2, (high - low) / 2
         axes.errorbar(places, middle, reach, fmt="none", ecolor=_INK, elinewidth=0.9, capsize=1.8, capthick=0.9)
     letters = int(_FULL * _POINTS / len(groups) / 4.7)  # that fit under a group
-    axes.set_xticks(range(len(groups)), [textwrap.fill(group, max(letters, 4)) for group in groups])
+    if all(len(word) <= letters for group in groups for word in group.split()):
+        axes.set_xticks(range(len(groups)), [textwrap.fill(group, letters) for group in groups])
+    else:  # upright, in lines of so many letters, one below the other in the width of a group
+        axes.set_xticks(range(len(groups)), [textwrap.fill(group, 16) for group in groups], rotation=90)
+        figure.set_figheight(figure.get_figheight() + 0.6)
     axes.tick_params(axis="x", length=0)
     axes.grid(visible=False, axis="x")
     axes.set(xlabel=x_label, ylabel=_wrapped(y_label, 4.5))

@@ -5,7 +5,7 @@ hundred times on reweighted rows; `Ranking` sorts the scores once for all of the
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -54,6 +54,23 @@ def bootstrap(
     # A draw without any positive has no figure.
     low, high = np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return [Estimate(float(v), float(lo), float(hi)) for v, lo, hi in zip(value, low, high, strict=True)]
+
+
+def over_seeds(
+    names: Sequence[str], of_seeds: np.ndarray, estimates: Iterator[Estimate]
+) -> dict[str, dict[str, float | list[float]]]:
+    """Each metric of a model for metrics.json: the mean of its trainings, the interval, each training's, their spread.
+
+    Args:
+        names: of the metrics.
+        of_seeds: each metric of each training, (trainings, metrics).
+        estimates: of the means, in the order of the names; as many as there are names are taken.
+    """
+    return {
+        name: next(estimates).to_dict()
+        | {"seeds": values.tolist(), "deviation": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0}
+        for name, values in zip(names, of_seeds.T, strict=True)
+    }
 
 
 class Ranking:

@@ -1,0 +1,112 @@
+"""Numbers in words, and the parts that every report has, from the numbers of metrics.json."""
+
+import datetime
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from reports.report import render
+
+
+def typeset(document: Mapping[str, Any], metrics: Mapping[str, Any], folder: Path) -> bytes:
+    """The document as PDF, with the figures in `folder`; its date is the run's own."""
+    return render(document, folder, datetime.datetime.fromisoformat(metrics["timing"]["started"]))
+
+
+# --- Parts ---
+
+
+def columns(names: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+    """Columns of a table from their names and alignments."""
+    return [{"name": name, "align": align} for name, align in names]
+
+
+def provenance(data: Mapping[str, Any], size: str) -> list[list[str]]:
+    """Where the data come from, as facts; `size` says what the size in bytes is of."""
+    return [
+        ["Source", data["source"]],
+        ["Licence", data["licence"]],
+        ["Size", size],
+        ["SHA-256", data["sha256"]],
+        *([] if data["seed"] is None else [["Seed", f"{data['seed']}"]]),
+        *([["Notes", "; ".join(data["notes"])]] if data["notes"] else []),
+    ]
+
+
+def cost(timing: Mapping[str, Any], examples: str, trained: str = "") -> list[list[str]]:
+    """Time and memory of a run, as facts; `examples` are what it trains on, `trained` says what was trained."""
+    return [
+        [
+            "Time",
+            f"{timing['fit_seconds']:,.1f} s of training{' ' * bool(trained)}{trained}, "
+            f"{timing['examples_per_second']:,} {examples} a second; {timing['total_seconds']:,.1f} s in "
+            + ("the process that ended the run after a stop" if timing["resumed"] else "all"),
+        ],
+        ["Memory", f"{timing['peak_memory_mb']:,} MB at most"],
+    ]
+
+
+def regularisation(parts: Iterable[tuple[Any, str]]) -> list[list[str]]:
+    """What a model was regularised by, as a fact: of pairs of a setting and its description those that are set."""
+    used = "; ".join(text for setting, text in parts if setting)
+    return [["Regularised by", used]] if used else []
+
+
+def repeat(metrics: Mapping[str, Any]) -> list[dict]:
+    """The command, the seed, the versions and the machine, as blocks."""
+    versions = ", ".join(f"{name} {version}" for name, version in metrics["versions"].items())
+    return [
+        {"code": metrics["command"]},
+        {
+            "facts": [
+                ["Seed", f"{metrics['seed']}"],
+                ["Backend", metrics["backend"]],
+                ["Versions", versions],
+                ["Machine", metrics["timing"]["machine"]],
+            ]
+        },
+    ]
+
+
+def result_of(metrics: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """The results of a model."""
+    return next(result for result in metrics["results"] if result["model"] == model)
+
+
+# --- Numbers ---
+
+
+def points(value: float, digits: int = 1) -> str:
+    """A share in percentage points."""
+    return f"{100 * value:.{digits}f}"
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """A share in per cent."""
+    return f"{points(value, digits)}\u00a0%"
+
+
+def percent_interval(value: Mapping[str, float]) -> str:
+    """The interval of a share."""
+    return f"{points(value['low'])} to {percent(value['high'])}"
+
+
+def percent_span(value: Mapping[str, float]) -> str:
+    """A share and its interval."""
+    return f"{percent(value['value'])} ({percent_interval(value)})"
+
+
+def points_interval(value: Mapping[str, float], *, absolute: bool = False, signed: bool = False) -> str:
+    """The interval of a difference of shares, in percentage points."""
+    low, high = sorted(abs(value[key]) if absolute else value[key] for key in ("low", "high"))
+    return f"{100 * low:+.1f} to {100 * high:+.1f}" if signed else f"{points(low)} to {points(high)}"
+
+
+def counted(number: int, name: str) -> str:
+    """How many of something."""
+    return f"{number:,} {name}{'s' * (number != 1)}"
+
+
+def all_of(groups: Mapping[str, Mapping[str, float]]) -> str:
+    """Every group and its share."""
+    return ", ".join(f"{name} {percent(value['value'])}" for name, value in groups.items())
