@@ -297,7 +297,7 @@ class Detector:
         )
         run.start_from(self.model, start_weights, settings, "these columns, --widths and --code-size")
         self.model.compile(
-            run.optimizer(settings, self.steps),
+            run.optimizer(settings.optimizer, settings.learning_rate, settings.epochs * self.steps),
             loss=settings.loss,
             steps_per_execution=execution,
             jit_compile=run.jit_compile(),

@@ -133,11 +133,10 @@ def start_from(model: keras.Model, weights: Sequence[np.ndarray] | None, setting
     model.set_weights(weights)
 
 
-def optimizer(settings: Any, steps: int, **options: Any) -> keras.optimizers.Optimizer:
-    """The --optimizer, its --learning-rate falling to 0 along a cosine over --epochs of `steps`."""
-    schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.epochs * steps)
-    config = {"learning_rate": schedule, **options}
-    return keras.optimizers.get({"class_name": settings.optimizer, "config": config})
+def optimizer(name: str, learning_rate: float, steps: int, **options: Any) -> keras.optimizers.Optimizer:
+    """The optimizer of this name, its learning rate falling to 0 along a cosine over the steps of the training."""
+    schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
+    return keras.optimizers.get({"class_name": name, "config": {"learning_rate": schedule, **options}})
 
 
 def jit_compile() -> Any:

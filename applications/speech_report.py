@@ -448,6 +448,12 @@ def _model(metrics: Mapping[str, Any]) -> list[dict]:
         metrics["timing"],
     )
     networks = _networks(metrics)
+    of_rates: dict[float, list[str]] = {}
+    for network in networks:
+        of_rates.setdefault(network["learning_rate"], []).append(network["model"])
+    rates = ", ".join(
+        f"{rate:g}" + f" ({', '.join(models)})" * (len(of_rates) > 1) for rate, models in of_rates.items()
+    )
     best = "; ".join(f"{n['model']} {', '.join(map(str, n['best_epochs']))}" for n in networks)
     extras = [
         (settings["dropout"], f"dropout {settings['dropout']:g} on each layer's input"),
@@ -465,7 +471,7 @@ def _model(metrics: Mapping[str, Any]) -> list[dict]:
         *wording.regularisation(extras),
         [
             "Loss, optimizer",
-            f"cross-entropy of each frame; {settings['optimizer']}, learning rate {settings['learning_rate']:g} "
+            f"cross-entropy of each frame; {settings['optimizer']}, learning rate {rates} "
             f"falling along a cosine; {counted(metrics['model']['batch_size'], 'sentence')} a step, "
             f"{counted(model['steps_per_epoch'], 'step')} an epoch",
         ],
@@ -538,8 +544,8 @@ def _limits(metrics: Mapping[str, Any]) -> list[dict]:
     ]
     if len(_networks(metrics)) > 1:
         limits.append(
-            "All networks were trained with the same settings, which were not tuned for each. One that is behind here "
-            "may gain more than others from settings of its own."
+            "All networks were trained with the same settings but for the learning rate, and none was tuned further. "
+            "One that is behind here may gain more than others from settings of its own."
         )
     return [{"list": limits}]
 

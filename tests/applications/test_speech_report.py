@@ -62,6 +62,7 @@ def made_up(
                 "parameters": 0 if model == "majority phone" else 120_639 + place,
                 "fit_seconds": 0.0 if model == "majority phone" else 83.4,
                 "best_epochs": [] if model == "majority phone" else [17] * own_seeds,
+                "learning_rate": 0.003 if model.endswith("RNN") else 0.01,
                 "metrics": measured,
             }
         )
@@ -83,7 +84,7 @@ def made_up(
         "settings": {
             **{"timit": timit, "template": "lstm", "bidirectional": networks[0].startswith("B"), "layers": 1},
             **{"units": 93, "compare": len(networks) > 1, "activation": "tanh", "dropout": 0.2, "init_from": None},
-            **{"recurrent_dropout": 0.0, "layer_normalization": False, "optimizer": "adam", "learning_rate": 0.005},
+            **{"recurrent_dropout": 0.0, "layer_normalization": False, "optimizer": "adam", "learning_rate": None},
             **{"batch_size": 16, "epochs": 20, "patience": 6, "seeds": seeds, "quick": quick},
         },
         "command": "python applications/speech_tagging.py",
