@@ -33,8 +33,9 @@ class Provenance:
 class Split:
     """Rows that are used together.
 
-    `inputs` is (rows, features) float32, in memory or memory-mapped; `labels` is (rows,) of class indices; `extra`
-    holds further columns of (rows,), by name, that evaluation needs and the model never sees.
+    `inputs` is (rows, features) float32, in memory or memory-mapped, or pictures (rows, height, width, channels)
+    uint8; `labels` is (rows,) of class indices; `extra` holds further columns of (rows,), by name, that evaluation
+    needs and the model never sees.
     """
 
     inputs: np.ndarray
