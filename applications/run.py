@@ -29,6 +29,7 @@ from data.dataset import BadInput
 RUNS = Path("runs")
 # Where a run is written, and whether it goes on with an earlier one, does not change what it computes.
 _PLACES = ("out", "resume")
+_NOTES = "notes.json"  # in a model's archive, where Keras ignores it
 
 
 def parse(commands: Mapping[str, type], arguments: Sequence[str], *, program: str, description: str) -> Any:
@@ -71,12 +72,21 @@ def execute(main: Callable[[Sequence[str]], Any]) -> None:
 def check(
     settings: Any,
     *,
+    prefix: str = "",
     at_least_one: Sequence[str] = (),
     above_zero: Sequence[str] = (),
     not_negative: Sequence[str] = (),
     shares: Sequence[str] = (),
 ) -> None:
-    """Refuse settings out of range, by their names; what is None was not asked for. `seed` is checked always.
+    """Refuse settings out of range, by their names; what is None was not asked for. A `seed` is checked always.
+
+    Args:
+        settings: the program's dataclass, or one that is a field of it.
+        prefix: of the flags of such a field.
+        at_least_one: numbers from 1.
+        above_zero: numbers above 0.
+        not_negative: numbers from 0.
+        shares: numbers from 0, below 1.
 
     Raises:
         BadInput: naming the flag, what was found and what was expected.
@@ -90,8 +100,8 @@ def check(
         for name in names:
             value = getattr(settings, name)
             if value is not None and not fits(value):
-                raise BadInput(f"--{name.replace('_', '-')}: found {value}, expected {expected}")
-    if not 0 <= settings.seed < 2**32 - settings.seeds:
+                raise BadInput(f"--{prefix}{name.replace('_', '-')}: found {value}, expected {expected}")
+    if not prefix and not 0 <= settings.seed < 2**32 - settings.seeds:
         raise BadInput(f"--seed: found {settings.seed}, expected 0 or more, below 2**32")
 
 
@@ -114,6 +124,12 @@ def load_model(path: Path, inspect: Callable[[Any], Any]) -> Any:
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadInput(f"{path}: found another model ({str(error).splitlines()[0][:80]}), {expected}") from None
     return model
+
+
+def model_notes(path: Path) -> dict[str, Any]:
+    """The notes that a model was saved with, or none."""
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read(_NOTES)) if _NOTES in archive.namelist() else {}
 
 
 def start_from(model: keras.Model, weights: Sequence[np.ndarray] | None, settings: Any, flags: str) -> None:
@@ -368,10 +384,13 @@ class Run:
         self.write_json("metrics.json", metrics)
         self.write("report.pdf", typeset(metrics, self.folder))
 
-    def save_model(self, model: keras.Model) -> None:
-        """Save a model whole as model.keras."""
+    def save_model(self, model: keras.Model, notes: Mapping[str, Any] | None = None) -> None:
+        """Save a model whole as model.keras; `notes` travel in the archive beside it, for `model_notes`."""
         with replacing(self.folder / "model.keras") as partial:
             model.save(partial)
+            if notes is not None:
+                with zipfile.ZipFile(partial, "a") as archive:
+                    archive.writestr(_NOTES, json.dumps(notes))
 
     def __enter__(self) -> "Run":
         return self

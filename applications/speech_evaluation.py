@@ -14,7 +14,7 @@ from data.dataset import Split
 from data.phones import PHONE_CLASSES
 from reports import figures
 from reports.metrics import bootstrap, over_seeds
-from reports.tagging import Tagging, accuracy_by, boundary_distance, confusion
+from reports.tagging import Tagging, accuracy_by, boundary_distance, confusion, most_confused
 
 BATCH = 32  # sentences that are tagged at once
 TOLERANCE = 2  # frames, 20 ms, within which a boundary counts as found
@@ -332,18 +332,14 @@ def _groups(test: Sentences) -> dict[str, tuple[list[str], np.ndarray]]:
 
 def _confusions(counts: np.ndarray) -> list[dict[str, Any]]:
     """The ten confusions that cost most frames."""
-    wrong = counts * ~np.eye(len(counts), dtype=bool)
-    largest = np.argsort(-wrong, axis=None, kind="stable")[:10]
-    pairs = [divmod(int(index), len(counts)) for index in largest]
     return [
         {
             "true": speech.PHONES[true],
             "found": speech.PHONES[guess],
-            "frames": int(wrong[true, guess]),
-            "share": float(wrong[true, guess] / counts[true].sum()),
+            "frames": frames,
+            "share": frames / int(counts[true].sum()),
         }
-        for true, guess in pairs
-        if wrong[true, guess]
+        for true, guess, frames in most_confused(counts)
     ]
 
 

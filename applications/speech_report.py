@@ -1,12 +1,26 @@
 """The speech report: from the numbers of metrics.json to a document, so that no figure is in one and not the other."""
 
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from reports import wording
-from reports.wording import all_of, counted, percent, percent_interval, percent_span, points, points_interval, result_of
+from reports.wording import (
+    all_of,
+    counted,
+    difference_of,
+    distinct,
+    extremes,
+    percent,
+    percent_interval,
+    percent_span,
+    points,
+    points_interval,
+    relation,
+    result_of,
+    signed_points,
+)
 
 METRICS = {
     "frame_accuracy": "Frame accuracy",
@@ -37,9 +51,8 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
         f"its phone error rate is {percent_span(values['phone_error_rate'])}, its boundary F1 "
         f"{percent_span(values['boundary_f1'])} at {metrics['evaluation']['tolerance_ms']}\u00a0ms"
     )
-    smoke = "This was a quick run, of little training: it shows that the program works, not what the network can do."
-    last = [smoke] if metrics["settings"]["quick"] else []
-    if _difference(metrics, own, CONSTANT)["low"] <= 0:
+    last = wording.quick(metrics)
+    if difference_of(metrics, own, CONSTANT)["low"] <= 0:
         constant = result_of(metrics, CONSTANT)["metrics"]["frame_accuracy"]
         return [
             f"The {own} does not tag phones: its frame accuracy of {percent_span(accuracy)} is not above the "
@@ -49,7 +62,7 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
             *last,
         ]
     rival = max((result for result in metrics["results"] if result["baseline"]), key=_accuracy)["model"]
-    difference = _difference(metrics, own, rival)
+    difference = difference_of(metrics, own, rival)
     against = f"the {rival}, the best of the baselines"
     if rival != CONSTANT:
         against += f", which sees {metrics['evaluation']['reach']} frames to either side"
@@ -62,7 +75,7 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
     else:
         first = (
             f"On speakers that neither heard, the {own} cannot be told from {against}: the difference in frame "
-            f"accuracy, {_signed(difference)} percentage points, may be chance."
+            f"accuracy, {signed_points(difference)} percentage points, may be chance."
         )
     return [
         first,
@@ -121,13 +134,13 @@ def _weakest(metrics: Mapping[str, Any]) -> list[str]:
     noise, speakers = (metrics["accuracy_by"][kind][_own(metrics)] for kind in ("noise", "speaker"))
     parts = []
     if len(noise) > 1:
-        worst, best = _extremes(noise)
+        worst, best = extremes(noise)
         parts.append(
             f"lowest at a signal-to-noise ratio of {worst} ({percent(noise[worst]['value'])}) and highest at {best} "
             f"({percent(noise[best]['value'])})"
         )
     if len(speakers) > 1:
-        worst, best = (percent(speakers[name]["value"]) for name in _extremes(speakers))
+        worst, best = (percent(speakers[name]["value"]) for name in extremes(speakers))
         parts.append(f"between {worst} and {best} for each of the {len(speakers)} speakers tested")
     return [f"Its frame accuracy is {', and '.join(parts)}."] if parts else []
 
@@ -141,22 +154,11 @@ def _order(metrics: Mapping[str, Any]) -> list[str]:
     best = max(networks, key=_accuracy)
     rival = max((network for network in networks if network["model"] != own), key=_accuracy)["model"]
     pairs = {frozenset(pair) for pair in ((own, rival), *QUESTIONS)}
-    found = [entry for entry in _distinct(metrics["differences"]) if {entry["better"], entry["worse"]} in pairs]
+    found = [entry for entry in distinct(metrics["differences"]) if {entry["better"], entry["worse"]} in pairs]
     return [
         f"Of the {len(networks)} networks of about as many parameters the {best['model']} has the highest frame "
-        f"accuracy, {percent(_accuracy(best))}: {'; '.join(_relation(entry) for entry in found)}."
+        f"accuracy, {percent(_accuracy(best))}: {'; '.join(relation(entry) for entry in found)}."
     ]
-
-
-def _relation(difference: Mapping[str, Any]) -> str:
-    """What a difference and its interval say of two networks."""
-    better, worse = difference["better"], difference["worse"]
-    if difference["low"] <= 0 <= difference["high"]:
-        gap = f"{100 * difference['value']:+.1f} points, {points_interval(difference, signed=True)}"
-        return f"the {better} cannot be told from the {worse} ({gap})"
-    place = "ahead of" if difference["low"] > 0 else "behind"
-    gap = f"{points(abs(difference['value']))} points ({points_interval(difference, absolute=True)})"
-    return f"the {better} is {place} the {worse} by {gap}"
 
 
 # --- The sections ---
@@ -225,29 +227,8 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
         },
     ]
     if len(_networks(metrics)) > 1:
-        blocks.append(_differences(metrics))
+        blocks.append(wording.differences_table(metrics, "frame accuracy", "sentences"))
     return blocks
-
-
-def _differences(metrics: Mapping[str, Any]) -> dict:
-    rows = []
-    for entry in _distinct(metrics["differences"]):
-        reading = "not told apart" if entry["low"] <= 0 <= entry["high"] else "ahead" if entry["low"] > 0 else "behind"
-        value = f"{100 * entry['value']:+.1f}"
-        rows.append([entry["better"], entry["worse"], value, points_interval(entry, signed=True), reading])
-    columns = [
-        *(("Model", "left"), ("Against", "left"), ("Difference", "right"), ("95\u00a0% interval", "right")),
-        ("Reading", "left"),
-    ]
-    return {
-        "table": {
-            "caption": "Differences in frame accuracy, in percentage points",
-            "columns": wording.columns(columns),
-            "rows": rows,
-            "note": "Ahead or behind is said where the interval excludes 0. Both models are measured on the same "
-            "draws of sentences, so that a difference may be clear though the intervals of the two overlap.",
-        }
-    }
 
 
 def _context(metrics: Mapping[str, Any]) -> list[dict]:
@@ -320,7 +301,7 @@ def _errors(metrics: Mapping[str, Any]) -> list[dict]:
     leading = ", ".join(f"{entry['true']} as {entry['found']} {percent(entry['share'])}" for entry in confusions[:3])
     blocks: list[dict] = [{"figures": [_bars(metrics, "phone class", "by class of the true phone", all_of(classes))]}]
     if len(speakers) > 1:
-        worst, best = _extremes(speakers)
+        worst, best = extremes(speakers)
         said = f"from {percent(speakers[worst]['value'])} ({worst}) to {percent(speakers[best]['value'])} ({best})"
         blocks.append({"figures": [_bars(metrics, "speaker", "by test speaker", said)]})
     if len(noise) > 1:
@@ -558,27 +539,5 @@ def _networks(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [result for result in metrics["results"] if not result["baseline"]]
 
 
-def _difference(metrics: Mapping[str, Any], better: str, worse: str) -> dict[str, Any]:
-    return next(entry for entry in metrics["differences"] if (entry["better"], entry["worse"]) == (better, worse))
-
-
-def _distinct(differences: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Each pair of models once, whichever of the two was expected to be better."""
-    pairs: dict[frozenset[str], Mapping[str, Any]] = {}
-    for entry in differences:
-        pairs.setdefault(frozenset((entry["better"], entry["worse"])), entry)
-    return list(pairs.values())
-
-
 def _accuracy(result: Mapping[str, Any]) -> float:
     return result["metrics"]["frame_accuracy"]["value"]
-
-
-def _extremes(groups: Mapping[str, Mapping[str, float]]) -> tuple[str, str]:
-    """The names of the groups with the lowest and the highest figure."""
-    order = sorted(groups, key=lambda name: groups[name]["value"])
-    return order[0], order[-1]
-
-
-def _signed(value: Mapping[str, float]) -> str:
-    return f"{100 * value['value']:+.1f} ({points_interval(value, signed=True)})"

@@ -50,6 +50,7 @@ _LOOK = {
     "font.size": 7.5,
     "grid.color": "#e4e8eb",
     "grid.linewidth": 0.5,
+    "image.composite_image": False,  # each picture keeps its own pixels
     "legend.columnspacing": 1.2,
     "legend.fontsize": 7,
     "legend.frameon": False,
@@ -339,6 +340,7 @@ def interval_curves(
     x_label: str,
     y_label: str,
     logarithmic: bool = False,
+    wide: bool = False,
 ) -> Figure:
     """Draw one or more curves, with the intervals of their points as a shade, half a line wide.
 
@@ -347,6 +349,7 @@ def interval_curves(
         x_label: what the places are, with their unit.
         y_label: what the values are, with their unit.
         logarithmic: whether the axis of the places is, above 1; below it is linear, so that 0 has a place.
+        wide: a full line wide instead.
 
     Returns:
         The figure as SVG. More than three curves have no shades, which would hide each other.
@@ -357,7 +360,7 @@ def interval_curves(
     """
     if not curves:
         raise ValueError("curves: none")
-    figure = _figure(_HALF, 5.6)
+    figure = _figure(_FULL if wide else _HALF, 5.6)
     axes = figure.subplots()
     for index, (name, points) in enumerate(curves.items()):
         table = _intervals(name, points)
@@ -377,7 +380,7 @@ def interval_curves(
         axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
-    axes.set(xlabel=_wrapped(x_label, 7), ylabel=_wrapped(y_label, 4.5))
+    axes.set(xlabel=_wrapped(x_label, 15 if wide else 7), ylabel=_wrapped(y_label, 4.5))
     _legend(figure, "outside lower left")
     return figure
 
@@ -816,16 +819,17 @@ def _short(text: str) -> str:
 
 
 @_svg
-def confusion_matrix(counts: ArrayLike, names: Sequence[str], *, groups: Mapping[str, int]) -> Figure:
+def confusion_matrix(counts: ArrayLike, names: Sequence[str], *, groups: Mapping[str, int] | None = None) -> Figure:
     """Draw how often each true class was found as each class, a full line wide.
 
     Each row is shared out to 100 %, and colours follow the share to the power of 0.4, which keeps rare confusions
-    visible. A row without any sample is grey.
+    visible. A row without any sample is grey. Without groups the counts stand in the cells where all of them fit.
 
     Args:
         counts: (classes, classes), rows are true and columns are found.
         names: (classes,).
-        groups: of each group, in order, how many consecutive classes belong to it; thin lines lie between groups.
+        groups: of each group, in order, how many consecutive classes belong to it; thin lines lie between groups, and
+            their names beside them.
 
     Returns:
         The figure as SVG.
@@ -838,18 +842,18 @@ def confusion_matrix(counts: ArrayLike, names: Sequence[str], *, groups: Mapping
     _same_length(rows=table, columns=table.T, names=names)
     if (table < 0).any():
         raise ValueError("counts: some are negative")
-    sizes = np.array(list(groups.values()))
+    sizes = np.array([len(table)] if groups is None else list(groups.values()))
     if sizes.sum() != len(table) or (sizes < 1).any():
-        raise ValueError(f"groups: {dict(groups)} for {len(table)} classes")
+        raise ValueError(f"groups: {dict(groups or {})} for {len(table)} classes")
     totals = table.sum(axis=1, keepdims=True)
     shares = np.divide(table * 100, totals, out=np.full_like(table, np.nan), where=totals > 0)
     classes = [_short(name) for name in names]
-    group_names = [textwrap.fill(_short(name), 12 if size > 1 else 24) for name, size in groups.items()]
+    group_names = [textwrap.fill(_short(name), 12 if size > 1 else 24) for name, size in (groups or {"": 0}).items()]
     # All lengths below are in points.
     page, top = _FULL * _POINTS, 30.0
     bottom = left = max(map(_width, classes)) + 20
-    right = max(_width(part) for name in group_names for part in name.splitlines()) + 10
-    cell = min((page - left - right) / len(table), 40)
+    right = max((_width(part) for name in group_names for part in name.splitlines()), default=0) + 10
+    cell = min((page - left - right) / len(table), 26 if groups is None else 40)
     side = cell * len(table)
     height = bottom + side + top
     figure = Figure(figsize=(page / 72, height / 72))
@@ -878,6 +882,13 @@ def confusion_matrix(counts: ArrayLike, names: Sequence[str], *, groups: Mapping
             va="center",
             linespacing=1.1,
         )
+    written = [f"{count:,.0f}" for count in table.ravel()]
+    if groups is None and max(map(_width, set(written))) < cell - 3:
+        places = np.ndindex(*table.shape)
+        for (row, column), share, text in zip(places, norm(shares).ravel(), written, strict=True):
+            if text != "0":
+                ink = "white" if share > 0.6 else _INK
+                axes.text(column, row, text, color=ink, fontsize=7, ha="center", va="center")
     bar = figure.add_axes((left / page, 1 - 10 / height, 150 / page, 7 / height))
     scale = figure.colorbar(image, cax=bar, orientation="horizontal", ticks=[0, 1, 5, 10, 25, 50, 100])
     for part in bar.collections:
@@ -885,4 +896,212 @@ def confusion_matrix(counts: ArrayLike, names: Sequence[str], *, groups: Mapping
     scale.outline.set_visible(False)
     note = "" if (totals > 0).all() else "; grey: no sample"
     bar.text(1.05, 0.5, f"share of the true class [%]{note}", transform=bar.transAxes, va="center", fontsize=7)
+    return figure
+
+
+@_svg
+def reliability_diagram(models: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
+    """Draw how often models are right over how sure they are of it, a full line wide.
+
+    Beside it stands the share of the pictures in each bin of the first model, without which a point of few pictures
+    would weigh as much as one of many.
+
+    Args:
+        models: of each model, the bins that `reports.classification.reliability` gives.
+
+    Returns:
+        The figure as SVG. Below the diagonal a model is surer than it should be.
+
+    Raises:
+        ValueError: there is no model or no bin, or a number is not finite.
+    """
+    if not models:
+        raise ValueError("models: none")
+    figure = _figure(_FULL, 6.6)
+    axes, histogram = figure.subplots(1, 2, gridspec_kw={"width_ratios": [1, 1.15]})
+    axes.plot([0, 100], [0, 100], color=_QUIET, linewidth=0.9, linestyle=_DASHED, label="as often right as sure")
+    keys = ("low", "high", "count", "confidence", "accuracy")
+    for index, (model, bins) in enumerate(models.items()):
+        table = _numbers(f"bins of {model}", [[point[key] for key in keys] for point in bins], 2)
+        low, high, count, confidence, accuracy = table.T
+        line = {"marker": _MARKERS[index % 3], "markersize": 3.5, "linewidth": 1.8 if index == 0 else 1.0}
+        axes.plot(100 * confidence, 100 * accuracy, color=f"C{index}", label=model, zorder=4 - index / 10, **line)
+        if index == 0:
+            shares = 100 * count / count.sum()
+            bars = histogram.bar(100 * low, shares, 100 * (high - low), align="edge", color="C0", alpha=0.75)
+            labels = [f"{share:.0f}" if share >= 1 else "<1" for share in shares]
+            histogram.bar_label(bars, labels, fontsize=6.5, padding=1)
+    ends = {"xlim": (-2, 102), "xticks": range(0, 101, 20)}
+    axes.set(xlabel="confidence [%]", ylabel="accuracy [%]", ylim=(-2, 102), **ends)
+    axes.set_aspect("equal")
+    first = _short(next(iter(models)))
+    histogram.set(xlabel=f"confidence of the {first} [%]", ylabel="share of the pictures [%]", **ends)
+    histogram.set_ylim(0, 1.1 * histogram.get_ylim()[1])
+    _legend(figure, "outside lower left")
+    return figure
+
+
+@_svg
+def series(
+    panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
+    *,
+    x_label: str,
+    mark: tuple[float, str] | None = None,
+) -> Figure:
+    """Draw quantities over the same steps, such as modules or epochs, each in a panel, a full line wide.
+
+    Args:
+        panels: of each quantity, with its unit, and of each series its points (step, value). Series of the same name
+            look alike in all panels.
+        x_label: what the steps are.
+        mark: a step to point out, and what it is.
+
+    Returns:
+        The figure as SVG; the legend is left out where one series alone is drawn.
+
+    Raises:
+        ValueError: nothing to draw, or a number is not finite.
+    """
+    names = list(dict.fromkeys(name for of_panel in panels.values() for name in of_panel))
+    if not names:
+        raise ValueError("panels: no series")
+    figure = _figure(_FULL, 5.2)
+    drawn = figure.subplots(1, len(panels), squeeze=False, gridspec_kw={"wspace": 0.05})[0]
+    for axes, (quantity, of_panel) in zip(drawn, panels.items(), strict=True):
+        for name, points in of_panel.items():
+            table = _numbers(f"{name} of {quantity}", points, 2)
+            step, value = table[np.argsort(table[:, 0], kind="stable")].T
+            place = names.index(name)
+            marker = _MARKERS[place % 3] if len(step) <= 30 else None
+            axes.plot(step, value, color=f"C{place}", marker=marker, markersize=3, linewidth=1.4)
+        if mark is not None:
+            axes.axvline(mark[0], color=_INK, linewidth=0.9, linestyle=_DASHED)
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+        axes.set(xlabel=x_label, ylabel=_wrapped(quantity, 4.5))
+    for place, name in enumerate(names if len(names) > 1 else ()):
+        drawn[0].plot([], [], color=f"C{place}", marker=_MARKERS[place % 3], markersize=3, label=name)
+    if mark is not None:
+        drawn[0].plot([], [], color=_INK, linewidth=0.9, linestyle=_DASHED, label=mark[1])
+    if len(names) > 1 or mark is not None:
+        _legend(figure, "outside upper left")
+    return figure
+
+
+def _colours(images: ArrayLike, signed: bool) -> tuple[np.ndarray, float]:
+    """Pictures (n, h, w, 1 or 3) as (n, h, w, 3) from 0 to 1, and the magnitude that has the deepest colour."""
+    values = np.asarray(images)
+    if values.ndim != 4 or values.shape[-1] not in (1, 3):
+        raise ValueError(f"images: expected (n, height, width, 1 or 3), got {values.shape}")
+    values = _numbers("images", values / 255 if values.dtype == np.uint8 else values, 4)
+    if not signed:
+        if values.min() < -1e-6 or values.max() > 1 + 1e-6:
+            raise ValueError(f"images: {values.min():g} to {values.max():g} instead of 0 to 1 or uint8")
+        return np.broadcast_to(values.clip(0, 1), (*values.shape[:3], 3)), 1.0
+    # A few weights of great magnitude would leave the others pale.
+    limit = float(np.quantile(np.abs(values), 0.995)) or float(np.abs(values).max()) or 1.0
+    share = np.clip(0.5 + values / (2 * limit), 0, 1)
+    return (share if values.shape[-1] == 3 else matplotlib.colormaps["RdBu_r"](share[..., 0])[..., :3]), limit
+
+
+def _scale(axes: Axes, left: float, bottom: float, colors: np.ndarray, low: str, high: str) -> None:
+    """A bar of colours (n, 3) with the meaning of its ends beside it, in an axes of points."""
+    axes.text(left, bottom + 3.5, low, fontsize=7, va="center_baseline")
+    start = left + _width(low) + 4
+    axes.imshow(colors[None], extent=(start, start + 80, bottom, bottom + 7), interpolation="none", aspect="auto")
+    axes.text(start + 84, bottom + 3.5, high, fontsize=7, va="center_baseline")
+
+
+@_svg
+def pictures(
+    images: ArrayLike,
+    captions: Sequence[str],
+    *,
+    columns: int,
+    overlays: ArrayLike | None = None,
+    marks: Sequence[bool] | None = None,
+    row_names: Sequence[str] | None = None,
+    signed: bool = False,
+) -> Figure:
+    """Draw small pictures in rows, each pixel a square of one colour, a full line wide.
+
+    Args:
+        images: (n, height, width, 1 or 3), uint8 or from 0 to 1.
+        captions: (n,), what stands under each picture; where all are empty they take no room.
+        columns: pictures in a row.
+        overlays: (n, height, width) from 0 to 1, such as the maps of Grad-CAM: drawn over a paler copy of the picture,
+            to its right.
+        marks: (n,), whose captions are bold and coloured, such as those of wrong answers.
+        row_names: a name for each row, to its left.
+        signed: whether the pictures are weights or the like, of any magnitude and both signs: those of one channel are
+            drawn from blue over white to red, those of three as colours around grey. The scale is that of all
+            together; the 0.5 % of greatest magnitude are drawn as the end of it.
+
+    Returns:
+        The figure as SVG, with each picture in it as a PNG of its own pixels.
+
+    Raises:
+        ValueError: an array is of another shape or length, not finite or beyond its bounds, or there is no column.
+    """
+    colors, limit = _colours(images, signed)
+    _same_length(images=colors, captions=captions)
+    if columns < 1:
+        raise ValueError(f"columns: {columns}")
+    number, rows, (high, wide) = len(colors), math.ceil(len(colors) / columns), colors.shape[1:3]
+    if row_names is not None and len(row_names) != rows:
+        raise ValueError(f"row_names: {len(row_names)} for {rows} rows")
+    flags = np.zeros(number, bool) if marks is None else np.asarray(marks, bool)
+    _same_length(images=colors, marks=flags)
+    tiles = [colors]
+    if overlays is not None:
+        maps = _numbers("overlays", overlays, 3)
+        if maps.shape != colors.shape[:3] or maps.min() < -1e-6 or maps.max() > 1 + 1e-6:
+            raise ValueError(f"overlays: {maps.shape}, {maps.min():g} to {maps.max():g}, for images {colors.shape}")
+        grey = 0.35 * colors.mean(axis=-1, keepdims=True)
+        tiles.append(0.65 * matplotlib.colormaps["viridis"](maps.clip(0, 1))[..., :3] + grey)
+    # All lengths below are in points.
+    names = [] if row_names is None else [textwrap.fill(name, 14) for name in row_names]
+    left = max((_width(part) for name in names for part in name.splitlines()), default=-8) + 8
+    slot = (_FULL * _POINTS - left) / columns
+    gap = 5.0 if any(captions) else 3.0
+    side = min((slot - gap) / len(tiles), 62.0)  # the width of a picture
+    tall = side * high / wide
+    letters = max(int((slot - 2) / 3.9), 1)
+    texts = [textwrap.wrap(text, letters, max_lines=3, placeholder="…") for text in captions]
+    deep = [8.0 * max(map(len, texts[row * columns : (row + 1) * columns])) for row in range(rows)]
+    explained = 14.0 if signed or overlays is not None else 0.0
+    height = sum(deep) + rows * (tall + gap) + explained + 2
+    figure = Figure(figsize=(_FULL / 2.54, height / 72))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    top = height - 1
+    for row in range(rows):
+        if names:
+            axes.text(0, top - tall / 2, names[row], fontsize=7, va="center")
+        for column, index in enumerate(range(row * columns, min((row + 1) * columns, number))):
+            centre = left + (column + 0.5) * slot
+            for place, of_kind in enumerate(tiles):
+                start = centre + (place - len(tiles) / 2) * side
+                pixels = np.round(255 * of_kind[index]).astype(np.uint8)
+                end = start + side - (1 if place < len(tiles) - 1 else 0)
+                axes.imshow(pixels, extent=(start, end, top - tall, top), interpolation="none", aspect="auto")
+            axes.text(
+                centre,
+                top - tall - 1.5,
+                "\n".join(texts[index]),
+                fontsize=6.5,
+                ha="center",
+                va="top",
+                linespacing=1.1,
+                color=_PALETTE[1] if flags[index] else _INK,
+                weight="bold" if flags[index] else "normal",
+            )
+        top -= tall + gap + deep[row]
+    shades = np.linspace(0, 1, 64)
+    if signed and colors.shape[-1] == np.asarray(images).shape[-1]:
+        axes.text(left, 5, f"grey is 0; the ends of the scale are ±{limit:.2g}", fontsize=7, va="center_baseline")
+    elif signed:
+        _scale(axes, left, 1.5, matplotlib.colormaps["RdBu_r"](shades)[:, :3], f"−{limit:.2g}", f"{limit:.2g}")
+    elif overlays is not None:
+        _scale(axes, left, 1.5, matplotlib.colormaps["viridis"](shades)[:, :3], "least", "most")
+    axes.set(xlim=(0, _FULL * _POINTS), ylim=(0, height))
     return figure

@@ -166,16 +166,24 @@ def confusion(truth: np.ndarray, found: np.ndarray, classes: int) -> np.ndarray:
     """How often each true class, a row, was found as each class, a column.
 
     Args:
-        truth: (frames,), codes from 0.
-        found: (frames,), codes from 0.
+        truth: (n,), codes from 0.
+        found: (n,), codes from 0.
         classes: how many there are.
 
     Returns:
         (classes, classes), integers.
 
     Raises:
-        ValueError: if there is no frame, the lengths differ, or a code is not below `classes`.
+        ValueError: if there is nothing, the lengths differ, or a code is not below `classes`.
     """
     _check_codes("truth", np.asarray(truth), classes)
     _check_codes("found", np.asarray(found), classes)
     return confusion_matrix(truth, found, labels=np.arange(classes))
+
+
+def most_confused(counts: np.ndarray, most: int = 10) -> list[tuple[int, int, int]]:
+    """The true class, the class found and their number of the most frequent errors of a confusion matrix, in order."""
+    wrong = counts * ~np.eye(len(counts), dtype=bool)
+    largest = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    pairs = [divmod(int(index), len(counts)) for index in largest]
+    return [(true, found, int(wrong[true, found])) for true, found in pairs if wrong[true, found]]

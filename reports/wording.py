@@ -73,6 +73,61 @@ def result_of(metrics: Mapping[str, Any], model: str) -> dict[str, Any]:
     return next(result for result in metrics["results"] if result["model"] == model)
 
 
+def quick(metrics: Mapping[str, Any]) -> list[str]:
+    """What a verdict ends with after a quick run, if it was one."""
+    smoke = "This was a quick run, of little training: it shows that the program works, not what the network can do."
+    return [smoke] if metrics["settings"]["quick"] else []
+
+
+# --- Differences of two models ---
+
+
+def difference_of(metrics: Mapping[str, Any], better: str, worse: str) -> dict[str, Any]:
+    """The difference of two models, in this order."""
+    return next(entry for entry in metrics["differences"] if (entry["better"], entry["worse"]) == (better, worse))
+
+
+def distinct(differences: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Each pair of models once, whichever of the two was expected to be better."""
+    pairs: dict[frozenset[str], Mapping[str, Any]] = {}
+    for entry in differences:
+        pairs.setdefault(frozenset((entry["better"], entry["worse"])), entry)
+    return list(pairs.values())
+
+
+def relation(difference: Mapping[str, Any]) -> str:
+    """What a difference of shares and its interval say of two models."""
+    better, worse = difference["better"], difference["worse"]
+    if difference["low"] <= 0 <= difference["high"]:
+        gap = f"{100 * difference['value']:+.1f} points, {points_interval(difference, signed=True)}"
+        return f"the {better} cannot be told from the {worse} ({gap})"
+    place = "ahead of" if difference["low"] > 0 else "behind"
+    gap = f"{points(abs(difference['value']))} points ({points_interval(difference, absolute=True)})"
+    return f"the {better} is {place} the {worse} by {gap}"
+
+
+def differences_table(metrics: Mapping[str, Any], measure: str, drawn: str) -> dict:
+    """The table of all differences in a measure that is a share, as a block; `drawn` is what the bootstrap draws."""
+    rows = []
+    for entry in distinct(metrics["differences"]):
+        reading = "not told apart" if entry["low"] <= 0 <= entry["high"] else "ahead" if entry["low"] > 0 else "behind"
+        value = f"{100 * entry['value']:+.1f}"
+        rows.append([entry["better"], entry["worse"], value, points_interval(entry, signed=True), reading])
+    names = [
+        *(("Model", "left"), ("Against", "left"), ("Difference", "right"), ("95\u00a0% interval", "right")),
+        ("Reading", "left"),
+    ]
+    return {
+        "table": {
+            "caption": f"Differences in {measure}, in percentage points",
+            "columns": columns(names),
+            "rows": rows,
+            "note": "Ahead or behind is said where the interval excludes 0. Both models are measured on the same "
+            f"draws of {drawn}, so that a difference may be clear though the intervals of the two overlap.",
+        }
+    }
+
+
 # --- Numbers ---
 
 
@@ -102,6 +157,11 @@ def points_interval(value: Mapping[str, float], *, absolute: bool = False, signe
     return f"{100 * low:+.1f} to {100 * high:+.1f}" if signed else f"{points(low)} to {points(high)}"
 
 
+def signed_points(value: Mapping[str, float]) -> str:
+    """A difference of shares and its interval, in percentage points."""
+    return f"{100 * value['value']:+.1f} ({points_interval(value, signed=True)})"
+
+
 def counted(number: int, name: str) -> str:
     """How many of something."""
     return f"{number:,} {name}{'s' * (number != 1)}"
@@ -110,3 +170,9 @@ def counted(number: int, name: str) -> str:
 def all_of(groups: Mapping[str, Mapping[str, float]]) -> str:
     """Every group and its share."""
     return ", ".join(f"{name} {percent(value['value'])}" for name, value in groups.items())
+
+
+def extremes(groups: Mapping[str, Mapping[str, float]]) -> tuple[str, str]:
+    """The names of the groups with the lowest and the highest figure."""
+    order = sorted(groups, key=lambda name: groups[name]["value"])
+    return order[0], order[-1]

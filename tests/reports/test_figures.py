@@ -1,3 +1,5 @@
+import base64
+import io
 import itertools
 import re
 import xml.etree.ElementTree as ElementTree
@@ -12,6 +14,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.text import Text
+from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from reports import figures
@@ -31,6 +34,11 @@ TRACKS = {
     "true": [(0.0, 0.5, "sil", True), (0.5, 0.52, "b", True), (0.52, 1.2, "iy", True)],
     "a network of a name that is wrapped": [(0.0, 0.4, "sil", True), (0.4, 0.42, "d", False), (0.42, 1.2, "ih", False)],
 }
+GREY = RANDOM.random((5, 8, 6, 1))
+BINS = [
+    {"low": 0.4, "high": 0.6, "count": 10, "confidence": 0.55, "accuracy": 0.6},
+    {"low": 0.8, "high": 1.0, "count": 30, "confidence": 0.97, "accuracy": 0.9},
+]
 CALLS = {
     "roc_curves": ((LABELS, SCORES), {"emphasis": "autoencoder"}),
     "precision_recall_curves": ((LABELS, SCORES), {"emphasis": "autoencoder"}),
@@ -92,6 +100,25 @@ CALLS = {
         ),
         {"y_label": LONG, "best_epoch": 2},
     ),
+    "reliability_diagram": (({"a network": BINS, "RBF-SVM": BINS[1:]},), {}),
+    "series": (
+        (
+            {
+                "squared error": {"training": [(1, 0.3), (2, 0.2), (3, 0.1)]},
+                LONG: {"training": [(1, 90.0), (2, 95.0), (3, 99.0)], "validation": [(3, 93.0), (1, 91.0), (2, 94.0)]},
+            },
+        ),
+        {"x_label": "module", "mark": (2, "chosen")},
+    ),
+    "pictures": (
+        (GREY, ["7 → 9, 0.98", "T-shirt/top → Ankle boot, 0.71", "", "2 → 3, 0.51", "4 → 4, 1.00"]),
+        {
+            "columns": 3,
+            "overlays": RANDOM.random((5, 8, 6)),
+            "marks": [True, True, True, True, False],
+            "row_names": ["wrong", "right but a little unsure"],
+        },
+    ),
     "network": (
         ([("features", (15,), 0), ("encoder", (16,), 256), ("code", (2,), 34), ("reconstruction", (15,), 45)],),
         {},
@@ -141,7 +168,7 @@ def test_figure_is_svg_of_the_width_of_the_page_and_the_same_each_time(name):
 @pytest.mark.parametrize("name", CALLS)
 def test_axes_are_labelled_and_no_text_is_cut(name):
     figure = figure_of(name)
-    if name not in ("network", "interval_dots", "spectrogram", "confusion_matrix"):
+    if name not in ("network", "interval_dots", "spectrogram", "confusion_matrix", "pictures"):
         assert all(axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes)
     width, height = figure.bbox.size
     for text in texts_of(figure):
@@ -248,6 +275,15 @@ def test_the_interval_of_a_single_point_is_drawn():
     (axes,) = figure_of("interval_curves", {"one": [(3, 0.5, 0.4, 0.7)]}, x_label="x", y_label="y").axes
     (segment,) = axes.collections[-1].get_segments()
     assert segment.tolist() == [[3, 0.4], [3, 0.7]]
+
+
+def test_interval_curves_are_a_full_line_wide_if_asked():
+    options = {"x_label": "x", "y_label": "y"}
+    curves = {"one": [(1, 1, 0, 2), (2, 1, 0, 2)]}
+    half, full = (figure_of("interval_curves", curves, **options, wide=wide) for wide in (False, True))
+    assert half.get_figwidth() * 2.54 == pytest.approx(8.3)
+    assert full.get_figwidth() * 2.54 == pytest.approx(17)
+    assert half.axes[0].lines[0].get_xydata().tolist() == full.axes[0].lines[0].get_xydata().tolist()
 
 
 def test_interval_dots_mark_the_best_value_of_each_measure():
@@ -380,6 +416,26 @@ def test_lines_and_names_divide_the_groups():
     assert places == {"vowels": 1, "stops": 3.5, "silence": 5}
 
 
+def test_counts_stand_in_the_cells_without_groups_where_they_fit():
+    counts = np.array([[1_135, 7], [0, 980]])
+    (axes, _) = figure_of("confusion_matrix", counts, ["a", "b"]).axes
+    written = {text.get_position(): text.get_text() for text in axes.texts if text.get_text()}
+    assert written == {(0, 0): "1,135", (1, 0): "7", (1, 1): "980"}
+    assert not axes.lines
+    cell = axes.get_window_extent().width / 2
+    assert max(text.get_window_extent().width for text in axes.texts) < cell
+    (image,) = axes.images
+    for text in axes.texts:  # letters and ground are told apart
+        if text.get_text():
+            row, column = text.get_position()[::-1]
+            ground = np.mean(image.cmap(image.norm(image.get_array()[row, column]))[:3])
+            assert abs(ground - np.mean(matplotlib.colors.to_rgb(text.get_color()))) > 0.4
+    many = figure_of("confusion_matrix", 100 * np.eye(60), [str(index) for index in range(60)]).axes[0]
+    assert not [text for text in many.texts if text.get_text()]
+    with_groups = figure_of("confusion_matrix", counts, ["a", "b"], groups={"all": 2}).axes[0].texts
+    assert [text.get_text() for text in with_groups] == ["all"]
+
+
 @pytest.mark.parametrize("number", [1, 2, 39, 61])
 def test_names_at_a_confusion_matrix_do_not_overlap(number):
     names = [f"c{index}" for index in range(number)]
@@ -476,7 +532,107 @@ def test_network_writes_shapes_and_parameters():
     assert texts == ["layer", "input", "dense", "output", "n × 28 × 3", "10", "parameters", "0", "12,345"]
 
 
+def test_reliability_is_drawn_in_per_cent_with_the_shares_of_the_first_model():
+    figure = figure_of("reliability_diagram")
+    axes, histogram = figure.axes
+    assert legend_of(figure) == ["as often right as sure", "a network", "RBF-SVM"]
+    diagonal, *lines = (np.asarray(line.get_xydata()) for line in axes.lines)
+    assert diagonal.tolist() == [[0, 0], [100, 100]]
+    np.testing.assert_allclose(lines[0], [[55, 60], [97, 90]])
+    np.testing.assert_allclose(lines[1], [[97, 90]])
+    assert [bar.get_height() for bar in histogram.patches] == [25, 75]
+    assert [bar.get_x() for bar in histogram.patches] == pytest.approx([40, 80])
+    assert [bar.get_width() for bar in histogram.patches] == pytest.approx([20, 20])
+    assert histogram.get_xlabel() == "confidence of the a network [%]"
+
+
+def test_series_of_a_name_look_alike_in_all_panels():
+    figure = figure_of("series")
+    left, right = figure.axes
+    assert legend_of(figure) == ["training", "validation", "chosen"]
+    assert left.lines[0].get_color() == right.lines[0].get_color() != right.lines[1].get_color()
+    assert right.lines[1].get_xydata().tolist() == [[1, 91], [2, 94], [3, 93]]
+    for axes in (left, right):
+        assert next(list(line.get_xdata()) for line in axes.lines if line.get_linestyle() == "--") == [2, 2]
+    alone = figure_of("series", {"error": {"training": [(1, 2.0), (2, 1.0)]}}, x_label="epoch")
+    assert legend_of(alone) == []
+
+
+def pixels_of(svg: bytes) -> list[np.ndarray]:
+    """The pictures that an SVG holds, as pixels."""
+    found = re.findall(rb"data:image/png;base64,\s*([^\"]+)", svg)
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(code))).convert("RGB")) for code in found]
+
+
+def test_pictures_keep_their_own_pixels():
+    grey = RANDOM.integers(0, 256, (3, 8, 6, 1), dtype=np.uint8)
+    color = RANDOM.integers(0, 256, (3, 8, 6, 3), dtype=np.uint8)
+    for images in (grey, color):
+        svg = figures.pictures(images, [""] * 3, columns=2)
+        expected = np.broadcast_to(images, (3, 8, 6, 3))
+        np.testing.assert_array_equal(pixels_of(svg), expected)
+        np.testing.assert_array_equal(pixels_of(figures.pictures(images / 255, [""] * 3, columns=2)), expected)
+        assert svg.count(b"image-rendering:pixelated") == 3 or svg.count(b"image-rendering:crisp-edges") == 3
+
+
+def test_many_pictures_make_a_small_file():
+    # Noise, which no file format makes smaller: six bytes a pixel.
+    assert len(figures.pictures(RANDOM.random((100, 28, 28, 1)), [""] * 100, columns=20)) < 6 * 100 * 28 * 28
+
+
+def test_pictures_stand_in_rows_with_their_captions_below():
+    figure = figure_of("pictures")
+    (axes,) = figure.axes
+    pairs = [np.array(image.get_extent()) for image in axes.images[:10]]  # the last one is the scale
+    assert len(axes.images) == 11
+    for picture, overlay in zip(pairs[::2], pairs[1::2], strict=True):
+        assert picture[1] <= overlay[0] < picture[1] + 2  # beside one another
+        assert picture[2:].tolist() == overlay[2:].tolist()
+        assert (picture[3] - picture[2]) / (overlay[1] - overlay[0]) == pytest.approx(8 / 6)
+    first, second = pairs[0], pairs[6]
+    assert pairs[4][3] == first[3]  # the third is in the first row
+    assert second[3] < first[2]  # the fourth below it
+    texts = {text.get_text(): text for text in axes.texts}
+    assert texts["7 → 9, 0.98"].get_position()[1] < first[2]
+    assert texts["7 → 9, 0.98"].get_weight() == "bold"
+    assert texts["4 → 4, 1.00"].get_weight() == "normal"
+    assert texts["wrong"].get_position()[1] == pytest.approx(first[2:].mean())
+    boxes = [text.get_window_extent().padded(-0.5) for text in axes.texts if text.get_text()]
+    assert len(boxes) == 8  # captions, names and the ends of the scale
+    boxes += [image.get_window_extent().padded(-0.5) for image in axes.images]
+    for one, other in itertools.combinations(boxes, 2):
+        assert not one.overlaps(other)
+
+
+def test_an_overlay_is_bright_where_it_is_high():
+    overlay = np.zeros((1, 4, 4))
+    overlay[0, 1, 2] = 1
+    picture, heat, _ = pixels_of(figures.pictures(np.full((1, 4, 4, 1), 0.5), ["a"], columns=1, overlays=overlay))
+    assert (picture == 128).all()
+    brightness = heat @ (0.3, 0.59, 0.11)
+    assert np.unravel_index(brightness.argmax(), (4, 4)) == (1, 2)
+    assert brightness.max() > np.sort(brightness.ravel())[-2] + 80
+
+
+def test_signed_pictures_are_white_at_zero_and_as_deep_on_either_side():
+    weights = np.array([0.0, -2.0, 2.0, 1.0]).reshape(1, 2, 2, 1)
+    picture, _ = pixels_of(figures.pictures(weights, [""], columns=1, signed=True))
+    zero, low, high, half = picture.reshape(4, 3).astype(int)
+    assert zero.min() > 235
+    assert low[2] > low[0] + 50  # blue
+    assert high[0] > high[2] + 50  # red
+    assert half.sum() > high.sum() + 50
+    figure = figure_of("pictures", weights, [""], columns=1, signed=True)
+    assert {text.get_text() for text in figure.axes[0].texts} == {"", "−2", "2"}
+    colors = np.array([0.0, -2.0, 2.0] * 4).reshape(1, 2, 2, 3)
+    (picture,) = pixels_of(figures.pictures(colors, [""], columns=1, signed=True))
+    assert picture[0, 0].tolist() == [128, 0, 255]
+    nothing, _ = pixels_of(figures.pictures(np.zeros((1, 2, 2, 1)), [""], columns=1, signed=True))
+    assert nothing.min() > 235
+
+
 NAN = np.full(2000, np.nan)
+ONE = np.zeros((1, 2, 2, 1))
 ONES = {"class_names": ("a", "b"), "axis_names": ("x", "y")}
 SHARES = {"x_label": "share", "y_label": "row"}
 CURVE = {"x_label": "x", "y_label": "y"}
@@ -547,6 +703,25 @@ MEASURES = {"validation": {"recall": [0.1, 0.2]}, "test": {"recall": [0.1, 0.2]}
         ("learning_curves", ({},), {"y_label": "loss"}, "no series"),
         ("learning_curves", ({"run": {"training": []}},), {"y_label": "loss"}, "training of run"),
         ("learning_curves", ({"run": {"training": [np.nan]}},), {"y_label": "loss"}, "training of run"),
+        ("confusion_matrix", (np.eye(2), ["a"]), {}, "names 1"),
+        ("reliability_diagram", ({},), {}, "none"),
+        ("reliability_diagram", ({"m": []},), {}, "bins of m"),
+        ("reliability_diagram", ({"m": [BINS[0] | {"accuracy": np.nan}]},), {}, "bins of m: some values are not"),
+        ("series", ({},), {"x_label": "x"}, "no series"),
+        ("series", ({"q": {}},), {"x_label": "x"}, "no series"),
+        ("series", ({"q": {"a": []}},), {"x_label": "x"}, "a of q"),
+        ("series", ({"q": {"a": [(1, np.nan)]}},), {"x_label": "x"}, "a of q: some values are not finite"),
+        ("pictures", (np.zeros((0, 2, 2, 1)), []), {"columns": 1}, "images"),
+        ("pictures", (np.zeros((1, 2, 2)), ["a"]), {"columns": 1}, "(1, 2, 2)"),
+        ("pictures", (np.zeros((1, 2, 2, 2)), ["a"]), {"columns": 1}, "(1, 2, 2, 2)"),
+        ("pictures", (np.full((1, 2, 2, 1), 2.0), ["a"]), {"columns": 1}, "2 to 2 instead of 0 to 1"),
+        ("pictures", (np.full((1, 2, 2, 1), np.nan), ["a"]), {"columns": 1}, "not finite"),
+        ("pictures", (ONE, []), {"columns": 1}, "captions 0"),
+        ("pictures", (ONE, ["a"]), {"columns": 0}, "columns: 0"),
+        ("pictures", (ONE, ["a"]), {"columns": 1, "marks": []}, "marks 0"),
+        ("pictures", (ONE, ["a"]), {"columns": 1, "row_names": ["a", "b"]}, "2 for 1 rows"),
+        ("pictures", (ONE, ["a"]), {"columns": 1, "overlays": np.zeros((1, 3, 2))}, "overlays: (1, 3, 2)"),
+        ("pictures", (ONE, ["a"]), {"columns": 1, "overlays": np.full((1, 2, 2), 2.0)}, "2 to 2"),
         ("network", ([],), {}, "none"),
         ("network", ([("dense", (-1,), 0)],), {}, "not positive"),
     ],

