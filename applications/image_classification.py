@@ -68,15 +68,13 @@ class Train:
     """Of the deep stacking network."""
 
     optimizer: models.Optimizer | None = None
-    """Of the training; this and the next three are by default what suits the template."""
+    """Of the training. This and the next three are by default what suits the template."""
     learning_rate: float | None = None
     """At the start; it falls to 0 along a cosine."""
     batch_size: int | None = None
     """Pictures in a training step; a deep stacking network takes all at once by default."""
     epochs: int | None = None
-    """At most; the epoch with the lowest validation loss decides how long the final models train. Of each module."""
-    patience: int = 15
-    """Epochs without a lower validation loss after which the choosing training stops."""
+    """At most; fewer if validation became worse before. Of a deep stacking network, of each module."""
     seed: int = 0
     """Of the first final model; the others have the seeds after it."""
     seeds: int = 3
@@ -300,7 +298,7 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
 def _check(settings: Train) -> None:
     run.check(
         settings,
-        at_least_one=("labels", "batch_size", "epochs", "patience", "seeds"),
+        at_least_one=("labels", "batch_size", "epochs", "seeds"),
         above_zero=("learning_rate",),
     )
     run.check(settings.cnn, prefix="cnn.", at_least_one=("convolutions", "kernel_size"), shares=("dropout", "zoom"))
@@ -318,8 +316,10 @@ def _check(settings: Train) -> None:
         prefix="dsn.",
         at_least_one=("modules", "hidden_units"),
         above_zero=("ridge", "kernel_deviation"),
-        shares=("input_dropout",),
     )
+    for flag, shift in (("dbn.shift", settings.dbn.shift), ("dsn.shift", settings.dsn.shift)):
+        if not 0 <= shift <= 1:
+            raise BadInput(f"--{flag}: found {shift}, expected 0 to 1 pixels")
     for flag, widths in (("cnn.filters", settings.cnn.filters), ("dbn.widths", settings.dbn.widths)):
         if min(widths, default=0) < 1:
             raise BadInput(f"--{flag}: found {widths}, expected one or more numbers, each 1 or more")

@@ -166,7 +166,8 @@ def _fit_baseline(
 def _scores(model: Any, inputs: np.ndarray, classes: int) -> np.ndarray:
     """Scores (n, classes) of which a softmax makes probabilities, after a temperature that validation decides."""
     if isinstance(model, KNeighborsClassifier):
-        model.n_neighbors = min(model.n_neighbors, model.n_samples_fit_)
+        fitted = model.n_samples_fit_
+        model.n_neighbors = min(model.n_neighbors, fitted)  # pyright: ignore[reportArgumentType]
         # One neighbour more is shared by all classes, for no class is impossible.
         count = model.n_neighbors
         scores = np.log((count * np.asarray(model.predict_proba(inputs)) + 1 / classes) / (count + 1))
@@ -378,18 +379,10 @@ def cnn_details(
     wrong = np.flatnonzero(~right)
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
     chosen_rows = [int(row) for row in [*rows[:MAPS], *wrong[:MAPS]]]
-    choices = trainer.choices
-    varied = [
-        (choices.rotation, f"turned by up to {choices.rotation:g} of a full turn"),
-        (choices.translation, f"shifted by up to {choices.translation:g} of their size"),
-        (choices.zoom, f"made up to {choices.zoom:g} of their size larger or smaller"),
-        (choices.flip, "mirrored"),
-    ]
     return {
         "filters": int(first.parts.get_layer("stage_1_convolution_1").kernel.shape[-1]),
-        "kernel_size": choices.kernel_size,
+        "kernel_size": trainer.choices.kernel_size,
         "grad_cam": [_described(task, dataset, row, int(guess[row]), float(confidence[row])) for row in chosen_rows],
-        "augmentation": ", ".join(text for size, text in varied if size),
     }
 
 
@@ -488,20 +481,30 @@ DETAILS = {"cnn": cnn_details, "dbn": dbn_details, "dsn": dsn_details}
 
 def recipe(trainer: Any, chosen: models.Trained, task: Task) -> dict[str, Any]:
     """How a template was trained, for the report."""
+    choices = trainer.choices
     rows = len(task.labelled(0, 1.0))
+    shift = 0.0 if trainer.name == "CNN" else choices.shift
+    if shift:
+        rows *= models.COPIES
     values = dataclasses.asdict(trainer.recipe) | {
         "batch_size": trainer.batch_size(rows, trainer.recipe.batch_size),
         "most_epochs": trainer.recipe.epochs,
+        "varied": f"each picture also shifted by {shift:g} pixels up, down, left and right" if shift else "",
     }
     if trainer.name == "DSN":
         return values | {"modules": chosen.length}
     values |= {"epochs": chosen.length, "steps_per_epoch": rows // values["batch_size"]}
-    if trainer.name == "DBN" and chosen.parts is not None:
-        values |= {
-            name: getattr(trainer.choices, name)
-            for name in ("rbm_epochs", "rbm_learning_rate", "rbm_momentum", "rbm_batch_size")
-        }
-    return values
+    if trainer.name == "DBN":
+        names = ("rbm_epochs", "rbm_learning_rate", "rbm_momentum", "rbm_batch_size")
+        return values | {name: getattr(choices, name) for name in names}
+    varied = [
+        (choices.rotation, f"turned by up to {choices.rotation:g} of a full turn"),
+        (choices.translation, f"shifted by up to {choices.translation:g} of their size"),
+        (choices.zoom, f"made up to {choices.zoom:g} of their size larger or smaller"),
+        (choices.flip, "mirrored"),
+    ]
+    text = ", ".join(text for size, text in varied if size)
+    return values | {"varied": f"pictures are {text}, by chance" if text else ""}
 
 
 # --- Figures ---

@@ -1,7 +1,8 @@
 """How each template of the image application is trained: its settings, its recipe, the trained classifier."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import keras
@@ -17,6 +18,7 @@ from templates import dsn as dsn_template
 LONGEST_STRETCH = 4  # with few labels a training has more epochs, at most so many times as many
 MONITORED = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # shares of the pretraining after which the likelihood is estimated
 PREDICTED = 1_024  # pictures at once
+COPIES = 5  # of a picture that is also shown shifted
 MODULE_PATIENCE = 2  # modules without a higher accuracy on validation after which stacking ends
 FEWEST_STEPS = 4  # an epoch is of several steps, of smaller batches if need be
 
@@ -59,17 +61,17 @@ class Cnn:
 class Dbn:
     """Choices of templates/dbn.py."""
 
-    widths: tuple[int, ...] = (500, 500)
+    widths: tuple[int, ...] = (256, 256)
     """Hidden units of each restricted Boltzmann machine."""
     visible: Literal["bernoulli", "gaussian"] = "bernoulli"
     """Kind of the visible units; gaussian ones see standardised pixels, as photographs want."""
     pretrain: bool = True
     """Whether the machines are trained before the classifier."""
-    rbm_epochs: int = 30
+    rbm_epochs: int = 100
     """Of each machine."""
-    rbm_learning_rate: float = 0.05
+    rbm_learning_rate: float = 0.1
     """Of each machine, stochastic gradient descent."""
-    rbm_momentum: float = 0.5
+    rbm_momentum: float = 0.9
     """Of the gradient descent."""
     rbm_batch_size: int = 20
     """Pictures in a step of contrastive divergence."""
@@ -87,22 +89,24 @@ class Dbn:
     """Share of each hidden layer set to zero in fine-tuning."""
     input_dropout: float = 0.0
     """Share of the input set to zero in fine-tuning."""
+    shift: float = 0.5
+    """Pixels, up to 1, by which four copies of each labelled picture are shifted in fine-tuning; 0 for none."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Dsn:
     """Choices of templates/dsn.py."""
 
-    modules: int = 4
+    modules: int = 3
     """At most; stacking ends when the accuracy on validation no longer rises."""
-    hidden_units: int = 500
+    hidden_units: int = 200
     """Of each module."""
-    ridge: float = 1.0
-    """Of the output weights' regression, for the whole training set."""
-    kernel_deviation: float = 0.1
+    ridge: float = 0.3
+    """Of the output weights' regression, over all the rows that a module is trained on."""
+    kernel_deviation: float = 0.3
     """Standard deviation of the random weights that the hidden layers start from."""
-    input_dropout: float = 0.0
-    """Share of the input set to zero while the hidden layers are refined."""
+    shift: float = 0.5
+    """Pixels, up to 1, by which four copies of each training picture are shifted: up, down, left, right; 0 for none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,13 +123,13 @@ class Recipe:
 RECIPES = {
     "small": {
         "cnn": Recipe("adam", 3e-3, 32, 40),
-        "dbn": Recipe("adam", 1e-3, 32, 40),
-        "dsn": Recipe("adam", 1e-2, None, 40),
+        "dbn": Recipe("adam", 2e-2, 128, 60),
+        "dsn": Recipe("adam", 2e-2, None, 20),
     },
     "mnist": {
         "cnn": Recipe("adam", 2e-3, 128, 20),
         "dbn": Recipe("adam", 1e-3, 128, 40),
-        "dsn": Recipe("adam", 2e-3, 15_000, 10),
+        "dsn": Recipe("adam", 3e-3, 10_000, 10),
     },
 }
 # What --preset changes in the choices above.
@@ -133,8 +137,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "small": {},
     "mnist": {
         "cnn": {},
-        "dbn": {"widths": (500, 500, 2000), "rbm_batch_size": 50},
-        "dsn": {"hidden_units": 3000, "modules": 5},
+        "dbn": {"widths": (500, 500, 2000), "rbm_epochs": 30, "rbm_batch_size": 50, "shift": 1.0},
+        "dsn": {"hidden_units": 3000, "ridge": 90.0, "kernel_deviation": 0.1, "shift": 1.0},
     },
 }
 
@@ -211,7 +215,7 @@ class Trainer:
         return max(1, round(epochs * min(1 / share, LONGEST_STRETCH)))
 
     def batch_size(self, rows: int, wanted: int | None) -> int:
-        """Rows of a step."""
+        """Rows of a step; all of them if no number is wanted."""
         return rows if wanted is None else max(1, min(wanted, rows // FEWEST_STEPS))
 
     def fit(self, stage: str, model: Any, batches: Any, *, batch_size: int, steps: int, **options: Any) -> run.Fit:
@@ -224,15 +228,15 @@ class Trainer:
         self,
         stage: str,
         model: Any,
-        inputs: Any,
-        labelled: Pictures,
+        take: Callable[[np.ndarray], np.ndarray],
+        labels: np.ndarray,
         seed: int,
         epochs: int,
-        validation: Pictures | None,
+        validation: tuple[np.ndarray, np.ndarray] | None,
     ) -> run.Fit:
-        """Compile and fit a classifier; `inputs` makes its input from uint8 pictures."""
-        batch_size = self.batch_size(len(labelled), self.recipe.batch_size)
-        steps, execution = steps_of(len(labelled), batch_size, 1 if keras.backend.backend() == "torch" else 32)
+        """Compile and fit a classifier; `take` gives its input for the numbers of rows."""
+        batch_size = self.batch_size(len(labels), self.recipe.batch_size)
+        steps, execution = steps_of(len(labels), batch_size, 1 if keras.backend.backend() == "torch" else 32)
         model.compile(
             run.optimizer(self.recipe.optimizer, self.recipe.learning_rate, epochs * steps),
             loss="sparse_categorical_crossentropy",
@@ -242,10 +246,9 @@ class Trainer:
         )
 
         def batches(first_epoch: int, last_epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-            orders = _orders(len(labelled), batch_size, steps, seed, first_epoch, last_epoch)
-            return ((inputs(labelled.inputs[order]), labelled.labels[order]) for order in orders)
+            orders = _orders(len(labels), batch_size, steps, seed, first_epoch, last_epoch)
+            return ((take(order), labels[order]) for order in orders)
 
-        held_out = None if validation is None else (inputs(validation.inputs), validation.labels)
         return self.fit(
             stage,
             model,
@@ -253,9 +256,21 @@ class Trainer:
             epochs=epochs,
             batch_size=batch_size,
             steps=steps,
-            validation=held_out,
-            patience=None if validation is None else self.settings.patience,
+            validation=validation,
         )
+
+
+def _enough(fit: run.Fit, validation: Pictures | None) -> int:
+    """The epochs that the final models train: the most that are as good on validation as the best.
+
+    As good is within one standard error of the highest accuracy. As the learning rate falls to 0 the last epochs are
+    the best on average, and of few validation pictures the very highest accuracy comes early by chance.
+    """
+    if validation is None:
+        return len(fit.history["loss"])
+    accuracy = np.array(fit.history["val_accuracy"])
+    error = np.sqrt(accuracy.max() * (1 - accuracy.max()) / len(validation))
+    return int(np.flatnonzero(accuracy >= accuracy.max() - error)[-1]) + 1
 
 
 def _orders(
@@ -316,9 +331,11 @@ class CnnTrainer(Trainer):
         )
         run.start_from(net, start_weights, self.settings, "these pictures, classes and --cnn settings")
         epochs = self.stretched(length or self.recipe.epochs, share)
-        fit = self._fit_classifier(stage, net, _scaled, labelled, seed, epochs, validation)
+        held_out = None if validation is None else (_scaled(validation.inputs), validation.labels)
+        take = lambda order: _scaled(labelled.inputs[order])  # noqa: E731
+        fit = self._fit_classifier(stage, net, take, labelled.labels, seed, epochs, held_out)
         model = _packaged(labelled.inputs.shape[1:], net, flat=False)
-        return Trained(model, net.count_params(), fit.best_epoch, {stage: fit}, net)
+        return Trained(model, net.count_params(), _enough(fit, validation), {stage: fit}, net)
 
 
 class DbnTrainer(Trainer):
@@ -361,9 +378,12 @@ class DbnTrainer(Trainer):
         )
         run.start_from(net, start_weights, self.settings, "these pictures, classes and --dbn.widths")
         epochs = self.stretched(length or self.recipe.epochs, share)
-        fit = self._fit_classifier(stage, net, inputs, labelled, seed, epochs, validation)
+        rows, labels = with_copies(labelled, self.choices.shift)
+        rows = inputs(rows)
+        held_out = None if validation is None else (inputs(_scaled(validation.inputs)), validation.labels)
+        fit = self._fit_classifier(stage, net, lambda order: rows[order], labels, seed, epochs, held_out)
         model = _packaged(labelled.inputs.shape[1:], net, flat=True, standardise=self._statistics(unlabelled))
-        return Trained(model, net.count_params(), fit.best_epoch, fits | {stage: fit}, rbms)
+        return Trained(model, net.count_params(), _enough(fit, validation), fits | {stage: fit}, rbms)
 
     def stack(self, pictures: np.ndarray, seed: int) -> tuple[Any, dict[str, run.Fit]]:
         """The machines that were trained on these pictures with this seed, trained if they were not yet."""
@@ -374,7 +394,7 @@ class DbnTrainer(Trainer):
 
     def _pretrain(self, pictures: np.ndarray, seed: int) -> tuple[Any, dict[str, run.Fit]]:
         choices = self.choices
-        inputs: Any = self._inputs(pictures)(pictures)
+        inputs: Any = self._inputs(pictures)(_scaled(pictures))
         rbms = dbn_template.stack(
             features=inputs.shape[1],
             widths=choices.widths,
@@ -428,11 +448,11 @@ class DbnTrainer(Trainer):
         return flat.mean(0), np.maximum(flat.std(0), 0.01)  # a pixel that is always black stays 0
 
     def _inputs(self, pictures: np.ndarray) -> Any:
-        """What makes rows of visible units from uint8 pictures."""
+        """What makes rows of visible units from pictures of 0 to 1, given the uint8 ones that are trained on."""
         statistics = self._statistics(pictures)
 
         def rows(pictures: np.ndarray) -> np.ndarray:
-            flat = _scaled(pictures).reshape(len(pictures), -1)
+            flat = pictures.reshape(len(pictures), -1)
             return flat if statistics is None else (flat - statistics[0]) / statistics[1]
 
         return rows
@@ -464,8 +484,9 @@ class DsnTrainer(Trainer):
             raise BadInput("found --init-from for a deep stacking network, which is solved for, expected cnn or dbn")
         choices = self.choices
         keras.utils.set_random_seed(seed)
-        inputs = _scaled(labelled.inputs).reshape(len(labelled), -1)
-        targets = np.eye(self.classes, dtype=np.float32)[labelled.labels]
+        copies, labels = with_copies(labelled, choices.shift)
+        inputs = copies.reshape(len(copies), -1)
+        targets = np.eye(self.classes, dtype=np.float32)[labels]
         held_out = None if validation is None else _scaled(validation.inputs).reshape(len(validation), -1)
         modules, fits, accuracies = [], {}, []
         x, x_held_out = inputs, held_out
@@ -474,23 +495,25 @@ class DsnTrainer(Trainer):
                 features=x.shape[1],
                 outputs=self.classes,
                 hidden_units=choices.hidden_units,
-                ridge=choices.ridge * len(x) / max(len(x), self.recipe.batch_size or 0),
+                ridge=choices.ridge * self.batch_size(len(x), self.recipe.batch_size) / len(x),  # for a batch
                 kernel_deviation=choices.kernel_deviation,
-                input_dropout=choices.input_dropout,
             )
             fits[name] = self._fit_module(name := f"{stage}-module-{number}", module, x, targets, seed)
-            dsn_template.solve(module, [(x, targets)])
+            module.get_layer("output").ridge = choices.ridge
+            rows = range(0, len(x), PREDICTED)
+            dsn_template.solve(module, ((x[i : i + PREDICTED], targets[i : i + PREDICTED]) for i in rows))
             modules.append(module)
             x = np.concatenate([x, in_batches(module.predict_on_batch, x)], axis=1)
             if validation is not None and x_held_out is not None:
                 scores = in_batches(module.predict_on_batch, x_held_out)
                 x_held_out = np.concatenate([x_held_out, scores], axis=1)
                 accuracies.append(float((scores.argmax(1) == validation.labels).mean()))
-                if len(accuracies) - int(np.argmax(accuracies)) > MODULE_PATIENCE:
+                if len(accuracies) - _best(accuracies) >= MODULE_PATIENCE:
                     break
         if validation is not None and x_held_out is not None:
-            modules = modules[: int(np.argmax(accuracies)) + 1]
-            scores = x_held_out[:, inputs.shape[1] :][:, (len(modules) - 1) * self.classes :][:, : self.classes]
+            modules = modules[: _best(accuracies)]
+            first = inputs.shape[1] + (len(modules) - 1) * self.classes  # after the pixels and the modules before
+            scores = x_held_out[:, first : first + self.classes]
             self.temperature = dsn_template.fit_temperature(scores, np.eye(self.classes)[validation.labels])
         net: Any = dsn_template.assemble(modules)
         answer = dsn_template.classifier(net, temperature=self.temperature)
@@ -498,16 +521,39 @@ class DsnTrainer(Trainer):
         return Trained(model, net.count_params(), len(modules), fits, net)
 
     def _fit_module(self, name: str, module: Any, x: np.ndarray, targets: np.ndarray, seed: int) -> run.Fit:
-        batch_size = min(self.recipe.batch_size or len(x), len(x))
+        batch_size = self.batch_size(len(x), self.recipe.batch_size)
         steps = len(x) // batch_size
         epochs = self.recipe.epochs
-        module.compile(run.optimizer(self.recipe.optimizer, self.recipe.learning_rate, epochs * steps))
+        module.compile(
+            run.optimizer(self.recipe.optimizer, self.recipe.learning_rate, epochs * steps),
+            jit_compile=run.jit_compile(),
+        )
 
         def batches(first_epoch: int, last_epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             orders = _orders(len(x), batch_size, steps, seed, first_epoch, last_epoch)
             return ((x[order], targets[order]) for order in orders)
 
         return self.fit(name, module, batches, epochs=epochs, batch_size=batch_size, steps=steps)
+
+
+def _best(accuracies: Sequence[float]) -> int:
+    """The number, from 1, of the module with the highest accuracy, the last of several."""
+    return max(range(1, len(accuracies) + 1), key=lambda number: (accuracies[number - 1], number))
+
+
+def with_copies(pictures: Pictures, distance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures of 0 to 1 and their labels, then four copies shifted by so many pixels, up to 1; 0 for no copies.
+
+    Between two pixels the brightness is interpolated; what comes in from outside is black.
+    """
+    copies = [scaled := _scaled(pictures.inputs)]
+    for axis, step in itertools.product((1, 2), (-1, 1)) if distance else ():
+        moved = np.roll(scaled, step, axis)
+        edge: list[Any] = [slice(None)] * scaled.ndim
+        edge[axis] = 0 if step == 1 else -1
+        moved[tuple(edge)] = 0
+        copies.append((1 - distance) * scaled + distance * moved)
+    return np.concatenate(copies).astype(np.float32, copy=False), np.tile(pictures.labels, len(copies))
 
 
 TRAINERS: Mapping[str, Any] = {"cnn": CnnTrainer, "dbn": DbnTrainer, "dsn": DsnTrainer}

@@ -478,8 +478,9 @@ def _dsn(metrics: Mapping[str, Any]) -> list[dict]:
             "in closed form, by regression on the classes; it sees the picture and the outputs of all modules before "
             "it. Validation decides how many modules are kept: "
             f"{chosen}. Its scores become probabilities by a softmax, divided by a temperature "
-            f"({dsn['temperature']:.3g}) that was fitted on validation. The numbers below are those of the network "
-            "that was trained for this choice, without the validation pictures."
+            f"({dsn['temperature']:.3g}) that was fitted on validation. "
+            "The numbers below are those of the network that was trained for this choice, without the validation "
+            "pictures."
         },
         {
             "table": {
@@ -538,11 +539,6 @@ def _model(metrics: Mapping[str, Any]) -> list[dict]:
     facts = [
         ["Model", f"{own}, a {NAMES[own]}: {result['parameters']:,} parameters"],
         *([["Started from", settings["init_from"]]] if settings["init_from"] else []),
-        *(
-            [["While training", f"{metrics['cnn']['augmentation']}"]]
-            if (metrics["cnn"] or {}).get("augmentation")
-            else []
-        ),
         *([f"{name}, training", _recipe(recipe)] for name, recipe in model["recipe"].items()),
         *wording.cost(metrics["timing"], "pictures", "all networks" if len(_networks(metrics)) > 1 else "the network"),
     ]
@@ -557,7 +553,12 @@ def _model(metrics: Mapping[str, Any]) -> list[dict]:
             "learning",
             f"Learning curves of the {own}, of the training on which choices were made and of the final ones",
             f"Learning curves of the {own}. The training without the validation pictures decides how long the final "
-            "models, which have them too, are trained.",
+            "models, which have them too, are trained: "
+            + (
+                "as many modules as are best on validation."
+                if own == "DSN"
+                else "to the last epoch that is within a standard error of the best on validation."
+            ),
         ),
         {"facts": facts},
     ]
@@ -583,6 +584,8 @@ def _recipe(recipe: Mapping[str, Any]) -> str:
         fit += f" for each of {counted(recipe['modules'], 'module')}"
     elif "most_epochs" in recipe:
         fit += f", chosen on validation among {recipe['most_epochs']} at most"
+    if recipe["varied"]:
+        fit += f"; while training, {recipe['varied']}"
     return "; then ".join([*parts, fit])
 
 

@@ -1,7 +1,6 @@
 import copy
 import json
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -454,36 +453,16 @@ def test_own_tables_in_the_handbooks_layout_give_what_the_simulator_gives(quick,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["selection", "seed-1"])
-def test_killed_run_goes_on_to_the_same_weights(stage, tmp_path):
+def test_killed_run_goes_on_to_the_same_weights(stage, tmp_path, kill_in, assert_same_run):
     words = [*SMALL, "--epochs", "12", "--patience", "12"]
     whole = program(*words, "--out", str(tmp_path / "whole"))
     out = tmp_path / "killed"
-    killed = program(*words, "--out", str(out))
-    checkpoint = out / "checkpoints" / f"{stage}.npz"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and killed.poll() is None:
-        if checkpoint.exists():
-            with np.load(checkpoint) as arrays:
-                if len(json.loads(str(arrays["record"]))["history"]["loss"]) >= 2:
-                    break
-        time.sleep(0.001)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
-    with np.load(checkpoint) as arrays:
-        record = json.loads(str(arrays["record"]))
-    assert not record["finished"], "the stage was over before the kill"
-    assert not (out / "metrics.json").exists()
+    kill_in(program(*words, "--out", str(out)), out / "checkpoints" / f"{stage}.npz")
 
     assert whole.wait() == 0, whole.stderr.read()
     resumed = program(*words, "--out", str(out), "--resume")
     assert resumed.wait() == 0, resumed.stderr.read()
-    expected = keras.models.load_model(tmp_path / "whole" / "model.keras").get_weights()
-    found = keras.models.load_model(out / "model.keras").get_weights()
-    for one, other in zip(expected, found, strict=True):
-        np.testing.assert_array_equal(one, other)
-    one, other = (json.loads((folder / "metrics.json").read_text()) for folder in (tmp_path / "whole", out))
-    assert without_time(one) == without_time(other)
-    assert (tmp_path / "whole" / "history.csv").read_bytes() == (out / "history.csv").read_bytes()
+    assert_same_run(tmp_path / "whole", out, without_time)
 
 
 def test_a_run_is_not_resumed_on_other_data(own_table, tmp_path, monkeypatch):

@@ -84,7 +84,7 @@ def made_up(
     names = [str(index) for index in range(classes)]
     details = {
         "cnn": {
-            **{"filters": 32, "kernel_size": 3, "augmentation": "turned by up to 0.03 of a full turn"},
+            **{"filters": 32, "kernel_size": 3},
             "grad_cam": [
                 {"true": "4", "found": "4", "confidence": 0.994, "row": 17},
                 {"true": "8", "found": "1", "confidence": 0.731, "row": 31},
@@ -120,12 +120,12 @@ def made_up(
         },
     }
     recipes = {
-        "CNN": {"batch_size": 32, "epochs": 37, "most_epochs": 60, "steps_per_epoch": 28},
+        "CNN": {"batch_size": 32, "epochs": 37, "most_epochs": 60, "steps_per_epoch": 28, "varied": ""},
         "DBN": {
-            **{"batch_size": 33, "epochs": 29, "most_epochs": 61, "steps_per_epoch": 27},
+            **{"varied": "", "batch_size": 33, "epochs": 29, "most_epochs": 61, "steps_per_epoch": 27},
             **{"rbm_epochs": 30, "rbm_learning_rate": 0.05, "rbm_momentum": 0.5, "rbm_batch_size": 20},
         },
-        "DSN": {"epochs": 41, "modules": 2},
+        "DSN": {"epochs": 41, "modules": 2, "varied": "each picture also shifted by 0.5 pixels"},
     }
     return {
         "application": "image_classification",
@@ -534,4 +534,4 @@ def test_recipes_tell_each_training():
     )
     assert "squared error of the closed form; adam, learning rate 0.003 falling along a cosine; 41 epochs for" in said
     assert "each of 2 modules" in said
-    assert "turned by up to 0.03" in said
+    assert "shifted by 0.5 pixels" in said

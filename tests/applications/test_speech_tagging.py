@@ -2,10 +2,8 @@ import itertools
 import json
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import keras
@@ -604,41 +602,19 @@ def test_a_compared_family_is_in_every_table(folder, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_killed_run_goes_on_to_the_same_weights(folder, tmp_path):
+def test_killed_run_goes_on_to_the_same_weights(folder, tmp_path, kill_in, assert_same_run):
     words = ["--timit", str(folder), *TINY, "--no-bidirectional", "--seeds", "2"]
     words += ["--epochs", "8", "--patience", "8"]
     whole = program(*words, "--out", str(tmp_path / "whole"))
     out = tmp_path / "killed"
-    killed = program(*words, "--out", str(out))
-    checkpoint = out / "checkpoints" / "LSTM-1.npz"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and killed.poll() is None:
-        if checkpoint.exists():
-            with np.load(checkpoint) as arrays:
-                if len(json.loads(str(arrays["record"]))["history"]["loss"]) >= 2:
-                    break
-        time.sleep(0.001)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
-    with np.load(checkpoint) as arrays:
-        record = json.loads(str(arrays["record"]))
-    assert not record["finished"], "the stage was over before the kill"
-    assert not (out / "metrics.json").exists()
+    kill_in(program(*words, "--out", str(out)), out / "checkpoints" / "LSTM-1.npz")
 
     _, errors = whole.communicate()
     assert whole.returncode == 0, errors
     resumed = program(*words, "--out", str(out), "--resume")
     _, errors = resumed.communicate()
     assert resumed.returncode == 0, errors
-    expected = keras.models.load_model(tmp_path / "whole" / "model.keras").get_weights()
-    found = keras.models.load_model(out / "model.keras").get_weights()
-    for one, other in zip(expected, found, strict=True):
-        np.testing.assert_array_equal(one, other)
-    one, other = (json.loads((folder / "metrics.json").read_text()) for folder in (tmp_path / "whole", out))
-    assert without_time(one) == without_time(other)
-    assert other["timing"]["resumed"]
-    assert (tmp_path / "whole" / "history.csv").read_bytes() == (out / "history.csv").read_bytes()
-    assert not (out / "checkpoints").exists()
+    assert_same_run(tmp_path / "whole", out, without_time)
 
 
 def test_a_run_is_not_resumed_on_other_data(folder, tmp_path, monkeypatch):
