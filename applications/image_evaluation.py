@@ -566,9 +566,14 @@ def draw(
     stages = [name for name in fits if name.startswith(f"{template}-choice")]
     names = {"loss": "training", "val_loss": "validation"}
     drawn["learning"] = figures.learning_curves(
-        {name: {names[key]: values for key, values in fits[name].history.items() if key in names} for name in stages},
+        {
+            name.removeprefix(f"{template}-choice").strip("-").replace("-", " ") or own: {
+                names[key]: values for key, values in fits[name].history.items() if key in names
+            }
+            for name in stages
+        },
         y_label="squared error" if template == "dsn" else "cross-entropy [nats]",
-        best_epoch=None if template == "dsn" else fits[stages[0]].best_epoch,
+        best_epoch=None if template == "dsn" else metrics["model"]["recipe"][own]["epochs"],
     )
     for template, draw_more in {"cnn": _draw_cnn, "dbn": _draw_dbn, "dsn": _draw_dsn}.items():
         if metrics[template] is not None:

@@ -15,7 +15,7 @@ from templates import cnn as cnn_template
 from templates import dbn as dbn_template
 from templates import dsn as dsn_template
 
-LONGEST_STRETCH = 4  # with few labels a training has more epochs, at most so many times as many
+LONGEST_STRETCH = 2  # with few labels a training has more epochs, at most so many times as many
 MONITORED = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # shares of the pretraining after which the likelihood is estimated
 PREDICTED = 1_024  # pictures at once
 COPIES = 5  # of a picture that is also shown shifted
