@@ -573,7 +573,6 @@ def draw(
             for name in stages
         },
         y_label="squared error" if template == "dsn" else "cross-entropy [nats]",
-        best_epoch=None if template == "dsn" else metrics["model"]["recipe"][own]["epochs"],
     )
     for template, draw_more in {"cnn": _draw_cnn, "dbn": _draw_dbn, "dsn": _draw_dsn}.items():
         if metrics[template] is not None:

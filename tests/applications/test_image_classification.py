@@ -706,6 +706,8 @@ def test_a_preset_leaves_what_the_user_has_chosen(preset, monkeypatch):
     for template in models.TRAINERS:
         expected = vars(getattr(plain, template)) | models.PRESETS[preset].get(template, {})
         assert vars(getattr(changed, template)) == expected
+    assert changed.seeds == models.SEEDS[preset]
+    assert models.with_preset(Train(preset=preset, seeds=7)).seeds == 7
     given = {"preset": {"dbn": {"widths": (5, 6), "rbm_epochs": 7}, "dsn": {"modules": 8}}}
     monkeypatch.setattr(models, "PRESETS", given | {preset: given["preset"]})
     chosen = models.with_preset(Train(preset=preset, dbn=models.Dbn(widths=(9,)), dsn=models.Dsn(hidden_units=11)))
