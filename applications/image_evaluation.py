@@ -495,6 +495,8 @@ def recipe(trainer: Any, chosen: models.Trained, task: Task) -> dict[str, Any]:
         return values | {"modules": chosen.length}
     values |= {"epochs": chosen.length, "steps_per_epoch": rows // values["batch_size"]}
     if trainer.name == "DBN":
+        if chosen.parts is None:  # not pretrained
+            return values
         names = ("rbm_epochs", "rbm_learning_rate", "rbm_momentum", "rbm_batch_size")
         return values | {name: getattr(choices, name) for name in names}
     varied = [
