@@ -152,7 +152,7 @@ def train(settings: Train) -> dict[str, Any]:
         settings = dataclasses.replace(
             settings,
             epochs=min(settings.epochs or 2, 2),
-            seeds=min(settings.seeds, 2),
+            seeds=min(settings.seeds or 1, 2),
             dbn=dataclasses.replace(settings.dbn, rbm_epochs=min(settings.dbn.rbm_epochs, 2)),
             dsn=dataclasses.replace(settings.dsn, modules=min(settings.dsn.modules, 2)),
         )
@@ -230,7 +230,7 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
         plain = f"{name} without pretraining" if pretrained else None
         if plain:
             by_size[plain] = {share: [] for share in evaluation.SHARES}
-        for seed in range(settings.seed, settings.seed + settings.seeds):
+        for seed in range(settings.seed, settings.seed + (settings.seeds or 1)):
             for share in evaluation.SHARES:
                 labelled = task.labelled(seed, share)
                 stage = f"{template}-{seed}-{share:g}"

@@ -69,10 +69,9 @@ def train_template(backend: str, chains: int, x: np.ndarray, epochs: int) -> tup
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             self.times.append(time.perf_counter() - self.since)
 
-    rbm = RBM(visible_units=x.shape[1], hidden_units=HIDDEN, chains=chains, seed=0)
+    rbm: Any = RBM(visible_units=x.shape[1], hidden_units=HIDDEN, chains=chains, seed=0)
     # XLA is slow at small matrix products on TensorFlow's CPU, and what JAX is made of.
-    compiled: Any = backend == "jax"
-    rbm.compile(keras.optimizers.SGD(RATE), jit_compile=compiled, steps_per_execution=20)
+    rbm.compile(keras.optimizers.SGD(RATE), jit_compile=backend == "jax", steps_per_execution=20)
     steps = len(x) // BATCH
     settings = {"batch_size": BATCH, "steps": steps, "seed": 0, "first_epoch": 0, "last_epoch": epochs}
     if backend == "tensorflow":

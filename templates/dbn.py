@@ -35,7 +35,8 @@ learnt.
     model.compile("adam", "sparse_categorical_crossentropy")
     model.fit(labelled, labels)
     pictures = generate(rbms, 10, steps=1000, seed=0)
-    nats = rbms[0].log_likelihood(binary, rbms[0].log_partition(seed=0).value).mean()
+    log_partition = rbms[0].log_partition(steps=4000, seed=0, data=x).value
+    nats = rbms[0].log_likelihood(binary, log_partition).mean()
 """
 
 import itertools
@@ -212,10 +213,12 @@ class RBM(keras.Model):
 
         Args:
             chains: independent runs.
-            steps: temperatures; 1,000 suit a small machine, the paper takes 14,500 for one of 500 hidden units.
+            steps: temperatures; 1,000 suit a small machine, the paper takes 14,500 for one of 500 hidden units. Raise
+                them until the estimate stays: one that is far too low may well have a small standard error.
             seed: of the chains; None draws one.
-            data: rows (any number, visible_units) that the first machine's biases are fitted to, which takes fewer
-                steps; without them it has no visible biases.
+            data: rows (any number, visible_units) that the first machine's biases are fitted to; without them it has
+                no visible biases. Give them for anything but a toy: after training 784 × 500 units on MNIST's digits
+                4,000 steps without them came out 67 nats lower than with them.
 
         Raises:
             ValueError: if a number is smaller than 1.
