@@ -563,7 +563,7 @@ TRAINERS: Mapping[str, Any] = {"cnn": CnnTrainer, "dbn": DbnTrainer, "dsn": DsnT
 def _packaged(
     shape: Sequence[int], net: Any, *, flat: bool, standardise: tuple[np.ndarray, np.ndarray] | None = None
 ) -> keras.Model:
-    """The model from pictures of 0 to 255, of plain layers alone, to be saved."""
+    """The model from pictures of 0 to 255, to be saved."""
     pictures = keras.Input(tuple(shape), name="pictures")
     x = keras.layers.Rescaling(1 / 255, name="scale")(pictures)
     if flat:
