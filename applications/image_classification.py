@@ -249,8 +249,8 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
         costs[name] = first[template].parameters, float(np.mean(seconds)), ""
     baselines = evaluation.fit_baselines(this_run, task, settings)
     for name, answers in baselines.items():
-        found[name] = [answers.probabilities[-1]]
-        by_size[name] = {share: [p] for share, p in zip(evaluation.SHARES, answers.probabilities, strict=True)}
+        found[name] = answers.probabilities[-1]
+        by_size[name] = dict(zip(evaluation.SHARES, answers.probabilities, strict=True))
         costs[name] = answers.parameters, answers.seconds, answers.settings
         this_run.say(f"{name}: {answers.settings}")
 

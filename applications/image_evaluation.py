@@ -83,9 +83,12 @@ def stratified(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
 
 @dataclasses.dataclass
 class Answers:
-    """What a baseline says of the test pictures for each share of the labels, and what was chosen on validation."""
+    """What a baseline says of the test pictures for each share of the labels, and what was chosen on validation.
 
-    probabilities: list[np.ndarray]
+    Like those of a network, the answers for a share are one for each drawing of the pictures.
+    """
+
+    probabilities: list[list[np.ndarray]]
     parameters: int
     settings: str
     seconds: float
@@ -114,20 +117,25 @@ BASELINES: dict[str, tuple[Callable[..., Any], dict[str, tuple[float, ...]]]] = 
 
 
 def fit_baselines(this_run: run.Run, task: Task, settings: Any) -> dict[str, Answers]:
-    """Every baseline: its settings are chosen on validation, then it is fitted on each share of the labels."""
+    """Every baseline: its settings are chosen on validation, then it is fitted on the labels that the networks had."""
     train, validation = (_flat(part, settings.seed) for part in task.choosing(settings.seed))
-    shares = [_flat(task.labelled(settings.seed, share), settings.seed) for share in SHARES]
+    seeds = range(settings.seed, settings.seed + settings.seeds)
+    # Where all labels are used there is nothing to draw, and the baselines have no other randomness.
+    drawings = [seeds[:1] if share == 1 and task.labels is None else seeds for share in SHARES]
+    sets = [_flat(task.labelled(s, share), s) for share, drawn in zip(SHARES, drawings, strict=True) for s in drawn]
     test = _flat(task.test, settings.seed, most=len(task.test))
     found = {}
     for name, (make, choices) in BASELINES.items():
         kept = this_run.stage(
             name.replace(" ", "-"),
             lambda make=make, choices=choices: _fit_baseline(
-                make, choices, train, validation, shares, test, task.classes
+                make, choices, train, validation, sets, test, task.classes
             ),
         )
+        answers = iter(kept["probabilities"])
+        probabilities = [[next(answers) for _ in drawn] for drawn in drawings]
         said = ", ".join(f"{key} {value:g}" for key, value in zip(choices, kept["chosen"], strict=True))
-        found[name] = Answers(list(kept["probabilities"]), int(kept["parameters"]), said, float(kept["seconds"]))
+        found[name] = Answers(probabilities, int(kept["parameters"]), said, float(kept["seconds"]))
     return found
 
 
@@ -136,7 +144,7 @@ def _fit_baseline(
     choices: Mapping[str, Sequence[float]],
     train: tuple[np.ndarray, np.ndarray],
     validation: tuple[np.ndarray, np.ndarray],
-    shares: Sequence[tuple[np.ndarray, np.ndarray]],
+    sets: Sequence[tuple[np.ndarray, np.ndarray]],
     test: tuple[np.ndarray, np.ndarray],
     classes: int,
 ) -> dict[str, np.ndarray]:
@@ -148,7 +156,7 @@ def _fit_baseline(
     _, chosen, scores = max(candidates, key=lambda candidate: candidate[0])  # the first of several
     temperature = dsn_template.fit_temperature(scores, np.eye(scores.shape[1])[validation[1]])
     answers = []
-    for rows in shares:
+    for rows in sets:
         began = time.perf_counter()
         model = make(features, *chosen).fit(*rows)
         seconds = time.perf_counter() - began

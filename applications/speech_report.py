@@ -518,7 +518,7 @@ def _limits(metrics: Mapping[str, Any]) -> list[dict]:
         "A frame is labelled with the phone at the centre of its window of 25\u00a0ms. Next to a boundary it holds two "
         "phones, and a part of those errors can't be avoided.",
         "The epoch was chosen on the validation speakers, so that the lowest validation loss is lower than it would "
-        "be on others. Nothing was chosen on the test speakers.",
+        "be on others. This run chose nothing on the test speakers.",
         "Each speaker's bands are normalised with the mean and the deviation of all that the speaker says"
         + (", and the network reads the sentence from its end too" if settings["bidirectional"] else "")
         + ": it tags recordings, not someone who is still speaking.",

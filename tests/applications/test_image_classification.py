@@ -298,6 +298,20 @@ def test_baselines_are_scikit_learns_with_the_settings_that_are_told(quick):
         assert results[name]["metrics"]["log_loss"]["value"] < 1  # their temperature makes sense
 
 
+def test_baselines_are_fitted_on_every_drawing_that_the_networks_had(tmp_path):
+    settings = Train(seed=3, seeds=2, out=tmp_path / "run")
+    task = image_evaluation.Task.of(DIGITS, None)
+    with run.Run("image_classification", settings) as this_run:
+        found = image_evaluation.fit_baselines(this_run, task, settings)["k-NN"]
+    assert [len(answers) for answers in found.probabilities] == [2, 2, 1]
+    neighbours = int(found.settings.removeprefix("k "))
+    for seed, answer in zip((3, 4), found.probabilities[0], strict=True):
+        drawn = task.labelled(seed, 0.1)
+        model = KNeighborsClassifier(neighbours).fit(flat(drawn.inputs), drawn.labels)
+        assert np.mean(answer.argmax(1) == TEST.labels) == pytest.approx(model.score(flat(TEST.inputs), TEST.labels))
+    assert np.any(found.probabilities[0][0] != found.probabilities[0][1])
+
+
 @pytest.mark.slow
 def test_history_has_each_training_with_its_epochs(quick):
     out, metrics = quick
