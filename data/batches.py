@@ -1,7 +1,9 @@
-"""Training batches whose order is a function of (seed, epoch) alone: of rows, and of sequences of any length."""
+"""Training batches whose order is a function of (seed, epoch) alone: of rows, sequences, and windows of one text."""
 
 import math
+import mmap
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -9,6 +11,7 @@ import tensorflow as tf
 _BLOCK = 32  # batches that are gathered at once, so that Python is called rarely
 _POOL = 8  # batches of sequences among which those of similar length are put together
 _MULTIPLE = 64  # to which sequences are padded, so that a backend compiles for few lengths
+_LISTED = 1_000_000  # windows that are listed in an order; of a longer text, they are drawn
 
 
 def steps_of(rows: int, batch_size: int, longest_execution: int) -> tuple[int, int]:
@@ -148,3 +151,107 @@ def _padded(
     )
     dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
     return dataset.apply(tf.data.experimental.assert_cardinality(count)).prefetch(2)
+
+
+def windows(
+    tokens: np.ndarray,
+    *,
+    context: int,
+    batch_size: int,
+    steps: int,
+    seed: int,
+    first_epoch: int,
+    last_epoch: int,
+) -> tf.data.Dataset:
+    """Batches of windows of one text, for every epoch from `first_epoch` up to, not with, `last_epoch`.
+
+    An epoch cuts the text into windows that don't overlap, from a place below `context` that is drawn, and takes them
+    in random order; an epoch of more windows than that goes on in the same way, from another place. Of a text of
+    more than a million windows, each window is drawn anywhere.
+
+    Args:
+        tokens: the text, (n,) integers, more than `context`; the file of a whole memory-mapped array stays out of
+            memory.
+        context: tokens of an input.
+        batch_size: windows in a batch.
+        steps: batches in an epoch.
+        seed: of the order.
+        first_epoch: counted from 0.
+        last_epoch: the epoch after the last one.
+
+    Returns:
+        Pairs (batch, context) int32 of inputs and of targets: the token that follows each input token.
+    """
+    settings = {"context": context, "batch_size": batch_size, "steps": steps, "seed": seed}
+    settings |= {"first_epoch": first_epoch, "last_epoch": last_epoch}
+    dataset = tf.data.Dataset.from_generator(
+        lambda: _window_blocks(tokens, **settings), output_signature=tf.TensorSpec((None, context + 1), tf.int32)
+    )
+    dataset = dataset.rebatch(batch_size, drop_remainder=True).map(lambda batch: (batch[:, :-1], batch[:, 1:]))
+    return dataset.prefetch(2 * _BLOCK)
+
+
+def window_arrays(tokens: np.ndarray, *, batch_size: int, **settings: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The batches of `windows` as arrays, which JAX takes faster than those of tf.data."""
+    for block in _window_blocks(tokens, batch_size=batch_size, **settings):
+        for start in range(0, len(block), batch_size):
+            batch = block[start : start + batch_size]
+            yield batch[:, :-1], batch[:, 1:]
+
+
+def consecutive_windows(tokens: np.ndarray, *, context: int, batch_size: int) -> tf.data.Dataset:
+    """Pairs as those of `windows`, of the text from its beginning on, each window once.
+
+    What is left at the end is shorter than a window; batches are of one size but for the last, and for a text shorter
+    than one batch.
+    """
+    starts = np.arange(0, len(tokens) - context, context)
+    batch = np.asarray(tokens)[starts[:, None] + np.arange(context + 1)].astype(np.int32)
+    return tf.data.Dataset.from_tensor_slices((batch[:, :-1], batch[:, 1:])).batch(batch_size)
+
+
+def _window_blocks(
+    tokens: np.ndarray,
+    *,
+    context: int,
+    batch_size: int,
+    steps: int,
+    seed: int,
+    first_epoch: int,
+    last_epoch: int,
+) -> Iterator[np.ndarray]:
+    used, block = steps * batch_size, _BLOCK * batch_size
+    for epoch in range(first_epoch, last_epoch):
+        starts = _window_starts(len(tokens), context, block, np.random.default_rng([seed, epoch]))
+        ready = np.empty(0, np.int64)
+        for first in range(0, used, block):
+            count = min(block, used - first)
+            while len(ready) < count:
+                ready = np.concatenate([ready, next(starts)])
+            yield _take_windows(tokens, ready[:count], context + 1)
+            ready = ready[count:]
+
+
+def _window_starts(length: int, context: int, block: int, random: np.random.Generator) -> Iterator[np.ndarray]:
+    """Places where windows start, without end, many at once."""
+    if length <= context:
+        raise ValueError(f"the text has {length:,} tokens, expected more than the context, {context:,}")
+    while True:
+        if (length - 1) // context > _LISTED:
+            yield random.integers(length - context, size=block)
+        else:
+            offset = random.integers(min(context, length - context))
+            yield offset + context * random.permutation((length - 1 - offset) // context)
+
+
+def _take_windows(tokens: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
+    """Gather windows, (len(starts), length) int32."""
+    if isinstance(tokens, np.memmap) and isinstance(tokens.base, mmap.mmap) and tokens.filename is not None:
+        # Read, not mapped: of a mapped file, up to 2 MB around each window would come and stay in memory.
+        found = np.empty((len(starts), length), tokens.dtype)
+        with Path(tokens.filename).open("rb", buffering=0) as file:
+            for window, start in zip(found, starts.tolist(), strict=True):
+                file.seek(tokens.offset + start * tokens.itemsize)
+                file.readinto(window.data)
+        return found.astype(np.int32)
+    return np.lib.stride_tricks.sliding_window_view(tokens, length)[starts].astype(np.int32)

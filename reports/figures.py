@@ -10,6 +10,7 @@ import io
 import itertools
 import math
 import textwrap
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, ParamSpec
 
@@ -19,6 +20,7 @@ import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import FancyBboxPatch, Polygon, Rectangle
 from matplotlib.textpath import TextPath
@@ -150,6 +152,37 @@ def _log(axes: Axes, *directions: Literal["x", "y"]) -> None:
         axis.set_major_locator(LogLocator(subs=(1,) if high > 100 * low else (1, 2, 5), numticks=7))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_formatter(NullFormatter())
+
+
+def _levels(axes: Axes, levels: Mapping[str, float], height: float) -> None:
+    """Lines across axes of this height in centimetres, with their names to the right of it, apart from each other."""
+    if not levels:
+        return
+    values = _numbers("levels", list(levels.values()))
+    for value in values:
+        axes.axhline(value, color=_INK, linewidth=0.7, linestyle=_DASHED, zorder=1.5)
+    axes.set_ylim(axes.get_ylim())
+    # As parts of the height, since the axis may be logarithmic.
+    scaled = axes.transScale.transform(np.column_stack([np.ones(len(values)), values]))
+    places = axes.transLimits.transform(scaled)[:, 1]
+    order, gap = np.argsort(places, kind="stable"), 8.0 / (height * _POINTS)
+    apart = places[order]
+    for _ in range(500):  # names that are too near push each other away
+        near = np.maximum(gap - np.diff(apart), 0) / 2
+        apart[:-1] -= near
+        apart[1:] += near
+        apart = apart.clip(0, 1)
+    names = list(levels)
+    for index, place in zip(order, apart, strict=True):
+        axes.annotate(
+            names[index],
+            (1, places[index]),
+            (1.02, place),
+            xycoords="axes fraction",
+            fontsize=6.5,
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": _QUIET, "linewidth": 0.4, "shrinkA": 0, "shrinkB": 0},
+        )
 
 
 def _detection(labels: ArrayLike, scores: Mapping[str, ArrayLike], emphasis: str) -> tuple[np.ndarray, dict]:
@@ -586,7 +619,11 @@ def budget_calibration(
 
 @_svg
 def learning_curves(
-    curves: Mapping[str, Mapping[str, ArrayLike]], *, y_label: str, best_epoch: int | None = None
+    curves: Mapping[str, Mapping[str, ArrayLike]],
+    *,
+    y_label: str,
+    best_epoch: int | None = None,
+    levels: Mapping[str, float] | None = None,
 ) -> Figure:
     """Draw a quantity over the epochs of one or more runs, a full line wide.
 
@@ -595,12 +632,13 @@ def learning_curves(
             drawn thick, the others thin.
         y_label: what the values are, with their unit.
         best_epoch: the epoch, counted from 1, whose weights were kept in the first run.
+        levels: values to compare with and what has them, such as baselines: lines with their names to the right.
 
     Returns:
         The figure as SVG; the axis is logarithmic where the values range over more than two decades.
 
     Raises:
-        ValueError: nothing to draw, or a series is empty or not finite.
+        ValueError: nothing to draw, or a series is empty or not finite, or a level isn't finite.
     """
     arrays = {
         run: {name: _numbers(f"{name} of {run}", values) for name, values in series.items()}
@@ -630,6 +668,7 @@ def learning_curves(
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     axes.set_xlim(0.5, max(map(len, values)) + 0.5)
     axes.set(xlabel="epoch", ylabel=_wrapped(y_label, 4))
+    _levels(axes, levels or {}, 3.6)
     _legend(figure, "outside upper left")
     return figure
 
@@ -947,6 +986,7 @@ def series(
     *,
     x_label: str,
     mark: tuple[float, str] | None = None,
+    levels: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Figure:
     """Draw quantities over the same steps, such as modules or epochs, each in a panel, a full line wide.
 
@@ -955,13 +995,18 @@ def series(
             look alike in all panels.
         x_label: what the steps are.
         mark: a step to point out, and what it is.
+        levels: of quantities, values to compare with and what has them, such as a baseline that needs no steps: lines
+            across the panel, with their names to its right.
 
     Returns:
         The figure as SVG; the legend is left out where one series alone is drawn.
 
     Raises:
-        ValueError: nothing to draw, or a number is not finite.
+        ValueError: nothing to draw, a number is not finite, or there are levels of a quantity without a panel.
     """
+    levels = levels or {}
+    if not set(levels) <= set(panels):
+        raise ValueError(f"levels: of {list(levels)} where there are panels of {list(panels)}")
     names = list(dict.fromkeys(name for of_panel in panels.values() for name in of_panel))
     if not names:
         raise ValueError("panels: no series")
@@ -978,6 +1023,7 @@ def series(
             axes.axvline(mark[0], color=_INK, linewidth=0.9, linestyle=_DASHED)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
         axes.set(xlabel=x_label, ylabel=_wrapped(quantity, 4.5))
+        _levels(axes, levels.get(quantity, {}), 3.6)
     for place, name in enumerate(names if len(names) > 1 else ()):
         drawn[0].plot([], [], color=f"C{place}", marker=_MARKERS[place % 3], markersize=3, label=name)
     if mark is not None:
@@ -1104,4 +1150,158 @@ def pictures(
     elif overlays is not None:
         _scale(axes, left, 1.5, matplotlib.colormaps["viridis"](shades)[:, :3], "least", "most")
     axes.set(xlim=(0, _FULL * _POINTS), ylim=(0, height))
+    return figure
+
+
+_MONOSPACED = FontProperties(family="DejaVu Sans Mono")
+_VISIBLE = {"\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": " "}
+
+
+def _visible(character: str) -> str:
+    """A character as it can be drawn in a cell of its own; a box where it can't."""
+    character = _VISIBLE.get(character, character)
+    alone = character == " " or (
+        unicodedata.category(character)[0] in "LNPS"
+        and unicodedata.bidirectional(character) not in ("R", "AL")
+        and unicodedata.east_asian_width(character) not in "WF"
+        and get_font(findfont(_MONOSPACED)).get_char_index(ord(character))
+    )
+    return character if alone else "□"
+
+
+@_svg
+def surprise(passages: Mapping[str, Sequence[tuple[str, float]]], *, columns: int = 100) -> Figure:
+    """Draw passages of text in letters of one width, on a ground that is the darker the more it surprised a model.
+
+    A line break is drawn as ↵, a tab as ⇥; a character that the font doesn't have, or that isn't written by itself from
+    left to right, as a box. The bits of a token of several characters are shared out evenly.
+
+    Args:
+        passages: of each passage, under its title, its tokens: their text and bits.
+        columns: characters in a line.
+
+    Returns:
+        The figure as SVG, a full line wide. The scale of colours is that of all passages together; the 1 % of greatest
+        surprise are drawn as the end of it.
+
+    Raises:
+        ValueError: there is no passage or column, a passage has no text, or bits are negative or not finite.
+    """
+    if not passages or columns < 1:
+        raise ValueError(f"passages: {len(passages)} in {columns} columns")
+    letters, costs = {}, {}
+    for title, tokens in passages.items():
+        bits = _numbers(f"bits of {title}", [cost for _, cost in tokens])
+        sizes = [len(text) for text, _ in tokens]
+        letters[title] = "".join(text for text, _ in tokens)
+        if (bits < 0).any() or not letters[title]:
+            raise ValueError(f"bits of {title}: some are negative, or there is no text")
+        costs[title] = np.repeat(bits / np.maximum(sizes, 1), sizes)
+    all_costs = np.concatenate(list(costs.values()))
+    limit = max(1, math.ceil(np.quantile(all_costs, 0.99)))
+    # Light enough at its end for black letters.
+    colors = matplotlib.colormaps["YlOrBr"](np.linspace(0, 0.62, 64))[:, :3]
+    # All lengths below are in points.
+    size = min(7.5, _FULL * _POINTS / columns / 0.60205)  # a letter is as wide as this part of its height
+    wide, tall, head, foot = 0.60205 * size, 1.3 * size, 11.0, 14.0
+    lines = {title: _lines(text, columns) for title, text in letters.items()}
+    height = sum(len(of_passage) * tall + head + 5 for of_passage in lines.values()) + foot
+    figure = Figure(figsize=(_FULL / 2.54, height / 72))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    top = height
+    for title, of_passage in lines.items():
+        axes.text(0, top - head / 2, title, fontsize=7, va="center_baseline")
+        top -= head
+        bottom = top - len(of_passage) * tall
+        shares = (costs[title] / limit).clip(0, 1)
+        cells = np.full((len(of_passage) * columns, 3), 255, np.uint8)
+        cells[: len(shares)] = np.round(255 * colors[np.round(63 * shares).astype(int)])
+        cells = cells.reshape(len(of_passage), columns, 3)
+        axes.imshow(cells, extent=(0, columns * wide, bottom, top), interpolation="none", aspect="auto")
+        for row, line in enumerate(of_passage):
+            text, base = "".join(map(_visible, line)), top - row * tall - 0.98 * size
+            axes.text(0, base, text, fontproperties=_MONOSPACED, fontsize=size, color="black", va="baseline")
+        top = bottom - 5
+    more = " and more" if all_costs.max() > limit else ""
+    _scale(axes, 0, 2.5, colors, "0", f"{limit} bits a character{more}")
+    axes.set(xlim=(0, _FULL * _POINTS), ylim=(0, height))
+    return figure
+
+
+def _lines(text: str, columns: int) -> list[str]:
+    return [text[first : first + columns] for first in range(0, len(text), columns)]
+
+
+@_svg
+def attention(maps: Sequence[ArrayLike], tokens: Sequence[str]) -> Figure:
+    """Draw where each head of each layer looked while it read a passage, a full line wide.
+
+    A row of a map is a token that was read, from the top, and a column one that it looked at; a column that is dark all
+    the way down is looked at from everywhere. Colours follow the square root of the share. What lies after a token,
+    which a causal model cannot see, is grey. Where there is room the tokens stand at the maps; else the maps have
+    their places, and the passage stands below.
+
+    Args:
+        maps: of each layer (heads, time, time), shares that sum to 1 in a row.
+        tokens: (time,), the texts of the tokens.
+
+    Returns:
+        The figure as SVG, a row of maps for each layer, a column for each head.
+
+    Raises:
+        ValueError: there is no map, shapes differ or don't fit the tokens, or a share isn't from 0 to 1.
+    """
+    if not len(maps):
+        raise ValueError("maps: none")
+    layers = [_numbers(f"maps of layer {index}", of_layer, 3) for index, of_layer in enumerate(maps, 1)]
+    heads, time = layers[0].shape[0], len(tokens)
+    for index, shares in enumerate(layers, 1):
+        if shares.shape != (heads, time, time) or shares.min() < -1e-6 or shares.max() > 1 + 1e-3:
+            found = f"{shares.shape}, {shares.min():g} to {shares.max():g}"
+            raise ValueError(f"maps of layer {index}: {found}, expected shares of {(heads, time, time)}")
+    causal = not any(np.triu(shares, 1).any() for shares in layers)
+    texts = ["".join(map(_visible, token)).replace(" ", "␣") for token in tokens]
+    # All lengths below are in points.
+    longest = max(map(_width, texts)) * 1.1  # these letters are wider than those of a legend
+    page, gap, head, title = _FULL * _POINTS, 6.0, 12.0, 14.0
+    room = min((page - title - max(longest + 6, 20) - (heads - 1) * gap) / heads, 150)
+    written = room / time >= 5.5 and longest < 60
+    margin = longest + 6 if written else 20.0
+    side = min((page - title - margin - (heads - 1) * gap) / heads, 150)
+    size = min(6.5, 0.95 * side / time) if written else 6.0
+    below = [] if written else _lines("".join(texts), 110)
+    left, foot = title + margin, margin + 14 + 9 * len(below)
+    height = head + len(layers) * (side + gap) + foot
+    figure = Figure(figsize=(page / 72, height / 72))
+    background = figure.add_axes((0, 0, 1, 1))
+    background.set_axis_off()
+    shades = matplotlib.colormaps["Blues"]
+    hidden = np.triu(np.ones((time, time), bool), 1) & causal
+    counted = MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]).tick_values(1, time)
+    ticks = np.arange(time) if written else np.array([tick - 1 for tick in counted if 1 <= tick <= time], int)
+    names = [texts[tick] if written else str(tick + 1) for tick in ticks]
+    for row, shares in enumerate(layers):
+        bottom = height - head - (row + 1) * side - row * gap
+        for column in range(heads):
+            place = ((left + column * (side + gap)) / page, bottom / height, side / page, side / height)
+            axes = figure.add_axes(place)
+            pixels = np.round(255 * shades(np.sqrt(shares[column].clip(0, 1)))[..., :3]).astype(np.uint8)
+            pixels[hidden] = 225
+            axes.imshow(pixels, interpolation="none", aspect="auto")
+            axes.grid(visible=False)
+            axes.spines[:].set(visible=True)
+            font = FontProperties(_MONOSPACED.get_family() if written else None, size=size)
+            axes.set_xticks(ticks, names if row == len(layers) - 1 else [""] * len(names), fontproperties=font)
+            axes.set_yticks(ticks, names if column == 0 else [""] * len(names), fontproperties=font)
+            axes.tick_params(axis="x", length=0 if written else 2, pad=2, rotation=90 if written else 0)
+            axes.tick_params(axis="y", length=0 if written else 2, pad=2)
+            if row == 0:
+                axes.set_title(f"head {column + 1}", fontsize=7, pad=3)
+        background.text(5, bottom + side / 2, f"layer {row + 1}", fontsize=7, rotation=90, ha="center", va="center")
+    for row, line in enumerate(reversed(below)):
+        background.text(left, 16 + 9 * row, line, fontproperties=_MONOSPACED, fontsize=6.5, va="baseline")
+    colors = shades(np.sqrt(np.linspace(0, 1, 64)))[:, :3]
+    _scale(background, left, 2.5, colors, "0", "1: share of what a token looks at" + "; grey: not seen" * causal)
+    background.set(xlim=(0, page), ylim=(0, height))
     return figure

@@ -1,9 +1,21 @@
 import itertools
+import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from data.batches import shuffled_arrays, shuffled_batches, shuffled_sequences, sorted_sequences, steps_of
+from data import batches as module
+from data.batches import (
+    consecutive_windows,
+    shuffled_arrays,
+    shuffled_batches,
+    shuffled_sequences,
+    sorted_sequences,
+    steps_of,
+    window_arrays,
+    windows,
+)
 
 
 def take_numbers(rows: np.ndarray) -> np.ndarray:
@@ -254,3 +266,136 @@ def test_sorted_sequences_are_all_there_and_named():
     order = np.concatenate(named)
     np.testing.assert_array_equal(np.sort(order), np.arange(203))
     assert (np.diff([len(labels[index]) for index in order]) >= 0).all()
+
+
+# Windows of one text
+
+
+def window_pairs(
+    tokens: np.ndarray | int = 1000, *, context: int = 8, batch_size: int = 5, steps: int = 24, **changes: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Batches of a text whose tokens are their places."""
+    tokens = np.arange(tokens, dtype=np.uint16) if isinstance(tokens, int) else tokens
+    settings = {"seed": 3, "first_epoch": 0, "last_epoch": 1, **changes}
+    return list(window_arrays(tokens, context=context, batch_size=batch_size, steps=steps, **settings))
+
+
+def window_starts(*arguments, **changes: int) -> np.ndarray:
+    return np.concatenate([inputs[:, 0] for inputs, _ in window_pairs(*arguments, **changes)])
+
+
+@pytest.mark.parametrize("steps", [1, 31, 32, 33, 70])
+def test_windows_are_the_text_and_its_next_tokens(steps):
+    found = window_pairs(3000, steps=steps, last_epoch=2)
+    assert len(found) == 2 * steps
+    for inputs, targets in found:
+        assert inputs.dtype == targets.dtype == np.int32
+        assert inputs.shape == targets.shape == (5, 8)
+        np.testing.assert_array_equal(inputs, inputs[:, :1] + np.arange(8))
+        np.testing.assert_array_equal(targets, inputs + 1)
+
+
+def test_an_epoch_takes_each_window_once_and_the_next_has_another_offset():
+    # With 1,000 tokens, the last target is token 999 at most: 124 windows of 8, or 123 if the offset is 8 - 1.
+    offsets = set()
+    for epoch in range(20):
+        starts = window_starts(steps=24, first_epoch=epoch, last_epoch=epoch + 1)
+        assert len(set(starts)) == 120
+        assert len(set(starts % 8)) == 1
+        assert np.any(np.diff(starts) < 0)
+        offsets.add(starts[0] % 8)
+    assert len(offsets) > 5
+    # An epoch of all windows of one pass, and the first of the pass after it.
+    starts = window_starts(batch_size=1, steps=200)
+    count = (999 - starts[0] % 8) // 8
+    np.testing.assert_array_equal(np.sort(starts[:count]), starts[0] % 8 + 8 * np.arange(count))
+    assert len(set(starts[count:])) == 200 - count
+
+
+@pytest.mark.parametrize("length", [9, 10, 17, 24])
+def test_short_texts_are_taken_again_and_again(length):
+    starts = window_starts(length, batch_size=10, steps=40)
+    assert set(starts) == set(range(min(length - 8, 16)))
+
+
+def test_a_text_of_one_context_is_too_short():
+    with pytest.raises(ValueError, match="the text has 8 tokens, expected more than the context, 8"):
+        window_pairs(8)
+
+
+def test_windows_go_on_after_a_stop_whatever_the_batches():
+    whole = window_starts(last_epoch=5)
+    for first_epoch in range(5):
+        np.testing.assert_array_equal(window_starts(first_epoch=first_epoch, last_epoch=5), whole[first_epoch * 120 :])
+    assert window_pairs(first_epoch=5, last_epoch=5) == []
+    np.testing.assert_array_equal(window_starts(batch_size=12, steps=10), whole[:120])
+    assert not np.array_equal(window_starts(seed=4), whole[:120])
+    assert not np.array_equal(window_starts(seed=4), window_starts(seed=3, first_epoch=1, last_epoch=2))
+
+
+def test_windows_of_a_long_text_are_drawn_anywhere(monkeypatch):
+    monkeypatch.setattr(module, "_LISTED", 100)
+    starts = window_starts(batch_size=50, steps=2000)  # 992 places, each 101 times on average, deviation 10
+    counts = np.bincount(starts, minlength=992)
+    assert len(counts) == 992
+    assert np.abs(counts - 101).max() < 5 * 10
+    np.testing.assert_array_equal(window_starts(batch_size=10, steps=300), starts[:3000])
+    monkeypatch.setattr(module, "_LISTED", 124)
+    assert len(set(window_starts() % 8)) == 1
+
+
+def test_the_dataset_of_windows_holds_the_same_batches():
+    tokens = np.random.default_rng(0).integers(0, 100, 2000).astype(np.uint8)
+    settings = {"context": 16, "batch_size": 3, "steps": 70, "seed": 5, "first_epoch": 1, "last_epoch": 3}
+    dataset = windows(tokens, **settings)
+    assert [spec.shape.as_list() for spec in dataset.element_spec] == [[3, 16], [3, 16]]
+    found = list(dataset.as_numpy_iterator())
+    expected = list(window_arrays(tokens, **settings))
+    assert len(found) == len(expected) == 140
+    for one, other in zip(found, expected, strict=True):
+        for a, b in zip(one, other, strict=True):
+            assert a.dtype == np.int32
+            np.testing.assert_array_equal(a, b)
+
+
+def resident(name: str) -> int:
+    """Bytes of a file that this process has mapped into memory."""
+    total, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split()[0]:
+            inside = line.endswith(name)
+        elif inside and line.startswith("Rss:"):
+            total += int(line.split()[1]) * 1024
+    return total
+
+
+@pytest.mark.parametrize(("length", "sizes"), [(61, [4, 2]), (60, [4, 1]), (41, [4]), (11, [1])])
+def test_consecutive_windows_are_the_text_once(length, sizes):
+    text = np.random.default_rng(0).integers(0, 9, length).astype(np.uint8)
+    pairs = list(consecutive_windows(text, context=10, batch_size=4).as_numpy_iterator())
+    assert [len(inputs) for inputs, _ in pairs] == sizes
+    windows_in_all = sum(sizes)
+    inputs, targets = (np.concatenate(part).ravel() for part in zip(*pairs, strict=True))
+    np.testing.assert_array_equal(inputs, text[: 10 * windows_in_all])
+    np.testing.assert_array_equal(targets, text[1 : 10 * windows_in_all + 1])
+
+
+def test_windows_of_a_file_stay_out_of_memory(tmp_path):
+    tokens = np.random.default_rng(0).integers(0, 60_000, 2_000_000, np.uint16)
+    np.save(tmp_path / "tokens.npy", tokens)
+    mapped = np.load(tmp_path / "tokens.npy", mmap_mode="r")
+    settings = {"context": 16, "batch_size": 8, "steps": 300, "seed": 0, "first_epoch": 0, "last_epoch": 1}
+    tracemalloc.start()
+    found = list(window_arrays(mapped, **settings))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2e6 + 300 * 8 * 17 * 4  # the order of 125,000 windows, and what is found
+    if Path("/proc/self/smaps").exists():
+        assert resident("tokens.npy") == 0
+    np.testing.assert_array_equal(found, list(window_arrays(tokens, **settings)))
+    # A part of the file is no whole mapping, and its own tokens come all the same.
+    part = slice(1_000, 9_000)
+    expected = list(window_arrays(tokens[part], **settings))
+    np.testing.assert_array_equal(list(window_arrays(mapped[part], **settings)), expected)
+    if Path("/proc/self/smaps").exists():
+        assert resident("tokens.npy") > 0  # so that the 0 before means something

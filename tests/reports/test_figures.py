@@ -119,6 +119,16 @@ CALLS = {
             "row_names": ["wrong", "right but a little unsure"],
         },
     ),
+    "surprise": (
+        (
+            {
+                "block 3, 2.1 bits a character": [("a", 1.0), ("\n", 4.0), ("bcd", 9.0), ("文", 2.0)],
+                LONG: [(letter, float(index)) for index, letter in enumerate("fi $x_1$ \t~ A\u030a שלום")],
+            },
+        ),
+        {"columns": 12},
+    ),
+    "attention": (([np.eye(5)[None].repeat(3, axis=0)] * 2, ["The", " while", " state", "ment", "\n"]), {}),
     "network": (
         ([("features", (15,), 0), ("encoder", (16,), 256), ("code", (2,), 34), ("reconstruction", (15,), 45)],),
         {},
@@ -168,7 +178,7 @@ def test_figure_is_svg_of_the_width_of_the_page_and_the_same_each_time(name):
 @pytest.mark.parametrize("name", CALLS)
 def test_axes_are_labelled_and_no_text_is_cut(name):
     figure = figure_of(name)
-    if name not in ("network", "interval_dots", "spectrogram", "confusion_matrix", "pictures"):
+    if name not in ("network", "interval_dots", "spectrogram", "confusion_matrix", "pictures", "surprise", "attention"):
         assert all(axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes)
     width, height = figure.bbox.size
     for text in texts_of(figure):
@@ -558,6 +568,33 @@ def test_series_of_a_name_look_alike_in_all_panels():
     assert legend_of(alone) == []
 
 
+@pytest.mark.parametrize("name", ["series", "learning_curves"])
+def test_levels_are_lines_with_their_names_apart_beside_them(name):
+    levels = {"xz": 1.74, "zstd": 1.77, "5-gram": 1.71, "PPMd": 1.42, "unigram": 4.6}
+    values = [4.5, 3.0, 1.9, 1.8]
+    if name == "series":
+        panels = {"bits": {"training": list(enumerate(values))}, "accuracy": {"training": [(1, 0.5)]}}
+        figure = figure_of(name, panels, x_label="step", levels={"bits": levels})
+        axes, other = figure.axes
+        assert not other.texts
+    else:
+        figure = figure_of(name, {"seed 0": {"training": values}}, y_label="bits", levels=levels)
+        (axes,) = figure.axes
+    assert {text.get_text(): text.xy[1] for text in axes.texts} == pytest.approx(
+        {level: axes.transLimits.transform((0, value))[1] for level, value in levels.items()}
+    )
+    heights = [line.get_ydata()[0] for line in axes.lines if len(set(line.get_ydata())) == 1 and len(line.get_xdata())]
+    assert sorted(levels.values()) == sorted(set(heights))
+    boxes = [Text.get_window_extent(text) for text in axes.texts]  # without the line to the level
+    for box, text in zip(boxes, axes.texts, strict=True):
+        assert box.x0 > axes.bbox.x1
+        assert box.x1 < figure.bbox.x1
+        assert box.y0 > 0, text
+    order = sorted(axes.texts, key=lambda text: levels[text.get_text()])
+    centres = [text.get_position()[1] * axes.bbox.height * 72 / figure.dpi for text in order]
+    assert min(np.diff(centres)) > 7  # points
+
+
 def pixels_of(svg: bytes) -> list[np.ndarray]:
     """The pictures that an SVG holds, as pixels."""
     found = re.findall(rb"data:image/png;base64,\s*([^\"]+)", svg)
@@ -629,6 +666,84 @@ def test_signed_pictures_are_white_at_zero_and_as_deep_on_either_side():
     assert picture[0, 0].tolist() == [128, 0, 255]
     nothing, _ = pixels_of(figures.pictures(np.zeros((1, 2, 2, 1)), [""], columns=1, signed=True))
     assert nothing.min() > 235
+
+
+def test_surprise_colours_each_character_and_draws_it_in_its_cell():
+    tokens = [("def", 6.0), ("\n", 0.0), ("x", 1.0), ("fi", 16.0), ("\t", 2.0), ("e\u0301文א", 0.0)]
+    svg = figures.surprise({"one": tokens}, columns=5)
+    cells, scale = pixels_of(svg)
+    assert cells.shape == (3, 5, 3)
+    brightness = cells.reshape(15, 3) @ (0.3, 0.59, 0.11)
+    bits = np.array([2, 2, 2, 0, 1, 8, 8, 2, 0, 0, 0, 0])
+    assert (brightness[12:] == 255).all()  # behind the end
+    assert len({(cost, tuple(cell)) for cost, cell in zip(bits, cells.reshape(15, 3)[:12], strict=True)}) == 4
+    darkness = -brightness[:12]
+    assert (np.diff(darkness[np.argsort(bits)]) >= 0).all()
+    assert brightness.min() > 110  # black letters stay readable
+    assert (np.diff(scale[0] @ (0.3, 0.59, 0.11)) < 1).all()
+    figure = figure_of("surprise", {"one": tokens}, columns=5)
+    title, *lines, low, high = [text.get_text() for text in figure.axes[0].texts]
+    assert (title, lines, low, high) == ("one", ["def↵x", "fi⇥e□", "□□"], "0", "8 bits a character")
+
+
+def test_letters_of_a_line_stand_in_its_cells():
+    text = "office fluffy WAVE ...... iiiiii A" * 2
+    figure = figure_of("surprise", {"one": [(letter, 1.0) for letter in text]}, columns=100)
+    figure.set_dpi(800)  # where the widths of letters are hardly rounded
+    FigureCanvasAgg(figure).draw()
+    (axes,) = figure.axes
+    (line,) = [drawn for drawn in axes.texts if drawn.get_text() == text]
+    box, (cells, _) = line.get_window_extent(), [image.get_window_extent() for image in axes.images]
+    assert box.x1 - box.x0 == pytest.approx(cells.width * len(text) / 100, rel=0.01)
+    assert cells.y0 < box.y0 < box.y1 < cells.y1 + 1
+
+
+def test_three_passages_make_a_small_file():
+    random = np.random.default_rng(0)
+    letters = [chr(code) for code in random.integers(32, 127, 1800)]
+    tokens = list(zip(letters, random.exponential(2, 1800), strict=True))
+    svg = figures.surprise({str(part): tokens[600 * part : 600 * part + 600] for part in range(3)})
+    assert len(svg) < 300_000
+
+
+@pytest.mark.parametrize("time", [6, 60])
+def test_attention_shows_each_head_and_what_is_not_seen(time):
+    shares = np.tril(np.random.default_rng(1).random((2, 3, time, time))) + 1e-3 * np.eye(time)
+    shares /= shares.sum(axis=-1, keepdims=True)
+    shares[1, 2] = np.eye(time)
+    letters = [chr(97 + index % 26) for index in range(time - 1)] + ["\n"]
+    _, *panels = pixels_of(figures.attention(list(shares), letters))
+    assert [panel.shape for panel in panels] == [(time, time, 3)] * 6
+    future = np.triu(np.ones((time, time), bool), 1)
+    for panel, of_head in zip(panels, shares.reshape(6, time, time), strict=True):
+        assert {tuple(pixel) for pixel in panel[future]} == {(225, 225, 225)}
+        dark = -(panel[~future] @ (0.3, 0.59, 0.11))[np.argsort(of_head[~future])]
+        assert (np.diff(dark) > -1).all()
+        assert dark[-1] - dark[0] > 20
+    figure = figure_of("attention", list(shares), letters)
+    background, *axes = figure.axes
+    assert [one.get_title() for one in axes] == ["head 1", "head 2", "head 3", "", "", ""]
+    texts = [text.get_text() for text in background.texts]
+    assert texts[:2] == ["layer 1", "layer 2"]
+    labels = [text.get_text() for text in axes[3].get_yticklabels()]
+    if time == 6:
+        assert labels == [text.get_text() for text in axes[5].get_xticklabels()] == [*"abcde", "↵"]
+        assert len(texts) == 4
+    else:
+        assert labels == ["20", "40", "60"]
+        assert texts[2] == "".join(letters[:-1]) + "↵"
+    assert not any(text.get_text() for text in axes[1].get_yticklabels() + axes[0].get_xticklabels())
+    boxes = [text.get_window_extent().padded(-0.5) for text in background.texts]
+    for one in axes:
+        labels = [*one.get_xticklabels(), *one.get_yticklabels(), one.title]
+        boxes += [text.get_window_extent().padded(-0.5) for text in labels if text.get_text()]
+    for one, other in itertools.combinations(boxes, 2):
+        assert not one.overlaps(other)
+
+
+def test_attention_that_looks_ahead_is_not_grey():
+    _, panel = pixels_of(figures.attention([np.full((1, 4, 4), 0.25)], list("abcd")))
+    assert len({tuple(pixel) for pixel in panel.reshape(-1, 3)}) == 1
 
 
 NAN = np.full(2000, np.nan)
@@ -722,6 +837,19 @@ MEASURES = {"validation": {"recall": [0.1, 0.2]}, "test": {"recall": [0.1, 0.2]}
         ("pictures", (ONE, ["a"]), {"columns": 1, "row_names": ["a", "b"]}, "2 for 1 rows"),
         ("pictures", (ONE, ["a"]), {"columns": 1, "overlays": np.zeros((1, 3, 2))}, "overlays: (1, 3, 2)"),
         ("pictures", (ONE, ["a"]), {"columns": 1, "overlays": np.full((1, 2, 2), 2.0)}, "2 to 2"),
+        ("series", ({"q": {"a": [(1, 1)]}},), {"x_label": "x", "levels": {"r": {"b": 1.0}}}, "levels: of ['r']"),
+        ("series", ({"q": {"a": [(1, 1)]}},), {"x_label": "x", "levels": {"q": {"b": np.nan}}}, "levels: some values"),
+        ("surprise", ({},), {}, "passages: 0"),
+        ("surprise", ({"p": [("a", 1.0)]},), {"columns": 0}, "in 0 columns"),
+        ("surprise", ({"p": []},), {}, "bits of p"),
+        ("surprise", ({"p": [("", 1.0)]},), {}, "there is no text"),
+        ("surprise", ({"p": [("a", -1.0)]},), {}, "negative"),
+        ("surprise", ({"p": [("a", np.inf)]},), {}, "not finite"),
+        ("attention", ([], ["a"]), {}, "maps: none"),
+        ("attention", ([np.ones((2, 1, 1)), np.ones((1, 1, 1))], ["a"]), {}, "maps of layer 2: (1, 1, 1)"),
+        ("attention", ([np.ones((1, 1, 1))], ["a", "b"]), {}, "expected shares of (1, 2, 2)"),
+        ("attention", ([np.full((1, 1, 1), 2.0)], ["a"]), {}, "2 to 2"),
+        ("attention", ([np.full((1, 1, 1), np.nan)], ["a"]), {}, "not finite"),
         ("network", ([],), {}, "none"),
         ("network", ([("dense", (-1,), 0)],), {}, "not positive"),
     ],

@@ -24,10 +24,7 @@ else:
 import keras
 import numpy as np
 
-work, folder, name, architectures = sys.argv[1], *json.loads(sys.argv[2])
-sys.path.insert(0, folder)
-template = importlib.import_module(name)
-assert template.__file__.startswith(folder)
+work, copies = sys.argv[1], json.loads(sys.argv[2])
 random = np.random.default_rng(0)
 
 
@@ -43,45 +40,68 @@ def call(model, inputs):
     return [keras.ops.convert_to_numpy(output) for output in keras.tree.flatten(model(inputs))]
 
 
-for architecture in architectures:
-    if work == "train":
-        model = getattr(template, architecture)()
-        inputs = keras.tree.map_structure(draw, model.input)
-        outputs = model(inputs)
-        target = keras.tree.map_structure(lambda output: random.normal(size=output.shape).astype("float32"), outputs)
-        model.compile(optimizer="sgd", loss=keras.tree.map_structure(lambda output: "mse", outputs))
-        before = model.get_weights()
-        assert np.isfinite(model.train_on_batch(inputs, target)).all()
-        after = model.get_weights()
-        assert any((old != new).any() for old, new in zip(before, after)), "no weight was trained"
-        assert all(np.isfinite(weight).all() for weight in after)
-        model.save(f"{folder}/{architecture}.keras")
-        arrays = keras.tree.flatten(inputs)
-        np.savez(f"{folder}/{architecture}.npz", *arrays, **{f"out_{i}": x for i, x in enumerate(call(model, inputs))})
-    else:
-        model = keras.saving.load_model(f"{folder}/{architecture}.keras")
-        kept = np.load(f"{folder}/{architecture}.npz")
-        arrays = [kept[key] for key in sorted(kept.files, key=len) if key.startswith("arr_")]
-        outputs = call(model, keras.tree.pack_sequence_as(model.input, arrays))
-        assert len(outputs) == sum(key.startswith("out_") for key in kept.files)
-        for i, output in enumerate(outputs):
-            np.testing.assert_allclose(output, kept[f"out_{i}"], rtol=1e-5, atol=1e-6)
-            assert output.std() > 0
-    print(work, architecture)
+def train(template, folder, architecture):
+    model = getattr(template, architecture)()
+    inputs = keras.tree.map_structure(draw, model.input)
+    outputs = model(inputs)
+    target = keras.tree.map_structure(lambda output: random.normal(size=output.shape).astype("float32"), outputs)
+    model.compile(optimizer="sgd", loss=keras.tree.map_structure(lambda output: "mse", outputs))
+    before = model.get_weights()
+    assert np.isfinite(model.train_on_batch(inputs, target)).all()
+    after = model.get_weights()
+    assert any((old != new).any() for old, new in zip(before, after)), "no weight was trained"
+    assert all(np.isfinite(weight).all() for weight in after)
+    model.save(f"{folder}/{architecture}.keras")
+    arrays = keras.tree.flatten(inputs)
+    np.savez(f"{folder}/{architecture}.npz", *arrays, **{f"out_{i}": x for i, x in enumerate(call(model, inputs))})
+
+
+def load(template, folder, architecture):
+    model = keras.saving.load_model(f"{folder}/{architecture}.keras")
+    kept = np.load(f"{folder}/{architecture}.npz")
+    arrays = [kept[key] for key in sorted(kept.files, key=len) if key.startswith("arr_")]
+    outputs = call(model, keras.tree.pack_sequence_as(model.input, arrays))
+    assert len(outputs) == sum(key.startswith("out_") for key in kept.files)
+    for i, output in enumerate(outputs):
+        np.testing.assert_allclose(output, kept[f"out_{i}"], rtol=1e-5, atol=1e-6)
+        assert output.std() > 0
+
+
+for folder, name, architectures in copies:
+    sys.path.insert(0, folder)
+    template = importlib.import_module(name)
+    assert template.__file__.startswith(folder)
+    for architecture in architectures:
+        try:
+            {"train": train, "load": load}[work](template, folder, architecture)
+        except Exception as problem:
+            print(work, name, architecture, "failed", repr(problem).replace("\\n", " "))
+        else:
+            print(work, name, architecture)
 """
 
 
-def run_alone(work: str, folder: Path, name: str, found: list[str]) -> list[str]:
-    """Run one half of the trial in a fresh process and return the lines that it prints."""
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", ALONE, work, json.dumps([str(folder), name, found])],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """What two fresh processes print that train copies of all templates, each in a folder of its own, and load them."""
+    copies = []
+    for name in names():
+        folder = tmp_path_factory.mktemp(name)
+        assert main(["copy", name, str(folder)]) == 0
+        assert [path.name for path in folder.iterdir()] == [f"{name}.py"]
+        copies.append([str(folder), name, sorted(architectures(name))])
+    printed = {}
+    for work in ("train", "load"):
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", ALONE, work, json.dumps(copies)],
+            cwd=tmp_path_factory.mktemp("project"),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        printed[work] = done.stdout.splitlines()
+    return printed
 
 
 # Each template, whatever they are
@@ -89,13 +109,12 @@ def run_alone(work: str, folder: Path, name: str, found: list[str]) -> list[str]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", names())
-def test_a_copy_works_in_a_project_without_this_one(name, tmp_path):
-    assert main(["copy", name, str(tmp_path)]) == 0
-    assert [path.name for path in tmp_path.iterdir()] == [f"{name}.py"]
+def test_a_copy_works_in_a_project_without_this_one(name, alone):
     found = sorted(architectures(name))
     assert found
-    assert run_alone("train", tmp_path, name, found) == [f"train {architecture}" for architecture in found]
-    assert run_alone("load", tmp_path, name, found) == [f"load {architecture}" for architecture in found]
+    for work, printed in alone.items():
+        of_template = [line for line in printed if line.startswith(f"{work} {name} ")]
+        assert of_template == [f"{work} {name} {architecture}" for architecture in found]
 
 
 @pytest.mark.parametrize("name", names())

@@ -1,0 +1,762 @@
+"""Text as tokens: Python's own language reference, or the user's files, in blocks to train, validate and test on.
+
+A text is split into paragraphs at blank lines. One that occurred before is left out, as it would be in training and in
+test. What remains is gathered to blocks of at most `BLOCK` characters, whole paragraphs each, and of every ten blocks
+the 5th is to test on, the 10th to validate on, and the others are to train on: language changes along a text, so that
+its tail would be another language. Each paragraph ends with one blank line. One longer than two blocks is cut into
+pieces, at a line end or a space if there is one. Of a text of fewer than 20 blocks, a block is a twentieth.
+
+Files are read in streams, as often as needed. A text of more than `IN_MEMORY` characters is never held whole: its
+tokens are in memory-mapped files, and of each paragraph 13 bytes are in memory, to find those that occurred before.
+What is fitted, the vocabulary of characters or the merges of byte pairs, is fitted on blocks to train on alone.
+"""
+
+import codecs
+import contextlib
+import dataclasses
+import functools
+import gzip
+import hashlib
+import io
+import itertools
+import json
+import os
+import platform
+import re
+import tempfile
+import zipfile
+import zlib
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+
+from data.dataset import BadInput, Provenance
+
+BLOCK = 2_000  # characters
+LONGEST = 2 * BLOCK  # characters of a paragraph that is not cut
+FEWEST_BLOCKS = 20
+PARTS = ("train", "validation", "test")
+PLACES = {4: "test", 9: "validation"}  # of every ten blocks; all others are to train on
+IN_MEMORY = 2**25  # characters
+BPE_SAMPLE = 2**22  # characters of training text that merges are learned from, at most
+SUFFIXES = (".txt", ".text", ".md", ".rst", ".tex", ".py")
+UNKNOWN = "\ufffd"
+UNITS = "characters"
+
+Kind = Literal["char", "byte", "bpe"]
+
+_CHUNK = 2**20  # bytes that are read at once
+_BATCH = 256  # blocks that are encoded at once
+_BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
+_LEADING_BLANK_LINES = re.compile(r"(?:[^\S\n]*\n)+")
+_PARAGRAPH_END = "\n\n"
+_USES = {"train": "train", "validation": "validate", "test": "test"}
+_CONTROLS = bytes(code for code in (*range(32), 127) if code not in b"\b\t\n\v\f\r\x1b")
+_MARKS = {  # UTF-32 first, as its mark begins like that of UTF-16
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+
+
+# Tokens
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokenizer:
+    """Text to tokens and back.
+
+    `pieces` is what each token stands for, in UTF-8: the characters of the training text in order of their numbers,
+    with U+FFFD for all others ("char"), the 256 bytes ("byte"), or byte pairs merged again and again ("bpe").
+    """
+
+    kind: Kind
+    pieces: list[bytes]
+    library: Any = dataclasses.field(default=None, compare=False, repr=False)  # the tokenizers.Tokenizer of "bpe"
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of different tokens."""
+        return len(self.pieces)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The smallest of uint8, uint16 and int32 that holds each token."""
+        return np.dtype(np.uint8 if self.vocabulary <= 2**8 else np.uint16 if self.vocabulary <= 2**16 else np.int32)
+
+    def encode(self, text: str) -> np.ndarray:
+        """Turn a prompt into tokens, (n,) int32.
+
+        Raises:
+            BadInput: A character is none of the vocabulary's, or half of a surrogate pair, which is no character.
+        """
+        try:
+            (tokens,) = self._encode([text])
+        except UnicodeEncodeError as error:
+            raise _unknown(text, error.start, "a character of Unicode") from None
+        if (tokens < 0).any():
+            expected = f"one of the {self.vocabulary - 1:,} characters of the training text"
+            raise _unknown(text, int(np.argmax(tokens < 0)), expected)
+        return tokens
+
+    def decode(self, tokens: Sequence[int] | np.ndarray) -> str:
+        """Turn tokens into text; what isn't UTF-8, such as the first byte of two alone, becomes U+FFFD."""
+        return b"".join([self.pieces[token] for token in np.asarray(tokens).tolist()]).decode("utf-8", "replace")
+
+    def to_config(self) -> dict[str, Any]:
+        """Return what `from_config` needs, as plain JSON."""
+        if self.kind == "char":
+            return {"kind": "char", "characters": b"".join(self.pieces).decode()}
+        if self.kind == "byte":
+            return {"kind": "byte"}
+        return {"kind": "bpe", "tokenizer": json.loads(self.library.to_str())}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Tokenizer":
+        """Rebuild the tokenizer that gave this config."""
+        if config["kind"] == "char":
+            return cls("char", [character.encode() for character in config["characters"]])
+        if config["kind"] == "byte":
+            return cls("byte", [bytes([byte]) for byte in range(256)])
+        import tokenizers
+
+        library = tokenizers.Tokenizer.from_str(json.dumps(config["tokenizer"]))
+        tokens = library.get_vocab()
+        spelt = sorted(tokens, key=tokens.__getitem__)
+        return cls("bpe", [bytes(_BYTES[character] for character in piece) for piece in spelt], library)
+
+    def _encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Turn each text into tokens, (n,) int32, -1 for a character that the vocabulary lacks."""
+        if self.kind == "char":
+            return [self._numbers[_codes(text)] for text in texts]
+        if self.kind == "byte":
+            return [np.frombuffer(text.encode(), np.uint8).astype(np.int32) for text in texts]
+        for text in texts:
+            text.encode()  # raises for halves of surrogate pairs, which the library would take for other errors
+        return [np.array(encoding.ids, np.int32) for encoding in self.library.encode_batch_fast(texts)]
+
+    @functools.cached_property
+    def _numbers(self) -> np.ndarray:
+        """The token of each code point, -1 for those without one."""
+        numbers = np.full(0x110000, -1, np.int32)
+        for number, piece in enumerate(self.pieces):
+            numbers[ord(piece.decode())] = number
+        return numbers
+
+
+def _unknown(text: str, index: int, expected: str) -> BadInput:
+    character = text[index]
+    return BadInput(f"prompt: character {index + 1}: found {character!r} (U+{ord(character):04X}), expected {expected}")
+
+
+def _codes(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
+def _byte_characters() -> dict[str, int]:
+    """How the library spells bytes in its vocabulary, after GPT-2: as printable characters, the others from U+0100."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + place): byte for place, byte in enumerate(others)}
+
+
+_BYTES = _byte_characters()
+
+
+def _fit_tokenizer(kind: Kind, vocabulary: int, blocks: Iterable[str], characters: int) -> Tokenizer:
+    """Fit a tokenizer on the blocks to train on, of so many characters in all the text."""
+    if kind == "byte":
+        return Tokenizer.from_config({"kind": "byte"})
+    if kind == "char":
+        seen = np.zeros(0x110000, bool)
+        seen[ord(UNKNOWN)] = True
+        for block in blocks:
+            seen[_codes(block)] = True
+        return Tokenizer.from_config({"kind": "char", "characters": "".join(map(chr, np.flatnonzero(seen)))})
+    import tokenizers
+    from tokenizers import models, pre_tokenizers, trainers
+
+    library = tokenizers.Tokenizer(models.BPE())
+    # Line ends are words of their own, so that a block's last line end is no other token than those within it.
+    line_ends = pre_tokenizers.Split("\n", "contiguous")
+    library.pre_tokenizer = pre_tokenizers.Sequence([line_ends, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=vocabulary, initial_alphabet=alphabet, show_progress=False)
+    library.train_from_iterator(itertools.islice(blocks, 0, None, _sample_step(characters)), trainer)
+    return Tokenizer.from_config({"kind": "bpe", "tokenizer": json.loads(library.to_str())})
+
+
+def _sample_step(characters: int) -> int:
+    """Every how many-th block to train on is in the sample that byte pairs are counted in."""
+    return -(-characters // BPE_SAMPLE)
+
+
+# Parts
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Blocks of text that are used together.
+
+    `tokens` is (n,) of `tokenizer.dtype`, in memory or memory-mapped; `starts`, `characters` and `bytes`, (blocks,)
+    int64, are the place of each block's first token, its characters, and its bytes in UTF-8. `unknown` counts the
+    characters that the vocabulary lacks, each of which is the token of U+FFFD.
+    """
+
+    tokens: np.ndarray
+    starts: np.ndarray
+    characters: np.ndarray
+    bytes: np.ndarray
+    unknown: int
+    tokenizer: Tokenizer
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def text(self) -> str:
+        """Return the whole text, with U+FFFD for each unknown character."""
+        return self.tokenizer.decode(self.tokens)
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """The parts "train", "validation" and "test" of one text, and the tokenizer that was fitted on the first."""
+
+    provenance: Provenance
+    tokenizer: Tokenizer
+    splits: dict[str, Part]
+
+
+def load_embedded(tokenizer: Kind, *, vocabulary: int = 1_024, context: int = 1) -> Corpus:
+    """Load Python's own language reference, as it comes with Python for `help()`: about 373,000 characters.
+
+    It differs between versions of Python. `vocabulary` and `context` are as in `load_files`.
+
+    Raises:
+        BadInput: This Python has no `pydoc_data.topics`, or a part is too short for one context.
+    """
+    try:
+        from pydoc_data.topics import topics
+    except ImportError:
+        raise BadInput("pydoc_data.topics: found no such module, expected a whole Python; or use text files") from None
+    kept = _Kept("pydoc_data.topics", lambda: ([topics[key]] for key in sorted(topics)))
+    content = "".join(kept).encode()
+    splits, fitted, notes = _split(kept, tokenizer, vocabulary, None)
+    _check_length("pydoc_data.topics", splits, context)
+    provenance = Provenance(
+        name="Python's language reference",
+        source=f"pydoc_data.topics of Python {platform.python_version()}, {len(topics)} topics in order of their names",
+        licence="Python Software Foundation License 2.0",
+        rows=kept.characters,
+        size_bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        units=UNITS,
+        notes=tuple(notes),
+    )
+    return Corpus(provenance, fitted, splits)
+
+
+def load_files(
+    paths: Sequence[Path],
+    tokenizer: Kind,
+    *,
+    vocabulary: int = 1_024,
+    context: int = 1,
+    encoding: str | None = None,
+    folder: Path | None = None,
+) -> Corpus:
+    r"""Read, check, split and encode the user's own text.
+
+    Files are in UTF-8, or in UTF-16 or UTF-32 with a byte order mark, or in `encoding`; each may be compressed by
+    gzip. Line ends of all systems become "\n", and white space before a blank line is left out.
+
+    Args:
+        paths: text files, and folders; in these, and in folders in them, the files that end in one of `SUFFIXES`, or
+            in one of them and .gz, are read in order of their paths. Names that begin with a dot are ignored, and so
+            are empty files.
+        tokenizer: "char", "byte" or "bpe".
+        vocabulary: tokens of "bpe", at least 256; they are fewer where the text has no more pairs that occur twice.
+        context: tokens that a part must have, and one more to predict.
+        encoding: a codec of Python, for all files.
+        folder: where the tokens of a text of more than `IN_MEMORY` characters are kept, as train.npy, validation.npy,
+            test.npy and corpus.npz, which is written last. If these are there, of the same bytes and settings, they
+            are used again. Without a folder, tokens are in unnamed temporary files.
+
+    Raises:
+        BadInput: Whatever is wrong with the text: the message names the file, the place, what was found and expected.
+    """
+    files = find_files(paths)
+    marks = _check_files(files, encoding)
+    where = _describe(files)
+    sha256 = _sha256(files)
+    key = {"sha256": sha256, "sizes": [file.stat().st_size for file in files], "encoding": encoding}
+    key |= {"kind": tokenizer, "vocabulary": vocabulary if tokenizer == "bpe" else None, "block": BLOCK}
+    known = folder and _load_known(folder, key)
+    if known:
+        splits, fitted, characters, notes = known
+    else:
+        kept = _Kept(where, lambda: (_read(file, encoding or marks[file]) for file in files))
+        splits, fitted, notes = _split(kept, tokenizer, vocabulary, folder)
+        characters = kept.characters
+        if folder and isinstance(splits["train"].tokens, np.memmap):
+            _save_known(folder, key, splits, characters, notes)
+    _check_length(where, splits, context)
+    provenance = Provenance(
+        name=(files[0] if len(files) == 1 else files[0].parent).name,
+        source=where,
+        licence="the user's own data",
+        rows=characters,
+        size_bytes=sum(file.stat().st_size for file in files),
+        sha256=sha256,
+        units=UNITS,
+        notes=(_describe_encodings(files, encoding, marks), *notes),
+    )
+    return Corpus(provenance, fitted, splits)
+
+
+def load_for(paths: Sequence[Path], tokenizer: Tokenizer, *, context: int = 1, encoding: str | None = None) -> Part:
+    """Read text to evaluate a trained model on, all of it as one part; nothing is fitted.
+
+    Paragraphs that occurred before are left out as in `load_files`, and its arguments are meant.
+
+    Raises:
+        BadInput: As `load_files` does.
+    """
+    files = find_files(paths)
+    marks = _check_files(files, encoding)
+    kept = _Kept(_describe(files), lambda: (_read(file, encoding or marks[file]) for file in files))
+    parts = _encode(((block, "all") for block in kept.blocks()), ["all"], tokenizer, kept.is_large, None)
+    _check_length(_describe(files), parts, context)
+    return parts["all"]
+
+
+def _check_length(where: str, parts: Mapping[str, Part], context: int) -> None:
+    for name, part in parts.items():
+        if len(part) < context + 1:
+            found = f"{sum(map(len, parts.values())):,} tokens"
+            if len(parts) > 1:
+                found += f" and only {len(part):,} of them to {_USES[name]} on"
+            raise BadInput(f"{where}: found {found}, expected at least {context + 1:,}, for one context")
+
+
+def _split(
+    kept: "_Kept", kind: Kind, vocabulary: int, folder: Path | None
+) -> tuple[dict[str, Part], Tokenizer, list[str]]:
+    """Split into parts, fit the tokenizer on one, encode all, and say how."""
+    if kind == "bpe" and vocabulary < 256:
+        raise ValueError(f"vocabulary is {vocabulary}, expected at least 256, the bytes that pairs are merged from")
+    if folder and kept.is_large:
+        (folder / "corpus.npz").unlink(missing_ok=True)
+    training = (block for block, part in kept.split() if part == "train")
+    tokenizer = _fit_tokenizer(kind, vocabulary, training, kept.characters)
+    parts = _encode(kept.split(), PARTS, tokenizer, kept.is_large, folder)
+    count = {name: len(part.starts) for name, part in parts.items()}
+    notes = [
+        *kept.notes(),
+        f"{sum(count.values()):,} blocks of up to {kept.block:,} characters; of every ten the 5th to test on "
+        f"({count['test']:,}), the 10th to validate on ({count['validation']:,}), the others to train on "
+        f"({count['train']:,})",
+    ]
+    if kind == "bpe":
+        step = _sample_step(kept.characters)
+        sample = "all blocks" if step == 1 else f"one in {step:,} blocks"
+        notes.append(f"byte pairs merged as they occur in {sample} to train on, to {tokenizer.vocabulary:,} tokens")
+    if kind == "char":
+        unknown = {name: parts[name].unknown for name in ("validation", "test")}
+        notes.append(
+            f"{tokenizer.vocabulary - 1:,} characters in training; others, {unknown['validation']:,} in validation and "
+            f"{unknown['test']:,} in test, became U+FFFD"
+        )
+    return parts, tokenizer, notes
+
+
+# Paragraphs and blocks
+
+
+class _Kept:
+    """The paragraphs of a text, less those that occurred before, each with the blank line behind it.
+
+    `documents` gives the text anew at each call: for each document, which ends a paragraph, its chunks.
+    """
+
+    def __init__(self, where: str, documents: Callable[[], Iterator[Iterable[str]]]) -> None:
+        self._documents = documents
+        self._held: list[str] | None = []
+        hashes, lengths = bytearray(), array("I")
+        characters, cut = 0, 0
+        different: set[str] = set()
+        for paragraph in self._read():
+            hashes += hashlib.blake2b(paragraph.encode(), digest_size=8).digest()
+            lengths.append(len(paragraph))
+            characters += len(paragraph)
+            cut += not paragraph.endswith(_PARAGRAPH_END)
+            if self._held is not None:
+                self._held.append(paragraph)
+                if characters > IN_MEMORY:
+                    self._held = None
+            if len(different) < 2:
+                different.update("".join(paragraph.split()))
+        if not different:
+            raise BadInput(f"{where}: found nothing but white space, expected text")
+        if len(different) == 1:
+            found = f"the character {different.pop()!r} alone, {characters:,} times"
+            raise BadInput(f"{where}: found {found}, expected text of several")
+        self.is_large = self._held is None
+        self._first = _first_occurrences(np.frombuffer(hashes, np.uint64))
+        self.paragraphs = len(lengths)
+        self.repeats = self.paragraphs - int(self._first.sum())
+        self.characters = int(np.frombuffer(lengths, np.uintc)[self._first].sum())
+        self.repeated_characters = characters - self.characters
+        self.cut = cut
+        self.block = max(1, min(BLOCK, self.characters // FEWEST_BLOCKS))
+
+    def __iter__(self) -> Iterator[str]:
+        return itertools.compress(self._read() if self._held is None else self._held, self._first)
+
+    def _read(self) -> Iterator[str]:
+        for chunks in self._documents():
+            yield from _paragraphs(chunks)
+
+    def blocks(self) -> Iterator[str]:
+        """Gather paragraphs to blocks."""
+        gathered: list[str] = []
+        size = 0
+        for paragraph in self:
+            places = [0, *_cuts(paragraph, self.block, len(paragraph.rstrip())), len(paragraph)]
+            for start, stop in itertools.pairwise(places):
+                if gathered and size + stop - start > self.block:
+                    yield "".join(gathered)
+                    gathered, size = [], 0
+                gathered.append(paragraph[start:stop])
+                size += stop - start
+        if gathered:
+            yield "".join(gathered)
+
+    def split(self) -> Iterator[tuple[str, str]]:
+        """Give each block and the part that it belongs to."""
+        for place, block in enumerate(self.blocks()):
+            yield block, PLACES.get(place % 10, "train")
+
+    def notes(self) -> list[str]:
+        """Say what was left out and what was cut."""
+        share = self.repeated_characters / (self.characters + self.repeated_characters)
+        notes = [
+            f"{self.repeats:,} of {self.paragraphs:,} paragraphs, {share:.1%} of the characters, occurred before and "
+            "were left out"
+        ]
+        if self.cut:
+            notes.append(f"paragraphs of more than {LONGEST:,} characters were cut, at {self.cut:,} places")
+        return notes
+
+
+def _paragraphs(chunks: Iterable[str]) -> Iterator[str]:
+    """Split one document at blank lines, and cut paragraphs that are too long, without ever holding one whole.
+
+    Where the chunks end makes no difference.
+    """
+    rest = ""
+    begins = True  # whether `rest` is the beginning of a paragraph, and not of a further piece of one
+    for chunk in chunks:
+        *whole, rest = _BLANK_LINES.split(rest + chunk)
+        for paragraph in whole:
+            yield from _pieces(paragraph, begins)
+            begins = True
+        if begins and (blank := _LEADING_BLANK_LINES.match(rest)):
+            rest = rest[blank.end() :]
+        places = [0, *_cuts(rest, BLOCK, len(rest.rstrip()))]
+        for start, stop in itertools.pairwise(places):
+            yield rest[start:stop]
+            begins = False
+        rest = rest[places[-1] :]
+    yield from _pieces(rest, begins)
+
+
+def _pieces(paragraph: str, begins: bool) -> Iterator[str]:
+    """Cut a whole paragraph if it's too long, and end it with a blank line."""
+    if begins and (blank := _LEADING_BLANK_LINES.match(paragraph)):
+        paragraph = paragraph[blank.end() :]
+    paragraph = paragraph.rstrip()
+    if paragraph:
+        places = [0, *_cuts(paragraph, BLOCK, len(paragraph))]
+        for start, stop in itertools.pairwise(places):
+            yield paragraph[start:stop]
+        yield paragraph[places[-1] :] + _PARAGRAPH_END
+
+
+def _cuts(text: str, length: int, stop: int) -> Iterator[int]:
+    """Find where to cut text[:stop] into pieces of at most `length`, the last of at most twice that.
+
+    It's behind the last line end in the second half of a piece, else behind the last space there, else at its length.
+    """
+    start = 0
+    while stop - start > 2 * length:
+        middle, end = start + length // 2, start + length
+        place = text.rfind("\n", middle, end)
+        if place < 0:
+            place = text.rfind(" ", middle, end)
+        start = place + 1 if place >= 0 else end
+        yield start
+
+
+def _first_occurrences(hashes: np.ndarray) -> np.ndarray:
+    """Mark the first of equal hashes, (n,) bool; a sixteenth of them is sorted at once, to save memory."""
+    first = np.zeros(len(hashes), bool)
+    shares = hashes.view(np.uint8)[::8] % 16
+    for share in range(16):
+        rows = np.flatnonzero(shares == share)
+        first[rows[np.unique(hashes[rows], return_index=True)[1]]] = True
+    return first
+
+
+# Files of tokens
+
+
+class _Writer:
+    """Takes the blocks of one part, and keeps their tokens in memory, or in a .npy file that appears when whole."""
+
+    def __init__(self, tokenizer: Tokenizer, is_large: bool, path: Path | None) -> None:
+        self.tokenizer = tokenizer
+        self.lengths, self.characters, self.bytes = array("q"), array("q"), array("q")
+        self.unknown = 0
+        self.path = path if is_large else None
+        if self.path:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.partial = self.path.with_name(f"{self.path.name}.partial")
+            self.stream: IO[bytes] = self.partial.open("wb")
+        else:
+            self.stream = tempfile.TemporaryFile() if is_large else io.BytesIO()  # noqa: SIM115 - it outlives this
+        self._write_header(0)
+        self.offset = self.stream.tell()
+
+    def _write_header(self, length: int) -> None:
+        descr = np.lib.format.dtype_to_descr(self.tokenizer.dtype)
+        # NumPy leaves room in it for a longer shape.
+        np.lib.format.write_array_header_1_0(self.stream, {"descr": descr, "fortran_order": False, "shape": (length,)})
+
+    def add(self, block: str, tokens: np.ndarray) -> None:
+        unknown = tokens < 0
+        if unknown.any():
+            self.unknown += int(unknown.sum())
+            tokens = np.where(unknown, self.tokenizer.pieces.index(UNKNOWN.encode()), tokens)
+        self.stream.write(tokens.astype(self.tokenizer.dtype).tobytes())
+        self.lengths.append(len(tokens))
+        self.characters.append(len(block))
+        self.bytes.append(len(block.encode()))
+
+    def part(self) -> Part:
+        lengths = np.array(self.lengths, np.int64)
+        length = int(lengths.sum())
+        self.stream.seek(0)
+        self._write_header(length)
+        self.stream.flush()
+        if self.path:
+            os.fsync(self.stream.fileno())
+            self.stream.close()
+            self.partial.replace(self.path)
+            tokens = np.load(self.path, mmap_mode="r")
+        elif isinstance(self.stream, io.BytesIO):
+            tokens = np.frombuffer(self.stream.getvalue(), self.tokenizer.dtype, offset=self.offset)
+        else:
+            tokens = np.memmap(self.stream, self.tokenizer.dtype, "r", offset=self.offset, shape=(length,))
+        return Part(
+            tokens=tokens,
+            starts=np.cumsum(lengths) - lengths,
+            characters=np.array(self.characters, np.int64),
+            bytes=np.array(self.bytes, np.int64),
+            unknown=self.unknown,
+            tokenizer=self.tokenizer,
+        )
+
+
+def _encode(
+    blocks: Iterable[tuple[str, str]], names: Sequence[str], tokenizer: Tokenizer, is_large: bool, folder: Path | None
+) -> dict[str, Part]:
+    """Encode blocks, each with the name of its part."""
+    writers = {name: _Writer(tokenizer, is_large, folder and folder / f"{name}.npy") for name in names}
+    blocks = iter(blocks)
+    while batch := list(itertools.islice(blocks, _BATCH)):
+        for (block, name), tokens in zip(batch, tokenizer._encode([block for block, _ in batch]), strict=True):
+            writers[name].add(block, tokens)
+    return {name: writer.part() for name, writer in writers.items()}
+
+
+def _save_known(
+    folder: Path, key: Mapping[str, Any], splits: Mapping[str, Part], characters: int, notes: Sequence[str]
+) -> None:
+    """Write corpus.npz: what the files of tokens hold, and from what they were made."""
+    described = {"key": key, "tokenizer": splits["train"].tokenizer.to_config(), "characters": characters}
+    described |= {"notes": notes, "unknown": {name: part.unknown for name, part in splits.items()}}
+    arrays: dict[str, Any] = {"described": np.array(json.dumps(described))}
+    for name, part in splits.items():
+        arrays |= {f"{name}_{field}": getattr(part, field) for field in ("starts", "characters", "bytes")}
+        arrays[f"{name}_length"] = np.array(len(part))
+    partial = folder / "corpus.npz.partial"
+    with partial.open("wb") as stream:
+        np.savez(stream, **arrays)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(folder / "corpus.npz")
+
+
+def _load_known(folder: Path, key: Mapping[str, Any]) -> tuple[dict[str, Part], Tokenizer, int, list[str]] | None:
+    """Read what `_save_known` wrote, if it's there and of this key."""
+    # Whatever is wrong with these files, they can be made again.
+    with (
+        contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile),
+        np.load(folder / "corpus.npz") as arrays,
+    ):
+        described = json.loads(str(arrays["described"]))
+        if described["key"] == key:
+            tokenizer = Tokenizer.from_config(described["tokenizer"])
+            splits = {}
+            for name in PARTS:
+                tokens = np.load(folder / f"{name}.npy", mmap_mode="r")
+                if tokens.shape != (int(arrays[f"{name}_length"]),):
+                    return None
+                fields = {field: arrays[f"{name}_{field}"] for field in ("starts", "characters", "bytes")}
+                splits[name] = Part(tokens, **fields, unknown=described["unknown"][name], tokenizer=tokenizer)
+            return splits, tokenizer, described["characters"], described["notes"]
+    return None
+
+
+# Files of text
+
+
+def find_files(paths: Sequence[Path]) -> list[Path]:
+    """List the text files at `paths`, with each folder replaced by those in it and below it, in order of their paths.
+
+    Raises:
+        BadInput: A path is missing, or given twice; a file is empty; a folder holds no text that isn't empty.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found = [file for file in sorted(path.rglob("*")) if _is_text(file.relative_to(path)) and file.is_file()]
+            if not found:
+                endings = ", ".join(SUFFIXES)
+                raise BadInput(f"{path}: found no text in this folder, expected files that end in {endings} (or .gz)")
+            if not any(file.stat().st_size for file in found):
+                raise BadInput(f"{path}: found {len(found):,} files that are all empty, expected text")
+            files += [file for file in found if file.stat().st_size]
+        elif not path.is_file():
+            raise BadInput(f"{path}: found no such file, expected a text file or a folder of them")
+        elif path.stat().st_size == 0:
+            raise BadInput(f"{path}: found an empty file, expected text")
+        else:
+            files.append(path)
+    if not files:
+        raise BadInput("found no path, expected a text file or a folder of them")
+    if len(set(files)) < len(files):
+        twice = next(file for file in files if files.count(file) > 1)
+        raise BadInput(f"{twice}: found it twice among the files, expected each once")
+    return files
+
+
+def _is_text(path: Path) -> bool:
+    name = path.name.lower().removesuffix(".gz")
+    return name.endswith(SUFFIXES) and not any(part.startswith(".") for part in path.parts)
+
+
+def _describe(files: Sequence[Path]) -> str:
+    return str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1:,} more"
+
+
+def _sha256(files: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _check_files(files: Sequence[Path], encoding: str | None) -> dict[Path, str | None]:
+    """Check the name of the encoding, and find that which each file's byte order mark says, if it has one."""
+    if encoding is not None:
+        try:
+            b" ".decode(encoding)
+        except UnicodeError:  # a space is less than a character of UTF-16
+            pass
+        except (LookupError, ValueError):
+            expected = "one that Python knows, such as utf-8, utf-16 or cp1252"
+            raise BadInput(f"--encoding: found {encoding!r}, expected {expected}") from None
+    marks: dict[Path, str | None] = {}
+    for file in files:
+        with _opened(file) as stream:
+            head = stream.read(4)
+        marks[file] = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
+    return marks
+
+
+def _describe_encodings(files: Sequence[Path], encoding: str | None, marks: Mapping[Path, str | None]) -> str:
+    if encoding is not None:
+        return f"read as {encoding}, as asked"
+    marked = [file for file in files if marks[file]]
+    if not marked:
+        return "read as UTF-8"
+    names = ", ".join(sorted({(marks[file] or "").upper() for file in marked}))
+    others = "" if len(marked) == len(files) else "; the others as UTF-8"
+    return f"{_describe(marked)} read as {names} by byte order mark{others}"
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[io.BufferedIOBase]:
+    """Open a file, decompressing it if its content is gzip; what its reading raises becomes BadInput."""
+    try:
+        with file.open("rb") as plain:
+            zipped = plain.peek(2)[:2] == b"\x1f\x8b"
+            if file.suffix.lower() == ".gz" and not zipped:
+                raise BadInput(f"{file}: found no gzip data, expected them by its name")
+            with gzip.open(plain) if zipped else plain as stream:
+                yield stream
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise BadInput(f"{file}: found gzip data that are cut or damaged ({reason}), expected them whole") from None
+    except OSError as error:
+        raise BadInput(f"{file}: found a file that can't be read ({error.strerror or error}), expected text") from None
+
+
+def _read(file: Path, encoding: str | None) -> Iterator[str]:
+    r"""Read a file in chunks, with line ends as "\n" and without its byte order mark."""
+    encoding = encoding or "utf-8"
+    wide = codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
+    decoder = codecs.getincrementaldecoder(encoding)()
+    newlines = io.IncrementalNewlineDecoder(None, translate=True)
+    size, controls, begins, is_last = 0, 0, True, False
+    with _opened(file) as stream:
+        while not is_last:
+            chunk = stream.read(_CHUNK)
+            is_last = not chunk
+            if not wide and (place := chunk.find(0)) >= 0:
+                expected = "text; is it UTF-16 without a byte order mark (--encoding utf-16-le), or no text at all"
+                raise BadInput(f"{file}: byte {size + place:,}: found a NUL byte, expected {expected}?")
+            size += len(chunk)
+            try:
+                text = decoder.decode(chunk, is_last)
+            except UnicodeDecodeError as error:
+                place = size - len(error.object) + error.start
+                raise _undecodable(file, place, error.object[error.start], encoding) from None
+            text = newlines.decode(text, is_last)
+            if begins and text:
+                text, begins = text.removeprefix("\ufeff"), False
+            try:
+                content = text.encode()
+            except UnicodeEncodeError as error:  # UTF-7, for one, can spell it
+                found = f"half of a surrogate pair (U+{ord(text[error.start]):04X}) before byte {size:,}"
+                raise BadInput(f"{file}: found {found}, expected characters of Unicode") from None
+            controls += len(content) - len(content.translate(None, _CONTROLS))
+            if controls > max(10, size / 20):
+                found = f"{controls:,} control characters in the first {size:,} bytes"
+                raise BadInput(f"{file}: found {found}, expected text: is it a binary file?")
+            yield text
+
+
+def _undecodable(file: Path, place: int, byte: int, encoding: str) -> BadInput:
+    name = encoding.upper() if encoding.lower().startswith("utf") else encoding
+    expected = f"{name}; if the file is in another encoding, name it, such as --encoding cp1252"
+    return BadInput(f"{file}: byte {place:,}: found 0x{byte:02x}, which isn't {name}, expected {expected}")

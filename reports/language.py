@@ -1,0 +1,414 @@
+"""Measures of language models and of the text that they write, and their bootstrap.
+
+What a bootstrap draws are whole blocks of the test text, which are independent of each other more than their letters
+are. How good a sample is, is counted rather than judged, and the same counts of real text that the model never saw are
+the mark that a sample should reach.
+"""
+
+import codecs
+import dataclasses
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from reports.metrics import bootstrap, over_seeds
+from reports.tagging import accuracy_by
+
+MEASURES = ("bits_per_character", "bits_per_byte", "perplexity", "accuracy")
+SAMPLE_MEASURES = (
+    *("known_words", "distinct_1", "distinct_2", "distinct_3", "distinct_4"),
+    *("longest_copy", "mean_copy", "balanced_brackets", "balanced_quotes"),
+)
+_CHUNK = 1 << 20  # bytes of training text that are looked at in one go
+_SHORT = 24  # bytes; few places of a training text go on like a sample for longer
+
+
+class Prediction:
+    """Blocks of text with what a model thought of their tokens, summed once and weighted again and again.
+
+    In all measures `weights` (blocks,) say how often each block counts, by default once; some are above 0. Bits per
+    character and per byte compare models whose tokens differ; perplexity and accuracy do not.
+
+    Args:
+        bits: (n,), -log2 of the probability that each token was given.
+        hits: (n,), whether the most probable token was the right one.
+        block: (n,), the block of each token, codes from 0.
+        characters: (blocks,), how many characters the tokens of each block are.
+        size: (blocks,), how many bytes these are in UTF-8.
+
+    Attributes:
+        block_bits: (blocks,), bits per character of each block.
+
+    Raises:
+        ValueError: if lengths differ, a block has no token or no character, or a number of bits is not finite or
+            negative.
+    """
+
+    def __init__(self, bits: np.ndarray, hits: np.ndarray, block: np.ndarray, characters: np.ndarray, size: np.ndarray):
+        bits, hits, block = np.asarray(bits, np.float64), np.asarray(hits), np.asarray(block)
+        sums = np.asarray(characters, np.float64), np.asarray(size, np.float64)
+        if not (bits.shape == hits.shape == block.shape and bits.ndim == 1 and sums[0].shape == sums[1].shape):
+            raise ValueError(f"{bits.shape} bits, {hits.shape} hits, {block.shape} blocks of tokens")
+        if not (np.isfinite(bits) & (bits >= 0)).all():
+            raise ValueError("bits: some are negative or not finite")
+        blocks = len(sums[0])
+        tokens = np.bincount(block, minlength=blocks) if len(block) and block.min() >= 0 else np.zeros(0)
+        if not blocks or len(tokens) != blocks or not (np.stack([tokens, *sums]) > 0).all():
+            raise ValueError(f"block: expected codes from 0 to {blocks - 1}, each with tokens, characters and bytes")
+        right, total = np.bincount(block, hits, blocks), np.bincount(block, bits, blocks)
+        self._sums = np.stack([total, right, tokens, *sums])
+        self.block_bits = total / sums[0]
+
+    def _ratio(self, numerator: int, denominator: int, weights: np.ndarray | None) -> float:
+        pair = self._sums[[numerator, denominator]]
+        above, below = pair.sum(axis=1) if weights is None else pair @ np.asarray(weights, np.float64)
+        return float(above / below)
+
+    def bits_per_character(self, weights: np.ndarray | None = None) -> float:
+        """What a character costs a perfect arithmetic coder that follows the model."""
+        return self._ratio(0, 3, weights)
+
+    def bits_per_byte(self, weights: np.ndarray | None = None) -> float:
+        """The same per byte of UTF-8."""
+        return self._ratio(0, 4, weights)
+
+    def perplexity(self, weights: np.ndarray | None = None) -> float:
+        """2 to the power of the mean bits of a token: among how many the model is at a loss, as it were."""
+        return 2.0 ** self._ratio(0, 2, weights)
+
+    def accuracy(self, weights: np.ndarray | None = None) -> float:
+        """Share of the tokens that were the most probable ones."""
+        return self._ratio(1, 2, weights)
+
+    def measures(self, weights: np.ndarray | None = None) -> np.ndarray:
+        """All of them in the order of `MEASURES`."""
+        return np.array([getattr(self, measure)(weights) for measure in MEASURES])
+
+
+def compare(
+    predictions: Mapping[str, Sequence[Prediction]], pairs: Iterable[tuple[str, str]], *, resamples: int = 500
+) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+    """Every measure of each model and differences of models, with intervals from one bootstrap over the same blocks.
+
+    Args:
+        predictions: of each model its trainings, all on the same blocks.
+        pairs: models to compare, the one that is expected to be better first.
+        resamples: draws of the bootstrap.
+
+    Returns:
+        Of each model its metrics as `reports.metrics.over_seeds` gives them, means over the trainings; of each pair
+        "better", "worse" and by how many bits per character the first needs fewer, with the interval.
+
+    Raises:
+        ValueError: if there is no model, one has no training, or they differ in their number of blocks.
+    """
+    pairs = list(pairs)
+    numbers = {len(one.block_bits) for of_model in predictions.values() for one in of_model}
+    if len(numbers) != 1 or not all(predictions.values()):
+        raise ValueError(f"blocks of the models: {sorted(numbers)}, expected the same of each")
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        means = {
+            model: np.mean([one.measures(weights) for one in of_model], axis=0)
+            for model, of_model in predictions.items()
+        }
+        return np.concatenate([*means.values(), [means[worse][0] - means[better][0] for better, worse in pairs]])
+
+    estimates = iter(bootstrap(statistic, numbers.pop(), resamples=resamples))
+    results = {
+        model: over_seeds(MEASURES, np.array([one.measures() for one in of_model]), estimates)
+        for model, of_model in predictions.items()
+    }
+    return results, [{"better": a, "worse": b} | next(estimates).to_dict() for a, b in pairs]
+
+
+def bits_by_position(
+    bits: np.ndarray, position: np.ndarray, block: np.ndarray, edges: Sequence[int], *, resamples: int = 500
+) -> list[tuple[float, float, float, float]]:
+    """Mean bits of a token by how many tokens of context there were, with intervals from a bootstrap over blocks.
+
+    Args:
+        bits: (n,), of each token.
+        position: (n,), how many tokens the model saw before it.
+        block: (n,), codes from 0.
+        edges: where each bin begins, ascending from the lowest position; the last one has no end.
+        resamples: draws of the bootstrap.
+
+    Returns:
+        Of each bin that isn't empty the mean position, the mean bits and the ends of their interval, as
+        `reports.figures.interval_curves` takes them.
+
+    Raises:
+        ValueError: if there is no token, lengths differ, the edges don't ascend, or a position lies before the first.
+    """
+    bits, position, block = np.asarray(bits, np.float64), np.asarray(position), np.asarray(block)
+    if not len(edges) or not len(position) or (np.diff(edges) <= 0).any() or position.min() < edges[0]:
+        raise ValueError(f"edges: {list(edges)} do not ascend from the lowest position")
+    _, group = np.unique(np.searchsorted(edges, position, side="right"), return_inverse=True)
+    groups, blocks = group.max() + 1, block.max() + 1
+    estimates = bootstrap(accuracy_by(bits, group, block, groups, blocks), blocks, resamples=resamples)
+    places = np.bincount(group, position) / np.bincount(group)
+    return [(float(at), one.value, one.low, one.high) for at, one in zip(places, estimates, strict=True)]
+
+
+def hardest(bits: np.ndarray, starts: np.ndarray, length: int, most: int) -> list[tuple[int, int, float]]:
+    """The passages of the highest mean surprise, none of which overlap or cross the beginning of a block.
+
+    Args:
+        bits: (n,), of each token.
+        starts: (blocks,), where each block begins, ascending from 0.
+        length: tokens of a passage, 1 or more.
+        most: how many passages.
+
+    Returns:
+        Of each passage its first token, the one after its last and its mean bits, the hardest first. They are found
+        one after the other, each the hardest that lies apart from those before; fewer where there is no more room.
+    """
+    bits = np.asarray(bits, np.float64)
+    sums = np.concatenate([[0], np.cumsum(bits)])
+    means = (sums[length:] - sums[:-length]) / length  # of the passage that begins at each token
+    for start in starts[1:]:
+        means[max(0, start - length + 1) : start] = -np.inf
+    found = []
+    while len(found) < most and len(means) and np.isfinite(means.max()):
+        first = int(means.argmax())
+        found.append((first, first + length, float(means[first])))
+        means[max(0, first - length + 1) : first + length] = -np.inf
+    return found
+
+
+def readable(pieces: Iterable[bytes], bits: Iterable[float]) -> list[tuple[str, float]]:
+    """Tokens as text with their bits; tokens that hold parts of a character are joined, and their bits added.
+
+    Args:
+        pieces: the bytes that each token stands for, UTF-8 when joined.
+        bits: of each token.
+
+    Returns:
+        Texts and their bits. What isn't UTF-8, as a character that is cut at an end, stands as U+FFFD.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    found, text, cost = [], "", 0.0
+    for piece, own in zip(pieces, bits, strict=True):
+        text, cost = text + decoder.decode(piece), cost + float(own)
+        if not decoder.getstate()[0]:  # nothing waits for the rest of a character
+            found.append((text, cost))
+            text, cost = "", 0.0
+    text += decoder.decode(b"", final=True)
+    return [*found, (text, cost)] if text else found
+
+
+# --- Samples ---
+
+
+def excerpts(text: str, length: int, most: int) -> list[str]:
+    """Parts of a text, of a length each and as far from each other as they can be: samples of real text.
+
+    Args:
+        text: such as the test blocks.
+        length: characters of an excerpt, 1 or more.
+        most: how many.
+
+    Returns:
+        The excerpts, in order; fewer where the text doesn't hold so many without overlap.
+    """
+    number = min(most, len(text) // length)
+    starts = np.linspace(0, len(text) - length, number).astype(int) if number else []
+    return [text[start : start + length] for start in starts]
+
+
+def measure_samples(samples: Sequence[str], training: str) -> list[dict[str, float]]:
+    """What can be counted of generated text; all samples are compared with the training text in one pass.
+
+    Args:
+        samples: generated texts, or excerpts of real ones as the mark to reach. Shares of distinct n-grams fall with
+            the length, so that samples and marks should be equally long.
+        training: the text that the model was trained on. It is searched at about 2 MB a second.
+
+    Returns:
+        Of each sample, where NaN is what it has nothing of:
+            known_words: the share of its words that the training text has, whatever their case. A word is a run of
+                letters, digits, underscores and inner apostrophes with something other than digits in it; those
+                that the ends of the sample may have cut don't count.
+            distinct_1 to distinct_4: the share of different ones among all its runs of so many words (Li et al. 2016).
+            longest_copy: characters of its longest substring that the training text has, too.
+            mean_copy: the mean over its characters of how long the longest such substring from there on is.
+            balanced_brackets: the share of its round, square and curly brackets that have their partner. Brackets
+                nest: a closing one belongs to the last open one of its kind, and those that were opened in between
+                stay without. No pair reaches over an empty line.
+            balanced_quotes: the share of its quotation marks (straight, single or double, and backticks) that have
+                their partner in the same paragraph. Where a mark stands tells whether it opens or closes; a single
+                one within or after a word is an apostrophe unless it closes another.
+    """
+    corpus = set(_words(training))
+    found = []
+    for sample, runs in zip(samples, copied_runs(samples, training), strict=True):
+        first = re.match(r"[\w'’]*", sample)
+        last = re.search(r"[\w'’]*$", sample)
+        whole = sample[first.end() if first else 0 : last.start() if last else None]
+        known = [word in corpus for word in _words(whole)]
+        words = list(_words(sample))
+        found.append(
+            {
+                "known_words": _mean(known),
+                **{f"distinct_{number}": distinct(words, number) for number in (1, 2, 3, 4)},
+                "longest_copy": int(runs.max(initial=0)),
+                "mean_copy": _mean(runs),
+                "balanced_brackets": _share(_brackets(sample)),
+                "balanced_quotes": _share(_quotes(sample)),
+            }
+        )
+    return found
+
+
+def _mean(values: Sequence[Any] | np.ndarray) -> float:
+    return float(np.mean(values)) if len(values) else np.nan
+
+
+def _share(counts: tuple[int, int]) -> float:
+    return counts[0] / counts[1] if counts[1] else np.nan
+
+
+def _words(text: str) -> Iterable[str]:
+    for match in re.finditer(r"\w+(?:['’]\w+)*", text):
+        if not match[0].isnumeric():
+            yield match[0].casefold()
+
+
+def distinct(words: Sequence[str], number: int) -> float:
+    """The share of different ones among all runs of `number` words (Li et al. 2016); NaN where there is none."""
+    runs = list(zip(*(words[first:] for first in range(number)), strict=False))
+    return len(set(runs)) / len(runs) if runs else np.nan
+
+
+def _brackets(text: str) -> tuple[int, int]:
+    """How many brackets have their partner, and how many there are."""
+    opened, partners, number = [], 0, 0
+    for mark in re.findall(r"[()\[\]{}]|\n[^\S\n]*\n", text):
+        if mark.isspace():
+            opened = []
+            continue
+        number += 1
+        if mark in "([{":
+            opened.append(mark)
+            continue
+        partner = "([{"[")]}".index(mark)]
+        if partner in opened:
+            while opened.pop() != partner:
+                pass
+            partners += 2
+    return partners, number
+
+
+def _quotes(text: str) -> tuple[int, int]:
+    """How many quotation marks have their partner, and how many there are."""
+    opened, partners, number = set(), 0, 0
+    for match in re.finditer(r"[\"'`]|\n[^\S\n]*\n", text):
+        mark = match[0]
+        if mark.isspace():
+            opened = set()
+            continue
+        before, after = text[: match.start()][-1:], text[match.end() :][:1]
+        opens = not before or before.isspace() or unicodedata.category(before) in ("Ps", "Pd", "Sm")
+        closes = not after or after.isspace() or unicodedata.category(after) in ("Pe", "Po", "Pd")
+        if mark == "'" and (_is_letter(before) and (_is_letter(after) or mark not in opened)):
+            continue  # an apostrophe
+        number += 1
+        if mark in opened and (closes or not opens):
+            opened.remove(mark)
+            partners += 2
+        elif opens or not closes:
+            opened.add(mark)
+    return partners, number
+
+
+def _is_letter(text: str) -> bool:
+    return text.isalnum() or text == "_"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Table:
+    """The different substrings of one length that samples hold."""
+
+    keys: np.ndarray  # (substrings,), ascending: the number of the one that is a byte shorter, and the last byte
+    places: np.ndarray  # (m,), where in the samples one begins
+    number: np.ndarray  # (m,), which one it is
+
+
+def copied_runs(samples: Sequence[str], training: str) -> list[np.ndarray]:
+    """How far each sample can be read in the training text, from each of its characters on.
+
+    The search is exact. A table for each length holds the different substrings of the samples as the number of the
+    substring that is one byte shorter and a byte; the training text is led through these tables, and what has left
+    them is dropped. Both are compared as UTF-8, of which a whole character can't be mistaken for a part of another.
+
+    Args:
+        samples: texts.
+        training: the text that is searched.
+
+    Returns:
+        Of each sample the length in characters of the longest substring from each character on that the training text
+        has somewhere, (characters,).
+    """
+    encoded = [np.frombuffer(sample.encode(), np.uint8) for sample in samples]
+    text = np.frombuffer(training.encode(), np.uint8)
+    own = np.concatenate([*encoded, np.zeros(0, np.uint8)]).astype(np.int64)
+    ends = np.repeat(np.cumsum([len(sample) for sample in encoded]), [len(sample) for sample in encoded])
+    reached = np.zeros(len(own), np.int64)  # bytes of the longest substring found so far
+
+    def follow(table: _Table, length: int, at: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The places of the training text behind those substrings that are in the table, and their numbers."""
+        key = state << 8 | text[at]
+        state = np.searchsorted(table.keys, key)
+        seen = table.keys[np.minimum(state, len(table.keys) - 1)] == key
+        at, state = at[seen] + 1, state[seen]
+        there = np.zeros(len(table.keys), bool)
+        there[state] = True
+        reached[table.places[there[table.number]]] = length
+        inside = at < len(text)
+        return at[inside], state[inside]
+
+    def longer(table: _Table, length: int, kept: np.ndarray) -> _Table:
+        """The table of the next length, `length`, from those places that are kept and of which there is so much."""
+        kept = kept & (table.places + length <= ends[table.places])
+        places = table.places[kept]
+        keys, number = np.unique(table.number[kept] << 8 | own[places + length - 1], return_inverse=True)
+        return _Table(keys, places, number)
+
+    # First in parts of the text, for all places of the samples; then what is left of all parts together.
+    tables = [_Table(np.zeros(1, np.int64), np.arange(len(own)), np.zeros(len(own), np.int64))]
+    while len(tables) <= _SHORT and len(tables[-1].keys):
+        tables.append(longer(tables[-1], len(tables), np.ones(len(tables[-1].places), bool)))
+    longest = np.zeros(len(own), np.int64)
+    left = []
+    for first in range(0, len(text), _CHUNK):
+        at = np.arange(first, min(first + _CHUNK, len(text)))
+        state = np.zeros(len(at), np.int64)
+        reached[:] = 0
+        for length, table in enumerate(tables[1:], 1):
+            if not len(at) or not len(table.keys):
+                at, state = at[:0], state[:0]
+                break
+            at, state = follow(table, length, at, state)
+        np.maximum(longest, reached, out=longest)
+        left.append((at, state))
+    reached = longest
+    at, state = (np.concatenate(part) for part in zip(*left, strict=True)) if left else (own[:0], own[:0])
+    table, length = tables[-1], len(tables)
+    while len(at):
+        table = longer(table, length, reached[table.places] == length - 1)
+        if not len(table.keys):
+            break
+        at, state = follow(table, length, at, state)
+        length += 1
+    runs = []
+    first = 0
+    for sample in encoded:
+        starts = np.flatnonzero((sample & 0xC0) != 0x80)  # where a character begins
+        found = starts + reached[first + starts]
+        runs.append(np.searchsorted(np.append(starts, len(sample)), found, side="right") - 1 - np.arange(len(starts)))
+        first += len(sample)
+    return runs
