@@ -58,8 +58,9 @@ class Train:
     """The architecture: convolutional, deep belief or deep stacking network."""
     compare: bool = False
     """Train the other two as well."""
-    preset: Literal["small", "mnist"] = "small"
-    """Sizes and recipe: for pictures as small as digits, or for MNIST and its like (up to an hour)."""
+    preset: Literal["small", "medium", "mnist"] | None = None
+    """Sizes and recipe: for pictures as small as digits; for some thousands of 28 × 28, by default with digits-28; for
+    MNIST and its like (up to an hour)."""
     cnn: models.Cnn = dataclasses.field(default_factory=models.Cnn)
     """Of the convolutional network."""
     dbn: models.Dbn = dataclasses.field(default_factory=models.Dbn)

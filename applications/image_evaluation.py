@@ -30,6 +30,7 @@ MOST_ERRORS = 24
 MAPS = 6  # right and wrong pictures whose Grad-CAM is shown, each
 FIELDS, SAMPLES, GIBBS_STEPS = 64, 40, 1_000
 LIKELIHOOD_CHAINS, LIKELIHOOD_STEPS, LIKELIHOOD_PICTURES = 100, 1_000, 2_000
+LARGE_TIMES = 4  # large machines take so many times as many steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -428,13 +429,14 @@ def dbn_details(
     train, test = binary(task.pool.inputs), binary(task.test.inputs)
     likelihoods = np.zeros(len(test))
     partition: Any = None
+    steps = LIKELIHOOD_STEPS * (LARGE_TIMES if models.is_large(train.shape[1], choices.widths[0]) else 1)
     for epoch, weights in trainer.monitored[stage]:
         machine = dbn_template.RBM(visible_units=train.shape[1], hidden_units=choices.widths[0], seed=0)
         machine.set_weights(weights)
         kept = this_run.stage(
             f"{stage}-likelihood-{epoch}",
             lambda machine=machine: machine.log_partition(
-                chains=LIKELIHOOD_CHAINS, steps=LIKELIHOOD_STEPS, seed=0, data=train
+                chains=LIKELIHOOD_CHAINS, steps=steps, seed=0, data=train
             )._asdict(),
         )
         partition = {key: float(value) for key, value in kept.items()}
@@ -450,7 +452,7 @@ def dbn_details(
             "log_partition": partition["value"],
             "standard_error": partition["standard_error"],
             "chains": LIKELIHOOD_CHAINS,
-            "steps": LIKELIHOOD_STEPS,
+            "steps": steps,
             "independent": float(independent.mean()),
         }
     }

@@ -439,7 +439,8 @@ def _dbn(metrics: Mapping[str, Any]) -> list[dict]:
                 f"; the log-likelihood of test pictures from {_nats(start['log_likelihood'], 1)} nats in epoch "
                 f"{start['epoch']} to {_nats(end['log_likelihood'], 1)} in epoch {end['epoch']}"
             )
-        caption += ". The reconstruction error is easy to follow, but it is the likelihood that is maximised."
+        caption += ". The reconstruction error is easy to follow, but it is the likelihood that says how "
+        caption += "good a model of the pictures it is; contrastive divergence maximises neither exactly."
         blocks.append(_figure("dbn_training", f"Over the epochs of the first machine: {said}", caption))
     return blocks
 
@@ -517,8 +518,7 @@ def _data(metrics: Mapping[str, Any]) -> list[dict]:
                     [name, f"{data[key]:,}", *(f"{end(data['counts'][key]):,}" for end in (min, max))]
                     for key, name in names.items()
                 ],
-                "note": "Choices were made by training on the first and looking at the second; then the final models "
-                "were trained on both. The test pictures were read once, for this report.",
+                "note": f"{_choices(metrics)} The test pictures were read once, for this report.",
             }
         },
         {
@@ -531,6 +531,20 @@ def _data(metrics: Mapping[str, Any]) -> list[dict]:
             ]
         },
     ]
+
+
+def _choices(metrics: Mapping[str, Any]) -> str:
+    """What choices were made on, and the final models trained on."""
+    if not metrics["settings"]["labels"]:
+        return (
+            "Choices were made by training on the first and looking at the second; then the final models were trained "
+            "on both."
+        )
+    return (
+        f"Of the first two together {metrics['data']['labelled']:,} pictures were used with their labels. Choices were "
+        "made by training on four fifths of these and looking at the others; then the final models were trained on all "
+        "of them."
+    )
 
 
 def _model(metrics: Mapping[str, Any]) -> list[dict]:

@@ -730,6 +730,13 @@ def test_a_preset_leaves_what_the_user_has_chosen(preset, monkeypatch):
     assert chosen.cnn == models.Cnn()
 
 
+def test_the_preset_follows_the_dataset():
+    for dataset, expected in (("digits", "small"), ("digits-28", "medium"), ("mnist", "small")):
+        assert models.with_preset(Train(dataset=dataset)).preset == expected
+        assert models.with_preset(Train(dataset=dataset, preset="mnist")).preset == "mnist"
+    assert models.with_preset(Train(dataset="digits-28", npz=Path("a.npz"))).preset == "small"
+
+
 @pytest.mark.parametrize("template", list(models.TRAINERS))
 def test_the_users_recipe_goes_before_the_templates(template):
     own = models.RECIPES["small"][template]
