@@ -149,9 +149,16 @@ def start_from(model: keras.Model, weights: Sequence[np.ndarray] | None, setting
     model.set_weights(weights)
 
 
-def optimizer(name: str, learning_rate: float, steps: int, **options: Any) -> keras.optimizers.Optimizer:
-    """The optimizer of this name, its learning rate falling to 0 along a cosine over the steps of the training."""
-    schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
+def optimizer(
+    name: str, learning_rate: float, steps: int, *, warm_up: float = 0.0, **options: Any
+) -> keras.optimizers.Optimizer:
+    """The optimizer of this name, its learning rate falling to 0 along a cosine over the steps of the training.
+
+    Over the share `warm_up` of the steps it rises from 0 before.
+    """
+    rise = int(warm_up * steps)
+    rising: dict[str, Any] = {"warmup_target": learning_rate, "warmup_steps": rise} if rise else {}
+    schedule = keras.optimizers.schedules.CosineDecay(0.0 if rise else learning_rate, steps - rise, **rising)
     return keras.optimizers.get({"class_name": name, "config": {"learning_rate": schedule, **options}})
 
 
@@ -422,6 +429,7 @@ class Run:
         steps: int,
         validation: Any = None,
         patience: int | None = None,
+        after_epoch: Callable[[int], None] | None = None,
     ) -> Fit:
         """Train a compiled model with a checkpoint after each epoch; a resumed run goes on to the same weights.
 
@@ -435,8 +443,9 @@ class Run:
             steps: in an epoch.
             validation: for `model.fit`.
             patience: epochs without a lower validation loss after which training stops.
+            after_epoch: called with the number of epochs done, before their checkpoint is written.
         """
-        progress = _Progress(self.checkpoints / f"{name}.npz", patience)
+        progress = _Progress(self.checkpoints / f"{name}.npz", patience, after_epoch)
         progress.restore(model)
         if not progress.finished and progress.epochs < epochs:
             model.fit(
@@ -489,10 +498,11 @@ class _Progress(keras.callbacks.Callback):
     its counter, so neither is enough to go on as if nothing had happened.
     """
 
-    def __init__(self, path: Path, patience: int | None):
+    def __init__(self, path: Path, patience: int | None, after_epoch: Callable[[int], None] | None):
         super().__init__()
         self.path = path
         self.patience = patience
+        self.after_epoch = after_epoch
         self.history: dict[str, list[float]] = {}
         self.best: list[np.ndarray] | None = None
         self.best_epoch = 0
@@ -521,6 +531,8 @@ class _Progress(keras.callbacks.Callback):
                 "finite one; a smaller --learning-rate may help"
             )
         self.seconds += time.perf_counter() - self.since
+        if self.after_epoch:
+            self.after_epoch(self.epochs)
         self._save(model, finished=False)
 
     def end(self, model: keras.Model) -> None:

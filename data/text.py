@@ -225,17 +225,17 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """The parts "train", "validation" and "test" of one text, and the tokenizer that was fitted on the first."""
+    """The parts "train", "validation" and "test" of one text, and the tokenizer, fitted on the first or given."""
 
     provenance: Provenance
     tokenizer: Tokenizer
     splits: dict[str, Part]
 
 
-def load_embedded(tokenizer: Kind, *, vocabulary: int = 1_024, context: int = 1) -> Corpus:
+def load_embedded(tokenizer: Kind | Tokenizer, *, vocabulary: int = 1_024, context: int = 1) -> Corpus:
     """Load Python's own language reference, as it comes with Python for `help()`: about 373,000 characters.
 
-    It differs between versions of Python. `vocabulary` and `context` are as in `load_files`.
+    It differs between versions of Python. The arguments are as in `load_files`.
 
     Raises:
         BadInput: This Python has no `pydoc_data.topics`, or a part is too short for one context.
@@ -263,7 +263,7 @@ def load_embedded(tokenizer: Kind, *, vocabulary: int = 1_024, context: int = 1)
 
 def load_files(
     paths: Sequence[Path],
-    tokenizer: Kind,
+    tokenizer: Kind | Tokenizer,
     *,
     vocabulary: int = 1_024,
     context: int = 1,
@@ -279,7 +279,8 @@ def load_files(
         paths: text files, and folders; in these, and in folders in them, the files that end in one of `SUFFIXES`, or
             in one of them and .gz, are read in order of their paths. Names that begin with a dot are ignored, and so
             are empty files.
-        tokenizer: "char", "byte" or "bpe".
+        tokenizer: "char", "byte" or "bpe", to be fitted on the blocks to train on; or one that was fitted elsewhere, so
+            that characters to train on may be unknown, too.
         vocabulary: tokens of "bpe", at least 256; they are fewer where the text has no more pairs that occur twice.
         context: tokens that a part must have, and one more to predict.
         encoding: a codec of Python, for all files.
@@ -295,7 +296,8 @@ def load_files(
     where = _describe(files)
     sha256 = _sha256(files)
     key = {"sha256": sha256, "sizes": [file.stat().st_size for file in files], "encoding": encoding}
-    key |= {"kind": tokenizer, "vocabulary": vocabulary if tokenizer == "bpe" else None, "block": BLOCK}
+    key |= {"tokenizer": tokenizer.to_config() if isinstance(tokenizer, Tokenizer) else tokenizer}
+    key |= {"vocabulary": vocabulary if tokenizer == "bpe" else None, "block": BLOCK}
     known = folder and _load_known(folder, key)
     if known:
         splits, fitted, characters, notes = known
@@ -345,15 +347,18 @@ def _check_length(where: str, parts: Mapping[str, Part], context: int) -> None:
 
 
 def _split(
-    kept: "_Kept", kind: Kind, vocabulary: int, folder: Path | None
+    kept: "_Kept", kind: Kind | Tokenizer, vocabulary: int, folder: Path | None
 ) -> tuple[dict[str, Part], Tokenizer, list[str]]:
-    """Split into parts, fit the tokenizer on one, encode all, and say how."""
+    """Split into parts, fit the tokenizer on one unless it is given, encode all, and say how."""
     if kind == "bpe" and vocabulary < 256:
         raise ValueError(f"vocabulary is {vocabulary}, expected at least 256, the bytes that pairs are merged from")
     if folder and kept.is_large:
         (folder / "corpus.npz").unlink(missing_ok=True)
-    training = (block for block, part in kept.split() if part == "train")
-    tokenizer = _fit_tokenizer(kind, vocabulary, training, kept.characters)
+    if isinstance(kind, Tokenizer):
+        tokenizer = kind
+    else:
+        training = (block for block, part in kept.split() if part == "train")
+        tokenizer = _fit_tokenizer(kind, vocabulary, training, kept.characters)
     parts = _encode(kept.split(), PARTS, tokenizer, kept.is_large, folder)
     count = {name: len(part.starts) for name, part in parts.items()}
     notes = [
@@ -366,8 +371,14 @@ def _split(
         step = _sample_step(kept.characters)
         sample = "all blocks" if step == 1 else f"one in {step:,} blocks"
         notes.append(f"byte pairs merged as they occur in {sample} to train on, to {tokenizer.vocabulary:,} tokens")
+    unknown = {name: part.unknown for name, part in parts.items()}
+    if isinstance(kind, Tokenizer):
+        notes.append(
+            f"{tokenizer.vocabulary:,} tokens that were fitted elsewhere; characters that they lack, "
+            f"{unknown['train']:,} in training, {unknown['validation']:,} in validation and {unknown['test']:,} in "
+            "test, became U+FFFD"
+        )
     if kind == "char":
-        unknown = {name: parts[name].unknown for name in ("validation", "test")}
         notes.append(
             f"{tokenizer.vocabulary - 1:,} characters in training; others, {unknown['validation']:,} in validation and "
             f"{unknown['test']:,} in test, became U+FFFD"

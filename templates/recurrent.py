@@ -33,6 +33,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import keras
+import numpy as np
 
 Head = Literal["tagging", "classification", "next_token"]
 
@@ -316,28 +317,37 @@ def streaming(model: keras.Model) -> keras.Model:
 class Stream:
     """Answers step by step and remembers: `stream(step)` is what the model says after all steps so far.
 
+    Each step is one call of a compiled function.
+
     Args:
         model: of this file, in one direction; its weights are shared.
     """
 
     def __init__(self, model: keras.Model):
-        self.model = streaming(model)
-        self.states: list[Any] = []
+        self.model: Any = streaming(model)
+        self.model.compile(jit_compile=keras.backend.backend() != "torch")
+        self.states: list[np.ndarray] = []
 
     def reset(self) -> None:
         """Forget all steps; the next one begins a new sequence."""
         self.states = []
 
-    def __call__(self, step: Any) -> Any:
-        """The output (batch, outputs) at a step, (batch, features) or (batch,) of tokens.
+    def __call__(self, steps: Any) -> np.ndarray:
+        """The output (batch, outputs) at a step, (batch, features) or (batch,) of tokens, or at the last of several.
+
+        Several are (batch, time, features) or (batch, time).
 
         Raises:
             ValueError: if the batch is of another size than at the step before.
         """
-        step = keras.ops.convert_to_tensor(step)
+        steps = np.asarray(keras.ops.convert_to_numpy(steps), self.model.inputs[0].dtype)
+        if steps.ndim == len(self.model.inputs[0].shape):
+            steps = steps[:, None]  # (batch, time, ...)
         if not self.states:
-            self.states = [keras.ops.zeros((step.shape[0], state.shape[1])) for state in self.model.inputs[1:]]
-        if step.shape[0] != self.states[0].shape[0]:
-            raise ValueError(f"{step.shape[0]} sequences after {self.states[0].shape[0]}; reset() begins new ones")
-        output, *self.states = self.model([step, *self.states])
+            self.states = [np.zeros((len(steps), state.shape[1]), state.dtype) for state in self.model.inputs[1:]]
+        if len(steps) != len(self.states[0]):
+            raise ValueError(f"{len(steps)} sequences after {len(self.states[0])}; reset() begins new ones")
+        output = np.empty(0)
+        for step in np.moveaxis(steps, 1, 0):
+            output, *self.states = self.model.predict_on_batch([step, *self.states])
         return output

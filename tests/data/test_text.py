@@ -332,6 +332,37 @@ def test_a_prompt_with_half_a_surrogate_pair(kind, bpe):
     assert message("ab\udc80", load=tokenizer.encode).startswith("prompt: character 3: found '\\udc80' (U+DC80)")
 
 
+@pytest.mark.parametrize("kind", ["char", "byte", "bpe"])
+def test_a_tokenizer_that_was_fitted_elsewhere(tmp_path, tiny, kind):
+    given = load_files([write(tmp_path / "a.txt", whole(paragraphs(100)))], kind, vocabulary=300).tokenizer
+    content = [f"{part} qüiz Ω" for part in paragraphs(100, seed=1)]
+    file, folder = write(tmp_path / "b.txt", whole(content)), tmp_path / "tokens"
+    corpus = load_files([file], given, folder=folder)
+    assert corpus.tokenizer is given
+    # The blocks are those of any other tokenizer, and the tokens those that it gives for what it knows.
+    own = load_files([file], "char")
+    known = set(b"".join(given.pieces).decode()) if kind == "char" else set(whole(content))
+    unknown = {}
+    for name, part in own.splits.items():
+        wanted = ["".join(c if c in known else "\ufffd" for c in block) for block in blocks(part)]
+        assert blocks(corpus.splits[name]) == wanted
+        np.testing.assert_array_equal(corpus.splits[name].tokens, np.concatenate([given.encode(one) for one in wanted]))
+        np.testing.assert_array_equal(corpus.splits[name].bytes, part.bytes)
+        unknown[name] = corpus.splits[name].unknown
+        assert unknown[name] == sum(c not in known for c in part.text())
+    assert (min(unknown.values()) > 0) == (kind == "char")
+    assert corpus.provenance.notes[-1] == (
+        f"{given.vocabulary} tokens that were fitted elsewhere; characters that they lack, {unknown['train']} in "
+        f"training, {unknown['validation']} in validation and {unknown['test']} in test, became U+FFFD"
+    )
+    # Files of tokens are used again for this tokenizer alone.
+    again = load_files([file], Tokenizer.from_config(given.to_config()), folder=folder)
+    same(again, corpus)
+    assert again.provenance == corpus.provenance
+    assert load_files([file], "char", folder=folder).tokenizer == own.tokenizer
+    assert load_embedded(given).tokenizer is given
+
+
 def test_the_sample_of_byte_pairs_is_spread_and_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr(text, "BPE_SAMPLE", 10_000)
     seen = []

@@ -522,11 +522,13 @@ def test_stream_says_what_the_whole_sequence_says(kind, options, tmp_path):
 
     model.save(tmp_path / "after.keras")  # making a stream leaves a model that can be saved
     for name in ("before", "after"):
-        again = keras.saving.load_model(tmp_path / f"{name}.keras")
-        np.testing.assert_allclose(one_by_one(Stream(again), x), expected, rtol=0, atol=1e-6)
+        stream = Stream(keras.saving.load_model(tmp_path / f"{name}.keras"))
+        stream.model.compile(run_eagerly=EAGERLY)
+        np.testing.assert_allclose(one_by_one(stream, x), expected, rtol=0, atol=1e-6)
     step_model = streaming(model)
     step_model.save(tmp_path / "step.keras")
     stream.model = keras.saving.load_model(tmp_path / "step.keras")
+    stream.model.compile(run_eagerly=EAGERLY)
     assert [tensor.name for tensor in stream.model.inputs] == [tensor.name for tensor in step_model.inputs]
     stream.reset()
     np.testing.assert_allclose(one_by_one(stream, x), expected, rtol=0, atol=1e-6)
@@ -543,6 +545,20 @@ def test_stream_says_what_the_whole_sequence_says(kind, options, tmp_path):
     np.testing.assert_allclose(one_by_one(stream, x), expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("options", [{}, TOKENS], ids=["numbers", "tokens"])
+def test_stream_takes_several_steps_at_once(options):
+    model = build("gru", **options)
+    x = padded([7, 7], 7)
+    if "vocabulary" in options:
+        x = np.random.default_rng(7).integers(3, 7, (2, 7)).astype(np.int32)
+    stream, expected = Stream(model), values(model(x))
+    for first, last in itertools.pairwise([0, 3, 4, 7]):
+        np.testing.assert_allclose(stream(x[:, first:last]), expected[:, last - 1], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        stream(x[:, 0]), values(model(np.concatenate([x, x[:, :1]], axis=1)))[:, -1], rtol=0, atol=1e-6
+    )
+
+
 def test_stream_follows_the_training_of_its_model():
     model = build("lstm")
     stream = Stream(model)
@@ -554,6 +570,10 @@ def test_stream_follows_the_training_of_its_model():
     after = one_by_one(stream, x)
     np.testing.assert_allclose(after, values(model(x)), rtol=0, atol=1e-6)
     assert np.all(after[..., 0] > before[..., 0])
+
+
+def test_a_step_is_compiled():
+    assert Stream(build("gru")).model.jit_compile == (keras.backend.backend() != "torch")
 
 
 def test_stream_of_a_classification_classifies_what_came_so_far():

@@ -1,0 +1,415 @@
+"""What the text application measures: bits of every token, the baselines', what the samples are like; the figures."""
+
+import dataclasses
+import re
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from applications import run, text_models
+from applications.text_baselines import NGram, compressed_bits
+from applications.text_models import LanguageModel
+from data.text import Corpus, Part
+from reports import figures, language
+from templates import transformer
+
+TEST_TOKENS = 500_000  # of more, evenly spread blocks are measured
+TRAINING_TOKENS = 5_000_000  # the baselines and the search for copies take no more, evenly spread blocks
+LOGITS = 2**23  # that are held at once
+PROMPT = 40  # characters
+SAMPLES, SAMPLE_TOKENS = 8, 600  # at each temperature
+TEMPERATURES = (0.5, 0.8, 1.0)
+TEMPERATURE = 0.8  # of the samples on the way
+MOMENT_TOKENS = 200
+POSITIONS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # tokens before a token, at least
+PASSAGE, PASSAGES = 240, 3  # tokens of a passage whose surprise is shown, and how many
+ATTENDED = 24  # tokens of the passage whose attention is shown
+N_GRAM, UNIGRAM = "5-gram", "unigram"
+
+
+def some_blocks(part: Part, tokens: int) -> Part:
+    """Evenly spread blocks of a part, of about so many tokens in all; all of a smaller one."""
+    if len(part) <= tokens:
+        return part
+    count = max(1, len(part.starts) * tokens // len(part))
+    chosen = np.linspace(0, len(part.starts) - 1, count).astype(int)
+    ends = np.append(part.starts[1:], len(part))
+    pieces = [part.tokens[part.starts[block] : ends[block]] for block in chosen]
+    lengths = np.array([len(piece) for piece in pieces])
+    return dataclasses.replace(
+        part,
+        tokens=np.concatenate(pieces),
+        starts=np.cumsum(lengths) - lengths,
+        characters=part.characters[chosen],
+        bytes=part.bytes[chosen],
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """How well a network foretells the tokens of a part.
+
+    Attributes:
+        bits: of each token, -log2 of its probability given those before it in its block, (tokens,). The first token of
+            a block, with none before it, has those of a draw from the whole vocabulary.
+        hits: whether it is the most probable one, (tokens,) bool.
+        window_bits: bits in windows that begin with nothing before them, (windows, places) and NaN where a block ends.
+        window_blocks: (windows,) the block of each window.
+        window_starts: (windows,) the first token that each window shows.
+    """
+
+    bits: np.ndarray
+    hits: np.ndarray
+    window_bits: np.ndarray
+    window_blocks: np.ndarray
+    window_starts: np.ndarray
+
+
+def scores(model: LanguageModel, part: Part) -> Scores:
+    """Measure a network on a part.
+
+    It reads each block in windows of the tokens that it can look back on. Each window begins in the middle of the one
+    before and counts where that one does not reach, so that every token has at least half a window before it, or all
+    of its block.
+    """
+    ends = np.append(part.starts[1:], len(part))
+    longest = int((ends - part.starts).max()) - 1
+    size = max(1, min(model.look_back, longest))
+    step = max(1, size // 2)
+    # Of each window: its block, the place of its first token, and how many of its targets are known already.
+    found = [
+        (block, first, size - step if first > start else 0)
+        for block, (start, end) in enumerate(zip(part.starts, ends, strict=True))
+        for first in range(int(start), int(end) - 1, step)
+        if first == start or first + size - step < end - 1
+    ]
+    bits = np.full(len(part), np.log2(model.tokenizer.vocabulary))
+    hits = np.zeros(len(part), bool)
+    window_bits = np.full((len(found), size), np.nan, np.float32)
+    tokens = np.asarray(part.tokens, np.int32)
+    batch = max(1, min(32, len(found), LOGITS // (size * model.tokenizer.vocabulary)))
+    for begin in range(0, len(found), batch):
+        members = found[begin : begin + batch]
+        inputs = np.zeros((batch, size), np.int32)  # of one shape, since each is compiled for itself
+        for row, (block, first, _) in enumerate(members):
+            stop = min(first + size, ends[block] - 1)
+            inputs[row, : stop - first] = tokens[first:stop]
+        logits = np.asarray(model.model.predict_on_batch(inputs), np.float32)
+        for row, (block, first, known) in enumerate(members):
+            stop = min(first + size, ends[block] - 1)
+            of_window, targets = logits[row, : stop - first], tokens[first + 1 : stop + 1]
+            shifted = of_window - of_window.max(-1, keepdims=True)
+            own = shifted[np.arange(len(targets)), targets]
+            found_bits = (np.log(np.exp(shifted).sum(-1)) - own) / np.log(2)
+            window_bits[begin + row, : len(targets)] = found_bits
+            bits[first + known + 1 : stop + 1] = found_bits[known:]
+            hits[first + known + 1 : stop + 1] = own[known:] >= 0
+    return Scores(bits, hits, window_bits, *np.array([(block, first) for block, first, _ in found]).T)
+
+
+def bits_per_character(found: Scores, part: Part) -> float:
+    """What a character costs."""
+    return float(found.bits.sum() / part.characters.sum())
+
+
+def prediction(found: Scores, part: Part) -> language.Prediction:
+    """The measures of a network on a part."""
+    return language.Prediction(found.bits, found.hits, blocks_of(part), part.characters, part.bytes)
+
+
+def blocks_of(part: Part) -> np.ndarray:
+    """The block of each token, (tokens,)."""
+    return np.repeat(np.arange(len(part.starts)), np.diff(np.append(part.starts, len(part))))
+
+
+def measures(found: Scores, part: Part, resamples: int = 500) -> dict[str, dict[str, Any]]:
+    """Every measure of one network with its interval, from a bootstrap over blocks."""
+    return language.compare({"model": [prediction(found, part)]}, [], resamples=resamples)[0]["model"]
+
+
+# --- Samples ---
+
+
+def prompts(part: Part) -> list[str]:
+    """The beginnings of evenly spread blocks, to be continued."""
+    chosen = np.linspace(0, len(part.starts) - 1, SAMPLES).astype(int)
+    ends = np.append(part.starts[1:], len(part))
+    stops = np.minimum(ends, part.starts + 4 * PROMPT)  # a character is 4 tokens at most, its bytes
+    return [part.tokenizer.decode(part.tokens[part.starts[b] : stops[b]])[:PROMPT] for b in chosen]
+
+
+class Moments:
+    """What a network writes at three moments of its training: after one epoch, a quarter of them and the best."""
+
+    def __init__(self, this_run: run.Run, trainer: text_models.Trainer, prompt: str):
+        self.run, self.trainer, self.prompt = this_run, trainer, prompt
+        self.epochs = sorted({1, max(1, trainer.settings.epochs // 4)})
+
+    def watch(self, epoch: int) -> None:
+        """Keep a sample, if it is time."""
+        if epoch in self.epochs:
+            self._sample(epoch)
+
+    def _sample(self, epoch: int) -> str:
+        def write() -> dict[str, np.ndarray]:
+            text = self.trainer.model.samples([self.prompt], MOMENT_TOKENS, temperature=TEMPERATURE, seed=0)[0]
+            return {"text": np.array(text.encode())}
+
+        return bytes(self.run.stage(f"sample-{epoch}", write)["text"]).decode()
+
+    def found(self, fit: run.Fit) -> list[dict[str, Any]]:
+        """The samples, the last one of the weights that were kept."""
+        on_the_way = [epoch for epoch in self.epochs if epoch < fit.best_epoch]
+        return [{"epoch": epoch, "text": self._sample(epoch)} for epoch in on_the_way] + [
+            {"epoch": fit.best_epoch, "text": self._sample(-fit.best_epoch)}
+        ]
+
+
+def samples(model: LanguageModel, test: Part, training: str, tokens: int) -> dict[str, Any]:
+    """What the network writes at several temperatures, and what can be counted of it, beside as much real text.
+
+    Args:
+        model: the network.
+        test: whose blocks begin with the prompts.
+        training: the text that copies are looked for in.
+        tokens: of each sample.
+    """
+    began = time.perf_counter()
+    openings = prompts(test)
+    written = {t: model.samples(openings, tokens, temperature=t, seed=0) for t in TEMPERATURES}
+    seconds = time.perf_counter() - began
+    length = int(np.mean([len(text) for texts in written.values() for text in texts]))
+    real = language.excerpts(test.text(), max(1, length), SAMPLES)
+    groups = {"held-out text": real} | {f"temperature\u00a0{t:g}": texts for t, texts in written.items()}
+    counted = iter(language.measure_samples([text for texts in groups.values() for text in texts], training))
+    rows = {name: [next(counted) for _ in texts] for name, texts in groups.items()}
+    return {
+        "samples": [
+            {"temperature": t, "prompt": prompt, "text": text, "longest_copy": row["longest_copy"]}
+            for t, texts in written.items()
+            for prompt, text, row in zip(openings, texts, rows[f"temperature\u00a0{t:g}"], strict=True)
+        ],
+        "sample_length": length,
+        "sample_quality": [
+            {"name": name, "samples": len(of_name)}
+            | {measure: _mean([row[measure] for row in of_name]) for measure in language.SAMPLE_MEASURES}
+            for name, of_name in rows.items()
+        ],
+        "generated_tokens_per_second": round(tokens * SAMPLES * len(TEMPERATURES) / seconds),
+    }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    """Of those that are numbers."""
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.mean(known)) if known else None
+
+
+# --- Comparison ---
+
+
+def describe(corpus: Corpus, test: Part) -> dict[str, Any]:
+    """The data for metrics.json: where they come from, the size of each split, and how much of the test is measured."""
+    splits = corpus.splits
+    return (
+        dataclasses.asdict(corpus.provenance)
+        | {name: len(part) for name, part in splits.items()}
+        | {
+            "notes": list(corpus.provenance.notes),
+            "tokenizer": corpus.tokenizer.kind,
+            "vocabulary": corpus.tokenizer.vocabulary,
+            "characters": {name: int(part.characters.sum()) for name, part in splits.items()},
+            "bytes": {name: int(part.bytes.sum()) for name, part in splits.items()},
+            "blocks": {name: len(part.starts) for name, part in splits.items()},
+            "unknown": {name: part.unknown for name, part in splits.items()},
+            "measured": {"blocks": len(test.starts), "characters": int(test.characters.sum()), "tokens": len(test)},
+        }
+    )
+
+
+def compare(
+    name: str,
+    found: Sequence[Scores],
+    fits: Sequence[run.Fit],
+    parameters: int,
+    train: Part,
+    validation: Part,
+    test: Part,
+    resamples: int,
+) -> dict[str, Any]:
+    """Results of the network and the baselines on the same blocks, with intervals from one bootstrap over them.
+
+    Args:
+        name: of the network.
+        found: of each of its trainings.
+        fits: of each.
+        parameters: of the network.
+        train: what the baselines are fitted on.
+        validation: what the learning curves are of.
+        test: what all are measured on.
+        resamples: draws of the bootstrap.
+    """
+    block = blocks_of(test)
+    predictions = {name: [prediction(one, test) for one in found]}
+    grams = {}
+    for baseline, order in ((N_GRAM, 5), (UNIGRAM, 1)):
+        grams[baseline] = NGram(order).fit(train.tokens, train.starts, train.tokenizer.vocabulary)
+        bits, hits = grams[baseline].evaluate(test.tokens, test.starts)
+        predictions[baseline] = [language.Prediction(bits, hits, block, test.characters, test.bytes)]
+    results, differences = language.compare(predictions, [(name, N_GRAM), (name, UNIGRAM)], resamples=resamples)
+    packed = compressed_bits(train.text().encode(), [test.text().encode()])
+    levels = _levels(grams[N_GRAM], train, validation)
+    value = results[name]["bits_per_character"]
+    return {
+        "evaluation": {
+            "resamples": resamples,
+            "unit": "blocks",
+            "training_characters": int(train.characters.sum()),
+        },
+        "headline": {
+            "model": name,
+            "metric": "bits_per_character",
+            **{key: value[key] for key in ("value", "low", "high")},
+        },
+        "results": [
+            {
+                "model": model,
+                "baseline": model != name,
+                "uses_labels": False,
+                "parameters": grams[model].parameters if model in grams else parameters,
+                "fit_seconds": 0.0 if model in grams else float(np.mean([fit.seconds for fit in fits])),
+                "best_epochs": [] if model in grams else [fit.best_epoch for fit in fits],
+                "metrics": metrics,
+            }
+            for model, metrics in results.items()
+        ],
+        "compressors": [
+            {
+                "name": compressor,
+                "bits_per_character": bits / int(test.characters.sum()),
+                "bits_per_byte": bits / int(test.bytes.sum()),
+            }
+            for compressor, bits in packed.items()
+        ],
+        "levels": levels,
+        "differences": differences,
+        "by_position": _by_position(name, found[0], grams[N_GRAM], test, resamples),
+        "hardest": _hardest(found[0], test),
+    }
+
+
+def _levels(grams: NGram, train: Part, validation: Part) -> dict[str, float]:
+    """Bits a character of baselines on the validation text, which learning curves are compared with."""
+    packed = compressed_bits(train.text().encode(), [validation.text().encode()])
+    bits = {N_GRAM: float(grams.evaluate(validation.tokens, validation.starts)[0].sum())}
+    bits |= {compressor: packed[compressor] for compressor in ("PPMd", "xz")}
+    return {name: value / int(validation.characters.sum()) for name, value in bits.items()}
+
+
+def _by_position(
+    name: str, found: Scores, grams: NGram, test: Part, resamples: int
+) -> dict[str, list[dict[str, float]]]:
+    """Bits of a token by the number of tokens before it, of the network and the n-grams in the same windows."""
+    window, place = np.nonzero(np.isfinite(found.window_bits))
+    lengths = np.isfinite(found.window_bits).sum(1) + 1  # with the first token, which nothing is said of
+    starts = np.cumsum(lengths) - lengths
+    within = np.arange(lengths.sum()) - np.repeat(starts, lengths)
+    tokens = np.asarray(test.tokens)[np.repeat(found.window_starts, lengths) + within]
+    curves = {name: found.window_bits[window, place], N_GRAM: grams.evaluate(tokens, starts)[0][within > 0]}
+    edges = [edge for edge in POSITIONS if edge <= place.max() + 1]
+    return {
+        model: [
+            {"position": edge, **dict(zip(("value", "low", "high"), point[1:], strict=True))}
+            for edge, point in zip(
+                edges,
+                language.bits_by_position(bits, place + 1, found.window_blocks[window], edges, resamples=resamples),
+                strict=True,
+            )
+        ]
+        for model, bits in curves.items()
+    }
+
+
+def _hardest(found: Scores, test: Part) -> list[dict[str, Any]]:
+    """The passages that surprise the network most, token by token."""
+    passages = []
+    for first, end, mean in language.hardest(found.bits, test.starts, PASSAGE, PASSAGES):
+        pieces = [test.tokenizer.pieces[token] for token in test.tokens[first:end]]
+        passages.append(
+            {
+                "block": int(np.searchsorted(test.starts, first, side="right")) - 1,
+                "first_token": int(first),
+                "bits_per_token": mean,
+                "pieces": [[text, round(bits, 3)] for text, bits in language.readable(pieces, found.bits[first:end])],
+            }
+        )
+    return passages
+
+
+def layers(model: LanguageModel) -> list[list[Any]]:
+    """Name, output shape of each token and parameters of each layer, the layers of a transformer's block together."""
+    found: dict[str, list[Any]] = {}
+    for layer in model.model.layers:
+        block = re.match(r"block_\d+", layer.name)
+        name = block[0] if block else layer.name
+        known = found.get(name, [name, None, 0])
+        if layer.count_params():
+            found[name] = [name, list(layer.output.shape[1:]), known[2] + layer.count_params()]
+    return list(found.values())
+
+
+def draw(
+    this_run: run.Run,
+    metrics: dict[str, Any],
+    fits: Sequence[run.Fit],
+    corpus: Corpus,
+    model: LanguageModel,
+    test: Part,
+) -> None:
+    """Write the figures; add to the metrics what the one of the attention shows, if there is one."""
+    own = metrics["headline"]["model"]
+    splits = {"loss": ("training", corpus.splits["train"]), "val_loss": ("validation", corpus.splits["validation"])}
+    # From nats per token to bits per character.
+    factors = {key: len(part) / part.characters.sum() / np.log(2) for key, (_, part) in splits.items()}
+    drawn = {
+        "learning": figures.learning_curves(
+            {
+                (f"{own}, seed {metrics['seed'] + index}" if index else own): {
+                    name: np.array(fit.history[key]) * factors[key] for key, (name, _) in splits.items()
+                }
+                for index, fit in enumerate(fits)
+            },
+            y_label="bits a character",
+            best_epoch=fits[0].best_epoch,
+            levels=metrics["levels"],
+        ),
+        "position": figures.interval_curves(
+            {
+                name: [tuple(point[key] for key in ("position", "value", "low", "high")) for point in curve]
+                for name, curve in metrics["by_position"].items()
+            },
+            x_label="tokens before it, at least",
+            y_label="bits a token",
+            logarithmic=True,
+            wide=True,
+        ),
+        "network": figures.network(metrics["model"]["layers"]),
+    }
+    if metrics["hardest"]:
+        drawn["surprise"] = figures.surprise(
+            {
+                f"{rank}: block {passage['block'] + 1}, {passage['bits_per_token']:.2f} bits a token": passage["pieces"]
+                for rank, passage in enumerate(metrics["hardest"], 1)
+            }
+        )
+    metrics["attention"] = None
+    if model.template == "transformer":
+        tokens = test.tokens[: min(ATTENDED, model.context)]
+        maps = transformer.attention_maps(model.model, tokens)
+        labels = [test.tokenizer.pieces[token].decode(errors="replace") for token in tokens]
+        drawn["attention"] = figures.attention(maps, labels)
+        metrics["attention"] = {"text": "".join(labels), "layers": len(maps), "heads": len(maps[0])}
+    for name, picture in drawn.items():
+        this_run.write(f"figures/{name}.svg", picture)

@@ -1,0 +1,310 @@
+"""Train a language model on text, report how well it predicts and what it writes, and let it write.
+
+Reads a text (by default the reference of the Python language that comes with Python), trains a transformer, an LSTM or
+a GRU to tell each token from those before it, compares it with n-grams and compressors on the same text and writes a
+PDF report, the model and every number to a run's folder.
+
+    python applications/text_generation.py
+    python applications/text_generation.py --template gru
+    python applications/text_generation.py --text novel.txt notes/
+    python applications/text_generation.py generate --model runs/.../model.keras --prompt "The statement"
+"""
+
+import applications  # isort: skip  # noqa: F401 - first, for it imports the backend without its start-up lines
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+
+from applications import run, text_report
+from applications import text_evaluation as evaluation
+from applications import text_models as models
+from data import text
+from data.dataset import BadInput
+
+APPLICATION = "text_generation"
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Train on the embedded text or on your own, compare with n-grams and compressors, and write the report."""
+
+    text: tuple[Path, ...] = ()
+    """Your own text: files or folders of them, UTF-8, also .gz. Without it, Python's language reference."""
+    encoding: str | None = None
+    """Of --text, where it is not UTF-8 and has no byte order mark."""
+    tokenizer: Literal["char", "byte", "bpe"] = "char"
+    """What a token is: a character, a byte, or a piece that byte-pair encoding found in the training text."""
+    vocabulary: int = 2_000
+    """Tokens of byte-pair encoding."""
+
+    template: Literal["transformer", "lstm", "gru"] = "transformer"
+    """The architecture: templates/transformer.py or templates/recurrent.py."""
+    preset: Literal["short", "long"] = "short"
+    """Settings for minutes or, with a larger network, for three quarters of an hour on two cores."""
+    layers: int | None = None
+    """Blocks of the transformer, or recurrent layers."""
+    units: int | None = None
+    """Width of the transformer, or units of each recurrent layer."""
+    heads: int = 4
+    """Of the transformer's attention."""
+    context: int | None = None
+    """Tokens that the model is trained to look back on."""
+    activation: Literal["gelu", "relu", "silu", "tanh", "sigmoid", "elu"] | None = None
+    """Of the transformer's feed-forward layers or of the recurrent cells."""
+    dropout: float | None = None
+    """Share that is set to zero while training."""
+
+    optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adamw"
+    """Of the training."""
+    learning_rate: float | None = None
+    """At its highest, after a short rise; it falls to 0 along a cosine over --epochs."""
+    batch_size: int | None = None
+    """Pieces of text in a training step, each of --context tokens."""
+    epochs: int | None = None
+    """Passes over the training text; the weights of the epoch with the lowest validation loss are kept."""
+    patience: int = 6
+    """Epochs without a lower validation loss after which training stops."""
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    """Of the arithmetic; the mixed ones are for GPUs."""
+    seed: int = 0
+    """Of the first training; the others have the seeds after it."""
+    seeds: int = 1
+    """Trainings, whose mean and spread are reported."""
+    init_from: Path | None = None
+    """Start from the weights, and with the tokens, of this model.keras of an earlier run."""
+
+    quick: bool = False
+    """A smoke run of seconds: a small network, one epoch, few bootstrap draws."""
+    out: Path | None = None
+    """The run's folder; by default runs/text_generation/<time>."""
+    resume: bool = False
+    """Go on with a run that was stopped: the one in --out, else the newest with these settings."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Generate:
+    """Let a trained model write; the text appears as it is written."""
+
+    model: Path
+    """The model.keras of a run."""
+    prompt: str = "\n"
+    """What the text begins with."""
+    tokens: int = 500
+    """To write, at most."""
+    temperature: float = 0.8
+    """Below 1 the likely becomes likelier, above 1 less so; 0 takes the most probable token each time."""
+    top_k: int | None = None
+    """Choose among so many of the most probable tokens alone."""
+    top_p: float | None = None
+    """Choose among the most probable tokens alone that together have this probability."""
+    stop: tuple[str, ...] = ()
+    """End before any of these strings."""
+    seed: int = 0
+    """Of the choices."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Measure how well a trained model predicts other text, without training."""
+
+    model: Path
+    """The model.keras of a run."""
+    text: tuple[Path, ...]
+    """Files or folders of them."""
+    encoding: str | None = None
+    """Where it is not UTF-8 and has no byte order mark."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Typeset the report of a finished run again, from its files."""
+
+    run: Path
+    """The run's folder."""
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """Run the program as from the command line and return what it computed."""
+    commands = {Train: train, Generate: generate, Evaluate: evaluate, Report: report}
+    settings = run.parse(
+        {command.__name__.lower(): command for command in commands},
+        sys.argv[1:] if arguments is None else arguments,
+        program="text_generation.py",
+        description=__doc__ or "",
+    )
+    return commands[type(settings)](settings)
+
+
+# --- Train ---
+
+
+def train(settings: Train) -> dict[str, Any]:
+    """Data, model, fit, evaluation, report."""
+    command = run.command("applications/text_generation.py", settings)
+    settings = models.with_recipe(settings)
+    if settings.quick:
+        most = {"layers": 1, "units": 64, "epochs": 1, "seeds": 2}
+        settings = dataclasses.replace(settings, **{k: min(getattr(settings, k), v) for k, v in most.items()})
+    _check(settings)
+    start = models.load(settings.init_from) if settings.init_from else None
+    keras.mixed_precision.set_global_policy(settings.precision)
+    try:
+        with run.Run(APPLICATION, settings) as this_run:
+            return _train(settings, start, this_run, command)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+
+
+def _train(settings: Any, start: models.LanguageModel | None, this_run: run.Run, command: str) -> dict[str, Any]:
+    corpus = _load(settings, start, this_run)
+    this_run.check_data(corpus.provenance.sha256)
+    sizes = ", ".join(f"{name} {len(part):,}" for name, part in corpus.splits.items())
+    this_run.say(f"data: {sizes} tokens of {corpus.tokenizer.vocabulary:,} kinds")
+    test = evaluation.some_blocks(corpus.splits["test"], evaluation.TEST_TOKENS)
+
+    name = models.NAMES[settings.template]
+    first: models.Trainer | None = None
+    fits, found, written = [], [], []
+    for seed in range(settings.seed, settings.seed + settings.seeds):
+        trainer = models.Trainer(settings, seed, corpus, start)
+        first = first or trainer
+        moments = evaluation.Moments(this_run, trainer, evaluation.prompts(test)[0])
+        fits.append(fit := trainer.fit(this_run, moments.watch if trainer is first else None))
+        if trainer is first:
+            written = moments.found(fit)
+        found.append(evaluation.scores(trainer.model, test))
+        this_run.say(
+            f"{name}, seed {seed}: {evaluation.bits_per_character(found[-1], test):.3f} bits a character on test with "
+            f"the weights of epoch {fit.best_epoch}, {fit.seconds:.0f} s of training"
+        )
+    assert first
+    train = evaluation.some_blocks(corpus.splits["train"], evaluation.TRAINING_TOKENS)
+    validation = evaluation.some_blocks(corpus.splits["validation"], models.VALIDATION_TOKENS)
+    resamples = 100 if settings.quick else 500
+    parameters = first.model.model.count_params()
+    compared = evaluation.compare(name, found, fits, parameters, train, validation, test, resamples)
+    this_run.say("n-grams and compressors")
+    sampled = evaluation.samples(
+        first.model, test, train.text(), evaluation.SAMPLE_TOKENS // (10 if settings.quick else 1)
+    )
+    this_run.say("drawing and writing the report")
+    metrics = {
+        **this_run.header(settings, command, "numpy", *(["tokenizers"] if corpus.tokenizer.kind == "bpe" else [])),
+        "data": evaluation.describe(corpus, test),
+        **compared,
+        **sampled,
+        "moments": written,
+        "model": {
+            "layers": evaluation.layers(first.model),
+            "look_back": first.model.look_back,
+            "batch_size": first.batch_size,
+            "steps_per_epoch": first.steps,
+        },
+    }
+    evaluation.draw(this_run, metrics, fits, corpus, first.model, test)
+    this_run.write("history.csv", run.history({f"{name} {index}": fit for index, fit in enumerate(fits, 1)}))
+    this_run.save_model(first.model.model, first.model.notes)
+    this_run.finish(
+        metrics,
+        text_report.typeset,
+        fit_seconds=sum(fit.seconds for fit in fits),
+        examples=first.batch_size * first.steps * settings.context * sum(len(fit.history["loss"]) for fit in fits),
+    )
+    headline = metrics["headline"]
+    this_run.say(
+        f"{this_run.folder / 'report.pdf'}: {name}, {headline['value']:.3f} bits a character "
+        f"({headline['low']:.3f} to {headline['high']:.3f})"
+    )
+    return metrics
+
+
+def _load(settings: Any, start: models.LanguageModel | None, this_run: run.Run) -> text.Corpus:
+    tokenizer = start.tokenizer if start else settings.tokenizer
+    choices: dict[str, Any] = {"vocabulary": settings.vocabulary, "context": settings.context}
+    if not settings.text:
+        return text.load_embedded(tokenizer, **choices)
+    # What is larger than memory is kept as tokens beside the checkpoints for as long as the run lasts.
+    folder = this_run.checkpoints / "tokens"
+    return text.load_files(settings.text, tokenizer, encoding=settings.encoding, folder=folder, **choices)
+
+
+def _check(settings: Any) -> None:
+    run.check(
+        settings,
+        at_least_one=("layers", "units", "heads", "context", "batch_size", "epochs", "patience", "seeds"),
+        above_zero=("learning_rate",),
+        shares=("dropout",),
+    )
+    if settings.tokenizer == "bpe" and settings.vocabulary < 257:
+        raise BadInput(f"--vocabulary: found {settings.vocabulary}, expected more than the 256 bytes")
+    if settings.template == "transformer" and settings.units % settings.heads:
+        raise BadInput(
+            f"--heads: found {settings.heads}, expected a divisor of --units, {settings.units}, which they share"
+        )
+    if settings.encoding and not settings.text:
+        raise BadInput("found --encoding without --text, expected files to go with it")
+
+
+# --- After training ---
+
+
+def generate(settings: Generate) -> dict[str, Any]:
+    """Print the prompt and what the model writes after it, as it is written."""
+    for name, fits, expected in (
+        ("tokens", settings.tokens >= 1, "1 or more"),
+        ("temperature", 0 <= settings.temperature < float("inf"), "a finite number, 0 or more"),
+        ("top_k", settings.top_k is None or settings.top_k >= 1, "1 or more"),
+        ("top_p", settings.top_p is None or 0 < settings.top_p <= 1, "above 0, at most 1"),
+        ("seed", settings.seed >= 0, "0 or more"),
+        ("prompt", bool(settings.prompt), "at least one character"),
+        ("stop", all(settings.stop), "strings of at least one character"),
+    ):
+        if not fits:
+            raise BadInput(f"--{name.replace('_', '-')}: found {getattr(settings, name)!r}, expected {expected}")
+    model = models.load(settings.model)
+    model.tokenizer.encode(settings.prompt)  # refuses what the model does not know before anything is written
+    pieces = model.write(
+        settings.prompt,
+        settings.tokens,
+        settings.stop,
+        temperature=settings.temperature,
+        top_k=settings.top_k,
+        top_p=settings.top_p,
+        seed=settings.seed,
+    )
+    written = []
+    print(settings.prompt, end="", flush=True)
+    for piece in pieces:
+        print(piece, end="", flush=True)
+        written.append(piece)
+    print()
+    return {"prompt": settings.prompt, "text": "".join(written)}
+
+
+def evaluate(settings: Evaluate) -> dict[str, Any]:
+    """Measure a saved model on text and print the figures with their intervals."""
+    model = models.load(settings.model)
+    part = text.load_for(settings.text, model.tokenizer, encoding=settings.encoding)
+    measured = evaluation.some_blocks(part, evaluation.TEST_TOKENS)
+    values = evaluation.measures(evaluation.scores(model, measured), measured)
+    print(
+        f"{int(measured.characters.sum()):,} of {int(part.characters.sum()):,} characters, "
+        f"{len(measured.starts):,} blocks, {part.unknown:,} characters that the model does not know"
+    )
+    for name, value in values.items():
+        print(f"{text_report.METRICS[name]:<24} {value['value']:.3f}  ({value['low']:.3f} to {value['high']:.3f})")
+    return {"metrics": values}
+
+
+def report(settings: Report) -> dict[str, Any]:
+    """Typeset a run's report again; the same files give the same bytes."""
+    return run.typeset_again(settings.run, text_report.typeset)
+
+
+if __name__ == "__main__":
+    run.execute(main)

@@ -1,0 +1,204 @@
+"""The language models of the text application: what suits each template, its training, and writing with the result."""
+
+import codecs
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from applications import run
+from data.batches import consecutive_windows, steps_of, window_arrays, windows
+from data.dataset import BadInput
+from data.text import Corpus, Tokenizer
+from templates import recurrent, transformer
+
+NAMES = {"transformer": "transformer", "lstm": "LSTM", "gru": "GRU"}
+LONGEST_EPOCH = 10_000_000  # tokens; of a longer text an epoch is a part
+VALIDATION_TOKENS = 200_000  # more would not change which epoch is best
+WARM_UP = 0.03  # share of the training in which the learning rate rises
+LOOK_BACK = 1_024  # tokens; a recurrent network carries its state further than the stretches that it was trained on
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What suits a template where nothing else is asked for; chosen on the validation blocks of the embedded text."""
+
+    layers: int
+    units: int
+    context: int
+    activation: str
+    dropout: float
+    learning_rate: float
+    batch_size: int
+    epochs: int
+
+
+RECIPES = {
+    "short": {
+        "transformer": Recipe(4, 128, 128, "gelu", 0.0, 3e-3, 16, 9),
+        "lstm": Recipe(1, 384, 128, "tanh", 0.0, 5e-3, 32, 10),
+        "gru": Recipe(1, 384, 128, "tanh", 0.0, 5e-3, 32, 12),
+    },
+    "long": {
+        "transformer": Recipe(4, 192, 128, "gelu", 0.1, 3e-3, 16, 24),
+        "lstm": Recipe(2, 512, 256, "tanh", 0.3, 3e-3, 32, 24),
+        "gru": Recipe(2, 512, 256, "tanh", 0.3, 3e-3, 32, 24),
+    },
+}
+
+
+def with_recipe(settings: Any) -> Any:
+    """The settings with the recipe's value for all that was not asked for."""
+    recipe = dataclasses.asdict(RECIPES[settings.preset][settings.template])
+    return dataclasses.replace(settings, **{k: v for k, v in recipe.items() if getattr(settings, k) is None})
+
+
+def build(settings: Any, vocabulary: int) -> Any:
+    """The network of the settings, which gives logits (batch, time, vocabulary)."""
+    if settings.template == "transformer":
+        return transformer.decoder(
+            vocabulary=vocabulary,
+            context=settings.context,
+            width=settings.units,
+            depth=settings.layers,
+            heads=settings.heads,
+            activation=settings.activation,
+            dropout=settings.dropout,
+        )
+    return getattr(recurrent, settings.template)(
+        vocabulary=vocabulary,
+        embedding_size=min(settings.units, 128),
+        head="next_token",
+        units=(settings.units,) * settings.layers,
+        activation=settings.activation,
+        dropout=settings.dropout,
+        output_activation=None,
+        mask_value=None,
+    )
+
+
+@dataclasses.dataclass
+class LanguageModel:
+    """A network with the tokens that it speaks in.
+
+    Attributes:
+        model: from tokens (batch, time) to logits (batch, time, vocabulary).
+        tokenizer: from text to tokens and back.
+        template: its architecture.
+        context: tokens that it was trained to look back on.
+    """
+
+    model: Any
+    tokenizer: Tokenizer
+    template: str
+    context: int
+
+    @property
+    def look_back(self) -> int:
+        """Tokens that it is shown at once where it is measured."""
+        return self.context if self.template == "transformer" else max(LOOK_BACK, self.context)
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What must travel with the network, as JSON holds it."""
+        return {"tokenizer": self.tokenizer.to_config(), "template": self.template, "context": self.context}
+
+    def continuations(
+        self, prompts: Sequence[str], tokens: int, *, temperature: float, seed: int, **choice: Any
+    ) -> Iterator[np.ndarray]:
+        """Token after token (prompts,) that continue the prompts; `choice` is top_k or top_p."""
+        stream = (transformer if self.template == "transformer" else recurrent).Stream(self.model)
+        encoded: list[Any] = [self.tokenizer.encode(prompt) for prompt in prompts]
+        return transformer.generate(stream, encoded, tokens, temperature=temperature, seed=seed, **choice)
+
+    def samples(self, prompts: Sequence[str], tokens: int, *, temperature: float, seed: int) -> list[str]:
+        """A text of so many tokens after each prompt, without the prompt."""
+        found = np.stack(list(self.continuations(prompts, tokens, temperature=temperature, seed=seed)))
+        return [self.tokenizer.decode(of_prompt) for of_prompt in found.T]
+
+    def write(self, prompt: str, tokens: int, stop: Sequence[str] = (), **choice: Any) -> Iterator[str]:
+        """Pieces of text that continue the prompt, up to one of the strings in `stop`."""
+        # A token may be a part of a character; characters that may begin a stop string are held back.
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        longest = max(map(len, stop), default=1)
+        waiting = ""
+        for token in self.continuations([prompt], tokens, **choice):
+            waiting += decoder.decode(self.tokenizer.pieces[int(token[0])])
+            found = [waiting.find(string) for string in stop if string in waiting]
+            if found:
+                yield waiting[: min(found)]
+                return
+            ready = len(waiting) - longest + 1
+            if ready > 0:
+                yield waiting[:ready]
+                waiting = waiting[ready:]
+        yield waiting + decoder.decode(b"", final=True)
+
+
+def load(path: Path) -> LanguageModel:
+    """The language model that a run saved.
+
+    Raises:
+        BadInput: if there is none.
+    """
+    model = run.load_model(path, lambda model: model.get_layer("embedding"))
+    notes = run.model_notes(path)
+    if "tokenizer" not in notes:
+        raise BadInput(f"{path}: found a model without tokens, expected the model.keras of a run of this program")
+    return LanguageModel(model, Tokenizer.from_config(notes["tokenizer"]), notes["template"], notes["context"])
+
+
+class Trainer:
+    """A language model that is trained on a corpus."""
+
+    def __init__(self, settings: Any, seed: int, corpus: Corpus, start: LanguageModel | None):
+        train = corpus.splits["train"]
+        self.settings, self.seed, self.corpus = settings, seed, corpus
+        self.stage = f"{settings.template}-{seed}"
+        pieces = min(len(train), LONGEST_EPOCH) // settings.context
+        self.batch_size = min(settings.batch_size, pieces)
+        self.steps, execution = steps_of(pieces, self.batch_size, 1 if keras.backend.backend() == "torch" else 16)
+        keras.utils.set_random_seed(seed)
+        model = build(settings, corpus.tokenizer.vocabulary)
+        weights = start.model.get_weights() if start else None
+        run.start_from(model, weights, settings, "these --template, --layers, --units, --context and tokens")
+        model.compile(
+            run.optimizer(
+                settings.optimizer, settings.learning_rate, settings.epochs * self.steps, warm_up=WARM_UP, clipnorm=1.0
+            ),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            steps_per_execution=execution,
+            # Measured: on a CPU XLA doubles the speed of the transformer, and slows recurrent networks on TensorFlow.
+            jit_compile="auto" if settings.template == "transformer" else run.jit_compile(),
+        )
+        self.model = LanguageModel(model, corpus.tokenizer, settings.template, settings.context)
+
+    def fit(self, this_run: run.Run, after_epoch: Callable[[int], None] | None = None) -> run.Fit:
+        """Train to the epoch with the lowest validation loss."""
+        train, validation = (self.corpus.splits[name] for name in ("train", "validation"))
+        settings = {"context": self.settings.context, "batch_size": self.batch_size}
+
+        def batches(first_epoch: int, last_epoch: int) -> Any:
+            take = windows if keras.backend.backend() == "tensorflow" else window_arrays
+            return take(
+                train.tokens,
+                **settings,
+                steps=self.steps,
+                seed=self.seed,
+                first_epoch=first_epoch,
+                last_epoch=last_epoch,
+            )
+
+        return this_run.fit(
+            self.stage,
+            self.model.model,
+            batches,
+            epochs=self.settings.epochs,
+            steps=self.steps,
+            validation=consecutive_windows(validation.tokens[:VALIDATION_TOKENS], **settings),
+            patience=self.settings.patience,
+            after_epoch=after_epoch,
+        )
