@@ -38,7 +38,7 @@ class Recipe:
 
 RECIPES = {
     "short": {
-        "transformer": Recipe(4, 128, 128, "gelu", 0.0, 3e-3, 16, 9),
+        "transformer": Recipe(4, 128, 128, "gelu", 0.0, 3e-3, 16, 12),
         "lstm": Recipe(1, 384, 128, "tanh", 0.0, 5e-3, 32, 10),
         "gru": Recipe(1, 384, 128, "tanh", 0.0, 5e-3, 32, 12),
     },

@@ -126,10 +126,13 @@ def float64():
 
 
 @pytest.fixture
-def mixed_float16():
+def half_precision():
+    """Set mixed precision for a test, and give the half one's name and how exact it is."""
+    # On a CPU JAX has no attention in float16.
+    dtype, exactness = ("bfloat16", 0.06) if keras.backend.backend() == "jax" else ("float16", 0.01)
     policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_float16")
-    yield
+    keras.config.set_dtype_policy(f"mixed_{dtype}")
+    yield dtype, exactness
     keras.config.set_dtype_policy(policy)
 
 
@@ -266,11 +269,11 @@ def test_dropout_is_built_only_where_asked_for_and_only_trains():
 
 
 @pytest.mark.parametrize("mask_value", [None, 6])
-def test_mixed_precision_trains_on_finite_numbers(mask_value, mixed_float16):
+def test_mixed_precision_trains_on_finite_numbers(mask_value, half_precision):
     keras.utils.set_random_seed(0)
     options = SIZES | {"width": 32, "mask_value": mask_value}
     model = decoder(**options)
-    assert model.get_layer("block_1_attention").compute_dtype == "float16"
+    assert model.get_layer("block_1_attention").compute_dtype == half_precision[0]
     tokens = draw(16, 6, vocabulary=6)
     tokens[3, 2:] = tokens[4] = 6
     outputs = values(model(tokens))
@@ -279,7 +282,7 @@ def test_mixed_precision_trains_on_finite_numbers(mask_value, mixed_float16):
     for sequence, output in zip(tokens, outputs, strict=True):
         real = sequence[sequence != mask_value]
         expected = reference(weights, real)[0]
-        np.testing.assert_allclose(output[: len(real)], expected, rtol=0, atol=0.02)
+        np.testing.assert_allclose(output[: len(real)], expected, rtol=0, atol=half_precision[1])
     model.compile(keras.optimizers.Adam(0.01), loss_function(), run_eagerly=EAGERLY)
     # Each is the mean of all so far.
     losses = [float(model.train_on_batch(tokens, np.roll(tokens, 1))) for _ in range(6)]
@@ -395,12 +398,12 @@ def test_a_stream_says_what_the_whole_sequence_says_also_beyond_the_context(shar
     assert np.abs(halved - expected[3]).max() > 0.01
 
 
-def test_a_stream_in_mixed_precision_says_what_the_whole_sequence_says(mixed_float16):
+def test_a_stream_in_mixed_precision_says_what_the_whole_sequence_says(half_precision):
     model = build()
     tokens = draw(2, 4)
-    stream = Stream(model)
+    stream, whole = Stream(model), values(model(tokens))
     for time in range(4):
-        np.testing.assert_allclose(stream(tokens[:, time]), values(model(tokens))[:, time], rtol=0, atol=0.1)
+        np.testing.assert_allclose(stream(tokens[:, time]), whole[:, time], rtol=0, atol=half_precision[1])
 
 
 # Sampling
