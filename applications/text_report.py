@@ -15,6 +15,7 @@ METRICS = {
 }
 N_GRAM, UNIGRAM = "5-gram", "unigram"
 SHOWN_TEXT = 600  # characters of a sample that are printed
+FEW_BLOCKS = 10  # with fewer a bootstrap understates what chance does
 # Of what is counted in samples: its name, and how it is written.
 QUALITY = {
     "known_words": ("Known words", percent),
@@ -416,6 +417,10 @@ def _limits(metrics: Mapping[str, Any]) -> list[dict]:
         "What is counted of samples says whether they look like the text, not whether they are true: the model knows "
         "which words follow each other, and no more.",
     ]
+    if data["measured"]["blocks"] < FEW_BLOCKS:
+        limits.append(
+            f"With {counted(data['measured']['blocks'], 'test block')} the intervals are narrower than they should be."
+        )
     if not metrics["settings"]["text"]:
         limits.append(
             "The embedded text comes with Python and differs between its versions: compare figures of the same SHA-256 "

@@ -1265,10 +1265,11 @@ def attention(maps: Sequence[ArrayLike], tokens: Sequence[str]) -> Figure:
     # All lengths below are in points.
     longest = max(map(_width, texts)) * 1.1  # these letters are wider than those of a legend
     page, gap, head, title = _FULL * _POINTS, 6.0, 12.0, 14.0
-    room = min((page - title - max(longest + 6, 20) - (heads - 1) * gap) / heads, 150)
+    most = min(150, 360 / len(layers))  # so that all layers take no more than half a page
+    room = min((page - title - max(longest + 6, 20) - (heads - 1) * gap) / heads, most)
     written = room / time >= 5.5 and longest < 60
     margin = longest + 6 if written else 20.0
-    side = min((page - title - margin - (heads - 1) * gap) / heads, 150)
+    side = min((page - title - margin - (heads - 1) * gap) / heads, most)
     size = min(6.5, 0.95 * side / time) if written else 6.0
     below = [] if written else _lines("".join(texts), 110)
     left, foot = title + margin, margin + 14 + 9 * len(below)
@@ -1291,7 +1292,7 @@ def attention(maps: Sequence[ArrayLike], tokens: Sequence[str]) -> Figure:
             axes.imshow(pixels, interpolation="none", aspect="auto")
             axes.grid(visible=False)
             axes.spines[:].set(visible=True)
-            font = FontProperties(_MONOSPACED.get_family() if written else None, size=size)
+            font = FontProperties(family=_MONOSPACED.get_family() if written else None, size=size)
             axes.set_xticks(ticks, names if row == len(layers) - 1 else [""] * len(names), fontproperties=font)
             axes.set_yticks(ticks, names if column == 0 else [""] * len(names), fontproperties=font)
             axes.tick_params(axis="x", length=0 if written else 2, pad=2, rotation=90 if written else 0)

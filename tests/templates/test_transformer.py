@@ -153,7 +153,8 @@ def test_outputs_follow_the_definition_and_sizes_the_formula(options, tmp_path):
     model = build(**options)
     model.save(tmp_path / "model.keras")
     weights = named(model)
-    for time in (6, 4, 1):
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    for time in (6, 3):
         tokens = draw(3, time, vocabulary=6)
         expected = np.array([reference(weights, sequence, **options)[0] for sequence in tokens])
         if "output_activation" in options:
@@ -161,7 +162,6 @@ def test_outputs_follow_the_definition_and_sizes_the_formula(options, tmp_path):
         outputs = values(model(tokens))
         assert outputs.shape == (3, time, 7)
         np.testing.assert_allclose(outputs, expected, rtol=0, atol=1e-5)
-        again = keras.saving.load_model(tmp_path / "model.keras")
         np.testing.assert_allclose(values(again(tokens)), outputs, rtol=0, atol=1e-6)
 
     width, hidden = options["width"], options.get("feed_forward", 4 * options["width"])
@@ -331,9 +331,9 @@ def test_attention_finds_what_stood_a_period_before():
     keras.utils.set_random_seed(3)
     random = np.random.default_rng(3)
     tokens = np.stack([np.tile(random.integers(0, 8, 5), 4) for _ in range(6400)])
-    model = decoder(vocabulary=8, context=19, width=32, depth=2, heads=4)
-    model.compile(keras.optimizers.Adam(3e-3), loss_function())
-    model.fit(tokens[:-400, :-1], tokens[:-400, 1:], batch_size=32, epochs=2, verbose=0)
+    model = decoder(vocabulary=8, context=19, width=16, depth=1, heads=2)
+    model.compile(keras.optimizers.Adam(0.02), loss_function())
+    model.fit(tokens[:-400, :-1], tokens[:-400, 1:], batch_size=64, verbose=0)
     found = model.predict(tokens[-400:, :-1], batch_size=400, verbose=0).argmax(axis=-1) == tokens[-400:, 1:]
     assert found[:, 4:].mean() > 0.98
     assert found[:, :4].mean() < 0.2  # nobody knows: 1 / 8, 1600 coins
@@ -520,7 +520,8 @@ def test_a_recurrent_network_goes_on_as_the_whole_sequence_says():
     for row, prompt in enumerate(prompts):
         told = list(prompt)
         for _ in range(5):
-            told.append(int(values(model(np.array([told], np.int32)))[0, -1].argmax()))
+            whole = np.array([told + [0] * (8 - len(told))], np.int32)  # of one length; what comes later doesn't count
+            told.append(int(values(model(whole))[0, len(told) - 1].argmax()))
         np.testing.assert_array_equal(found[:, row], told[len(prompt) :])
 
 
