@@ -226,13 +226,13 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
         this_run.say(f"{trainer.name}: chosen on validation: {length} {unit}")
         name = trainer.name
         seconds: list[float] = []
-        found[name], by_size[name] = [], {share: [] for share in evaluation.SHARES}
+        found[name], by_size[name] = [], {share: [] for share in task.shares}
         pretrained = template == "dbn" and settings.dbn.pretrain and start_weights is None
         plain = f"{name} without pretraining" if pretrained else None
         if plain:
-            by_size[plain] = {share: [] for share in evaluation.SHARES}
+            by_size[plain] = {share: [] for share in task.shares}
         for seed in range(settings.seed, settings.seed + (settings.seeds or 1)):
-            for share in evaluation.SHARES:
+            for share in task.shares:
                 labelled = task.labelled(seed, share)
                 stage = f"{template}-{seed}-{share:g}"
                 trained, probabilities = one(template, stage, labelled, seed, share)
@@ -251,7 +251,7 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
     baselines = evaluation.fit_baselines(this_run, task, settings)
     for name, answers in baselines.items():
         found[name] = answers.probabilities[-1]
-        by_size[name] = dict(zip(evaluation.SHARES, answers.probabilities, strict=True))
+        by_size[name] = dict(zip(task.shares, answers.probabilities, strict=True))
         costs[name] = answers.parameters, answers.seconds, answers.settings
         this_run.say(f"{name}: {answers.settings}")
 

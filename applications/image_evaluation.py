@@ -24,6 +24,7 @@ from templates import dbn as dbn_template
 from templates import dsn as dsn_template
 
 SHARES = (0.1, 0.3, 1.0)  # of the labelled training pictures
+MANY_PICTURES = 20_000  # of more, whose trainings are long, the middle share is left out
 BASELINE_PICTURES = 10_000  # a support vector machine on more would take longer than the networks
 MEASURES = ("accuracy", "log_loss", "calibration_error")
 MOST_ERRORS = 24
@@ -50,6 +51,11 @@ class Task:
         parts = {name: models.Pictures(part.inputs, part.labels) for name, part in dataset.splits.items()}
         train, validation, test = (parts[name] for name in ("train", "validation", "test"))
         return cls(train + validation, len(train), test, dataset.splits["test"], len(dataset.classes), labels)
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Shares of the labels that are trained on, the whole at the end."""
+        return SHARES if len(self.pool) <= MANY_PICTURES else SHARES[::2]
 
     def choosing(self, seed: int) -> tuple[models.Pictures, models.Pictures]:
         """Pictures to train on while choices are made, and those that decide, a fifth of the labels if few are used."""
@@ -122,8 +128,8 @@ def fit_baselines(this_run: run.Run, task: Task, settings: Any) -> dict[str, Ans
     train, validation = (_flat(part, settings.seed) for part in task.choosing(settings.seed))
     seeds = range(settings.seed, settings.seed + settings.seeds)
     # Where all labels are used there is nothing to draw, and the baselines have no other randomness.
-    drawings = [seeds[:1] if share == 1 and task.labels is None else seeds for share in SHARES]
-    sets = [_flat(task.labelled(s, share), s) for share, drawn in zip(SHARES, drawings, strict=True) for s in drawn]
+    drawings = [seeds[:1] if share == 1 and task.labels is None else seeds for share in task.shares]
+    sets = [_flat(task.labelled(s, share), s) for share, drawn in zip(task.shares, drawings, strict=True) for s in drawn]
     test = _flat(task.test, settings.seed, most=len(task.test))
     found = {}
     for name, (make, choices) in BASELINES.items():
@@ -268,7 +274,7 @@ def compare(
         for model, shares in by_size.items()
         for share, of_seeds in shares.items()
     }
-    pretrained = [share for share in SHARES if ("DBN without pretraining", share) in right]
+    pretrained = [share for share in task.shares if ("DBN without pretraining", share) in right]
     classes = {name: np.flatnonzero(labels == index) for index, name in enumerate(dataset.classes)}
     classes = {name: rows for name, rows in classes.items() if len(rows)}
 
@@ -303,7 +309,7 @@ def compare(
             }
         )
     differences = [{"better": a, "worse": b} | next(estimates).to_dict() for a, b in pairs]
-    pictures = {share: len(task.labelled(0, share)) for share in SHARES}
+    pictures = {share: len(task.labelled(0, share)) for share in task.shares}
     sizes = {
         model: [{"pictures": pictures[share]} | next(estimates).to_dict() for share in shares]
         for model, shares in by_size.items()
@@ -328,7 +334,7 @@ def compare(
         "results": results,
         "differences": differences,
         "sizes": {
-            "shares": list(SHARES),
+            "shares": list(task.shares),
             "pictures": list(pictures.values()),
             "models": sizes,
             "pretraining": gains or None,
