@@ -129,7 +129,8 @@ def fit_baselines(this_run: run.Run, task: Task, settings: Any) -> dict[str, Ans
     seeds = range(settings.seed, settings.seed + settings.seeds)
     # Where all labels are used there is nothing to draw, and the baselines have no other randomness.
     drawings = [seeds[:1] if share == 1 and task.labels is None else seeds for share in task.shares]
-    sets = [_flat(task.labelled(s, share), s) for share, drawn in zip(task.shares, drawings, strict=True) for s in drawn]
+    parts = zip(task.shares, drawings, strict=True)
+    sets = [_flat(task.labelled(s, share), s) for share, drawn in parts for s in drawn]
     test = _flat(task.test, settings.seed, most=len(task.test))
     found = {}
     for name, (make, choices) in BASELINES.items():

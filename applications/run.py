@@ -8,6 +8,7 @@ import io
 import json
 import os
 import platform
+import re
 import resource
 import shlex
 import shutil
@@ -461,6 +462,19 @@ class Run:
             )
         progress.end(model)
         return Fit(progress.history, progress.best_epoch, progress.seconds)
+
+
+def layers(model: keras.Model) -> list[list[Any]]:
+    """Name, output shape and parameters of each layer that has any, the layers of a transformer's block together."""
+    found: dict[str, list[Any]] = {}
+    for layer in model.layers:
+        block = re.match(r"(source_)?block_\d+", layer.name)
+        name = block[0] if block else layer.name
+        known = found.get(name, [name, None, 0])
+        if layer.count_params():
+            output = keras.tree.flatten(layer.output)[0]
+            found[name] = [name, list(output.shape[1:]), known[2] + layer.count_params()]
+    return list(found.values())
 
 
 def history(fits: Mapping[str, Fit]) -> bytes:

@@ -1,7 +1,6 @@
 """What the text application measures: bits of every token, the baselines', what the samples are like; the figures."""
 
 import dataclasses
-import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -346,18 +345,6 @@ def _hardest(found: Scores, test: Part) -> list[dict[str, Any]]:
             }
         )
     return passages
-
-
-def layers(model: LanguageModel) -> list[list[Any]]:
-    """Name, output shape of each token and parameters of each layer, the layers of a transformer's block together."""
-    found: dict[str, list[Any]] = {}
-    for layer in model.model.layers:
-        block = re.match(r"block_\d+", layer.name)
-        name = block[0] if block else layer.name
-        known = found.get(name, [name, None, 0])
-        if layer.count_params():
-            found[name] = [name, list(layer.output.shape[1:]), known[2] + layer.count_params()]
-    return list(found.values())
 
 
 def draw(

@@ -200,7 +200,7 @@ def _train(settings: Any, start: models.LanguageModel | None, this_run: run.Run,
         **sampled,
         "moments": written,
         "model": {
-            "layers": evaluation.layers(first.model),
+            "layers": run.layers(first.model.model),
             "look_back": first.model.look_back,
             "batch_size": first.batch_size,
             "steps_per_epoch": first.steps,

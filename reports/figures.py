@@ -322,7 +322,11 @@ def _classes(labels: ArrayLike, class_names: Sequence[str]) -> np.ndarray:
 
 @_svg
 def grouped_bars(
-    values: Mapping[str, Mapping[str, tuple[float, float, float]]], *, x_label: str, y_label: str
+    values: Mapping[str, Mapping[str, tuple[float, float, float]]],
+    *,
+    x_label: str,
+    y_label: str,
+    counts: Mapping[str, float] | None = None,
 ) -> Figure:
     """Draw one bar per model in each group, with its interval, a full line wide.
 
@@ -330,12 +334,14 @@ def grouped_bars(
         values: of each model and group, the value and the lower and the upper end of its interval.
         x_label: what the groups are.
         y_label: what the values are, with their unit.
+        counts: how much there is in each group, such as words, written above it.
 
     Returns:
         The figure as SVG.
 
     Raises:
-        ValueError: nothing to draw, models differ in their groups, or an interval is not finite or reversed.
+        ValueError: nothing to draw, models differ in their groups, an interval is not finite or reversed, or the counts
+            are of other groups or not finite.
     """
     if not values:
         raise ValueError("values: no model")
@@ -362,6 +368,15 @@ def grouped_bars(
     axes.grid(visible=False, axis="x")
     axes.set(xlabel=x_label, ylabel=_wrapped(y_label, 4.5))
     axes.axhline(0, color=_QUIET, linewidth=0.6)
+    if counts is not None:
+        if list(counts) != groups:
+            raise ValueError(f"counts: groups {list(counts)} instead of {groups}")
+        texts = [f"{count:,.0f}" for count in _numbers("counts", list(counts.values()))]
+        turned = max(map(_width, texts)) > (_FULL - 1.6) * _POINTS / len(groups)
+        above = {"fontsize": 6, "va": "bottom", "transform": axes.get_xaxis_transform()}
+        for place, text in enumerate(texts):
+            axes.text(place, 1.01, text, ha="center", rotation=90 if turned else 0, **above)
+        axes.text(axes.get_xlim()[0], 1.01, "n =", ha="right", **above)
     _legend(figure, "outside upper left")
     return figure
 
@@ -409,7 +424,7 @@ def interval_curves(
     if logarithmic:
         axes.set_xscale("symlog", linthresh=1)
         places = sorted({float(point[0]) for points in curves.values() for point in points})
-        axes.set_xticks(places, [f"{place:g}" for place in places])
+        axes.set_xticks(places, [f"{place:,g}" for place in places])
         axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
@@ -1234,7 +1249,7 @@ def _lines(text: str, columns: int) -> list[str]:
 
 
 @_svg
-def attention(maps: Sequence[ArrayLike], tokens: Sequence[str]) -> Figure:
+def attention(maps: Sequence[ArrayLike], tokens: Sequence[str], sources: Sequence[str] | None = None) -> Figure:
     """Draw where each head of each layer looked while it read a passage, a full line wide.
 
     A row of a map is a token that was read, from the top, and a column one that it looked at; a column that is dark all
@@ -1243,8 +1258,10 @@ def attention(maps: Sequence[ArrayLike], tokens: Sequence[str]) -> Figure:
     their places, and the passage stands below.
 
     Args:
-        maps: of each layer (heads, time, time), shares that sum to 1 in a row.
+        maps: of each layer (heads, time, time), shares that sum to 1 in a row; with sources (heads, time, sources).
         tokens: (time,), the texts of the tokens.
+        sources: (sources,), the texts of what was looked at where that is another sequence, as in cross-attention: the
+            columns. None of it is grey.
 
     Returns:
         The figure as SVG, a row of maps for each layer, a column for each head.
@@ -1255,54 +1272,85 @@ def attention(maps: Sequence[ArrayLike], tokens: Sequence[str]) -> Figure:
     if not len(maps):
         raise ValueError("maps: none")
     layers = [_numbers(f"maps of layer {index}", of_layer, 3) for index, of_layer in enumerate(maps, 1)]
-    heads, time = layers[0].shape[0], len(tokens)
+    expected = (layers[0].shape[0], len(tokens), len(tokens if sources is None else sources))
     for index, shares in enumerate(layers, 1):
-        if shares.shape != (heads, time, time) or shares.min() < -1e-6 or shares.max() > 1 + 1e-3:
+        if shares.shape != expected or shares.min() < -1e-6 or shares.max() > 1 + 1e-3:
             found = f"{shares.shape}, {shares.min():g} to {shares.max():g}"
-            raise ValueError(f"maps of layer {index}: {found}, expected shares of {(heads, time, time)}")
-    causal = not any(np.triu(shares, 1).any() for shares in layers)
-    texts = ["".join(map(_visible, token)).replace(" ", "␣") for token in tokens]
+            raise ValueError(f"maps of layer {index}: {found}, expected shares of {expected}")
+    heads, time, seen = expected
+    hidden = np.zeros((time, seen), bool)
+    if sources is None and not any(np.triu(shares, 1).any() for shares in layers):  # causal
+        hidden = np.triu(~hidden, 1)
+    rows, columns = (
+        ["".join(map(_visible, token)).replace(" ", "␣") for token in of]
+        for of in (tokens, tokens if sources is None else sources)
+    )
     # All lengths below are in points.
-    longest = max(map(_width, texts)) * 1.1  # these letters are wider than those of a legend
+    # These letters are wider than those of a legend.
+    row_text, column_text = (1.1 * max(map(_width, texts)) for texts in (rows, columns))
     page, gap, head, title = _FULL * _POINTS, 6.0, 12.0, 14.0
-    most = min(150, 360 / len(layers))  # so that all layers take no more than half a page
-    room = min((page - title - max(longest + 6, 20) - (heads - 1) * gap) / heads, most)
-    written = room / time >= 5.5 and longest < 60
-    margin = longest + 6 if written else 20.0
-    side = min((page - title - margin - (heads - 1) * gap) / heads, most)
-    size = min(6.5, 0.95 * side / time) if written else 6.0
-    below = [] if written else _lines("".join(texts), 110)
-    left, foot = title + margin, margin + 14 + 9 * len(below)
-    height = head + len(layers) * (side + gap) + foot
+
+    def cell(margin: float) -> float:
+        """The side of a cell with such a margin, so that all layers take no more than half a page."""
+        room = (page - title - margin - (heads - 1) * gap) / heads
+        return min(min(room, 150) / seen, min(150, 360 / len(layers)) / time)
+
+    margin = max(row_text + 6, 20)
+    written = cell(margin) >= 5.5 and max(row_text, column_text) < 60
+    margin = margin if written else 20.0
+    side = cell(margin)
+    wide, tall = side * seen, side * time
+    size = min(6.5, 0.95 * side) if written else 6.0
+    turned = written and column_text * size / 7 > side
+    below = []
+    if not written:
+        passages = ["".join(rows)] if sources is None else [f"rows: {' '.join(rows)}", f"columns: {' '.join(columns)}"]
+        below = [line for passage in passages for line in _lines(passage, 110)]
+    left, foot = title + margin, (column_text if turned else 14) + 20 + 9 * len(below)
+    height = head + len(layers) * (tall + gap) + foot
     figure = Figure(figsize=(page / 72, height / 72))
     background = figure.add_axes((0, 0, 1, 1))
     background.set_axis_off()
     shades = matplotlib.colormaps["Blues"]
-    hidden = np.triu(np.ones((time, time), bool), 1) & causal
-    counted = MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]).tick_values(1, time)
-    ticks = np.arange(time) if written else np.array([tick - 1 for tick in counted if 1 <= tick <= time], int)
-    names = [texts[tick] if written else str(tick + 1) for tick in ticks]
+    font = FontProperties(family=_MONOSPACED.get_family() if written else None, size=size)
+
+    def ticks(texts: list[str]) -> tuple[np.ndarray, list[str]]:
+        if written:
+            return np.arange(len(texts)), texts
+        most = max(1, min(5, int(len(texts) * side / 9)))
+        counted = MaxNLocator(most, integer=True, steps=[1, 2, 5, 10]).tick_values(1, len(texts))
+        places = np.array([tick - 1 for tick in counted if 1 <= tick <= len(texts)], int)
+        return places, [str(place + 1) for place in places]
+
+    (row_ticks, row_names), (column_ticks, column_names) = ticks(rows), ticks(columns)
     for row, shares in enumerate(layers):
-        bottom = height - head - (row + 1) * side - row * gap
+        bottom = height - head - (row + 1) * tall - row * gap
         for column in range(heads):
-            place = ((left + column * (side + gap)) / page, bottom / height, side / page, side / height)
+            place = ((left + column * (wide + gap)) / page, bottom / height, wide / page, tall / height)
             axes = figure.add_axes(place)
             pixels = np.round(255 * shades(np.sqrt(shares[column].clip(0, 1)))[..., :3]).astype(np.uint8)
             pixels[hidden] = 225
             axes.imshow(pixels, interpolation="none", aspect="auto")
             axes.grid(visible=False)
             axes.spines[:].set(visible=True)
-            font = FontProperties(family=_MONOSPACED.get_family() if written else None, size=size)
-            axes.set_xticks(ticks, names if row == len(layers) - 1 else [""] * len(names), fontproperties=font)
-            axes.set_yticks(ticks, names if column == 0 else [""] * len(names), fontproperties=font)
-            axes.tick_params(axis="x", length=0 if written else 2, pad=2, rotation=90 if written else 0)
+            last = row == len(layers) - 1
+            axes.set_xticks(column_ticks, column_names if last else [""] * len(column_names), fontproperties=font)
+            axes.set_yticks(row_ticks, [""] * len(row_names) if column else row_names, fontproperties=font)
+            axes.tick_params(axis="x", length=0 if written else 2, pad=2, rotation=90 if turned else 0)
             axes.tick_params(axis="y", length=0 if written else 2, pad=2)
             if row == 0:
                 axes.set_title(f"head {column + 1}", fontsize=7, pad=3)
-        background.text(5, bottom + side / 2, f"layer {row + 1}", fontsize=7, rotation=90, ha="center", va="center")
+        background.text(5, bottom + tall / 2, f"layer {row + 1}", fontsize=7, rotation=90, ha="center", va="center")
     for row, line in enumerate(reversed(below)):
         background.text(left, 16 + 9 * row, line, fontproperties=_MONOSPACED, fontsize=6.5, va="baseline")
     colors = shades(np.sqrt(np.linspace(0, 1, 64)))[:, :3]
-    _scale(background, left, 2.5, colors, "0", "1: share of what a token looks at" + "; grey: not seen" * causal)
+    _scale(
+        background,
+        left,
+        2.5,
+        colors,
+        "0",
+        f"1: share of what a token looks at{'; grey: not seen' if hidden.any() else ''}",
+    )
     background.set(xlim=(0, page), ylim=(0, height))
     return figure

@@ -1,12 +1,13 @@
 """Recurrent networks: simple recurrent, LSTM and GRU layers, in one direction or both, any number of them deep.
 
 Paper: Hochreiter & Schmidhuber 1997 (LSTM); Cho et al. 2014 (GRU); Schuster & Paliwal 1997 (bidirectional)
-Input: (batch, time, features) float, padded at the end; or (batch, time) int, tokens
+Input: (batch, time, features) float, padded at the end; or (batch, time) int, tokens; encoder–decoder: two of these
 Output: (batch, time, outputs) float, probabilities at each step; (batch, outputs) from the classification head
 
 A recurrent layer reads a sequence step by step and carries a state along; two of them, one in each direction, see all
 of the sequence from every step. Heads: "tagging", a label a step; "classification", a label a sequence; "next_token",
-the distribution of the token that follows each step.
+the distribution of the token that follows each step. An encoder–decoder turns one sequence into another: one network
+reads the source, a second one begins with what the first knows at its end and writes the target.
 
 Sources: J. Elman, "Finding structure in time", Cognitive Science 14, 1990. S. Hochreiter and J. Schmidhuber, "Long
 short-term memory", Neural Computation 9, 1997, with the forget gate of F. Gers, J. Schmidhuber and F. Cummins,
@@ -15,17 +16,23 @@ encoder–decoder", EMNLP 2014. M. Schuster and K. Paliwal, "Bidirectional recur
 on Signal Processing 45, 1997. A. Graves and J. Schmidhuber, "Framewise phoneme classification with bidirectional LSTM",
 Neural Networks 18, 2005. Y. Gal and Z. Ghahramani, "A theoretically grounded application of dropout in recurrent neural
 networks", NIPS 2016: one dropout mask for all steps of a sequence. J. Ba, J. Kiros and G. Hinton, "Layer
-normalization", 2016.
+normalization", 2016. I. Sutskever, O. Vinyals and Q. Le, "Sequence to sequence learning with neural networks", NIPS
+2014. M.-T. Luong, H. Pham and C. Manning, "Effective approaches to attention-based neural machine translation", EMNLP
+2015: global attention, the score a dot product.
 
 Deviations: the LSTM has no peepholes, which Graves & Schmidhuber had; the GRU applies the reset gate after the matrix
 product, as cuDNN does; layer normalisation follows each layer instead of sitting inside its cell, which keeps the GPU
-kernels; of a deep network both directions meet after each layer.
+kernels; of a deep network both directions meet after each layer. The encoder reads the source in both directions
+instead of reversed; what the attention found is not fed to the decoder's next step, so that training has all at once.
 
     model = lstm(features=40, outputs=39, units=(128, 128), bidirectional=True)
     model.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
     model.fit(x, labels)                      # x (batch, time, 40), rows of zeros at the end are padding
     stream = Stream(lstm(features=40, outputs=39))
     probabilities = stream(step)              # step (batch, 40), the state is kept for the next one
+    translator = lstm_encoder_decoder(source_vocabulary=30, target_vocabulary=42)
+    translator.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    translator.fit([source, target[:, :-1]], target[:, 1:])      # tokens; the target has a start and an end
 """
 
 import types
@@ -125,6 +132,74 @@ def gru(
 ) -> keras.Model:
     """Build a network of GRU layers; the arguments are those of `lstm`."""
     return _network(keras.layers.GRU, **locals())
+
+
+def lstm_encoder_decoder(
+    *,
+    source_vocabulary: int = 30,
+    target_vocabulary: int = 42,
+    embedding_size: int = 64,
+    units: int = 256,
+    depth: int = 1,
+    dropout: float = 0.0,
+    mask_value: int = 0,
+    output_activation: str | None = None,
+    name: str = "lstm_encoder_decoder",
+) -> keras.Model:
+    """Build an encoder–decoder with attention; compile it with a sparse categorical cross-entropy from logits.
+
+    Input: [source, target], (batch, source_time) and (batch, time) int, both padded at the end. Output: (batch, time,
+    target_vocabulary), logits of the target token that follows each.
+
+    Args:
+        source_vocabulary: number of source tokens, which are integers from 0.
+        target_vocabulary: number of target tokens.
+        embedding_size: numbers that stand for a token.
+        units: of each decoder layer; the encoder's have half as many in each direction, and begin it with both.
+        depth: layers of the encoder, and of the decoder.
+        dropout: share that is set to zero while training, of each layer's input, the same at all steps, and of what the
+            output is computed from.
+        mask_value: the token of padding, in both (see `PaddingMask`). The loss leaves it out.
+        output_activation: of the output; None gives logits.
+        name: of the model.
+
+    Raises:
+        ValueError: if a size is smaller than 1, the units are odd, or `mask_value` isn't a token of both.
+    """
+    if min(source_vocabulary, target_vocabulary, embedding_size, units, depth) < 1 or units % 2:
+        raise ValueError(
+            f"source_vocabulary {source_vocabulary}, target_vocabulary {target_vocabulary}, embedding_size "
+            f"{embedding_size}, units {units} and depth {depth} must be at least 1, and the units even"
+        )
+    if not 0 <= mask_value < min(source_vocabulary, target_vocabulary):
+        raise ValueError(
+            f"mask_value {mask_value} is not among the {source_vocabulary} source and {target_vocabulary} target tokens"
+        )
+
+    source = keras.Input((None,), dtype="int32", name="source")  # (batch, source_time)
+    target = keras.Input((None,), dtype="int32", name="target")  # (batch, time)
+    encoded = keras.layers.Embedding(source_vocabulary, embedding_size, name="source_embedding")(source)
+    encoded = PaddingMask(mask_value, name="source_mask")([encoded, source])  # (batch, source_time, embedding)
+    x = keras.layers.Embedding(target_vocabulary, embedding_size, name="target_embedding")(target)
+    for number in range(1, depth + 1):
+        half = LSTM(units // 2, return_sequences=True, return_state=True, dropout=dropout, name="lstm")
+        encoder = keras.layers.Bidirectional(half, name=f"encoder_{number}")
+        encoded, *ends = encoder(encoded)  # (batch, source_time, units), and what each direction ends with
+        start = [
+            keras.layers.Concatenate(name=f"encoder_{number}_{kind}")(pair)  # (batch, units)
+            for kind, pair in (("output", ends[::2]), ("carry", ends[1::2]))
+        ]
+        # The target's padding comes last, so that no real step ever sees it: no mask is needed here.
+        x = LSTM(units, return_sequences=True, dropout=dropout, name=f"decoder_{number}")(x, initial_state=start)
+    context = keras.layers.Attention(name="attention")([x, encoded])  # (batch, time, units)
+    x = keras.layers.Concatenate(name="context_and_output")([context, x])
+    x = keras.layers.Dense(units, "tanh", use_bias=False, name="combination")(x)  # (batch, time, units)
+    if dropout:
+        x = keras.layers.Dropout(dropout, name="dropout")(x)
+    exact = keras.config.floatx()  # float32: in mixed precision float16 is too coarse for logits
+    output = keras.layers.Dense(target_vocabulary, output_activation, dtype=exact, name="output")(x)
+    output = PaddingMask(mask_value, dtype=exact, name="loss_mask")([output, target])  # (batch, time, vocabulary)
+    return keras.Model([source, target], output, name=name)
 
 
 def _network(
@@ -351,3 +426,40 @@ class Stream:
         for step in np.moveaxis(steps, 1, 0):
             output, *self.states = self.model.predict_on_batch([step, *self.states])
         return output
+
+
+class Reader:
+    """Reads the target of an `lstm_encoder_decoder` token by token, for the search of `transformer.Translator`.
+
+    Both methods are `keras.ops`, to be traced inside a compiled function. A state is a tuple of tensors that have the
+    rows first, of which some may be repeated, left out or put in another order between two steps.
+
+    Args:
+        model: an `lstm_encoder_decoder`; its weights are shared.
+    """
+
+    def __init__(self, model: keras.Model):
+        self.model = model
+        self.decoders = [layer for layer in model.layers if isinstance(layer, LSTM)]
+        outputs = [model.get_layer("attention").input[1]]
+        for number in range(1, len(self.decoders) + 1):
+            outputs += [model.get_layer(f"encoder_{number}_{kind}").output for kind in ("output", "carry")]
+        self.encoder = keras.Model(model.inputs[0], outputs)
+
+    def begin(self, sources: Any) -> Any:
+        """The state before the first token, from sources (rows, source_time)."""
+        encoded, *states = self.encoder(sources)  # (rows, source_time, units), each (rows, units)
+        return encoded, self.model.get_layer("source_mask").compute_mask([sources, sources]), *states
+
+    def step(self, state: Any, tokens: Any, place: Any) -> tuple[Any, Any]:
+        """The output (rows, target_vocabulary) after the tokens (rows,), and the new state; the place is not asked."""
+        layer = self.model.get_layer
+        encoded, mask, *states = state
+        x = layer("target_embedding")(tokens)  # (rows, embedding)
+        after = []
+        for number, decoder in enumerate(self.decoders):
+            x, new = decoder.cell(x, states[2 * number : 2 * number + 2])  # (rows, units)
+            after += new
+        context = layer("attention")([keras.ops.expand_dims(x, 1), encoded], mask=[None, mask])  # (rows, 1, units)
+        x = layer("combination")(keras.ops.concatenate([context[:, 0], x], axis=-1))
+        return layer("output")(x), (encoded, mask, *after)

@@ -1,38 +1,132 @@
-"""Transformer: blocks of self-attention and feed-forward layers; here the decoder, a language model.
+"""Transformer: blocks of attention and feed-forward layers; an encoder, a decoder, and both together.
 
-Paper: Vaswani et al. 2017; Radford et al. 2019 (GPT-2, the pre-norm decoder)
-Input: (batch, time) int, tokens, at most `context` of them
-Output: (batch, time, vocabulary) float, logits of the token that follows each
+Paper: Vaswani et al. 2017; Radford et al. 2019 (GPT-2, the pre-norm decoder); Devlin et al. 2019 (BERT, the encoder)
+Input: (batch, time) int, tokens; encoder: also (batch, time, features) float; encoder_decoder: source and target tokens
+Output: (batch, time, vocabulary) float, logits of the token that follows each; encoder: probabilities of classes
 
-In a block each token looks at itself and those before it, weighs them by how well their keys match its query, and adds
-the weighted sum of their values to what is known of it (attention); then a small network works on each token by itself
-(feed-forward). What a token's place is tells a vector that is learned for each place.
+In a block each token weighs tokens by how well their keys match its query, and adds the weighted sum of their values to
+what is known of it (attention); then a small network works on each token by itself (feed-forward). What a token's place
+is tells a vector that is learned for each place. In the encoder each token, or step of numbers, looks at all of its
+sequence; the decoder, a language model, looks at the token itself and those before it; in `encoder_decoder` each block
+of the decoder then also looks at what the encoder has made of the source (cross-attention).
+
+The encoder's head "tagging" gives (batch, time, outputs), a label a step; "classification" (batch, outputs), a label a
+sequence. Padding is at the end, of any length, and changes nothing.
 
 Sources: A. Vaswani et al., "Attention is all you need", NIPS 2017. A. Radford et al., "Language models are unsupervised
 multitask learners", 2019 (GPT-2): normalisation before each part of a block and once at the end, initial weights.
-O. Press and L. Wolf, "Using the output embedding to improve language models", EACL 2017: one matrix for both ends.
-A. Fan, M. Lewis and Y. Dauphin, "Hierarchical neural story generation", ACL 2018: top-k. A. Holtzman et al., "The
-curious case of neural text degeneration", ICLR 2020: top-p.
+J. Devlin et al., "BERT: pre-training of deep bidirectional transformers for language understanding", NAACL 2019: the
+encoder alone, with learned places. O. Press and L. Wolf, "Using the output embedding to improve language models", EACL
+2017: one matrix for both ends. A. Fan, M. Lewis and Y. Dauphin, "Hierarchical neural story generation", ACL 2018:
+top-k. A. Holtzman et al., "The curious case of neural text degeneration", ICLR 2020: top-p. B. Lowerre, "The Harpy
+speech recognition system", Carnegie Mellon University 1976: beam search; I. Sutskever, O. Vinyals and Q. Le, "Sequence
+to sequence learning with neural networks", NIPS 2014: as here, on what a decoder says.
 
-Deviations: of the 2017 paper, only the decoder, without the attention to an encoder; places are learned instead of
-sines, normalisation is before instead of after. Of GPT-2, its GELU is the tanh approximation, here it is exact; its
-weights are drawn with a deviation of 0.02, here of 1 / √width, which is the same at a width of 2,500 and lets a narrow
-model learn in half the steps.
+Deviations: of the 2017 paper, places are learned instead of sines; normalisation is before instead of after, and once
+more at the end of encoder and decoder; the target's embedding is tied to the output, but the source has its own, and
+neither is multiplied by √width; attention has dropout too, as in the authors' program; beam search ranks by probability
+alone, without a penalty of length. Of GPT-2, its GELU is the tanh approximation, here it is exact; its weights are
+drawn with a deviation of 0.02, here of 1 / √width, which is the same at a width of 2,500 and lets a narrow model learn
+in half the steps. Of BERT, there is neither pretraining nor a token for the class: the mean over all steps stands for
+the sequence.
 
     model = decoder(vocabulary=100, context=128)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(tokens[:, :-1], tokens[:, 1:])
     for token in generate(Stream(model), [prompt], 500, temperature=0.8):
         print(token[0])
+
+    model = encoder_decoder(source_vocabulary=30, target_vocabulary=42)
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit([sources, targets[:, :-1]], targets[:, 1:])      # a target is a 1, its tokens, a 2, and zeros as padding
+    tokens, log_probabilities = Translator(Reader(model), longest=30)(sources, beams=4)
 """
 
 import collections
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import keras
 import numpy as np
+
+Head = Literal["tagging", "classification"]
+
+
+def encoder(
+    *,
+    features: int = 40,
+    vocabulary: int | None = None,
+    outputs: int = 39,
+    head: Head = "tagging",
+    context: int = 512,
+    width: int = 128,
+    depth: int = 4,
+    heads: int = 4,
+    feed_forward: int | None = None,
+    activation: str = "gelu",
+    dropout: float = 0.0,
+    mask_value: float | None = 0.0,
+    output_activation: str | None = "softmax",
+    name: str = "encoder",
+) -> keras.Model:
+    """Build an encoder, in which every step sees all steps; compile it with a classification loss.
+
+    Args:
+        features: numbers in a step.
+        vocabulary: number of tokens, where a step is one token (an integer from 0) instead of numbers.
+        outputs: classes of a step or a sequence.
+        head: what is predicted: a label for each step, or one for the sequence, from the mean over its steps.
+        context: steps that the longest sequence has.
+        width: numbers that stand for a step.
+        depth: number of blocks.
+        heads: of each attention; they share the width between them.
+        feed_forward: units of the hidden layer in each block; None for four times the width.
+        activation: of that layer.
+        dropout: share that is set to zero while training, of the first block's input, the attention and what each part
+            adds.
+        mask_value: what padding is filled with (see `RealSteps`), or None if there is none. Nothing looks at padding,
+            and the loss leaves it out. With a vocabulary it is a token of its own.
+        output_activation: of the head; None gives logits.
+        name: of the model.
+
+    Raises:
+        ValueError: if a size is smaller than 1, the heads don't divide the width, the head is unknown, or `mask_value`
+            isn't a token.
+    """
+    sizes = {"context": context, "width": width, "depth": depth, "heads": heads, "outputs": outputs}
+    sizes |= {"features": features} if vocabulary is None else {"vocabulary": vocabulary}
+    feed_forward = _check(feed_forward, mask_value if vocabulary is not None else None, **sizes)
+    if head not in get_args(Head):
+        raise ValueError(f"head {head!r} is none of {', '.join(get_args(Head))}")
+
+    exact = keras.config.floatx()
+    if vocabulary is None:
+        sequence = keras.Input((None, features), name="sequence")  # (batch, time, features)
+        x = keras.layers.Dense(width, name="projection")(sequence)  # (batch, time, width)
+    else:
+        sequence = keras.Input((None,), dtype="int32", name="sequence")  # (batch, time)
+        x = keras.layers.Embedding(vocabulary, width, embeddings_initializer=_normal(width), name="embedding")(sequence)
+    real = None
+    if mask_value is not None:
+        real = RealSteps(mask_value, dtype=exact, name="real_steps")(sequence)  # (batch, time)
+    x = _blocks(
+        x,
+        context=context,
+        depth=depth,
+        heads=heads,
+        feed_forward=feed_forward,
+        activation=activation,
+        dropout=dropout,
+        real=real,
+    )
+    if head == "classification":
+        x = keras.layers.GlobalAveragePooling1D(name="mean")(x, mask=real)  # (batch, width)
+    output = keras.layers.Dense(outputs, output_activation, dtype=exact, name="output")(x)  # (batch, time, outputs)
+    if head == "tagging" and real is not None:
+        output = LossMask(False, dtype=exact, name="loss_mask")([output, real])
+    return keras.Model(sequence, output, name=name)
 
 
 def decoder(
@@ -68,73 +162,187 @@ def decoder(
     Raises:
         ValueError: if a size is smaller than 1, the heads don't divide the width, or `mask_value` isn't a token.
     """
-    feed_forward = 4 * width if feed_forward is None else feed_forward
-    if min(vocabulary, context, width, depth, heads, feed_forward) < 1:
-        raise ValueError(
-            f"vocabulary {vocabulary}, context {context}, width {width}, depth {depth}, heads {heads} and feed_forward "
-            f"{feed_forward} must be at least 1"
-        )
-    if width % heads:
-        raise ValueError(f"{heads} heads don't divide the width {width}")
-    if mask_value is not None and not 0 <= mask_value < vocabulary:
-        raise ValueError(f"mask_value {mask_value} is none of the {vocabulary} tokens")
+    sizes = {"vocabulary": vocabulary, "context": context, "width": width, "depth": depth, "heads": heads}
+    feed_forward = _check(feed_forward, mask_value, **sizes)
 
     tokens = keras.Input((None,), dtype="int32", name="tokens")  # (batch, time)
     exact = keras.config.floatx()  # float32: in mixed precision float16 is too coarse for logits
     embedding = keras.layers.ReversibleEmbedding(
         vocabulary, width, embeddings_initializer=_normal(width), reverse_dtype=exact, name="embedding"
     )
-    x = Positions(context, name="positions")(embedding(tokens))  # (batch, time, width)
-    if dropout:
-        x = keras.layers.Dropout(dropout, name="dropout")(x)
-    for number in range(1, depth + 1):
-        x = _block(
-            x,
-            name=f"block_{number}",
-            heads=heads,
-            feed_forward=feed_forward,
-            activation=activation,
-            dropout=dropout,
-            causal=True,
-        )
-    x = keras.layers.LayerNormalization(epsilon=1e-5, name="normalization")(x)
+    x = _blocks(
+        embedding(tokens),
+        context=context,
+        depth=depth,
+        heads=heads,
+        feed_forward=feed_forward,
+        activation=activation,
+        dropout=dropout,
+        causal=True,
+    )
     output = embedding(x, reverse=True)  # (batch, time, vocabulary)
     if mask_value is not None:
         output = LossMask(mask_value, dtype=exact, name="loss_mask")([output, tokens])
     if output_activation:
         output = keras.layers.Activation(output_activation, dtype=exact, name="output")(output)
-    model = keras.Model(tokens, output, name=name)
-    for number in range(1, depth + 1):
-        # Each block adds two sums to x; like this its variance doesn't grow with the depth (GPT-2).
-        for layer in (
-            model.get_layer(f"block_{number}_attention").output_dense,
-            model.get_layer(f"block_{number}_contract"),
-        ):
-            layer.kernel.assign(layer.kernel / math.sqrt(2 * depth))
-    return model
+    return keras.Model(tokens, output, name=name)
+
+
+def encoder_decoder(
+    *,
+    source_vocabulary: int = 30,
+    target_vocabulary: int = 42,
+    source_context: int = 32,
+    target_context: int = 32,
+    width: int = 128,
+    depth: int = 2,
+    heads: int = 4,
+    feed_forward: int | None = None,
+    activation: str = "gelu",
+    dropout: float = 0.0,
+    mask_value: int = 0,
+    output_activation: str | None = None,
+    name: str = "encoder_decoder",
+) -> keras.Model:
+    """Build an encoder and a decoder that also looks at what the encoder made of the source; compile it as a decoder.
+
+    Input: [source (batch, source_time), target (batch, time)], the target so far; it begins with a token that says so.
+
+    Args:
+        source_vocabulary: number of the source's tokens, which are integers from 0.
+        target_vocabulary: number of the target's tokens, which are integers from 0.
+        source_context: tokens that the longest source has.
+        target_context: tokens that the longest target has.
+        width: numbers that stand for a token.
+        depth: number of blocks in the encoder, and as many in the decoder.
+        heads: of each attention; they share the width between them.
+        feed_forward: units of the hidden layer in each block; None for four times the width.
+        activation: of that layer.
+        dropout: share that is set to zero while training, of the embeddings, the attention and what each part adds.
+        mask_value: the token that fills sources and targets up at the end. Nothing real looks at it, and the loss
+            leaves it out.
+        output_activation: of the output; None gives logits.
+        name: of the model.
+
+    Raises:
+        ValueError: if a size is smaller than 1, the heads don't divide the width, or `mask_value` isn't a token.
+    """
+    sizes = {"source_vocabulary": source_vocabulary, "target_vocabulary": target_vocabulary}
+    sizes |= {"source_context": source_context, "target_context": target_context}
+    feed_forward = _check(feed_forward, mask_value, **sizes, width=width, depth=depth, heads=heads)
+    options: Any = {"depth": depth, "heads": heads, "activation": activation, "dropout": dropout}
+    options |= {"feed_forward": feed_forward}
+
+    exact = keras.config.floatx()
+    source = keras.Input((None,), dtype="int32", name="source")  # (batch, source_time)
+    target = keras.Input((None,), dtype="int32", name="target")  # (batch, time)
+    real = RealSteps(mask_value, name="source_real_steps")(source)  # (batch, source_time)
+    x = keras.layers.Embedding(
+        source_vocabulary, width, embeddings_initializer=_normal(width), name="source_embedding"
+    )(source)
+    memory = _blocks(x, prefix="source_", context=source_context, real=real, **options)  # (batch, source_time, width)
+    embedding = keras.layers.ReversibleEmbedding(
+        target_vocabulary, width, embeddings_initializer=_normal(width), reverse_dtype=exact, name="embedding"
+    )
+    x = _blocks(
+        embedding(target), context=target_context, causal=True, memory=memory, memory_real=real, **options
+    )  # (batch, time, width)
+    output = embedding(x, reverse=True)  # (batch, time, target_vocabulary)
+    output = LossMask(mask_value, dtype=exact, name="loss_mask")([output, target])
+    if output_activation:
+        output = keras.layers.Activation(output_activation, dtype=exact, name="output")(output)
+    return keras.Model([source, target], output, name=name)
+
+
+def _check(feed_forward: int | None, mask_value: float | None, **sizes: int) -> int:
+    """The size of the feed-forward networks' hidden layer, if all is possible."""
+    feed_forward = 4 * sizes["width"] if feed_forward is None else feed_forward
+    sizes["feed_forward"] = feed_forward
+    if min(sizes.values()) < 1:
+        raise ValueError(f"{', '.join(f'{name} {size}' for name, size in sizes.items())} must be at least 1")
+    if sizes["width"] % sizes["heads"]:
+        raise ValueError(f"{sizes['heads']} heads don't divide the width {sizes['width']}")
+    tokens = min((size for name, size in sizes.items() if name.endswith("vocabulary")), default=0)
+    if mask_value is not None and not (0 <= mask_value < tokens and mask_value == int(mask_value)):
+        raise ValueError(f"mask_value {mask_value} is none of the {tokens} tokens")
+    return feed_forward
 
 
 def _normal(width: int) -> Any:
     return keras.initializers.RandomNormal(stddev=width**-0.5)
 
 
-def _block(x, *, name: str, heads: int, feed_forward: int, activation: str, dropout: float, causal: bool):
-    """Attention and feed-forward network, each added to `x`, (batch, time, width)."""
+def _blocks(
+    x,
+    *,
+    context: int,
+    depth: int,
+    heads: int,
+    feed_forward: int,
+    activation: str,
+    dropout: float,
+    causal: bool = False,
+    real=None,
+    memory=None,
+    memory_real=None,
+    prefix: str = "",
+):
+    """What encoder and decoder have in common: places, blocks and a normalisation, on `x`, (batch, time, width).
+
+    Args:
+        x: embedded tokens or projected features.
+        context: steps that the longest sequence has.
+        depth: number of blocks.
+        heads: of each attention.
+        feed_forward: units of the hidden layer in each block.
+        activation: of that layer.
+        dropout: share that is set to zero while training.
+        causal: whether a step sees itself and those before it alone.
+        real: which steps are no padding, (batch, time), or None if nobody needs to know.
+        memory: what each block looks at besides, (batch, source_time, width), or None.
+        memory_real: which steps of it are no padding, (batch, source_time).
+        prefix: of the layers' names.
+    """
+    x = Positions(context, name=f"{prefix}positions")(x)  # (batch, time, width)
+    if dropout:
+        x = keras.layers.Dropout(dropout, name=f"{prefix}dropout")(x)
     width = x.shape[-1]
-    y = keras.layers.LayerNormalization(epsilon=1e-5, name=f"{name}_attention_normalization")(x)
+    added = []  # the layers that end what is added to x
+    for number in range(1, depth + 1):
+        name = f"{prefix}block_{number}"
+        x, attention = _attend(x, name=f"{name}_attention", heads=heads, dropout=dropout, causal=causal, real=real)
+        added.append(attention.output_dense)
+        if memory is not None:
+            x, attention = _attend(
+                x, memory, name=f"{name}_cross_attention", heads=heads, dropout=dropout, real=memory_real
+            )
+            added.append(attention.output_dense)
+        y = keras.layers.LayerNormalization(epsilon=1e-5, name=f"{name}_feed_forward_normalization")(x)
+        y = keras.layers.Dense(feed_forward, activation, kernel_initializer=_normal(width), name=f"{name}_expand")(y)
+        contract = keras.layers.Dense(width, kernel_initializer=_normal(width), name=f"{name}_contract")
+        added.append(contract)
+        y = contract(y)  # (batch, time, width)
+        if dropout:
+            y = keras.layers.Dropout(dropout, name=f"{name}_feed_forward_dropout")(y)
+        x = keras.layers.Add(name=f"{name}_feed_forward_sum")([x, y])
+    for layer in added:
+        # Like this the variance of the sums doesn't grow with their number (GPT-2).
+        layer.kernel.assign(layer.kernel / math.sqrt(len(added)))
+    return keras.layers.LayerNormalization(epsilon=1e-5, name=f"{prefix}normalization")(x)
+
+
+def _attend(x, memory=None, *, name: str, heads: int, dropout: float, causal: bool = False, real=None) -> tuple:
+    """The sum of `x`, (batch, time, width), and its attention to itself or to `memory`; and the attention's layer."""
+    width = x.shape[-1]
+    y = keras.layers.LayerNormalization(epsilon=1e-5, name=f"{name}_normalization")(x)
     attention = keras.layers.MultiHeadAttention(
-        heads, width // heads, dropout=dropout, kernel_initializer=_normal(width), name=f"{name}_attention"
+        heads, width // heads, dropout=dropout, kernel_initializer=_normal(width), name=name
     )
-    y = attention(y, y, use_causal_mask=causal)  # (batch, time, width)
+    # The mask is of what is looked at alone: if padding saw nothing at all, its softmax could be no number.
+    y = attention(y, y if memory is None else memory, key_mask=real, use_causal_mask=causal)  # (batch, time, width)
     if dropout:
-        y = keras.layers.Dropout(dropout, name=f"{name}_attention_dropout")(y)
-    x = keras.layers.Add(name=f"{name}_attention_sum")([x, y])
-    y = keras.layers.LayerNormalization(epsilon=1e-5, name=f"{name}_feed_forward_normalization")(x)
-    y = keras.layers.Dense(feed_forward, activation, kernel_initializer=_normal(width), name=f"{name}_expand")(y)
-    y = keras.layers.Dense(width, kernel_initializer=_normal(width), name=f"{name}_contract")(y)  # (batch, time, width)
-    if dropout:
-        y = keras.layers.Dropout(dropout, name=f"{name}_feed_forward_dropout")(y)
-    return keras.layers.Add(name=f"{name}_feed_forward_sum")([x, y])
+        y = keras.layers.Dropout(dropout, name=f"{name}_dropout")(y)
+    return keras.layers.Add(name=f"{name}_sum")([x, y]), attention
 
 
 @keras.saving.register_keras_serializable(package="templates")
@@ -175,6 +383,33 @@ class Positions(keras.layers.Layer):
     def get_config(self):
         """What saving needs."""
         return super().get_config() | {"context": self.context}
+
+
+@keras.saving.register_keras_serializable(package="templates")
+class RealSteps(keras.layers.Layer):
+    """Tell which steps of a sequence, (batch, time) or (batch, time, features), are no padding: (batch, time) bool.
+
+    Padding is the run of steps at the end of a sequence in which all features equal `mask_value`; such steps before it
+    are real. A sequence that is all padding keeps its first step, since a mean of nothing is no number.
+    """
+
+    def __init__(self, mask_value: float, **kwargs):
+        super().__init__(**kwargs)
+        self.mask_value = mask_value
+
+    def call(self, inputs):
+        """Whether a step is real."""
+        other = keras.ops.not_equal(inputs, self.mask_value)
+        if len(inputs.shape) == 3:
+            other = keras.ops.any(other, axis=-1)  # (batch, time)
+        # How many steps from here to the end are none of padding.
+        remaining = keras.ops.flip(keras.ops.cumsum(keras.ops.flip(keras.ops.cast(other, "int32"), 1), 1), 1)
+        first = keras.ops.equal(keras.ops.cumsum(keras.ops.ones_like(remaining), 1), 1)
+        return keras.ops.logical_or(keras.ops.greater(remaining, 0), first)
+
+    def get_config(self):
+        """What saving needs."""
+        return super().get_config() | {"mask_value": self.mask_value}
 
 
 @keras.saving.register_keras_serializable(package="templates")
@@ -223,7 +458,7 @@ class Stream:
     def __init__(self, model: keras.Model):
         self.model = model
         self.variables = model.variables
-        self.attentions = [layer for layer in model.layers if isinstance(layer, keras.layers.MultiHeadAttention)]
+        self.attentions = _attentions(model)
         self.context: int = model.get_layer("positions").context
         self.reader: Any = None
         self.tokens: Any = None  # (batch, time), those in the context
@@ -246,9 +481,8 @@ class Stream:
             raise ValueError(f"{len(tokens)} sequences after {len(self.tokens)}; reset() begins new ones")
         if self.reader is None or self.reader.cache.shape[2] != len(tokens):
             first = self.attentions[0]
-            shape = (len(self.attentions), 2, len(tokens), self.context, first.num_heads, first.key_dim)
-            self.reader = _Reader(self._read, shape, first.compute_dtype)
-            self.reader.compile(jit_compile=keras.backend.backend() != "torch")
+            shape = (len(self.attentions), 2, len(tokens), first.num_heads, self.context, first.key_dim)
+            self.reader = _Remembering(self._read, shape, first.compute_dtype)
         read = self.tokens.shape[1]
         self.tokens = np.concatenate([self.tokens, tokens], axis=1)
         if (excess := self.tokens.shape[1] - self.context) > 0:
@@ -285,9 +519,7 @@ class Stream:
         return drawn
 
     def _call(self, tokens: np.ndarray, first: int, second: int, *sampling: np.ndarray) -> np.ndarray:
-        # JAX needs the weights as an input: those that the reader doesn't own would be compiled in as they are now, and
-        # if it owned them Keras would visit all layers at each token, which takes longer than the token itself.
-        weights = [variable.value for variable in self.variables] if keras.backend.backend() == "jax" else []
+        weights = _weights(self.variables)
         places = np.array([first, second], np.int32)
         return self.reader.predict_on_batch((tokens, places, weights, *(x.astype(np.float32) for x in sampling)))
 
@@ -295,7 +527,7 @@ class Stream:
         """The output and the new cache: logits, or with `sampling` tokens drawn from them and read one by one.
 
         Args:
-            cache: keys and values of the tokens before, (depth, 2, batch, context, heads, key_dim).
+            cache: keys and values of the tokens before, (depth, 2, batch, heads, context, key_dim).
             tokens: (batch, time), with `sampling` one each.
             places: of the first of the tokens in the context, and of the asked one among the tokens, (2,); with
                 `sampling` the second is the number of draws instead.
@@ -321,38 +553,14 @@ class Stream:
 
     def _attend(self, cache: Any, tokens, start, asked):
         """The logits (batch, vocabulary) after the token `asked` of (batch, time), and the new cache."""
-        layer = self.model.get_layer
-        x = layer("positions")(layer("embedding")(tokens), start=start)  # (batch, time, width)
-        shape: Any = keras.ops.shape(tokens)
-        places = keras.ops.expand_dims(start + keras.ops.arange(shape[1]), 1)  # (time, 1)
-        seen: Any = keras.ops.less_equal(keras.ops.arange(self.context), places)  # (time, context)
-        for number, attention in enumerate(self.attentions):
-            block = attention.name.removesuffix("_attention")
-            y = layer(f"{block}_attention_normalization")(x)
-            new: Any = keras.ops.stack([attention.key_dense(y), attention.value_dense(y)])
-            cache = keras.ops.slice_update(cache, (number, 0, 0, start, 0, 0), new[None])
-            query = attention.query_dense(y)  # (batch, time, heads, key_dim)
-            y = keras.ops.dot_product_attention(query, cache[number, 0], cache[number, 1], mask=seen[None, None])
-            x = x + attention.output_dense(y)
-            y = layer(f"{block}_feed_forward_normalization")(x)
-            x = x + layer(f"{block}_contract")(layer(f"{block}_expand")(y))
-        x = layer("normalization")(keras.ops.take(x, asked, axis=1))  # (batch, width)
-        return layer("embedding")(x, reverse=True), cache
 
+        def keep(number, keys, values):
+            nonlocal cache
+            new: Any = keras.ops.stack([keys, values])
+            cache = keras.ops.slice_update(cache, (number, 0, 0, 0, start, 0), new[None])
+            return cache[number, 0], cache[number, 1]
 
-class _Reader(keras.Model):
-    """A function of a cache that is kept and of what else it is called with: as a model, Keras compiles it."""
-
-    def __init__(self, read: Callable, shape: tuple[int, ...], dtype: str):
-        super().__init__(name="reader", dtype="float32")  # chances stay as exact as the logits
-        self.read = read
-        self.cache = self.add_weight(shape=shape, initializer="zeros", dtype=dtype, trainable=False, name="cache")
-
-    def call(self, inputs):
-        """The function's output."""
-        output, cache = self.read(self.cache.value, *inputs)
-        self.cache.assign(cache)
-        return output
+        return _read(self.model, tokens, start, asked, keep), cache
 
 
 def generate(
@@ -445,15 +653,280 @@ def _draw(ops: Any, logits: Any, chances: Any, sampling: Any) -> Any:
     return ops.take_along_axis(order, ops.minimum(passed, last), axis=-1)[:, 0]
 
 
+# Translation
+
+
+class Reader:
+    """What `Translator` needs of an encoder with a decoder; its functions are traced inside a compiled one.
+
+    Args:
+        model: that of `encoder_decoder`; its weights are shared.
+    """
+
+    def __init__(self, model: keras.Model):
+        self.model = model
+        self.context: int = model.get_layer("positions").context
+        outputs = [model.get_layer(f"source_{name}").output for name in ("normalization", "real_steps")]
+        self.encoder = keras.Model(model.inputs[0], outputs)
+
+    def begin(self, sources) -> Any:
+        """The state before the first token of the targets of some sources, (rows, source_time).
+
+        The state is a tree of tensors with the rows first. What a step returns as it was given is the source's.
+        """
+        memory, real = self.encoder(sources)  # (rows, source_time, width), (rows, source_time)
+        state = {"real": real, "memory": [], "past": []}
+        for own, cross in zip(_attentions(self.model), _attentions(self.model, "cross_attention"), strict=True):
+            state["memory"].append(_keys_and_values(cross, memory))
+            shape = (sources.shape[0], own.num_heads, self.context, own.key_dim)
+            empty = keras.ops.zeros(shape, own.compute_dtype)
+            state["past"].append((empty, empty))
+        return state
+
+    def step(self, state: Any, tokens, place) -> tuple[Any, Any]:
+        """The logits (rows, target_vocabulary) of what follows the token at a place, (rows,), and the new state."""
+        past = []
+
+        def keep(number, *new):
+            past.append(
+                tuple(
+                    keras.ops.slice_update(old, (0, 0, place, 0), one)
+                    for old, one in zip(state["past"][number], new, strict=True)
+                )
+            )
+            return past[number]
+
+        logits = _read(self.model, tokens[:, None], place, 0, keep, state["memory"], state["real"])
+        return logits, state | {"past": past}
+
+
+class Translator:
+    """Finds the most probable targets of sources by greedy or beam search, a whole batch in one compiled call.
+
+    Beam search keeps so many of the most probable beginnings, lengthens each by every token and keeps the best of all
+    these; what has ended stays among them as it is. Greedy search is that with a single one.
+
+    Args:
+        reader: a `Reader`, or anything else with its `begin`, `step` and `model`, such as that of `recurrent.py`.
+        start: the token that a target begins with.
+        end: the token that ends a target.
+        mask_value: the token that fills sequences up at the end; neither it nor `start` is ever part of a result.
+        longest: tokens that the longest target has, `start` and `end` not counted.
+
+    Raises:
+        ValueError: if `longest` is smaller than 1 or the model can't read so many.
+    """
+
+    def __init__(self, reader: Any, *, start: int = 1, end: int = 2, mask_value: int = 0, longest: int):
+        context = getattr(reader, "context", math.inf)
+        if not 1 <= longest < context:
+            raise ValueError(f"longest {longest} must be at least 1 and smaller than the context of {context}")
+        self.reader = reader
+        self.start, self.end, self.mask_value, self.longest = start, end, mask_value, longest
+        self.variables = reader.model.variables
+        self.compiled: dict[tuple[int, ...], _Compiled] = {}  # by beams and the sources' shape
+
+    def __call__(self, sources: Any, *, beams: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """The most probable targets that were found, the best first, and the natural logarithms of their probabilities.
+
+        Each shape of the sources is compiled for itself, so there should be few.
+
+        Args:
+            sources: tokens, (batch, source_time), filled up at the end.
+            beams: how many are kept and returned; 1 is greedy search.
+
+        Returns:
+            tokens (batch, beams, longest) int32, without the end, filled up; log probabilities (batch, beams) of whole
+            targets with their end, -inf where there are fewer targets than beams.
+
+        Raises:
+            ValueError: if `beams` is smaller than 1.
+        """
+        if beams < 1:
+            raise ValueError(f"beams {beams} must be at least 1")
+        sources = np.asarray(sources, np.int32)
+        key = (beams, *sources.shape)
+        if key not in self.compiled:
+            self.compiled[key] = _Compiled(functools.partial(self._search, beams))
+        return self.compiled[key].predict_on_batch((sources, _weights(self.variables)))
+
+    def _search(self, beams: int, sources, weights):
+        with keras.StatelessScope(state_mapping=list(zip(self.variables, weights, strict=False))):
+            ops: Any = keras.ops
+            batch = sources.shape[0]
+            first = self.reader.begin(sources)
+            leaves = [ops.repeat(leaf, beams, axis=0) for leaf in keras.tree.flatten(first)]  # (batch * beams, ...)
+            tokens = ops.full((batch, beams, self.longest + 1), self.mask_value, "int32")
+            last = ops.full((batch * beams,), self.start, "int32")
+            scores = ops.tile(ops.array([[0.0] + [-math.inf] * (beams - 1)], "float32"), (batch, 1))
+            ended = ops.zeros((batch, beams), "bool")
+            before = ops.arange(batch)[:, None] * beams  # rows of the sources before
+
+            def goes_on(place, ended, *_):
+                return ops.logical_and(place <= self.longest, ops.logical_not(ops.all(ended)))
+
+            def step(place, ended, scores, tokens, last, *leaves):
+                logits, state = self.reader.step(keras.tree.pack_sequence_as(first, leaves), last, place)
+                chances = ops.log_softmax(ops.cast(logits, "float32"))  # (batch * beams, vocabulary)
+                vocabulary = chances.shape[-1]
+                known = ops.arange(vocabulary)
+                # Whatever is as long as it may be has to end.
+                possible = ops.logical_and(known != self.start, known != self.mask_value)
+                possible = ops.logical_or(ops.logical_and(possible, place < self.longest), known == self.end)
+                chances = ops.reshape(ops.where(possible, chances, -math.inf), (batch, beams, vocabulary))
+                filled = ops.where(known == self.mask_value, 0.0, -math.inf)  # costs what has ended nothing
+                chances = scores[:, :, None] + ops.where(ended[:, :, None], filled, chances)
+                scores, best = ops.top_k(ops.reshape(chances, (batch, beams * vocabulary)), beams)  # (batch, beams)
+                best = ops.cast(best, "int32")
+                parents, new = best // vocabulary, best % vocabulary
+                new_leaves = keras.tree.flatten(state)
+                if beams > 1:
+                    ended = ops.take_along_axis(ended, parents, axis=1)
+                    tokens = ops.take_along_axis(tokens, parents[:, :, None], axis=1)
+                    rows = ops.reshape(before + parents, (-1,))
+                    # What no step has changed is the source's, the same in all of its beams.
+                    new_leaves = [
+                        new_leaf if new_leaf is leaf else ops.take(new_leaf, rows, axis=0)
+                        for leaf, new_leaf in zip(leaves, new_leaves, strict=True)
+                    ]
+                ended = ops.logical_or(ops.logical_or(ended, new == self.end), scores == -math.inf)
+                new = ops.where(ended, self.mask_value, new)
+                tokens = ops.slice_update(tokens, (0, 0, place), new[:, :, None])
+                return place + 1, ended, scores, tokens, ops.reshape(new, (-1,)), *new_leaves
+
+            state = (ops.array(0, "int32"), ended, scores, tokens, last, *leaves)
+            _, _, scores, tokens, *_ = ops.while_loop(goes_on, step, state)
+            tokens = ops.where(scores[:, :, None] == -math.inf, self.mask_value, tokens)
+            return tokens[:, :, : self.longest], scores
+
+
+# What generation and translation share
+
+
+def _read(model: keras.Model, tokens, start, asked, keep: Callable, memory: Any = None, real: Any = None):
+    """The logits (batch, vocabulary) after the token `asked` of some tokens (batch, time) that follow `start` others.
+
+    Args:
+        model: a decoder, or one with an encoder.
+        tokens: those that haven't been read yet.
+        start: number of tokens that have been read.
+        asked: a place among the new tokens.
+        keep: a function of a block's number and of the keys and values of the new tokens, (batch, heads, time,
+            key_dim); it puts them into their places and returns those of all places, (batch, heads, context, key_dim).
+        memory: of each block keys and values of the source, (batch, heads, source_time, key_dim), if there is one.
+        real: which steps of the source are no padding, (batch, source_time).
+    """
+    layer = model.get_layer
+    positions = layer("positions")
+    x = positions(layer("embedding")(tokens), start=start)  # (batch, time, width)
+    shape: Any = keras.ops.shape(tokens)
+    places = keras.ops.expand_dims(start + keras.ops.arange(shape[1]), 1)  # (time, 1)
+    seen: Any = keras.ops.less_equal(keras.ops.arange(positions.context), places)  # (time, context)
+    for number, attention in enumerate(_attentions(model)):
+        block = attention.name.removesuffix("_attention")
+        y = layer(f"{attention.name}_normalization")(x)
+        past = keep(number, *_keys_and_values(attention, y))
+        x = x + _look(attention, y, past, seen)
+        if memory is not None:
+            attention = layer(f"{block}_cross_attention")
+            y = layer(f"{attention.name}_normalization")(x)
+            x = x + _look(attention, y, memory[number], real[:, None, None])
+        y = layer(f"{block}_feed_forward_normalization")(x)
+        x = x + layer(f"{block}_contract")(layer(f"{block}_expand")(y))
+    x = layer("normalization")(keras.ops.take(x, asked, axis=1))  # (batch, width)
+    return layer("embedding")(x, reverse=True)
+
+
+def _keys_and_values(attention: Any, x) -> Any:
+    """Those of some tokens (batch, time, width), each (batch, heads, time, key_dim)."""
+    return tuple(keras.ops.transpose(layer(x), (0, 2, 1, 3)) for layer in (attention.key_dense, attention.value_dense))
+
+
+def _look(attention: Any, x, past: tuple[Any, Any], seen):
+    """What an attention's layer says of tokens (batch, time, width), from the keys and values of what they look at.
+
+    Few tokens look at many, which is several times as fast with the heads before the time as in the layer's own order.
+    """
+    keys, values = past  # (batch, heads, context, key_dim)
+    query: Any = keras.ops.transpose(attention.query_dense(x), (0, 2, 1, 3))  # (batch, heads, time, key_dim)
+    scores = keras.ops.matmul(query / math.sqrt(attention.key_dim), keras.ops.transpose(keys, (0, 1, 3, 2)))
+    weights = keras.ops.softmax(keras.ops.where(seen, keras.ops.cast(scores, "float32"), -math.inf))
+    y = keras.ops.matmul(keras.ops.cast(weights, values.dtype), values)  # (batch, heads, time, key_dim)
+    return attention.output_dense(keras.ops.transpose(y, (0, 2, 1, 3)))
+
+
+def _attentions(model: keras.Model, kind: str = "attention") -> list[Any]:
+    """The layers of one kind of attention, the first block's first: "attention" to oneself or "cross_attention"."""
+    found = []
+    names = {layer.name for layer in model.layers}
+    while (name := f"block_{len(found) + 1}_{kind}") in names:
+        found.append(model.get_layer(name))
+    return found
+
+
+class _Compiled(keras.Model):
+    """A function of its inputs: as a model, Keras compiles it."""
+
+    def __init__(self, function: Callable):
+        super().__init__(name="compiled", dtype="float32")  # chances stay as exact as the logits
+        self.function = function
+        options: Any = {"jit_compile": keras.backend.backend() != "torch"}
+        self.compile(**options)
+
+    def call(self, inputs):
+        """The function's output."""
+        return self.function(*inputs)
+
+
+class _Remembering(_Compiled):
+    """A function of a cache that is kept and of what else it is called with."""
+
+    def __init__(self, function: Callable, shape: tuple[int, ...], dtype: str):
+        super().__init__(function)
+        self.cache = self.add_weight(shape=shape, initializer="zeros", dtype=dtype, trainable=False, name="cache")
+
+    def call(self, inputs):
+        """The function's output."""
+        output, cache = self.function(self.cache.value, *inputs)
+        self.cache.assign(cache)
+        return output
+
+
+def _weights(variables: Sequence[Any]) -> list:
+    """What a compiled function needs of a model's weights as an input: on JAX all of them, else none.
+
+    Those that it doesn't own JAX would compile in as they are now, and if it owned them Keras would visit all layers at
+    each call, which takes longer than reading a token does.
+    """
+    return [variable.value for variable in variables] if keras.backend.backend() == "jax" else []
+
+
+# Attention to look at
+
+
 def attention_maps(model: keras.Model, tokens: Any) -> list[np.ndarray]:
-    """How much each token looks at each, of a sequence (time,): an array (heads, time, time) for each block.
+    """How much each token looks at each, of a decoder's sequence (time,): an array (heads, time, time) for each block.
 
     A row is a token that looks, and sums to 1.
     """
-    attentions = [layer for layer in model.layers if isinstance(layer, keras.layers.MultiHeadAttention)]
-    inputs = keras.Model(model.input, [model.get_layer(f"{layer.name}_normalization").output for layer in attentions])
-    maps = []
-    for layer, x in zip(attentions, keras.tree.flatten(inputs(np.asarray(tokens, np.int32)[None])), strict=True):
-        _, weights = layer(x, x, use_causal_mask=True, return_attention_scores=True)
-        maps.append(keras.ops.convert_to_numpy(weights[0]))
-    return maps
+    looking = _attentions(model)
+    outputs = [model.get_layer(f"{layer.name}_normalization").output for layer in looking]
+    queries = keras.tree.flatten(keras.Model(model.input, outputs)(np.asarray(tokens, np.int32)[None]))
+    return [_map(layer, x, x, use_causal_mask=True) for layer, x in zip(looking, queries, strict=True)]
+
+
+def cross_attention_maps(model: keras.Model, source: Any, target: Any) -> list[np.ndarray]:
+    """How much each token of a target (time,) looks at each of a source (source_time,), of an encoder with a decoder.
+
+    It is an array (heads, time, source_time) for each block. A row is a token that looks, and sums to 1.
+    """
+    looking = _attentions(model, "cross_attention")
+    names = [*(f"{layer.name}_normalization" for layer in looking), "source_normalization", "source_real_steps"]
+    outputs = keras.Model(model.inputs, [model.get_layer(name).output for name in names])
+    *queries, memory, real = outputs([np.asarray(tokens, np.int32)[None] for tokens in (source, target)])
+    return [_map(layer, x, memory, key_mask=real) for layer, x in zip(looking, queries, strict=True)]
+
+
+def _map(layer: Any, *inputs: Any, **options: Any) -> Any:
+    _, weights = layer(*inputs, return_attention_scores=True, **options)  # (1, heads, time, time of what it looks at)
+    return keras.ops.convert_to_numpy(weights[0])

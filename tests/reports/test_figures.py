@@ -248,6 +248,27 @@ def test_bars_have_their_heights_and_intervals():
     assert centres == pytest.approx([-0.2, 0.8, 0.2, 1.2])
 
 
+@pytest.mark.parametrize(("groups", "upright"), [(12, True), (30, False)])
+def test_counts_stand_above_their_groups(groups, upright):
+    values = {str(index): (0.5, 0.4, 0.6) for index in range(groups)}
+    counts = {str(index): 1234.4 * (index + 1) for index in range(groups)}
+    figure = figure_of("grouped_bars", {"one": values}, x_label="letters", y_label="error", counts=counts)
+    axes = figure.axes[0]
+    *written, name = axes.texts
+    assert [text.get_text() for text in written] == [f"{count:,.0f}" for count in counts.values()]
+    assert written[0].get_text() == "1,234"
+    assert name.get_text() == "n ="
+    boxes = [text.get_window_extent() for text in (*axes.texts, *figure.findobj(Legend)[0].get_texts())]
+    for one, other in itertools.combinations(boxes, 2):
+        assert not one.overlaps(other)
+    assert all(box.y0 > axes.bbox.y1 for box in boxes)
+    assert all((box.width > box.height) == upright for box in boxes[:groups])
+    places = [(box.x0 + box.x1) / 2 for box in boxes[:groups]]
+    np.testing.assert_allclose(
+        places, axes.transData.transform([(index, 0) for index in range(groups)])[:, 0], atol=0.5
+    )
+
+
 def intervals_of(axes: Axes) -> list[list[float]]:
     return [np.asarray(line.get_xdata()).tolist() for line in axes.lines if line.get_marker() == "None"]
 
@@ -265,11 +286,11 @@ def test_interval_curves_are_drawn_in_the_order_of_their_places():
 
 
 def test_interval_curves_on_a_logarithmic_axis():
-    points = [(place, 1, 0, 2) for place in (0, 1, 10, 100)]
+    points = [(place, 1, 0, 2) for place in (0, 1, 100, 10_000)]
     options = {"x_label": "frames", "y_label": "accuracy", "logarithmic": True}
     (axes,) = figure_of("interval_curves", {"one": points}, **options).axes
-    assert [text.get_text() for text in axes.get_xticklabels()] == ["0", "1", "10", "100"]
-    where = axes.transData.transform([(place, 0) for place in (0, 1, 10, 100)])[:, 0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["0", "1", "100", "10,000"]
+    where = axes.transData.transform([(place, 0) for place in (0, 1, 100, 10_000)])[:, 0]
     assert np.diff(where)[1] == pytest.approx(np.diff(where)[2])
     assert np.diff(where)[0] > 0
 
@@ -746,6 +767,33 @@ def test_attention_that_looks_ahead_is_not_grey():
     assert len({tuple(pixel) for pixel in panel.reshape(-1, 3)}) == 1
 
 
+@pytest.mark.parametrize(("layers", "heads", "written"), [(2, 3, True), (1, 9, False)])
+def test_cross_attention_has_a_row_for_each_token_and_a_column_for_each_source(layers, heads, written):
+    shares = np.random.default_rng(2).dirichlet(np.ones(10), (layers, heads, 4))
+    phones, letters = ["N", "AY", "T", "end"], list("knighthood")
+    _, *panels = pixels_of(figures.attention(list(shares), phones, letters))
+    assert [panel.shape for panel in panels] == [(4, 10, 3)] * layers * heads
+    for panel, of_head in zip(panels, shares.reshape(-1, 4, 10), strict=True):
+        dark = -(panel.reshape(-1, 3) @ (0.3, 0.59, 0.11))[np.argsort(of_head, axis=None)]
+        assert (np.diff(dark) > -1).all()
+        assert dark[-1] - dark[0] > 20
+    figure = figure_of("attention", list(shares), phones, letters)
+    background, *axes = figure.axes
+    texts = [text.get_text() for text in background.texts]
+    rows, columns = axes[-heads].get_yticklabels(), axes[-1].get_xticklabels()
+    names = [[text.get_text() for text in labels] for labels in (rows, columns)]
+    assert names == ([phones, letters] if written else [["2", "4"], ["5", "10"]])
+    below = [] if written else ["columns: k n i g h t h o o d", "rows: N AY T end"]
+    assert texts[layers:] == [*below, "0", "1: share of what a token looks at"]
+    for labels in (rows, columns):
+        boxes = [text.get_window_extent() for text in labels]
+        assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    box = axes[0].bbox
+    assert box.width / box.height == pytest.approx(10 / 4)
+    assert background.bbox.y0 < min(text.get_window_extent().y0 for text in background.texts)
+    assert max(text.get_window_extent().y1 for text in background.texts[layers:]) < columns[0].get_window_extent().y0
+
+
 NAN = np.full(2000, np.nan)
 ONE = np.zeros((1, 2, 2, 1))
 ONES = {"class_names": ("a", "b"), "axis_names": ("x", "y")}
@@ -772,6 +820,8 @@ MEASURES = {"validation": {"recall": [0.1, 0.2]}, "test": {"recall": [0.1, 0.2]}
         ("grouped_bars", ({"m": {"a": (np.nan, 0, 1)}},), SHARES, "not finite"),
         ("grouped_bars", ({"m": {"a": (0.5, 0.6, 0.4)}},), SHARES, "below its beginning"),
         ("grouped_bars", ({"m": {"a": (0, 0, 0)}, "k": {"b": (0, 0, 0)}},), SHARES, "k: groups"),
+        ("grouped_bars", ({"m": {"a": (0, 0, 0)}},), SHARES | {"counts": {"b": 1}}, "counts: groups ['b']"),
+        ("grouped_bars", ({"m": {"a": (0, 0, 0)}},), SHARES | {"counts": {"a": np.nan}}, "counts: some values"),
         ("interval_curves", ({},), CURVE, "none"),
         ("interval_curves", ({"m": []},), CURVE, "m: expected"),
         ("interval_curves", ({"m": [(1, 0.5, np.nan, 1)]},), CURVE, "m: some values are not finite"),
@@ -848,6 +898,7 @@ MEASURES = {"validation": {"recall": [0.1, 0.2]}, "test": {"recall": [0.1, 0.2]}
         ("attention", ([], ["a"]), {}, "maps: none"),
         ("attention", ([np.ones((2, 1, 1)), np.ones((1, 1, 1))], ["a"]), {}, "maps of layer 2: (1, 1, 1)"),
         ("attention", ([np.ones((1, 1, 1))], ["a", "b"]), {}, "expected shares of (1, 2, 2)"),
+        ("attention", ([np.ones((1, 1, 1))], ["a"], ["b", "c"]), {}, "expected shares of (1, 1, 2)"),
         ("attention", ([np.full((1, 1, 1), 2.0)], ["a"]), {}, "2 to 2"),
         ("attention", ([np.full((1, 1, 1), np.nan)], ["a"]), {}, "not finite"),
         ("network", ([],), {}, "none"),

@@ -4,7 +4,19 @@ import keras
 import numpy as np
 import pytest
 
-from templates.recurrent import LSTM, PaddingMask, Stream, gru, lstm, simple_rnn, streaming, tagger
+from templates.recurrent import (
+    LSTM,
+    PaddingMask,
+    Reader,
+    Stream,
+    gru,
+    lstm,
+    lstm_encoder_decoder,
+    simple_rnn,
+    streaming,
+    tagger,
+)
+from templates.transformer import Translator
 
 BUILDERS = {"simple_rnn": simple_rnn, "lstm": lstm, "gru": gru}
 GATES = {"simple_rnn": 1, "lstm": 4, "gru": 3}
@@ -709,3 +721,171 @@ def test_a_stream_keeps_its_batch_size():
 def test_an_unknown_head_is_refused():
     with pytest.raises(ValueError, match="tager"):
         lstm(head="tager")  # pyright: ignore[reportArgumentType]
+
+
+# Encoder–decoder
+
+TRANSLATION = {"source_vocabulary": 7, "target_vocabulary": 6, "embedding_size": 3, "units": 4}
+
+
+def build_translation(*, seed: int = 0, **options) -> keras.Model:
+    """A small encoder–decoder of random weights, biases included."""
+    model = lstm_encoder_decoder(**TRANSLATION | options)
+    random = np.random.default_rng(seed)
+    model.set_weights([random.normal(scale=0.7, size=weight.shape) for weight in model.get_weights()])
+    return model
+
+
+def pairs(mask_value: int = 0) -> tuple[np.ndarray, np.ndarray, list[tuple[int, int]]]:
+    """Sources and targets, padded, and their lengths; the token of padding is also one of the first pair's own."""
+    random = np.random.default_rng(1)
+    lengths = [(6, 5), (3, 7), (1, 1), (5, 2)]
+    sources, targets = np.full((4, 6), mask_value, np.int32), np.full((4, 7), mask_value, np.int32)
+    for source, target, (source_time, time) in zip(sources, targets, lengths, strict=True):
+        source[:source_time] = (mask_value + random.integers(1, 7, source_time)) % 7
+        target[:time] = (mask_value + random.integers(1, 6, time)) % 6
+    sources[0, 2] = targets[0, 1] = mask_value
+    return sources, targets, lengths
+
+
+def lstm_outputs(x: np.ndarray, weights: list[np.ndarray], state=None) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The outputs (time, units) and the last output and carry."""
+    state = [np.zeros(len(weights[1]))] * 2 if state is None else state
+    outputs = []
+    for step in x:
+        state = lstm_step(step, state, *weights)
+        outputs.append(state[0])
+    return np.array(outputs), state
+
+
+def translation_reference(model: keras.Model, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The logits for one pair without padding, (time, target_vocabulary)."""
+
+    def weights(name: str) -> list[np.ndarray]:
+        return [weight.astype(np.float64) for weight in model.get_layer(name).get_weights()]
+
+    encoded, x = weights("source_embedding")[0][source], weights("target_embedding")[0][target]
+    for number in range(1, sum(layer.name.startswith("decoder") for layer in model.layers) + 1):
+        of_encoder = weights(f"encoder_{number}")
+        forward, forward_end = lstm_outputs(encoded, of_encoder[:3])
+        backward, backward_end = lstm_outputs(encoded[::-1], of_encoder[3:])
+        encoded = np.concatenate([forward, backward[::-1]], axis=1)
+        start = [np.concatenate(ends) for ends in zip(forward_end, backward_end, strict=True)]
+        x, _ = lstm_outputs(x, weights(f"decoder_{number}"), start)
+    context = softmax(x @ encoded.T) @ encoded
+    combined = np.tanh(np.concatenate([context, x], axis=1) @ weights("combination")[0])
+    kernel, bias = weights("output")
+    return combined @ kernel + bias
+
+
+def translate(model: keras.Model, sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    model.compile(run_eagerly=EAGERLY)
+    return model.predict_on_batch([sources, targets])
+
+
+def test_translation_follows_the_definition_whatever_the_padding_and_the_order(tmp_path):
+    mask_value = 3
+    model = build_translation(depth=2, mask_value=mask_value, dropout=0.3)
+    model.save(tmp_path / "model.keras")
+    sources, targets, lengths = pairs(mask_value)
+    outputs = translate(model, sources, targets)
+    for source, target, (source_time, time), output in zip(sources, targets, lengths, outputs, strict=True):
+        expected = translation_reference(model, source[:source_time], target[:time])
+        np.testing.assert_allclose(output[:time], expected, rtol=0, atol=1e-5)
+
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    order = [2, 0, 3, 1]
+    more = [np.pad(x[order], ((0, 0), (0, 4)), constant_values=mask_value) for x in (sources, targets)]
+    for row, output in zip(order, translate(again, *more), strict=True):
+        np.testing.assert_allclose(output[: lengths[row][1]], outputs[row, : lengths[row][1]], rtol=0, atol=1e-5)
+
+    expected = (7 + 6) * 3 + 8 * 4 + (4 + 1) * 6  # embeddings, combination, output
+    for inputs in (3, 4):
+        expected += 2 * 4 * 2 * (inputs + 2 + 1) + 4 * 4 * (inputs + 4 + 1)
+    assert model.count_params() == expected
+
+
+def test_translation_loss_leaves_padding_out_and_reaches_every_weight():
+    model = build_translation()
+    sources, targets, lengths = pairs()
+    labels = np.random.default_rng(3).integers(0, 6, targets.shape)
+    losses = []
+    for source, target, label, (source_time, time) in zip(sources, targets, labels, lengths, strict=True):
+        chances = softmax(translation_reference(model, source[:source_time], target[:time]))
+        losses += list(-np.log(chances[np.arange(time), label[:time]]))
+    assert model.count_params() == (7 + 6) * 3 + 2 * 4 * 2 * (3 + 2 + 1) + 4 * 4 * (3 + 4 + 1) + 8 * 4 + (4 + 1) * 6
+    weights = model.get_weights()
+    model.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    assert model.train_on_batch([sources, targets], labels) == pytest.approx(np.mean(losses), rel=1e-5)
+    for old, new, variable in zip(weights, model.get_weights(), model.weights, strict=True):
+        assert np.any(old != new), variable.path
+    model.train_on_batch([0 * sources, 0 * targets], labels)  # nothing but padding
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+
+
+class Steps(keras.Model):
+    """A `Reader`, compiled: the outputs at each step of the targets, with the rows put in another order after two."""
+
+    def __init__(self, reader: Reader, order: list[int]):
+        super().__init__()
+        self.reader, self.order = reader, order
+
+    def call(self, inputs):
+        sources, targets = inputs
+        state, outputs = self.reader.begin(sources), []
+        for place in range(targets.shape[1]):
+            if place == 2:
+                state = keras.tree.map_structure(lambda leaf: keras.ops.take(leaf, self.order, axis=0), state)
+            output, state = self.reader.step(state, targets[:, place], place)
+            outputs.append(output)
+        return keras.ops.stack(outputs, axis=1)
+
+
+def test_reader_says_step_by_step_what_the_whole_target_says():
+    model = build_translation(depth=2)
+    sources, targets = pairs()[0], pairs()[1][:, :4]
+    order = [3, 0, 0, 2]  # one is left out, one there twice, as in a search
+    read = targets.copy()
+    read[:, 2:] = targets[order, 2:]
+    outputs = Steps(Reader(model), order).predict_on_batch((sources, read))
+    expected = translate(model, sources, targets)
+    np.testing.assert_allclose(outputs[:, :2], expected[:, :2], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(outputs[:, 2:], expected[order, 2:], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"source_vocabulary": 0}, "at least 1"),
+        ({"target_vocabulary": 0}, "at least 1"),
+        ({"embedding_size": 0}, "at least 1"),
+        ({"units": 0}, "at least 1"),
+        ({"depth": 0}, "at least 1"),
+        ({"units": 5}, "even"),
+        ({"mask_value": 6}, "mask_value 6 is not among"),
+        ({"mask_value": -1}, "mask_value -1 is not among"),
+    ],
+)
+def test_impossible_translations_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        lstm_encoder_decoder(**TRANSLATION | options)
+
+
+@pytest.mark.slow
+def test_translation_learns_to_reverse():
+    keras.utils.set_random_seed(11)
+    random = np.random.default_rng(11)
+    lengths = random.integers(2, 7, 3_500)
+    sources, targets = np.zeros((3_500, 6), np.int32), np.zeros((3_500, 8), np.int32)
+    for source, target, length in zip(sources, targets, lengths, strict=True):
+        source[:length] = random.integers(3, 8, length)
+        target[: length + 2] = [1, *source[:length][::-1], 2]
+    model = lstm_encoder_decoder(source_vocabulary=8, target_vocabulary=8, embedding_size=16, units=48)
+    model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit([sources[500:], targets[500:, :-1]], targets[500:, 1:], batch_size=32, epochs=2, verbose=0)
+    found = model.predict([sources[:500], targets[:500, :-1]], batch_size=500, verbose=0).argmax(axis=-1)
+    right = (found == targets[:500, 1:]) | (targets[:500, :-1] == 0)
+    assert right.all(axis=1).mean() > 0.9  # all tokens of a sequence
+    # Token by token, without the true targets to go on from.
+    written, _ = Translator(Reader(model), longest=6)(sources[:100])
+    assert (written[:, 0] == np.where(targets[:100, 1:7] == 2, 0, targets[:100, 1:7])).all(axis=1).mean() > 0.9

@@ -1,0 +1,292 @@
+"""Learn to pronounce: from the spelling of a word to its phones, as a translation, and report how well.
+
+Reads a pronouncing dictionary (by default a part of CMUdict), trains a transformer or an LSTM encoder–decoder to
+translate letters into phones, compares it with a classical baseline on the same words and writes a PDF report, the
+model and every number to a run's folder.
+
+    python applications/pronunciation.py
+    python applications/pronunciation.py --compare
+    python applications/pronunciation.py --dictionary mine.tsv
+    python applications/pronunciation.py say --model runs/.../model.keras --words keras tensor
+"""
+
+import applications  # isort: skip  # noqa: F401 - first, for it imports the backend without its start-up lines
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+
+from applications import pronunciation_evaluation as evaluation
+from applications import pronunciation_models as models
+from applications import pronunciation_report, run
+from data import pronunciation
+from data.dataset import BadInput
+
+APPLICATION = "pronunciation"
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Train on CMUdict or on your own dictionary, compare with classical models, and write the report."""
+
+    dictionary: Path | None = None
+    """Your own: a file in CMUdict's form, or a word, a tab and its phones in each line; also .gz."""
+    stress: bool = False
+    """Keep the digits that mark stress in CMUdict's vowels: 69 phones instead of 39."""
+    test_words: Path | None = None
+    """A file of the words to test on, one in each line, instead of drawn ones."""
+    share: float | None = None
+    """Of the training words, for a quicker run; by default a fifth of CMUdict's and all of your own."""
+
+    template: Literal["transformer", "lstm"] = "transformer"
+    """The encoder–decoder: templates/transformer.py or templates/recurrent.py."""
+    compare: bool = False
+    """Train the other one as well, and both on parts of the training words."""
+    preset: Literal["short", "full"] = "short"
+    """Settings for minutes on two cores, or for the whole of CMUdict: hours, or minutes on a GPU."""
+    layers: int | None = None
+    """Blocks or recurrent layers, of the encoder and of the decoder."""
+    units: int | None = None
+    """Width of the transformer, or units of each recurrent layer."""
+    heads: int = 4
+    """Of the transformer's attention."""
+    activation: Literal["gelu", "relu", "silu", "tanh", "sigmoid", "elu"] = "gelu"
+    """Of the transformer's feed-forward layers."""
+    dropout: float | None = None
+    """Share that is set to zero while training."""
+    beams: int = 4
+    """Pronunciations that the search follows at once; 1 takes the most probable phone each time."""
+
+    optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adamw"
+    """Of the training."""
+    learning_rate: float | None = None
+    """At its highest, after a short rise; it falls to 0 along a cosine over --epochs."""
+    batch_size: int | None = None
+    """Words in a training step."""
+    epochs: int | None = None
+    """Passes over the training words; the weights of the epoch with the lowest validation loss are kept."""
+    patience: int = 6
+    """Epochs without a lower validation loss after which training stops."""
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    """Of the arithmetic; the mixed ones are for GPUs."""
+    seed: int = 0
+    """Of the first training; the others have the seeds after it."""
+    seeds: int = 1
+    """Trainings, whose mean and spread are reported."""
+    init_from: Path | None = None
+    """Start from the weights, letters and phones of this model.keras of an earlier run."""
+
+    quick: bool = False
+    """A smoke run of seconds: a small network, few words, one epoch, few bootstrap draws."""
+    out: Path | None = None
+    """The run's folder; by default runs/pronunciation/<time>."""
+    resume: bool = False
+    """Go on with a run that was stopped: the one in --out, else the newest with these settings."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Say:
+    """Print the most probable pronunciations of words, with their probabilities."""
+
+    model: Path
+    """The model.keras of a run."""
+    words: tuple[str, ...]
+    """To be pronounced."""
+    best: int = 3
+    """Pronunciations of each word."""
+    beams: int = 8
+    """Pronunciations that the search follows at once, at least --best."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Measure how well a trained model pronounces the words of a dictionary, without training."""
+
+    model: Path
+    """The model.keras of a run."""
+    dictionary: Path
+    """In CMUdict's form, or a word, a tab and its phones in each line; also .gz."""
+    beams: int = 4
+    """Pronunciations that the search follows at once."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Typeset the report of a finished run again, from its files."""
+
+    run: Path
+    """The run's folder."""
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """Run the program as from the command line and return what it computed."""
+    commands = {Train: train, Say: say, Evaluate: evaluate, Report: report}
+    settings = run.parse(
+        {command.__name__.lower(): command for command in commands},
+        sys.argv[1:] if arguments is None else arguments,
+        program="pronunciation.py",
+        description=__doc__ or "",
+    )
+    return commands[type(settings)](settings)
+
+
+# --- Train ---
+
+
+def train(settings: Train) -> dict[str, Any]:
+    """Data, models, fit, evaluation, report."""
+    command = run.command("applications/pronunciation.py", settings)
+    if settings.quick:
+        small = {"share": 0.02 if settings.dictionary is None else 1.0, "layers": 1, "units": 32, "epochs": 1}
+        settings = dataclasses.replace(settings, **{k: v for k, v in small.items() if getattr(settings, k) is None})
+    others = [t for t in models.NAMES if settings.compare and t != settings.template]
+    settings, *others = [models.with_recipe(settings, template) for template in (settings.template, *others)]
+    for of_network in (settings, *others):
+        _check(of_network)
+    start = models.load(settings.init_from) if settings.init_from else None
+    if start and start.stress != settings.stress:
+        raise BadInput(
+            f"--stress: found {settings.stress}, expected {start.stress}, as the model of --init-from has it"
+        )
+    keras.mixed_precision.set_global_policy(settings.precision)
+    try:
+        with run.Run(APPLICATION, settings) as this_run:
+            return _train(settings, others, start, this_run, command)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+
+
+def _train(
+    settings: Any, others: Sequence[Any], start: models.Pronouncer | None, this_run: run.Run, command: str
+) -> dict[str, Any]:
+    lexicon = _load(settings)
+    this_run.check_data(lexicon.provenance.sha256)
+    sizes = ", ".join(f"{name} {len(part):,}" for name, part in lexicon.splits.items())
+    this_run.say(f"words: {sizes}; {len(lexicon.coder.letters)} letters, {len(lexicon.coder.phone_set)} phones")
+    networks = [_network(of_network, lexicon, start, this_run) for of_network in (settings, *others)]
+    baseline = evaluation.fit_baseline(lexicon, settings.seed)
+    this_run.say(f"{evaluation.BASELINE}: {baseline.whole.seconds:.0f} s of fitting")
+    metrics = {
+        **this_run.header(settings, command, "numpy", "scikit-learn"),
+        "data": evaluation.describe(lexicon),
+        **evaluation.compare(networks, baseline, lexicon, settings),
+    }
+    this_run.say("drawing and writing the report")
+    evaluation.draw(this_run, metrics, networks, lexicon)
+    fits = {stage: fit for network in networks for stage, fit in network.fits.items()}
+    this_run.write("history.csv", run.history(fits))
+    this_run.save_model(networks[0].model.model, networks[0].model.notes)
+    this_run.finish(
+        metrics,
+        pronunciation_report.typeset,
+        fit_seconds=sum(fit.seconds for fit in fits.values()),
+        examples=sum(network.examples for network in networks),
+    )
+    headline = metrics["headline"]
+    this_run.say(
+        f"{this_run.folder / 'report.pdf'}: {headline['model']}, {100 * headline['value']:.1f} % of words wrong "
+        f"({100 * headline['low']:.1f} to {100 * headline['high']:.1f})"
+    )
+    return metrics
+
+
+def _network(
+    settings: Any, lexicon: pronunciation.Lexicon, start: models.Pronouncer | None, this_run: run.Run
+) -> evaluation.Network:
+    """Train a network with each seed, with --compare on parts of the words too, and let it pronounce the test words."""
+    test = lexicon.splits["test"].spellings
+    network = evaluation.Network(models.NAMES[settings.template], settings)
+    trainings = [(seed, 1.0) for seed in range(settings.seed, settings.seed + settings.seeds)]
+    trainings += [(settings.seed, share) for share in evaluation.SHARES if settings.compare and share < 1]
+    for seed, share in trainings:
+        words = evaluation.some_of(lexicon.splits["train"], share)
+        stage = f"{settings.template}-{seed}" + f"-{share:g}" * (share < 1)
+        trainer = models.Trainer(settings, seed, lexicon, words, start, stage)
+        fit = trainer.fit(this_run)
+        network.add(trainer, fit, len(words), share == 1, test)
+        this_run.say(
+            f"{network.name}, seed {seed}, {len(words):,} words: {fit.seconds:.0f} s of training, weights of epoch "
+            f"{fit.best_epoch}"
+        )
+    return network
+
+
+def _load(settings: Any) -> pronunciation.Lexicon:
+    choices: dict[str, Any] = {"stress": settings.stress, "test_words": settings.test_words, "share": settings.share}
+    if settings.dictionary is None:
+        return pronunciation.load_embedded(**choices)
+    return pronunciation.load_dictionary(settings.dictionary, **choices)
+
+
+def _check(settings: Any) -> None:
+    run.check(
+        settings,
+        at_least_one=("layers", "units", "heads", "beams", "batch_size", "epochs", "patience", "seeds"),
+        above_zero=("learning_rate", "share"),
+        shares=("dropout",),
+    )
+    if settings.share > 1:
+        raise BadInput(f"--share: found {settings.share}, expected above 0, at most 1")
+    if settings.template == "transformer" and settings.units % settings.heads:
+        raise BadInput(
+            f"--heads: found {settings.heads}, expected a divisor of --units, {settings.units}, which they share"
+        )
+    if settings.template == "lstm" and settings.units % 2:
+        raise BadInput(f"--units: found {settings.units}, expected an even number, half for each direction")
+    if settings.compare and settings.init_from:
+        raise BadInput("found --compare and --init-from, expected one: the weights fit one network only")
+
+
+# --- After training ---
+
+
+def say(settings: Say) -> dict[str, Any]:
+    """Print the most probable pronunciations of each word."""
+    for name, fits, expected in (
+        ("words", settings.words and all(settings.words), "one or more"),
+        ("best", settings.best >= 1, "1 or more"),
+        ("beams", settings.beams >= settings.best, f"at least the {settings.best} of --best"),
+    ):
+        if not fits:
+            raise BadInput(f"--{name}: found {getattr(settings, name)!r}, expected {expected}")
+    model = models.load(settings.model)
+    for word in settings.words:
+        spelt = pronunciation.normalised(word)
+        if strange := [letter for letter in spelt if letter not in model.coder.letters]:
+            raise BadInput(
+                f"--words {word}: found {strange[0]!r}, expected letters that the model knows: "
+                f"{' '.join(model.coder.letters)}"
+            )
+    found = model.say(settings.words, settings.beams)
+    for word, said in zip(settings.words, found, strict=True):
+        for rank, one in enumerate(said[: settings.best]):
+            print(f"{'' if rank else word:<20} {one.probability:6.1%}  {' '.join(one.phones)}")
+    return {"words": settings.words, "said": found}
+
+
+def evaluate(settings: Evaluate) -> dict[str, Any]:
+    """Measure a saved model on the words of a dictionary and print the figures with their intervals."""
+    if settings.beams < 1:
+        raise BadInput(f"--beams: found {settings.beams}, expected 1 or more")
+    model = models.load(settings.model)
+    words, _ = pronunciation.load_words(settings.dictionary, stress=model.stress)
+    found = [said[0].phones for said in model.say(words.spellings, settings.beams)]
+    values = evaluation.measures(found, words)
+    print(f"{len(words):,} words")
+    for name, value in values.items():
+        label = pronunciation_report.METRICS[name]
+        print(f"{label:<20} {value['value']:.4f}  ({value['low']:.4f} to {value['high']:.4f})")
+    return {"metrics": values}
+
+
+def report(settings: Report) -> dict[str, Any]:
+    """Typeset a run's report again; the same files give the same bytes."""
+    return run.typeset_again(settings.run, pronunciation_report.typeset)
+
+
+if __name__ == "__main__":
+    run.execute(main)

@@ -1,0 +1,345 @@
+"""What the pronunciation application measures and draws: networks, the baseline, where the errors are, examples."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from applications import pronunciation_models as models
+from applications import pronunciation_report, run
+from applications.pronunciation_baselines import LetterContext
+from applications.pronunciation_report import BASELINE
+from applications.text_baselines import NGram
+from data.pronunciation import Lexicon, Words
+from reports import figures
+from reports import pronunciation as measured
+from reports.pronunciation import Pronunciation
+from templates import transformer
+
+SHARES = (0.25, 0.5, 1.0)  # of the training words
+TIMED = 1_024  # words whose pronunciation is timed
+EXAMPLES = 12  # of each kind
+CONFUSIONS = 12
+LETTER_ORDER = 3  # of the letter model that says how unusual a spelling is
+SHOWN_LETTERS = (8, 11)  # of the word whose attention is drawn
+
+Phones = tuple[str, ...]
+
+
+def some_of(words: Words, share: float) -> Words:
+    """A drawn share of words; a smaller one is part of a larger one."""
+    if share == 1:
+        return words
+    chosen = np.sort(np.random.default_rng(0).permutation(len(words))[: round(share * len(words))])
+    return Words(tuple(words.spellings[i] for i in chosen), tuple(words.pronunciations[i] for i in chosen))
+
+
+@dataclasses.dataclass
+class Network:
+    """The trainings of one network, and what each says of the test words.
+
+    Attributes:
+        found: of each training on all words what beam search finds.
+        greedy: of each what greedy search finds.
+        by_size: the same as `found`, of one training on so many words.
+        said: of the first training every pronunciation that beam search finds, with its probability.
+        speed: words a second of the first, by the number of beams.
+    """
+
+    name: str
+    settings: Any
+    model: Any = None
+    parameters: int = 0
+    steps: int = 0
+    batch_size: int = 0
+    examples: int = 0
+    fits: dict[str, run.Fit] = dataclasses.field(default_factory=dict)
+    whole: list[run.Fit] = dataclasses.field(default_factory=list)
+    found: list[list[Phones]] = dataclasses.field(default_factory=list)
+    greedy: list[list[Phones]] = dataclasses.field(default_factory=list)
+    by_size: dict[int, list[Phones]] = dataclasses.field(default_factory=dict)
+    said: list[list[models.Said]] = dataclasses.field(default_factory=list)
+    speed: dict[int, float] = dataclasses.field(default_factory=dict)
+
+    def add(self, trainer: models.Trainer, fit: run.Fit, words: int, whole: bool, test: Sequence[str]) -> None:
+        """Let a trained network pronounce the test words; `whole` says whether it saw all of the training words."""
+        self.fits[trainer.stage] = fit
+        self.examples += len(fit.history["loss"]) * trainer.steps * trainer.batch_size
+        said = trainer.model.say(test, self.settings.beams)
+        found = [of_word[0].phones for of_word in said]
+        self.by_size.setdefault(words, found)
+        if not whole:
+            return
+        greedy = [of_word[0].phones for of_word in trainer.model.say(test)]
+        if self.model is None:
+            self.model, self.said = trainer.model, said
+            self.parameters = trainer.model.model.count_params()
+            self.steps, self.batch_size = trainer.steps, trainer.batch_size
+            self.speed = {beams: _speed(trainer.model, test[:TIMED], beams) for beams in {1, self.settings.beams}}
+        self.whole.append(fit)
+        self.found.append(found)
+        self.greedy.append(greedy)
+
+
+def _speed(model: models.Pronouncer, words: Sequence[str], beams: int) -> float:
+    """Words a second, once all is compiled."""
+    model.say(words, beams)
+    began = time.perf_counter()
+    model.say(words, beams)
+    return len(words) / (time.perf_counter() - began)
+
+
+@dataclasses.dataclass
+class Baseline:
+    """The classical baseline: `whole` was fitted on all training words, `by_size` is what it says after so many."""
+
+    whole: LetterContext
+    by_size: dict[int, list[Phones]]
+
+
+def fit_baseline(lexicon: Lexicon, seed: int) -> Baseline:
+    """Fit the baseline on shares of the training words."""
+    by_size, fitted = {}, None
+    for share in SHARES:
+        words = some_of(lexicon.splits["train"], share)
+        fitted = LetterContext(words, seed)
+        by_size[len(words)] = fitted.predict(lexicon.splits["test"].spellings)
+    assert fitted
+    return Baseline(fitted, by_size)
+
+
+def measures(found: Sequence[Phones], words: Words) -> dict[str, dict[str, Any]]:
+    """Both error rates of one network with their intervals."""
+    return measured.compare({"model": [Pronunciation(found, words.pronunciations)]}, [])[0]["model"]
+
+
+def describe(lexicon: Lexicon) -> dict[str, Any]:
+    """The data for metrics.json."""
+    provenance = lexicon.provenance
+    return (
+        dataclasses.asdict(provenance)
+        | {name: len(part) for name, part in lexicon.splits.items()}
+        | {
+            "notes": list(provenance.notes),
+            "entries": {name: sum(map(len, part.pronunciations)) for name, part in lexicon.splits.items()},
+            "letters": len(lexicon.coder.letters),
+            "phones": len(lexicon.coder.phone_set),
+        }
+    )
+
+
+def compare(networks: Sequence[Network], baseline: Baseline, lexicon: Lexicon, settings: Any) -> dict[str, Any]:
+    """Results of all models on the same test words, with intervals from one bootstrap over them."""
+    test = lexicon.splits["test"]
+    resamples = 100 if settings.quick else 500
+
+    def judged(found: Sequence[Phones]) -> Pronunciation:
+        return Pronunciation(found, test.pronunciations)
+
+    own = networks[0].name
+    trainings = {network.name: [judged(found) for found in network.found] for network in networks}
+    if settings.beams > 1:
+        trainings |= {greedy_of(network.name): [judged(found) for found in network.greedy] for network in networks}
+    trainings[BASELINE] = [judged(next(reversed(baseline.by_size.values())))]
+    pairs = [(own, model) for model in trainings if model != own]
+    pairs += [(network.name, BASELINE) for network in networks[1:]]
+    results, differences = measured.compare(trainings, pairs, resamples=resamples)
+    by_name = {name: network for network in networks for name in (network.name, greedy_of(network.name))}
+    sizes = {network.name: network.by_size for network in networks} | {BASELINE: baseline.by_size}
+    mine = trainings[own]
+    return {
+        "evaluation": {"resamples": resamples, "unit": "words", "beams": settings.beams},
+        "headline": {
+            "model": own,
+            "metric": "word_error_rate",
+            **{key: results[own]["word_error_rate"][key] for key in ("value", "low", "high")},
+        },
+        "results": [
+            {
+                "model": model,
+                "baseline": model == BASELINE,
+                "uses_labels": True,
+                "search": None if model == BASELINE else 1 if "greedy" in model else settings.beams,
+                "parameters": by_name[model].parameters if model in by_name else baseline.whole.parameters,
+                "fit_seconds": float(np.mean([fit.seconds for fit in by_name[model].whole]))
+                if model in by_name
+                else baseline.whole.seconds,
+                "best_epochs": [fit.best_epoch for fit in by_name[model].whole] if model in by_name else [],
+                "settings": "" if model in by_name else baseline.whole.settings,
+                "metrics": metrics,
+            }
+            for model, metrics in results.items()
+        ],
+        "differences": differences,
+        "sizes": {
+            model: [
+                {"words": words} | measured.compare({"": [judged(found)]}, [], resamples=resamples)[0][""]
+                for words, found in sorted(of_model.items())
+            ]
+            for model, of_model in sizes.items()
+        },
+        "speed": {network.name: {str(beams): speed for beams, speed in network.speed.items()} for network in networks},
+        "by_length": measured.by_group(mine, measured.lengths(test.spellings), resamples=resamples),
+        "by_spelling": measured.by_group(mine, measured.fifths(surprise(lexicon)), resamples=resamples),
+        "by_letter": _by_letter(networks[0], baseline.whole, test, mine, resamples),
+        "confusions": _confusions(networks[0].found, mine),
+        "examples": _examples(networks[0], mine[0], test),
+        "model": {
+            "layers": run.layers(networks[0].model.model),
+            "longest": networks[0].model.longest,
+            "batch_size": networks[0].batch_size,
+            "steps_per_epoch": networks[0].steps,
+            "settings": {
+                network.name: {
+                    key: getattr(network.settings, key)
+                    for key in ("template", "layers", "units", "dropout", "learning_rate", "batch_size", "epochs")
+                }
+                for network in networks
+            },
+        },
+    }
+
+
+def greedy_of(name: str) -> str:
+    """The name of a network whose search is greedy."""
+    return f"{name}, greedy"
+
+
+def surprise(lexicon: Lexicon) -> np.ndarray:
+    """Mean bits of a letter of each test word, (words,), under a letter model of the spellings to train on."""
+    tokens, starts = {}, {}
+    for part in ("train", "test"):
+        spelt = lexicon.coder.spellings(lexicon.splits[part].spellings)
+        tokens[part] = np.concatenate([np.append(word, 0) for word in spelt])  # 0 ends a word
+        lengths = np.array([len(word) + 1 for word in spelt])
+        starts[part] = np.cumsum(lengths) - lengths
+    letters = NGram(LETTER_ORDER).fit(tokens["train"], starts["train"], lexicon.coder.source_vocabulary)
+    bits, _ = letters.evaluate(tokens["test"], starts["test"])
+    return np.add.reduceat(bits, starts["test"]) / np.diff(np.append(starts["test"], len(bits)))
+
+
+def _by_letter(
+    network: Network, baseline: LetterContext, test: Words, trainings: Sequence[Pronunciation], resamples: int
+) -> dict[str, dict[str, Any]]:
+    """How often each letter is read wrongly, by the alignment that the baseline has learnt; {} if none can be made."""
+    aligned = [
+        (baseline.align(test.spellings, found), baseline.align(test.spellings, judged.nearest))
+        for found, judged in zip(network.found, trainings, strict=True)
+    ]
+    if not any(said and meant for of_words in aligned for said, meant in zip(*of_words, strict=True)):
+        return {}  # a network that never ends
+    return measured.by_letter(test.spellings, aligned, resamples=resamples)
+
+
+def _confusions(found: Sequence[Sequence[Phones]], trainings: Sequence[Pronunciation]) -> dict[str, Any]:
+    """The most frequent confusions of phones: listed, found and how often, of all trainings together."""
+    phones = sorted({p for one in trainings for of_word in (*one.nearest, *one.found) for p in of_word})
+    counts = sum(measured.confusions(one.found, one.nearest, phones) for one in trainings)
+    assert isinstance(counts, np.ndarray)
+    names = [*phones, "–"]
+    wrong = counts * ~np.eye(len(counts), dtype=bool)
+    largest = [divmod(int(i), len(counts)) for i in np.argsort(-wrong, axis=None, kind="stable")[:CONFUSIONS]]
+    return {
+        "substituted": int(wrong[:-1, :-1].sum()),
+        "left_out": int(wrong[:-1, -1].sum()),
+        "put_in": int(wrong[-1, :-1].sum()),
+        "most": [[names[true], names[said], int(wrong[true, said])] for true, said in largest if wrong[true, said]],
+    }
+
+
+def _examples(network: Network, judged: Pronunciation, test: Words) -> dict[str, list[dict[str, Any]]]:
+    """Words that were right, wrong, and wrong though the network was sure."""
+    random = np.random.default_rng(0)
+    probability = np.array([of_word[0].probability for of_word in network.said])
+    kinds = {
+        "right": random.permutation(np.flatnonzero(~judged.wrong))[:EXAMPLES],
+        "wrong": random.permutation(np.flatnonzero(judged.wrong))[:EXAMPLES],
+        "sure": measured.most_confident_errors(judged.wrong, np.log(np.maximum(probability, 1e-30)), EXAMPLES),
+    }
+    return {
+        kind: [
+            {
+                "word": test.spellings[row],
+                "said": " ".join(judged.found[row]),
+                "listed": [" ".join(phones) for phones in test.pronunciations[row]],
+                "probability": float(probability[row]),
+            }
+            for row in rows
+        ]
+        for kind, rows in kinds.items()
+    }
+
+
+def draw(this_run: run.Run, metrics: dict[str, Any], networks: Sequence[Network], lexicon: Lexicon) -> None:
+    """Write the figures; add to the metrics what the one of the attention shows, if there is one."""
+    own = networks[0]
+
+    def rates(groups: dict[str, dict[str, Any]]) -> dict[str, tuple[float, float, float]]:
+        return {group: _interval(value["word_error_rate"], 100) for group, value in groups.items()}
+
+    drawn = {
+        "learning": figures.learning_curves(
+            {
+                (f"{network.name}, seed {network.settings.seed + index}" if index else network.name): {
+                    name: np.array(fit.history[key]) for key, name in (("loss", "training"), ("val_loss", "validation"))
+                }
+                for network in networks
+                for index, fit in enumerate(network.whole)
+            },
+            y_label="cross-entropy of a phone [nats]",
+            best_epoch=own.whole[0].best_epoch,
+        ),
+        "length": figures.grouped_bars(
+            {own.name: rates(metrics["by_length"])}, x_label="letters of the word", y_label="words wrong [%]"
+        ),
+        "spelling": figures.grouped_bars(
+            {own.name: rates(metrics["by_spelling"])}, x_label="spelling", y_label="words wrong [%]"
+        ),
+        "sizes": figures.interval_curves(
+            {
+                model: [(point["words"], *_interval(point["word_error_rate"], 100)) for point in points]
+                for model, points in metrics["sizes"].items()
+            },
+            x_label="words trained on",
+            y_label="words wrong [%]",
+            logarithmic=True,
+            wide=True,
+        ),
+        "network": figures.network(metrics["model"]["layers"]),
+    }
+    if letters := pronunciation_report.frequent(metrics["by_letter"]):
+        drawn["letter"] = figures.grouped_bars(
+            {own.name: {letter: _interval(value, 100) for letter, value in letters.items()}},
+            x_label="letter",
+            y_label="read wrongly [%]",
+        )
+    metrics["attention"] = None
+    if own.model.template == "transformer" and (row := _shown(lexicon.splits["test"], own.found[0])) is not None:
+        word, phones = lexicon.splits["test"].spellings[row], own.found[0][row]
+        coder = own.model.coder
+        source, target = coder.spellings([word])[0], coder.pronunciations([phones])[0][:-1]
+        maps = transformer.cross_attention_maps(own.model.model, source, target)
+        drawn["attention"] = figures.attention(maps, [*phones, "end"], list(word))
+        metrics["attention"] = {
+            "word": word,
+            "said": " ".join(phones),
+            "layers": len(maps),
+            "heads": len(maps[0]),
+        }
+    for name, picture in drawn.items():
+        this_run.write(f"figures/{name}.svg", picture)
+
+
+def _shown(test: Words, found: Sequence[Phones]) -> int | None:
+    """The first word of middle length that is right, with silent letters."""
+    for row, (word, phones) in enumerate(zip(test.spellings, found, strict=True)):
+        silent = SHOWN_LETTERS[0] <= len(word) <= SHOWN_LETTERS[1] and len(phones) < len(word) - 1
+        if silent and phones in test.pronunciations[row]:
+            return row
+    return None
+
+
+def _interval(value: dict[str, float], factor: float) -> tuple[float, float, float]:
+    return value["value"] * factor, value["low"] * factor, value["high"] * factor

@@ -1,0 +1,222 @@
+"""The networks of the pronunciation application: what suits each, its training, and what it says of words."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from applications import run
+from data.batches import shuffled_pairs, sorted_pairs, steps_of
+from data.dataset import BadInput
+from data.pronunciation import Coder, Lexicon, Words
+from templates import recurrent, transformer
+
+NAMES = {"transformer": "transformer", "lstm": "LSTM encoder–decoder"}
+WARM_UP = 0.05  # share of the training in which the learning rate rises
+SPARE = 1.5  # how many times as long as those trained on a word may be
+BATCH = 256  # words that are pronounced at once
+LENGTHS = 8  # letters by which the lengths of batches differ, since each length is compiled for itself
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What suits a template where nothing else is asked for; chosen on the validation words of CMUdict."""
+
+    share: float
+    layers: int
+    units: int
+    dropout: float
+    learning_rate: float
+    batch_size: int
+    epochs: int
+
+
+RECIPES = {
+    "short": {
+        "transformer": Recipe(0.2, 2, 128, 0.0, 2e-3, 64, 10),
+        "lstm": Recipe(0.2, 1, 256, 0.2, 2e-3, 64, 12),
+    },
+    "full": {
+        "transformer": Recipe(1.0, 4, 256, 0.1, 1e-3, 256, 60),
+        "lstm": Recipe(1.0, 2, 512, 0.3, 1e-3, 256, 40),
+    },
+}
+
+
+def with_recipe(settings: Any, template: str | None = None) -> Any:
+    """The settings with the recipe's value for all that was not asked for, of another template if one is named."""
+    template = template or settings.template
+    recipe = dataclasses.asdict(RECIPES[settings.preset][template])
+    if settings.dictionary is not None:
+        recipe["share"] = 1.0
+    missing = {k: v for k, v in recipe.items() if getattr(settings, k) is None}
+    return dataclasses.replace(settings, template=template, **missing)
+
+
+@dataclasses.dataclass(frozen=True)
+class Said:
+    """What a network says of a word: phones, and the probability that it gives to just these."""
+
+    phones: tuple[str, ...]
+    probability: float
+
+
+@dataclasses.dataclass
+class Pronouncer:
+    """A network with the letters that it reads and the phones that it speaks in.
+
+    Attributes:
+        model: from letters (batch, source_time) and the phones so far (batch, time) to logits (batch, time, phones).
+        coder: from words to tokens and from tokens to phones.
+        template: its architecture.
+        longest: letters that a word may have, and phones with their end.
+        stress: whether the phones have marks of stress.
+    """
+
+    model: Any
+    coder: Coder
+    template: str
+    longest: int
+    stress: bool
+
+    def __post_init__(self) -> None:
+        reader = (transformer if self.template == "transformer" else recurrent).Reader(self.model)
+        self.translator = transformer.Translator(reader, longest=self.longest - 1)
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What must travel with the network, as JSON holds it."""
+        return {
+            "coder": self.coder.to_config(),
+            "template": self.template,
+            "longest": self.longest,
+            "stress": self.stress,
+        }
+
+    def say(self, spellings: Sequence[str], beams: int = 1) -> list[list[Said]]:
+        """The pronunciations that a search with so many beams finds for each word, the best first.
+
+        Raises:
+            BadInput: if a word is too long.
+        """
+        sources = self.coder.spellings(spellings)
+        for word, source in zip(spellings, sources, strict=True):
+            if len(source) > self.longest:
+                raise BadInput(
+                    f"{word[:40]}: found {len(source)} letters, expected at most {self.longest}, which the model reads"
+                )
+        order = np.argsort([len(source) for source in sources], kind="stable")
+        found: list[list[Said]] = [[] for _ in spellings]
+        for first in range(0, len(order), BATCH):
+            members = order[first : first + BATCH]
+            length = -(-len(sources[members[-1]]) // LENGTHS) * LENGTHS
+            batch = np.zeros((BATCH if len(order) > LENGTHS else LENGTHS, min(length, self.longest)), np.int32)
+            for row, member in enumerate(members):
+                batch[row, : len(sources[member])] = sources[member]
+            tokens, scores = self.translator(batch, beams=beams)
+            for row, member in enumerate(members):
+                found[member] = [
+                    Said(self.coder.phones(of_beam), float(np.exp(score)))
+                    for of_beam, score in zip(tokens[row], scores[row], strict=True)
+                ]
+        return found
+
+
+def load(path: Path) -> Pronouncer:
+    """The network that a run saved.
+
+    Raises:
+        BadInput: if there is none.
+    """
+    model = run.load_model(path, lambda model: model.get_layer("source"))
+    notes = run.model_notes(path)
+    if "coder" not in notes:
+        raise BadInput(f"{path}: found a model without phones, expected the model.keras of a run of this program")
+    return Pronouncer(model, Coder.from_config(notes["coder"]), notes["template"], notes["longest"], notes["stress"])
+
+
+def build(settings: Any, coder: Coder, longest: int) -> Any:
+    """The network of the settings."""
+    tokens = {"source_vocabulary": coder.source_vocabulary, "target_vocabulary": coder.target_vocabulary}
+    if settings.template == "transformer":
+        return transformer.encoder_decoder(
+            **tokens,
+            source_context=longest,
+            target_context=longest,
+            width=settings.units,
+            depth=settings.layers,
+            heads=settings.heads,
+            activation=settings.activation,
+            dropout=settings.dropout,
+        )
+    return recurrent.lstm_encoder_decoder(
+        **tokens, units=settings.units, depth=settings.layers, dropout=settings.dropout
+    )
+
+
+def longest_of(lexicon: Lexicon) -> int:
+    """Letters or phones of the longest word that a network for this lexicon must take."""
+    lengths = [len(word) for part in lexicon.splits.values() for word in part.spellings]
+    lengths += [len(p) + 1 for part in lexicon.splits.values() for of_word in part.pronunciations for p in of_word]
+    return round(max(lengths) * SPARE)
+
+
+def _pairs(coder: Coder, words: Words, longest: int, use: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Letters and phones of all pronunciations whose phones the coder knows.
+
+    Raises:
+        BadInput: if there is none, or one is longer than the network takes.
+    """
+    sources, targets = coder.pairs(words)
+    if not sources:
+        raise BadInput(
+            f"found no word to {use} on whose phones the network knows, expected some; it knows "
+            f"{' '.join(coder.phone_set)[:80]}"
+        )
+    most = max(max(len(source), len(target) - 1) for source, target in zip(sources, targets, strict=True))
+    if most > longest:
+        raise BadInput(f"found a word of {most} letters or phones, expected at most {longest}, which the network takes")
+    return sources, targets
+
+
+class Trainer:
+    """A network that is trained on the words of a lexicon."""
+
+    def __init__(self, settings: Any, seed: int, lexicon: Lexicon, words: Words, start: Pronouncer | None, stage: str):
+        self.settings, self.seed, self.stage = settings, seed, stage
+        coder = start.coder if start else lexicon.coder
+        longest = start.longest if start else longest_of(lexicon)
+        self.train = _pairs(coder, words, longest, "train")
+        self.validation = _pairs(coder, lexicon.splits["validation"], longest, "validate")
+        self.batch_size = min(settings.batch_size, len(self.train[0]))
+        longest_execution = 1 if keras.backend.backend() == "torch" else 16
+        self.steps, execution = steps_of(len(self.train[0]), self.batch_size, longest_execution)
+        keras.utils.set_random_seed(seed)
+        model = build(settings, coder, longest)
+        weights = start.model.get_weights() if start else None
+        run.start_from(model, weights, settings, "these --template, --layers, --units and phones")
+        model.compile(
+            run.optimizer(
+                settings.optimizer, settings.learning_rate, settings.epochs * self.steps, warm_up=WARM_UP, clipnorm=1.0
+            ),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            steps_per_execution=execution,
+            jit_compile="auto" if settings.template == "transformer" else run.jit_compile(),
+        )
+        self.model = Pronouncer(model, coder, settings.template, longest, settings.stress)
+
+    def fit(self, this_run: run.Run) -> run.Fit:
+        """Train to the epoch with the lowest validation loss."""
+        options = {"batch_size": self.batch_size, "steps": self.steps, "seed": self.seed}
+        return this_run.fit(
+            self.stage,
+            self.model.model,
+            lambda first, last: shuffled_pairs(*self.train, **options, first_epoch=first, last_epoch=last),
+            epochs=self.settings.epochs,
+            steps=self.steps,
+            validation=sorted_pairs(*self.validation, self.batch_size),
+            patience=self.settings.patience,
+        )
