@@ -134,7 +134,7 @@ RECIPES = {
         "dsn": Recipe("adam", 3e-3, None, 30),
     },
     "mnist": {
-        "cnn": Recipe("adam", 2e-3, 128, 18),
+        "cnn": Recipe("adam", 2e-3, 128, 22),
         "dbn": Recipe("adam", 1e-3, 128, 8),
         "dsn": Recipe("adam", 3e-3, 10_000, 4),
     },

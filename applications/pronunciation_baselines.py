@@ -26,7 +26,6 @@ ALIGNED = 0.99  # of the words can be aligned with as many phones to a letter as
 _FIRST = (0.2, 0.75, 0.05)  # probabilities of no phone, one and more that expectation-maximisation starts from
 _UNSEEN = 1e-9  # probability, for each phone, of phones that a letter never had
 _LATER = 1e-7  # how much less a phone scores for each letter before its own
-_TINY = np.finfo(float).tiny
 
 Phones = tuple[str, ...]
 
@@ -99,11 +98,14 @@ class Alignment:
         size = np.searchsorted(self._first, within, side="right") - 1
         probability = np.array(_FIRST)[np.minimum(size, 2)] / np.diff(self._first)[size]
         for _ in range(ROUNDS):
+            with np.errstate(divide="ignore"):
+                scores = np.log(probability)
             counts = np.zeros(len(self._known))
             for places in blocks:
-                for place, expected in zip(places, _expected([probability[place] for place in places]), strict=True):
+                for place, expected in zip(places, _expected([scores[place] for place in places]), strict=True):
                     counts += np.bincount(place.ravel(), expected.ravel(), len(counts))
-            probability = counts / np.maximum(np.bincount(letter, counts), _TINY)[letter]
+            # A letter may be in no word that can be aligned.
+            probability = counts / np.maximum(np.bincount(letter, counts), 1e-9)[letter]
         return probability
 
     def align(self, spellings: Sequence[str], pronunciations: Sequence[Phones]) -> list[tuple[Phones, ...] | None]:
@@ -133,39 +135,38 @@ class Alignment:
         return found
 
 
-def _expected(probability: list[np.ndarray]) -> list[np.ndarray]:
+def _expected(scores: list[np.ndarray]) -> list[np.ndarray]:
     """How often each letter is expected to say each run of phones, by the forward-backward algorithm.
 
     Args:
-        probability: for no phone, one, two … (words, letters, runs), that the letter says the run.
+        scores: for no phone, one, two … (words, letters, runs), the logarithm of the probability that the letter says
+            the run.
 
     Returns:
-        The same, given that the letters of a word say all of its phones. Of each letter they sum to 1.
+        For no phone, one, two … (words, letters, runs), given that the letters of a word say all of its phones. Of each
+        letter they sum to 1.
     """
-    words, letters, phones = *probability[0].shape[:2], probability[0].shape[2] - 1
-    reach = [max(phones + 1 - size, 0) for size in range(len(probability))]  # runs of each size
-    # That the letters before each one say so many phones; all that matters are proportions.
-    forward = np.zeros((letters, words, phones + 1))
-    forward[0, :, 0] = 1
-    for letter in range(1, letters):
-        for size, runs in enumerate(reach):
-            said = forward[letter - 1, :, :runs] * probability[size][:, letter - 1]
-            forward[letter, :, phones + 1 - runs :] += said
-        forward[letter] /= np.maximum(forward[letter].sum(axis=1, keepdims=True), _TINY)
-    backward = np.zeros((words, phones + 1))
-    backward[:, phones] = 1
-    expected = [np.empty_like(of_size) for of_size in probability]
+    words, letters, phones = *scores[0].shape[:2], scores[0].shape[2] - 1
+    # Logarithms of the probabilities that the letters before each one say so many phones, and that the others say the
+    # rest of them.
+    forward = np.full((letters + 1, words, phones + 1), -np.inf)
+    forward[0, :, 0] = 0
+    for letter in range(letters):
+        for score in scores:
+            runs = score.shape[2]
+            after = forward[letter + 1, :, phones + 1 - runs :]
+            np.logaddexp(after, forward[letter, :, :runs] + score[:, letter], out=after)
+    backward = np.full((words, phones + 1), -np.inf)
+    backward[:, phones] = 0
+    expected = [np.empty_like(score) for score in scores]
     for letter in reversed(range(letters)):
-        before = np.zeros_like(backward)
-        total = np.zeros(words)
-        for size, runs in enumerate(reach):
-            said = backward[:, phones + 1 - runs :] * probability[size][:, letter]
-            before[:, :runs] += said
-            expected[size][:, letter] = forward[letter, :, :runs] * said
-            total += expected[size][:, letter].sum(axis=1)
-        for of_size in expected:
-            of_size[:, letter] /= np.maximum(total, _TINY)[:, None]
-        backward = before / np.maximum(before.max(axis=1, keepdims=True), _TINY)
+        before = np.full_like(backward, -np.inf)
+        for score, found in zip(scores, expected, strict=True):
+            runs = score.shape[2]
+            rest = backward[:, phones + 1 - runs :] + score[:, letter]
+            np.logaddexp(before[:, :runs], rest, out=before[:, :runs])
+            found[:, letter] = np.exp(forward[letter, :, :runs] + rest - forward[-1, :, -1:])
+        backward = before
     return expected
 
 

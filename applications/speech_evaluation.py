@@ -1,6 +1,7 @@
 """What the speech application compares and draws: the baselines, the measures with their intervals, the figures."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -39,6 +40,7 @@ QUESTIONS = (
     ("BGRU", "GRU"),
     ("BRNN", "RNN"),
     ("deep BLSTM", "BLSTM"),
+    ("deep BLSTM", "transformer encoder"),
 )
 
 
@@ -61,6 +63,27 @@ class Sentences:
     def __len__(self) -> int:
         return len(self.utterances)
 
+    def pieces(
+        self, context: int | None, random: np.random.Generator | None = None
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Inputs and labels of all sentences, those that are longer than a context cut into pieces of it.
+
+        The first cut of each is at a random place, if there is a generator of those.
+        """
+        places: list[tuple[int, int, int]] = []
+        for number, labels in enumerate(self.labels):
+            length = len(labels)
+            if random is None or context is None or length <= context:
+                places += [(number, start, end) for start, end, _, _ in cut(length, context, 0)]
+            else:
+                # One more than would do without the random shift, so that there are always as many.
+                starts = np.arange(0, length + context, context) - random.integers(context)
+                places += [(number, start, start + context) for start in np.clip(starts, 0, length - context)]
+        return (
+            [self.inputs[number][start:end] for number, start, end in places],
+            [self.labels[number][start:end] for number, start, end in places],
+        )
+
     def windows(self, frames: np.ndarray) -> np.ndarray:
         """The frames (n,) with `REACH` neighbours to either side, the first or last of a sentence repeated, (n, …)."""
         ends = np.array([(utterance.start, utterance.end - 1) for utterance in self.utterances])[self.number[frames]]
@@ -69,13 +92,51 @@ class Sentences:
         return self.split.inputs[rows].reshape(len(frames), -1)
 
 
-def tags(predict: Callable[[np.ndarray], np.ndarray], sentences: Sentences) -> list[np.ndarray]:
-    """The tags of each sentence (time,), from a function of padded sentences (batch, time, bands)."""
-    found: list[np.ndarray] = [np.empty(0)] * len(sentences)
-    batches, members = sorted_sequences(sentences.inputs, sentences.labels, BATCH)
-    for (inputs, _), indices in zip(batches.as_numpy_iterator(), members, strict=True):
-        for answer, index in zip(predict(inputs), indices, strict=True):
-            found[index] = np.asarray(answer[: len(sentences.labels[index])], np.int32)
+def margin_of(context: int) -> int:
+    """Frames at either end of a window of so many that serve as context alone."""
+    return context // 4
+
+
+def cut(length: int, context: int | None, margin: int) -> list[tuple[int, int, int, int]]:
+    """Cut a sentence that is longer than a context into as few windows of it as overlap by two margins or more.
+
+    Returns:
+        Of each window the first frame and the one after the last, and the same of the part that is kept: all that is
+        nearer to its middle than to that of another window.
+    """
+    if context is None or length <= context:
+        return [(0, length, 0, length)]
+    count = -(-(length - 2 * margin) // (context - 2 * margin))
+    starts = [number * (length - context) // (count - 1) for number in range(count)]
+    changes = [(start + context + after) // 2 for start, after in itertools.pairwise(starts)]
+    windows = zip(starts, [0, *changes], [*changes, length], strict=True)
+    return [(start, start + context, first, last) for start, first, last in windows]
+
+
+def tags(
+    predict: Callable[[np.ndarray], np.ndarray], sentences: Sentences, context: int | None = None
+) -> list[np.ndarray]:
+    """The tags of each sentence (time,).
+
+    Args:
+        predict: from padded sentences (batch, time, bands) to their tags (batch, time).
+        sentences: to be tagged.
+        context: frames that `predict` takes at most; longer sentences go through it in windows.
+    """
+    margin = margin_of(context) if context else 0
+    windows = [
+        (number, *window)
+        for number, labels in enumerate(sentences.labels)
+        for window in cut(len(labels), context, margin)
+    ]
+    inputs = [sentences.inputs[number][start:end] for number, start, end, _, _ in windows]
+    labels = [sentences.labels[number][start:end] for number, start, end, _, _ in windows]
+    found = [np.empty(len(labels), np.int32) for labels in sentences.labels]
+    batches, members = sorted_sequences(inputs, labels, BATCH)
+    for (frames, _), indices in zip(batches.as_numpy_iterator(), members, strict=True):
+        for answer, index in zip(predict(frames), indices, strict=True):
+            number, start, _, first, last = windows[index]
+            found[number][first:last] = answer[first - start : last - start]
     return found
 
 
@@ -346,8 +407,16 @@ def _confusions(counts: np.ndarray) -> list[dict[str, Any]]:
 # --- Context ---
 
 
-def context(probabilities: Callable[[np.ndarray], np.ndarray], test: Sentences, seed: int) -> dict[str, np.ndarray]:
+def context(
+    probabilities: Callable[[np.ndarray], np.ndarray], test: Sentences, seed: int, limit: int | None = None
+) -> dict[str, np.ndarray]:
     """Whether a network is right about test frames when it is shown so many frames before or after them alone.
+
+    Args:
+        probabilities: of each phone (batch, time, phones), from padded frames (batch, time, bands).
+        test: the sentences.
+        seed: of the choice of the frames.
+        limit: frames that `probabilities` takes at most; where more are to be shown, these are the nearest.
 
     Returns:
         "frames": the drawn test frames (n,); "past", "future", "both": (contexts, n) of bool.
@@ -361,6 +430,7 @@ def context(probabilities: Callable[[np.ndarray], np.ndarray], test: Sentences, 
     for side, (past, future) in {"past": (1, 0), "future": (0, 1), "both": (1, 1)}.items():
         rows = []
         for reach in CONTEXTS:
+            reach = min(reach, (limit - 1) // (past + future)) if limit else reach
             first = np.maximum(frames - past * reach, ends[:, 0])
             last = np.minimum(frames + future * reach, ends[:, 1] - 1)
             inputs = np.zeros((len(frames), (past + future) * reach + 1, test.split.inputs.shape[1]), np.float32)

@@ -27,6 +27,7 @@ METRICS = {
     "phone_error_rate": "Phone error rate",
     "boundary_f1": "Boundary F1",
 }
+ENCODER = "transformer encoder"
 CONSTANT = "majority phone"  # the baseline that gives every frame the same phone
 # The differences that the verdict speaks of when the whole family was trained.
 QUESTIONS = (("BLSTM", "LSTM"), ("LSTM", "RNN"))
@@ -236,11 +237,14 @@ def _context(metrics: Mapping[str, Any]) -> list[dict]:
     curves, reach = metrics["context"][own], metrics["evaluation"]["reach"]
     distance = list(metrics["accuracy_by"]["distance"][own].items())
     alone, most = curves["both"][0], curves["both"][-1]
+    pieces, nearest = "whole sentences", ""
+    if limit := metrics["model"]["context"]:
+        pieces, nearest = f"pieces of {limit} frames", "; of more than it can see at once, the nearest"
     enough = next(point for point in curves["both"] if point["value"] >= most["low"])
     text = (
-        f"The {own} was trained on whole sentences. Here it is shown a frame with so many frames before it, after it "
-        f"or on both sides, and nothing else ({metrics['evaluation']['context_frames']:,} test frames drawn at random, "
-        f"the network of seed {metrics['seed']}). "
+        f"The {own} was trained on {pieces}. Here it is shown a frame with so many frames before it, after it or on "
+        f"both sides, and nothing else ({metrics['evaluation']['context_frames']:,} test frames drawn at random, the "
+        f"network of seed {metrics['seed']}){nearest}. "
         f"With {most['frames']} frames on both sides it is right for {percent_span(most)} of them; as few as "
         f"{enough['frames']} give an accuracy within this interval."
     )
@@ -429,32 +433,51 @@ def _model(metrics: Mapping[str, Any]) -> list[dict]:
         metrics["timing"],
     )
     networks = _networks(metrics)
+    result = networks[0]
+    if model["context"] is None:
+        size = f"{counted(result['layers'], 'recurrent layer')} of {counted(result['units'], 'unit')}"
+        size += " in each direction" * settings["bidirectional"]
+        dropped, piece = "each layer's input", "sentence"
+    else:
+        size = f"{counted(result['layers'], 'block')} of width {result['units']}"
+        dropped, piece = "attention and on what each part of a block adds", "piece"
     of_rates: dict[float, list[str]] = {}
     for network in networks:
         of_rates.setdefault(network["learning_rate"], []).append(network["model"])
     rates = ", ".join(
         f"{rate:g}" + f" ({', '.join(models)})" * (len(of_rates) > 1) for rate, models in of_rates.items()
     )
+    for network in networks:
+        if network["warm_up"]:
+            rates += f", the {network['model']}'s after a rise in the first {percent(network['warm_up'])} of the steps"
     best = "; ".join(f"{n['model']} {', '.join(map(str, n['best_epochs']))}" for n in networks)
     extras = [
-        (settings["dropout"], f"dropout {settings['dropout']:g} on each layer's input"),
+        (settings["dropout"], f"dropout {settings['dropout']:g} on {dropped}"),
         (settings["recurrent_dropout"], f"dropout {settings['recurrent_dropout']:g} on the state"),
         (settings["layer_normalization"], "layer normalisation"),
     ]
     facts = [
         [
             "Model",
-            f"{own}: {counted(settings['layers'], 'recurrent layer')} of {counted(settings['units'], 'unit')}"
-            f"{' in each direction' * settings['bidirectional']}, {settings['activation']}, "
-            f"{networks[0]['parameters']:,} parameters",
+            f"{own}: {size}, {result['activation']}, {result['parameters']:,} parameters",
         ],
+        *(
+            []
+            if model["context"] is None
+            else [
+                [
+                    "Context",
+                    f"{model['context']} frames at once; longer sentences are cut for the training, and tagged in "
+                    "windows that overlap by half of this or more",
+                ]
+            ]
+        ),
         *([["Started from", settings["init_from"]]] if settings["init_from"] else []),
         *wording.regularisation(extras),
         [
             "Loss, optimizer",
-            f"cross-entropy of each frame; {settings['optimizer']}, learning rate {rates} "
-            f"falling along a cosine; {counted(metrics['model']['batch_size'], 'sentence')} a step, "
-            f"{counted(model['steps_per_epoch'], 'step')} an epoch",
+            f"cross-entropy of each frame; {settings['optimizer']}, learning rate {rates}, falling along a cosine; "
+            f"{counted(model['batch_size'], piece)} a step, {counted(model['steps_per_epoch'], 'step')} an epoch",
         ],
         [
             "Epochs",
@@ -520,10 +543,17 @@ def _limits(metrics: Mapping[str, Any]) -> list[dict]:
         "The epoch was chosen on the validation speakers, so that the lowest validation loss is lower than it would "
         "be on others. This run chose nothing on the test speakers.",
         "Each speaker's bands are normalised with the mean and the deviation of all that the speaker says"
-        + (", and the network reads the sentence from its end too" if settings["bidirectional"] else "")
+        + (", and the network sees what follows a frame too" if settings["bidirectional"] else "")
         + ": it tags recordings, not someone who is still speaking.",
     ]
-    if len(_networks(metrics)) > 1:
+    networks = [network["model"] for network in _networks(metrics)]
+    if ENCODER in networks:
+        limits.append(
+            "The transformer encoder begins without the knowledge that near frames matter more than far ones, and has "
+            "to learn from the training data which of its learned places are neighbours: it gains more from further "
+            "data and epochs than recurrent networks do."
+        )
+    if len(networks) > 1:
         limits.append(
             "All networks were trained with the same settings but for the learning rate, and none was tuned further. "
             "One that is behind here may gain more than others from settings of its own."

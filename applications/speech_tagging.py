@@ -1,4 +1,4 @@
-"""Tag speech frame by frame with the phone that is spoken, by a recurrent network, and report how well that works.
+"""Tag speech frame by frame with the phone that is spoken, by a neural network, and report how well that works.
 
 Synthesises speech with phone labels (or reads yours, laid out as TIMIT is), trains the network, compares it with
 classical taggers on the same frames and writes a PDF report, the model and every number to a run's folder.
@@ -12,6 +12,7 @@ classical taggers on the same frames and writes a PDF report, the model and ever
 import applications  # isort: skip  # noqa: F401 - first, for it imports the backend without its start-up lines
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,12 +27,32 @@ from data import acoustics, recordings, speech
 from data.batches import shuffled_sequences, sorted_sequences
 from data.dataset import BadInput
 from reports import figures
-from templates import recurrent
+from templates import recurrent, transformer
 
 APPLICATION = "speech_tagging"
-TEMPLATES = {"simple_rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
-# Chosen on the validation speakers: gates bear larger steps.
-LEARNING_RATES = {"simple_rnn": 3e-3, "lstm": 1e-2, "gru": 1e-2}
+ENCODER = "transformer_encoder"
+NAMES = {"simple_rnn": "RNN", "lstm": "LSTM", "gru": "GRU", ENCODER: "transformer encoder"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What suits a template where nothing else is asked for; chosen on the validation speakers."""
+
+    layers: int
+    units: int
+    activation: str
+    learning_rate: float
+    warm_up: float  # share of the training in which the learning rate rises
+
+
+RECIPES = {
+    "simple_rnn": Recipe(2, 64, "tanh", 3e-3, 0.0),
+    "lstm": Recipe(2, 64, "tanh", 1e-2, 0.0),  # gates bear larger steps
+    "gru": Recipe(2, 64, "tanh", 1e-2, 0.0),
+    ENCODER: Recipe(3, 64, "gelu", 3e-3, 0.1),
+}
+HEADS = 4  # of the transformer encoder's attention
+CONTEXT = 64  # frames that it sees at once, a multiple of what batches are padded to
 # A long recording goes through the network in windows, whose ends serve as context alone.
 WINDOW, MARGIN, WINDOWS = 1_000, 100, 16  # frames, frames at either end, windows at once
 PICTURE_SECONDS = 6
@@ -46,30 +67,33 @@ class Train:
     skip_bad: bool = False
     """Leave out recordings that can't be used, and count them, instead of stopping at the first."""
 
-    template: Literal["simple_rnn", "lstm", "gru"] = "lstm"
-    """The architecture, of templates/recurrent.py."""
+    template: Literal["simple_rnn", "lstm", "gru", "transformer_encoder"] = "lstm"
+    """The architecture, of templates/recurrent.py or templates/transformer.py."""
     bidirectional: bool = True
-    """Whether each layer reads the sentence in both directions."""
-    layers: int = 2
-    """Recurrent layers."""
-    units: int = 64
-    """Units of each layer, and of each direction."""
+    """Whether each layer reads the sentence in both directions; the transformer encoder always does."""
+    layers: int | None = None
+    """Recurrent layers, by default 2, or the transformer's blocks, by default 3."""
+    units: int | None = None
+    """Units of each layer and of each direction, or the transformer's width; 64 by default."""
     compare: bool = False
-    """Train the family too: RNN, LSTM and GRU in one direction and both, and a deep BLSTM, of as many parameters."""
+    """Train the family too, of as many parameters: RNN, LSTM and GRU in one direction and both, a deep BLSTM and a
+    transformer encoder."""
 
-    activation: Literal["tanh", "relu", "sigmoid", "elu", "selu", "gelu", "silu"] = "tanh"
-    """Of the cells."""
+    activation: Literal["tanh", "relu", "sigmoid", "elu", "selu", "gelu", "silu"] | None = None
+    """Of the cells, by default tanh, or of the transformer's feed-forward layers, by default gelu."""
     dropout: float = 0.1
-    """Share of a layer's input that is set to zero while training, the same in all of a sentence."""
+    """Share of a layer's input that is set to zero while training, the same in all of a sentence; in the transformer
+    of what each part adds."""
     recurrent_dropout: float = 0.0
-    """Share of a layer's state that is set to zero while training."""
+    """Share of a recurrent layer's state that is set to zero while training."""
     layer_normalization: bool = False
-    """Normalise the output of each layer."""
+    """Normalise the output of each recurrent layer; the transformer always does."""
 
     optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
     """Of the training."""
     learning_rate: float | None = None
-    """At the start; it falls to 0 along a cosine over --epochs. By default 0.01, for simple_rnn 0.003."""
+    """At most; it falls to 0 along a cosine over --epochs, after a rise in a tenth of them for the transformer. By
+    default 0.01, for simple_rnn and transformer_encoder 0.003."""
     batch_size: int = 16
     """Sentences in a training step."""
     epochs: int = 20
@@ -130,7 +154,7 @@ class Report:
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """An architecture of templates/recurrent.py and its size."""
+    """An architecture of the templates and its size."""
 
     template: str
     bidirectional: bool
@@ -140,25 +164,61 @@ class Network:
     @property
     def name(self) -> str:
         """As the literature calls it."""
-        name = ("B" if self.bidirectional else "") + TEMPLATES[self.template]
+        if self.template == ENCODER:
+            return NAMES[ENCODER]
+        name = ("B" if self.bidirectional else "") + NAMES[self.template]
         return {1: name, 2: f"deep {name}"}.get(self.layers, f"{self.layers}-layer {name}")
 
-    def learning_rate(self, settings: Train) -> float:
-        """The one that was asked for, or what suits the cells."""
-        return settings.learning_rate or LEARNING_RATES[self.template]
+    @property
+    def context(self) -> int | None:
+        """Frames that it can see at once, if there is a limit."""
+        return CONTEXT if self.template == ENCODER else None
+
+    def choices(self, settings: Train) -> dict[str, Any]:
+        """What differs between the networks of a run: what was asked for, or what suits the template."""
+        recipe = RECIPES[self.template]
+        return {
+            "layers": self.layers,
+            "units": self.units,
+            "activation": settings.activation or recipe.activation,
+            "learning_rate": settings.learning_rate or recipe.learning_rate,
+            "warm_up": recipe.warm_up,
+        }
 
     def build(self, settings: Train) -> keras.Model:
         """The network with the choices that all of a run share."""
+        activation = self.choices(settings)["activation"]
+        sizes: dict[str, Any] = {"features": acoustics.BANDS, "outputs": len(speech.PHONES)}
+        if self.template == ENCODER:
+            model = transformer.encoder(
+                **sizes,
+                context=CONTEXT,
+                width=self.units,
+                depth=self.layers,
+                heads=HEADS,
+                activation=activation,
+                dropout=settings.dropout,
+            )
+            model.get_layer("positions").table.assign(waves(CONTEXT, self.units))
+            return model
         return getattr(recurrent, self.template)(
-            features=acoustics.BANDS,
-            outputs=len(speech.PHONES),
+            **sizes,
             units=(self.units,) * self.layers,
             bidirectional=self.bidirectional,
-            activation=settings.activation,
+            activation=activation,
             dropout=settings.dropout,
             recurrent_dropout=settings.recurrent_dropout,
             layer_normalization=settings.layer_normalization,
         )
+
+
+def waves(places: int, width: int) -> np.ndarray:
+    """The sines and cosines of Vaswani et al. 2017, (places, width), where near places are alike.
+
+    Learned places that begin like this need not find out from the data which of them are neighbours.
+    """
+    angles = np.arange(places)[:, None] * 10_000 ** (-np.arange(0, width, 2) / width)
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -222,7 +282,9 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
                 parameters[name] = tagger.model.count_params()
                 contexts[name] = this_run.stage(
                     f"context-{tagger.stage}",
-                    lambda tagger=tagger: evaluation.context(tagger.probabilities, sentences["test"], settings.seed),
+                    lambda tagger=tagger: evaluation.context(
+                        tagger.probabilities, sentences["test"], settings.seed, tagger.context
+                    ),
                 )
                 if network == networks[0]:
                     first = tagger
@@ -239,21 +301,14 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
         "context": evaluation.context_accuracy(contexts, sentences["test"], resamples),
         "examples": evaluation.examples(sentences["test"], found[networks[0].name][0]),
         "model": {
-            "layers": [
-                [layer.name, list(layer.output.shape[1:]), layer.count_params()]
-                for layer in first.model.layers
-                if not isinstance(layer, keras.layers.InputLayer | recurrent.PaddingMask)
-            ],
+            "layers": run.layers(first.model),
+            "context": first.context,
             "batch_size": first.batch_size,
             "steps_per_epoch": first.steps,
         },
     }
     for result, network in zip(metrics["results"], networks, strict=False):  # the networks come first
-        result |= {
-            "layers": network.layers,
-            "units": network.units,
-            "learning_rate": network.learning_rate(settings),
-        }
+        result |= network.choices(settings)
     this_run.say("drawing and writing the report")
     evaluation.draw(this_run, sentences["test"], found, metrics, fits)
     own_fits = [fit for network in networks for fit in fits[network.name]]
@@ -274,7 +329,7 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
 
 
 class Tagger:
-    """A network, compiled, that is trained on sentences."""
+    """A network, compiled, that is trained on sentences; one that can't see all of a sentence, on windows of them."""
 
     def __init__(
         self,
@@ -287,16 +342,19 @@ class Tagger:
         self.settings = settings
         self.seed = seed
         self.stage = f"{network.name.replace(' ', '-')}-{seed}"
-        self.batch_size = min(settings.batch_size, len(train))
-        self.steps = len(train) // self.batch_size
+        self.context, choices = network.context, network.choices(settings)
+        pieces = len(train.pieces(self.context, np.random.default_rng(0))[0])
+        self.batch_size = min(settings.batch_size, pieces)
+        self.steps = pieces // self.batch_size
         keras.utils.set_random_seed(seed)
         self.model: Any = network.build(settings)
         run.start_from(self.model, start_weights, settings, "these --template, --bidirectional, --layers and --units")
         self.model.compile(
             run.optimizer(
                 settings.optimizer,
-                network.learning_rate(settings),
+                choices["learning_rate"],
                 settings.epochs * self.steps,
+                warm_up=choices["warm_up"],
                 clipnorm=1.0,  # gradients through time explode now and then
             ),
             loss="sparse_categorical_crossentropy",
@@ -306,25 +364,28 @@ class Tagger:
 
     def fit(self, this_run: run.Run, sentences: dict[str, evaluation.Sentences]) -> run.Fit:
         """Train to the epoch with the lowest validation loss."""
-        train, validation = sentences["train"], sentences["validation"]
 
         def batches(first_epoch: int, last_epoch: int) -> Any:
-            return shuffled_sequences(
-                train.inputs,
-                train.labels,
-                batch_size=self.batch_size,
-                seed=self.seed,
-                first_epoch=first_epoch,
-                last_epoch=last_epoch,
-            )
+            epochs = [
+                shuffled_sequences(
+                    *sentences["train"].pieces(self.context, np.random.default_rng([self.seed, epoch])),
+                    batch_size=self.batch_size,
+                    seed=self.seed,
+                    first_epoch=epoch,
+                    last_epoch=epoch + 1,
+                )
+                for epoch in range(first_epoch, last_epoch)
+            ]
+            return functools.reduce(lambda one, other: one.concatenate(other), epochs)
 
+        validation = sentences["validation"].pieces(self.context)
         return this_run.fit(
             self.stage,
             self.model,
             batches,
             epochs=self.settings.epochs,
             steps=self.steps,
-            validation=sorted_sequences(validation.inputs, validation.labels, evaluation.BATCH)[0],
+            validation=sorted_sequences(*validation, evaluation.BATCH)[0],
             patience=self.settings.patience,
         )
 
@@ -334,33 +395,32 @@ class Tagger:
 
     def tags(self, sentences: evaluation.Sentences) -> list[np.ndarray]:
         """The most probable phone at each frame of each sentence."""
-        return evaluation.tags(lambda inputs: self.probabilities(inputs).argmax(-1), sentences)
+        return evaluation.tags(lambda inputs: self.probabilities(inputs).argmax(-1), sentences, self.context)
 
 
 def _networks(settings: Train) -> list[Network]:
     """The network that was asked for and, to compare with, the rest of the family with as many parameters."""
-    own = Network(settings.template, settings.bidirectional, settings.layers, settings.units)
+    recipe = RECIPES[settings.template]
+    layers, units = settings.layers or recipe.layers, settings.units or recipe.units
+    own = Network(settings.template, settings.bidirectional, layers, units)
     if not settings.compare:
         return [own]
-    kinds = [(template, both, 1) for template in TEMPLATES for both in (False, True)]
-    rest = [Network(*kind, units=1) for kind in [*kinds, ("lstm", True, 2)]]
+    kinds = [(template, both, 1) for template in ("simple_rnn", "lstm", "gru") for both in (False, True)]
+    kinds += [("lstm", True, 2), (ENCODER, True, RECIPES[ENCODER].layers)]
+    rest = [Network(*kind, units=1) for kind in kinds]
     parameters = own.build(settings).count_params()
     return [own, *(_of_size(network, parameters, settings) for network in rest if network.name != own.name)]
 
 
 def _of_size(network: Network, parameters: int, settings: Train) -> Network:
     """The network with the units that bring it closest to a number of parameters."""
-
-    def size(units: int) -> int:
-        return dataclasses.replace(network, units=units).build(settings).count_params()
-
-    low, high = 1, 2
-    while size(high) < parameters:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if size(middle) < parameters else (low, middle)
-    return dataclasses.replace(network, units=min(low, high, key=lambda units: abs(size(units) - parameters)))
+    multiple = HEADS if network.template == ENCODER else 1  # that the units must be
+    tried = [1, 2, 3]
+    sizes = [dataclasses.replace(network, units=multiple * units).build(settings).count_params() for units in tried]
+    polynomial = np.polyfit(tried, sizes, 2)  # for a matrix of weights has the units on one side, or on both
+    units = np.arange(1, parameters + 1)
+    nearest = units[np.abs(np.polyval(polynomial, units) - parameters).argmin()]
+    return dataclasses.replace(network, units=multiple * int(nearest))
 
 
 def _check(settings: Train) -> None:
@@ -370,6 +430,13 @@ def _check(settings: Train) -> None:
         above_zero=("learning_rate",),
         shares=("dropout", "recurrent_dropout"),
     )
+    if settings.template == ENCODER:
+        for name, plain in (("bidirectional", True), ("recurrent_dropout", 0), ("layer_normalization", False)):
+            if getattr(settings, name) != plain:
+                flag = f"--{'no-' * (name == 'bidirectional')}{name.replace('_', '-')}"
+                raise BadInput(f"found {flag} with --template {ENCODER}, expected it with a recurrent network")
+        if settings.units is not None and settings.units % HEADS:
+            raise BadInput(f"--units: found {settings.units}, expected a multiple of {HEADS}, the heads of {ENCODER}")
     if settings.compare and settings.init_from:
         raise BadInput("found --compare and --init-from, expected one: the weights fit one network only")
     if settings.skip_bad and not settings.timit:
@@ -378,6 +445,12 @@ def _check(settings: Train) -> None:
 
 def _load_tagger(path: Path) -> Any:
     return run.load_model(path, lambda model: _normalizer(model.get_layer("tags")))
+
+
+def _context(tagger: Any) -> int | None:
+    """Frames that a saved tagger can see at once, if there is a limit."""
+    limits = [layer.context for layer in tagger.layers if isinstance(layer, transformer.Positions)]
+    return limits[0] if limits else None
 
 
 def _normalizer(tags: Any) -> acoustics.Normalizer:
@@ -422,7 +495,7 @@ def tag(settings: Tag) -> dict[str, Any]:
     def predict(windows: np.ndarray) -> np.ndarray:
         return tagger.predict_on_batch(windows)["tag"]
 
-    labels = np.concatenate(list(tag_windows(predict, normalised()))).astype(np.int16)
+    labels = np.concatenate(list(tag_windows(predict, normalised(), _context(tagger)))).astype(np.int16)
     segments = evaluation.segments(labels, seconds)
     named = [(start, stop, tags.names[label]) for start, stop, label in segments]
     with run.replacing(targets[".TextGrid"]) as partial:
@@ -438,19 +511,21 @@ def tag(settings: Tag) -> dict[str, Any]:
     return {"segments": named, "seconds": seconds, "labels": labels}
 
 
-def tag_windows(predict: Any, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+def tag_windows(predict: Any, blocks: Iterator[np.ndarray], context: int | None = None) -> Iterator[np.ndarray]:
     """Tag a stream of frames in overlapping windows, of which the middle is kept: the tags of all frames, in order.
 
     Args:
-        predict: from windows (`WINDOWS`, `WINDOW`, bands), padded with zeros, to tags (`WINDOWS`, `WINDOW`).
+        predict: from windows (`WINDOWS`, frames, bands), padded with zeros, to tags (`WINDOWS`, frames).
         blocks: of frames, (n, bands).
+        context: frames of a window, which are `WINDOW` without it.
     """
+    size, margin = (WINDOW, MARGIN) if context is None else (context, evaluation.margin_of(context))
     rest: np.ndarray | None = None
     before = 0  # frames of `rest` that were tagged already and are context
     waiting: list[tuple[np.ndarray, int, int]] = []  # windows, and which of their frames to keep
 
     def flush() -> Iterator[np.ndarray]:
-        batch = np.zeros((WINDOWS, WINDOW, waiting[0][0].shape[1]), np.float32)
+        batch = np.zeros((WINDOWS, size, waiting[0][0].shape[1]), np.float32)
         for row, (window, _, _) in enumerate(waiting):
             batch[row, : len(window)] = window
         for tags, (_, start, stop) in zip(predict(batch), waiting, strict=False):
@@ -459,9 +534,9 @@ def tag_windows(predict: Any, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarr
 
     for block in blocks:
         rest = block if rest is None else np.concatenate([rest, block])
-        while len(rest) > WINDOW:
-            waiting.append((rest[:WINDOW], before, WINDOW - MARGIN))
-            rest, before = rest[WINDOW - 2 * MARGIN :], MARGIN
+        while len(rest) > size:
+            waiting.append((rest[:size], before, size - margin))
+            rest, before = rest[size - 2 * margin :], margin
             if len(waiting) == WINDOWS:
                 yield from flush()
     if rest is not None:
@@ -476,7 +551,7 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     normalizer = _normalizer(tags)
     split, utterances = speech.read_labelled(settings.timit, normalizer, skip_bad=settings.skip_bad)
     sentences = evaluation.Sentences(split, utterances)
-    found = evaluation.tags(lambda inputs: tagger.predict_on_batch(inputs)["tag"], sentences)
+    found = evaluation.tags(lambda inputs: tagger.predict_on_batch(inputs)["tag"], sentences, _context(tagger))
     values = evaluation.measures(sentences, found)
     print(f"{len(sentences):,} recordings, {len(split):,} frames, {len({u.speaker for u in utterances}):,} speakers")
     for name, value in values.items():

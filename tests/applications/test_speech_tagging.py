@@ -409,6 +409,53 @@ def test_tags_of_windows_are_those_of_the_whole():
     assert np.mean(found == whole) > 0.99
 
 
+def test_windows_of_a_context_give_each_frame_its_tag_once_in_order():
+    numbers = np.arange(1, 3_001, dtype=np.float32)[:, None]
+
+    def predict(windows):
+        assert windows.shape == (WINDOWS, 128, 1)
+        return windows[:, :, 0].astype(np.int64)
+
+    found = np.concatenate(list(tag_windows(predict, blocks_of(numbers, 500), 128)))
+    np.testing.assert_array_equal(found, np.arange(1, 3_001))
+
+
+@pytest.mark.parametrize(("context", "margin"), [(16, 4), (16, 0), (7, 3), (1, 0)])
+def test_sentences_are_cut_into_few_windows_of_which_the_middle_is_kept(context, margin):
+    for length in range(1, 100):
+        windows = speech_evaluation.cut(length, context, margin)
+        kept = [frame for _, _, first, last in windows for frame in range(first, last)]
+        assert kept == list(range(length))
+        for start, end, first, last in windows:
+            assert 0 <= start <= first < last <= end <= length
+            assert end - start == min(length, context)
+            assert first - start >= min(margin, first)
+            assert end - last >= min(margin, length - last)
+        # With one window fewer, the windows would not reach that far.
+        assert len(windows) == 1 or (len(windows) - 1) * (context - 2 * margin) + 2 * margin < length
+    assert speech_evaluation.cut(99, None, margin) == [(0, 99, 0, 99)]
+
+
+def test_long_sentences_are_tagged_in_windows(sentences):
+    context = 64
+
+    def predict(windows):
+        """Of each frame its first band, the number of its place in the corpus."""
+        assert windows.shape[1] <= context
+        return windows[:, :, 0].astype(np.int64)
+
+    numbers = np.zeros((len(sentences.split), BANDS), np.float32)
+    numbers[:, 0] = np.arange(1, len(numbers) + 1)
+    numbered = speech_evaluation.Sentences(Split(numbers, sentences.split.labels), sentences.utterances)
+    found = speech_evaluation.tags(predict, numbered, context)
+    np.testing.assert_array_equal(np.concatenate(found), np.arange(1, len(numbers) + 1))
+    inputs, labels = numbered.pieces(context)
+    assert [len(piece) for piece in inputs] == [1, 3, 11, 60, 64, 64, 2, 37]
+    for piece, of_piece in zip(inputs, labels, strict=True):
+        np.testing.assert_array_equal(of_piece, sentences.split.labels[piece[:, 0].astype(int) - 1])
+    assert set(np.concatenate(inputs)[:, 0]) == set(numbers[:, 0])
+
+
 # --- The commands after training ---
 
 
@@ -562,6 +609,7 @@ def test_bad_recordings_stop_a_run_or_are_counted(folder, tmp_path, lean):
         (Train(compare=True, layers=2, units=30), "deep BLSTM"),
         (Train(compare=True, layers=3, units=20, layer_normalization=True), "3-layer BLSTM"),
         (Train(compare=True, template="gru", bidirectional=False, layers=1, units=70), "GRU"),
+        (Train(compare=True, template="transformer_encoder"), "transformer encoder"),
     ],
 )
 def test_the_family_has_as_many_parameters_and_each_kind_once(settings, own):
@@ -569,33 +617,51 @@ def test_the_family_has_as_many_parameters_and_each_kind_once(settings, own):
     names = [network.name for network in networks]
     assert names[0] == own
     assert len(set(names)) == len(names)
-    assert set(names) == {own, "RNN", "BRNN", "LSTM", "BLSTM", "GRU", "BGRU", "deep BLSTM"}
+    family = {"RNN", "BRNN", "LSTM", "BLSTM", "GRU", "BGRU", "deep BLSTM", "transformer encoder"}
+    assert set(names) == {own} | family
     budget, *others = (network.build(settings).count_params() for network in networks)
-    np.testing.assert_allclose(others, budget, rtol=0.05)
-    assert networks[0].units == settings.units
+    for network, parameters in zip(networks[1:], others, strict=True):
+        # The heads divide the transformer's width, so that its sizes are further apart.
+        assert parameters == pytest.approx(budget, rel=0.15 if network.template == "transformer_encoder" else 0.05)
+    assert settings.units in (None, networks[0].units)
 
 
 @pytest.mark.slow
-def test_a_compared_family_is_in_every_table(folder, tmp_path, monkeypatch):
-    kinds = [speech_tagging.Network("simple_rnn", both, 1, 6) for both in (True, False)]
+def test_a_compared_family_is_in_every_table_and_the_transformer_tags_in_windows(folder, wav, tmp_path, monkeypatch):
+    kinds = [speech_tagging.Network("transformer_encoder", True, 1, 8), speech_tagging.Network("gru", False, 1, 6)]
     monkeypatch.setattr(speech_tagging, "_networks", lambda settings: kinds)
+    monkeypatch.setattr(speech_tagging, "CONTEXT", 64)  # fewer than many of the sentences have
     draw, typeset = speech_evaluation.draw, speech_report.typeset
     make_lean(monkeypatch)
     monkeypatch.setattr(speech_evaluation, "draw", draw)
     monkeypatch.setattr(speech_report, "typeset", typeset)
     out = tmp_path / "run"
-    metrics = main(["--timit", str(folder), *TINY, "--epochs", "1", "--seeds", "2", "--out", str(out)])
-    assert [result["model"] for result in metrics["results"]][:2] == ["BRNN", "RNN"]
-    assert [result.get("units") for result in metrics["results"]] == [6, 6, None, None]
-    assert list(metrics["context"]) == ["BRNN", "RNN"]
+    words = ["--timit", str(folder), *TINY, "--template", "transformer_encoder", "--epochs", "1", "--seeds", "2"]
+    metrics = main([*words, "--out", str(out)])
+    assert [result["model"] for result in metrics["results"]][:2] == ["transformer encoder", "GRU"]
+    assert [result.get("units") for result in metrics["results"]] == [8, 6, None, None]
+    assert list(metrics["context"]) == ["transformer encoder", "GRU"]
     assert [len(r["metrics"]["frame_accuracy"]["seeds"]) for r in metrics["results"]] == [2, 2, 1, 1]
-    assert [(d["better"], d["worse"]) for d in metrics["differences"]].count(("BRNN", "RNN")) == 1
+    assert [(d["better"], d["worse"]) for d in metrics["differences"]].count(("transformer encoder", "GRU")) == 1
     drawn = {path.stem for path in (out / "figures").iterdir()}
     assert {"context_past", "context_future"} <= drawn
     assert "by_noise" not in drawn  # of own recordings no level of noise is known
-    assert set(pd.read_csv(out / "history.csv")["stage"]) == {"BRNN 1", "BRNN 2", "RNN 1", "RNN 2"}
+    stages = {f"{name} {seed}" for name in ("transformer encoder", "GRU") for seed in (1, 2)}
+    assert set(pd.read_csv(out / "history.csv")["stage"]) == stages
     model = keras.models.load_model(out / "model.keras")
-    assert any(isinstance(layer, keras.layers.Bidirectional) for layer in model.layers)
+    assert any(isinstance(layer, keras.layers.MultiHeadAttention) for layer in model.layers)
+    text = " ".join(page.extract_text() for page in PdfReader(out / "report.pdf").pages)
+    assert "64 frames at once" in text
+
+    # Its tags of a long sound are those of the middles of windows of 64 frames.
+    said = main(["tag", "--model", str(out / "model.keras"), "--wav", str(wav), "--out", str(tmp_path)])
+    normalizer = Normalizer.from_config(model.get_layer("tags").metadata["normalizer"])
+    frames = normalizer.apply(log_mel(read_audio(wav)[0]))
+    for start in range(0, len(frames) - 64, 32):
+        window = np.asarray(model.predict_on_batch(frames[None, start : start + 64])["tag"])[0]
+        np.testing.assert_array_equal(said["labels"][start + 16 : start + 48], window[16:48])
+    found = main(["evaluate", "--model", str(out / "model.keras"), "--timit", str(folder)])["metrics"]
+    assert 0 < found["frame_accuracy"]["value"] < 1
 
 
 # --- Stops and bad input ---
@@ -653,6 +719,9 @@ def test_a_run_is_not_resumed_on_other_data(folder, tmp_path, monkeypatch):
         (["--dropout", "1"], "--dropout: found 1"),
         (["--recurrent-dropout", "-0.1"], "--recurrent-dropout: found -0.1"),
         (["--synthesis.speakers", "5"], "--synthesis.speakers: found 5"),
+        (["--template", "transformer_encoder", "--no-bidirectional"], "found --no-bidirectional with --template"),
+        (["--template", "transformer_encoder", "--recurrent-dropout", "0.1"], "found --recurrent-dropout with"),
+        (["--template", "transformer_encoder", "--units", "30"], "--units: found 30, expected a multiple of 4"),
         (["--compare", "--init-from", "a.keras"], "found --compare and --init-from"),
         (["--init-from", "missing.keras"], "missing.keras: found no such file"),
         (["--resume"], "no unfinished run"),
