@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -341,5 +341,5 @@ def _shown(test: Words, found: Sequence[Phones]) -> int | None:
     return None
 
 
-def _interval(value: dict[str, float], factor: float) -> tuple[float, float, float]:
+def _interval(value: Mapping[str, float], factor: float) -> tuple[float, float, float]:
     return value["value"] * factor, value["low"] * factor, value["high"] * factor

@@ -48,7 +48,7 @@ RECIPES = {
 
 def with_recipe(settings: Any, template: str | None = None) -> Any:
     """The settings with the recipe's value for all that was not asked for, of another template if one is named."""
-    template = template or settings.template
+    template = template or str(settings.template)
     recipe = dataclasses.asdict(RECIPES[settings.preset][template])
     if settings.dictionary is not None:
         recipe["share"] = 1.0
@@ -140,7 +140,7 @@ def load(path: Path) -> Pronouncer:
 
 def build(settings: Any, coder: Coder, longest: int) -> Any:
     """The network of the settings."""
-    tokens = {"source_vocabulary": coder.source_vocabulary, "target_vocabulary": coder.target_vocabulary}
+    tokens: dict[str, Any] = {"source_vocabulary": coder.source_vocabulary, "target_vocabulary": coder.target_vocabulary}
     if settings.template == "transformer":
         return transformer.encoder_decoder(
             **tokens,
