@@ -140,7 +140,10 @@ def load(path: Path) -> Pronouncer:
 
 def build(settings: Any, coder: Coder, longest: int) -> Any:
     """The network of the settings."""
-    tokens: dict[str, Any] = {"source_vocabulary": coder.source_vocabulary, "target_vocabulary": coder.target_vocabulary}
+    tokens: dict[str, Any] = {
+        "source_vocabulary": coder.source_vocabulary,
+        "target_vocabulary": coder.target_vocabulary,
+    }
     if settings.template == "transformer":
         return transformer.encoder_decoder(
             **tokens,
