@@ -1,4 +1,5 @@
 import dataclasses
+import inspect
 import json
 import subprocess
 import sys
@@ -337,3 +338,11 @@ def test_a_loss_that_is_not_finite_is_said(tmp_path):
         run.Run("t", Settings(out=tmp_path / "run")) as r,
     ):
         fit(r, model)
+
+
+def test_peak_memory_is_of_the_process_alone():
+    large = np.ones(40_000_000)  # 320 MB
+    lines = ["import resource, sys", "from pathlib import Path", inspect.getsource(run.peak_memory_mb)]
+    code = "\n".join([*lines, "print(peak_memory_mb())"])
+    small = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert 1 < small < 100 < large.nbytes / 1e6 < run.peak_memory_mb()
