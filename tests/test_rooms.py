@@ -1,4 +1,5 @@
 import ast
+import functools
 import sys
 import tomllib
 from pathlib import Path
@@ -11,6 +12,7 @@ ROOMS = sorted({path.parent.name for path in PROJECT.glob("[!.]*/*.py")} - NOT_P
 FILES = [path for room in ROOMS for path in sorted((PROJECT / room).rglob("*.py"))]
 
 
+@functools.cache
 def imported(path: Path) -> set[str]:
     """The top-level packages that a file imports, anywhere in it; a relative import counts as its own folder."""
     found = set()
