@@ -72,7 +72,7 @@ class Network:
         self.by_size.setdefault(words, found)
         if not whole:
             return
-        greedy = [of_word[0].phones for of_word in trainer.model.say(test)]
+        greedy = found if self.settings.beams == 1 else [of_word[0].phones for of_word in trainer.model.say(test)]
         if self.model is None:
             self.model, self.said = trainer.model, said
             self.parameters = trainer.model.model.count_params()

@@ -416,7 +416,7 @@ def context(
         probabilities: of each phone (batch, time, phones), from padded frames (batch, time, bands).
         test: the sentences.
         seed: of the choice of the frames.
-        limit: frames that `probabilities` takes at most; where more are to be shown, these are the nearest.
+        limit: frames that `probabilities` takes at most; contexts that are longer are left out.
 
     Returns:
         "frames": the drawn test frames (n,); "past", "future", "both": (contexts, n) of bool.
@@ -430,7 +430,8 @@ def context(
     for side, (past, future) in {"past": (1, 0), "future": (0, 1), "both": (1, 1)}.items():
         rows = []
         for reach in CONTEXTS:
-            reach = min(reach, (limit - 1) // (past + future)) if limit else reach
+            if limit is not None and (past + future) * reach + 1 > limit:
+                break
             first = np.maximum(frames - past * reach, ends[:, 0])
             last = np.minimum(frames + future * reach, ends[:, 1] - 1)
             inputs = np.zeros((len(frames), (past + future) * reach + 1, test.split.inputs.shape[1]), np.float32)
@@ -457,7 +458,7 @@ def context_accuracy(
                 accuracy_by(right, codes, sentence, shape[0], len(test)), len(test), resamples=resamples
             )
             curves[name][side] = [
-                {"frames": reach} | estimate.to_dict() for reach, estimate in zip(CONTEXTS, estimates, strict=True)
+                {"frames": reach} | estimate.to_dict() for reach, estimate in zip(CONTEXTS, estimates, strict=False)
             ]
     return curves
 

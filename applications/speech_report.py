@@ -124,8 +124,9 @@ def _what_context_buys(metrics: Mapping[str, Any]) -> str:
     )
     if not metrics["settings"]["bidirectional"]:
         return f"{said}; it cannot use what comes after, since it reads forward alone."
+    together = "both" if both["frames"] == past["frames"] else f"{both['frames']} on either side"
     return (
-        f"{said}, with the {future['frames']} after each for {percent(future['value'])}, with both for "
+        f"{said}, with the {future['frames']} after each for {percent(future['value'])}, with {together} for "
         f"{percent(both['value'])}."
     )
 
@@ -237,14 +238,13 @@ def _context(metrics: Mapping[str, Any]) -> list[dict]:
     curves, reach = metrics["context"][own], metrics["evaluation"]["reach"]
     distance = list(metrics["accuracy_by"]["distance"][own].items())
     alone, most = curves["both"][0], curves["both"][-1]
-    pieces, nearest = "whole sentences", ""
-    if limit := metrics["model"]["context"]:
-        pieces, nearest = f"pieces of {limit} frames", "; of more than it can see at once, the nearest"
+    limit = metrics["model"]["context"]
+    pieces = "whole sentences" if limit is None else f"pieces of {limit} frames and sees no more at once"
     enough = next(point for point in curves["both"] if point["value"] >= most["low"])
     text = (
         f"The {own} was trained on {pieces}. Here it is shown a frame with so many frames before it, after it or on "
         f"both sides, and nothing else ({metrics['evaluation']['context_frames']:,} test frames drawn at random, the "
-        f"network of seed {metrics['seed']}){nearest}. "
+        f"network of seed {metrics['seed']}). "
         f"With {most['frames']} frames on both sides it is right for {percent_span(most)} of them; as few as "
         f"{enough['frames']} give an accuracy within this interval."
     )
@@ -293,7 +293,10 @@ def _context_of_all(metrics: Mapping[str, Any], side: str) -> dict[str, str]:
     return {
         "file": f"figures/context_{side}.svg",
         "alt": f"Frame accuracy of all networks over the frames shown {where} the tagged one; with {most}: "
-        + ", ".join(f"{name} {percent(point['value'])}" for name, point in last.items()),
+        + ", ".join(
+            f"{name} {percent(point['value'])}" + f" (with {point['frames']})" * (point["frames"] != most)
+            for name, point in last.items()
+        ),
         "caption": f"All networks, shown frames {where} the tagged one alone"
         + ("; those of one direction cannot use them." if side == "future" else "."),
     }
@@ -452,7 +455,7 @@ def _model(metrics: Mapping[str, Any]) -> list[dict]:
             rates += f", the {network['model']}'s after a rise in the first {percent(network['warm_up'])} of the steps"
     best = "; ".join(f"{n['model']} {', '.join(map(str, n['best_epochs']))}" for n in networks)
     extras = [
-        (settings["dropout"], f"dropout {settings['dropout']:g} on {dropped}"),
+        (result["dropout"], f"dropout {result['dropout']:g} on {dropped}"),
         (settings["recurrent_dropout"], f"dropout {settings['recurrent_dropout']:g} on the state"),
         (settings["layer_normalization"], "layer normalisation"),
     ]
@@ -549,9 +552,9 @@ def _limits(metrics: Mapping[str, Any]) -> list[dict]:
     networks = [network["model"] for network in _networks(metrics)]
     if ENCODER in networks:
         limits.append(
-            "The transformer encoder begins without the knowledge that near frames matter more than far ones, and has "
-            "to learn from the training data which of its learned places are neighbours: it gains more from further "
-            "data and epochs than recurrent networks do."
+            "A transformer encoder has to learn from the data which of its places are neighbours, on which recurrent "
+            "networks are built. It needs more data and more training than they do, and is at a disadvantage in a "
+            "comparison at equal numbers of parameters and epochs on little speech."
         )
     if len(networks) > 1:
         limits.append(

@@ -41,15 +41,16 @@ class Recipe:
     layers: int
     units: int
     activation: str
+    dropout: float
     learning_rate: float
     warm_up: float  # share of the training in which the learning rate rises
 
 
 RECIPES = {
-    "simple_rnn": Recipe(2, 64, "tanh", 3e-3, 0.0),
-    "lstm": Recipe(2, 64, "tanh", 1e-2, 0.0),  # gates bear larger steps
-    "gru": Recipe(2, 64, "tanh", 1e-2, 0.0),
-    ENCODER: Recipe(3, 64, "gelu", 3e-3, 0.1),
+    "simple_rnn": Recipe(2, 64, "tanh", 0.1, 3e-3, 0.0),
+    "lstm": Recipe(2, 64, "tanh", 0.1, 1e-2, 0.0),  # gates bear larger steps
+    "gru": Recipe(2, 64, "tanh", 0.1, 1e-2, 0.0),
+    ENCODER: Recipe(3, 64, "gelu", 0.2, 6e-3, 0.1),
 }
 HEADS = 4  # of the transformer encoder's attention
 CONTEXT = 64  # frames that it sees at once, a multiple of what batches are padded to
@@ -81,9 +82,9 @@ class Train:
 
     activation: Literal["tanh", "relu", "sigmoid", "elu", "selu", "gelu", "silu"] | None = None
     """Of the cells, by default tanh, or of the transformer's feed-forward layers, by default gelu."""
-    dropout: float = 0.1
+    dropout: float | None = None
     """Share of a layer's input that is set to zero while training, the same in all of a sentence; in the transformer
-    of what each part adds."""
+    of its attention and of what each part adds. By default 0.1, in the transformer 0.2."""
     recurrent_dropout: float = 0.0
     """Share of a recurrent layer's state that is set to zero while training."""
     layer_normalization: bool = False
@@ -93,9 +94,9 @@ class Train:
     """Of the training."""
     learning_rate: float | None = None
     """At most; it falls to 0 along a cosine over --epochs, after a rise in a tenth of them for the transformer. By
-    default 0.01, for simple_rnn and transformer_encoder 0.003."""
+    default 0.01, for simple_rnn 0.003 and for transformer_encoder 0.006."""
     batch_size: int = 16
-    """Sentences in a training step."""
+    """Sentences in a training step, or for the transformer encoder pieces of them."""
     epochs: int = 20
     """At most; the weights of the epoch with the lowest validation loss are kept."""
     patience: int = 6
@@ -181,32 +182,24 @@ class Network:
             "layers": self.layers,
             "units": self.units,
             "activation": settings.activation or recipe.activation,
+            "dropout": recipe.dropout if settings.dropout is None else settings.dropout,
             "learning_rate": settings.learning_rate or recipe.learning_rate,
             "warm_up": recipe.warm_up,
         }
 
     def build(self, settings: Train) -> keras.Model:
         """The network with the choices that all of a run share."""
-        activation = self.choices(settings)["activation"]
-        sizes: dict[str, Any] = {"features": acoustics.BANDS, "outputs": len(speech.PHONES)}
+        choices = self.choices(settings)
+        options: dict[str, Any] = {"features": acoustics.BANDS, "outputs": len(speech.PHONES)}
+        options |= {name: choices[name] for name in ("activation", "dropout")}
         if self.template == ENCODER:
-            model = transformer.encoder(
-                **sizes,
-                context=CONTEXT,
-                width=self.units,
-                depth=self.layers,
-                heads=HEADS,
-                activation=activation,
-                dropout=settings.dropout,
-            )
+            model = transformer.encoder(**options, context=CONTEXT, width=self.units, depth=self.layers, heads=HEADS)
             model.get_layer("positions").table.assign(waves(CONTEXT, self.units))
             return model
         return getattr(recurrent, self.template)(
-            **sizes,
+            **options,
             units=(self.units,) * self.layers,
             bidirectional=self.bidirectional,
-            activation=activation,
-            dropout=settings.dropout,
             recurrent_dropout=settings.recurrent_dropout,
             layer_normalization=settings.layer_normalization,
         )

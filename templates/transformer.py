@@ -125,7 +125,7 @@ def encoder(
         x = keras.layers.GlobalAveragePooling1D(name="mean")(x, mask=real)  # (batch, width)
     output = keras.layers.Dense(outputs, output_activation, dtype=exact, name="output")(x)  # (batch, time, outputs)
     if head == "tagging" and real is not None:
-        output = LossMask(False, dtype=exact, name="loss_mask")([output, real])
+        output = LossMask(False, dtype=exact, name="loss_mask")([output, real])  # padding is where `real` is False
     return keras.Model(sequence, output, name=name)
 
 
@@ -679,8 +679,7 @@ class Reader:
         for own, cross in zip(_attentions(self.model), _attentions(self.model, "cross_attention"), strict=True):
             state["memory"].append(_keys_and_values(cross, memory))
             shape = (sources.shape[0], own.num_heads, self.context, own.key_dim)
-            empty = keras.ops.zeros(shape, own.compute_dtype)
-            state["past"].append((empty, empty))
+            state["past"].append([keras.ops.zeros(shape, own.compute_dtype)] * 2)
         return state
 
     def step(self, state: Any, tokens, place) -> tuple[Any, Any]:
@@ -688,12 +687,8 @@ class Reader:
         past = []
 
         def keep(number, *new):
-            past.append(
-                tuple(
-                    keras.ops.slice_update(old, (0, 0, place, 0), one)
-                    for old, one in zip(state["past"][number], new, strict=True)
-                )
-            )
+            pairs = zip(state["past"][number], new, strict=True)
+            past.append([keras.ops.slice_update(cache, (0, 0, place, 0), one) for cache, one in pairs])
             return past[number]
 
         logits = _read(self.model, tokens[:, None], place, 0, keep, state["memory"], state["real"])
@@ -839,10 +834,10 @@ def _read(model: keras.Model, tokens, start, asked, keep: Callable, memory: Any 
 
 def _keys_and_values(attention: Any, x) -> Any:
     """Those of some tokens (batch, time, width), each (batch, heads, time, key_dim)."""
-    return tuple(keras.ops.transpose(layer(x), (0, 2, 1, 3)) for layer in (attention.key_dense, attention.value_dense))
+    return [keras.ops.transpose(layer(x), (0, 2, 1, 3)) for layer in (attention.key_dense, attention.value_dense)]
 
 
-def _look(attention: Any, x, past: tuple[Any, Any], seen):
+def _look(attention: Any, x, past: Sequence[Any], seen):
     """What an attention's layer says of tokens (batch, time, width), from the keys and values of what they look at.
 
     Few tokens look at many, which is several times as fast with the heads before the time as in the layer's own order.

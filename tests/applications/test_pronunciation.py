@@ -26,10 +26,9 @@ from templates import transformer
 
 ROOT = Path(__file__).parents[2]
 READ = {"a": "AH0", "b": "B", "c": "K", "d": "D", "e": "EH1", "h": ""}  # the h is silent
-LETTERS = "abcdehh"
 IPA = {"AH0": "ə", "B": "b", "K": "k", "D": "d", "EH1": "ɛː", "S": "s"}
 SMALL = ("--units", "32", "--heads", "2", "--layers", "1", "--dropout", "0", "--beams", "3")
-LEARNING = (*SMALL, "--optimizer", "sgd", "--learning-rate", "0.3", "--batch-size", "28", "--epochs", "8")
+LEARNING = (*SMALL, "--optimizer", "sgd", "--learning-rate", "0.3", "--batch-size", "20", "--epochs", "11")
 LSTM = ("--template", "lstm", *SMALL, "--optimizer", "adam", "--learning-rate", "0.02", "--batch-size", "16")
 TINY = ("--units", "8", "--heads", "2", "--layers", "1", "--epochs", "1", "--optimizer", "sgd", "--dropout", "0")
 
@@ -81,15 +80,25 @@ def untrained(monkeypatch):
     return pairs
 
 
-def made_up(count=400, seed=0, letters=LETTERS):
-    """Words of four letters, each with a phone of its own, but the silent h; an initial c has two."""
+def part_of(word):
+    place = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big") / 2**64
+    return "test" if place < 0.1 else "validation" if place < 0.15 else "train"
+
+
+def made_up(count=400, seed=0):
+    """Words of four letters, each with a phone of its own, but the silent h.
+
+    Of an initial d two phones are listed. An initial c has another phone in words to test on: they all are errors.
+    """
     draw = random.Random(seed)
     found = {}
     while len(found) < count:
-        word = "".join(draw.choices(letters, k=4))
+        word = "".join([draw.choice("abcdeh"), *draw.choices("abcdehh", k=3)])
         said = tuple(READ[letter] for letter in word if READ[letter])
+        other = ("S", *said[1:])
         if said:
-            found[word] = (said, ("S", *said[1:])) if word[0] == "c" else (said,)
+            is_exception = word[0] == "c" and part_of(word) == "test"
+            found[word] = (said, other) if word[0] == "d" else (other,) if is_exception else (said,)
     return found
 
 
@@ -113,11 +122,6 @@ def ipa(entries):
 def write(path, content):
     path.write_text(content, "utf-8")
     return path
-
-
-def part_of(word):
-    place = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big") / 2**64
-    return "test" if place < 0.1 else "validation" if place < 0.15 else "train"
 
 
 def split(entries):
@@ -282,7 +286,7 @@ def test_run_leaves_what_it_promises(own):
     assert finite(metrics)
     history = pd.read_csv(folder / "history.csv")
     assert set(history["stage"]) == {"transformer-0"}
-    assert history["epoch"].tolist() == list(range(1, 9))
+    assert history["epoch"].tolist() == list(range(1, 12))
     assert np.isfinite(history[["loss", "val_loss"]]).all(axis=None)
     assert {path.stem for path in (folder / "figures").iterdir()} == {
         *("learning", "length", "spelling", "letter", "sizes", "network", "attention")
@@ -413,10 +417,26 @@ def test_weights_of_the_epoch_with_the_lowest_validation_loss_are_kept(own, part
     losses = pd.read_csv(folder / "history.csv")["val_loss"]
     assert metrics["results"][0]["best_epochs"] == [1 + losses.argmin()]
     pairs = [(word, phones) for word, alternates in parts["validation"].items() for phones in alternates]
-    assert len(pairs) <= 28  # one batch: the mean over its phones
-    chances = np.concatenate([stranger.all_log_probabilities(*pair) for pair in pairs])
-    assert losses.min() == pytest.approx(-chances.mean(), rel=1e-4)
-    assert losses.min() < 0.75 * losses[0]  # it learnt
+    pairs.sort(key=lambda pair: max(len(pair[0]), len(pair[1]) + 1))
+    total = 0
+    for start in range(0, len(pairs), 20):  # as Keras does it: the mean over the phones of a batch, of all its words
+        batch = pairs[start : start + 20]
+        total -= len(batch) * np.concatenate([stranger.all_log_probabilities(*pair) for pair in batch]).mean()
+    assert losses.min() == pytest.approx(total / len(pairs), rel=1e-4)
+
+
+def test_letters_with_a_phone_each_are_learnt(own, parts, expected):
+    _, metrics = own
+    wrong = {
+        word: said not in listed
+        for (word, listed), said in zip(parts["test"].items(), said_first(expected[3]), strict=True)
+    }
+    exceptions = [word for word in wrong if word[0] == "c"]
+    assert all(wrong[word] for word in exceptions)
+    assert sum(wrong.values()) - len(exceptions) <= 0.08 * (len(wrong) - len(exceptions))
+    assert next(iter(metrics["by_letter"])) == "c"
+    assert ["S", "K", len(exceptions)] in metrics["confusions"]["most"]
+    assert "not learnt" not in pronunciation_report.verdict(metrics)[0]
 
 
 def elements(node):
@@ -494,39 +514,32 @@ def test_a_run_is_not_resumed_on_other_data(file, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_letters_with_a_phone_each_are_learnt(tmp_path):
-    entries = made_up(seed=1)
-    out = tmp_path / "run"
-    file = write(tmp_path / "own.tsv", ipa(entries))
-    metrics = main(["--dictionary", str(file), *LSTM, "--epochs", "8", "--out", str(out)])
-    assert values(metrics)["LSTM encoder–decoder"] <= 0.06
-    assert metrics["data"]["phones"] == 6
-    assert metrics["attention"] is None
-    assert not (out / "figures" / "attention.svg").exists()
-    assert_typeset(out, metrics)
-    assert finite(metrics)
-    loaded = models.load(out / "model.keras")
-    assert loaded.coder.phone_set == tuple(sorted(IPA.values()))
-    assert not loaded.stress
-    test = split(entries)["test"]
-    found = [of_word[0].phones for of_word in loaded.say(list(test), 3)]
-    listed = [[tuple(IPA[phone] for phone in phones) for phones in of_word] for of_word in test.values()]
-    assert rates(found, listed)["word_error_rate"] == pytest.approx(values(metrics)["LSTM encoder–decoder"])
-    assert len(metrics["examples"]["right"]) == evaluation.EXAMPLES
-
-
-@pytest.mark.slow
-def test_of_pronunciations_of_other_words_nothing_is_learnt(tmp_path, lean):
+def test_of_pronunciations_of_other_words_nothing_is_learnt(tmp_path):
     entries = made_up(seed=1)
     spoken = list(entries.values())
     random.Random(0).shuffle(spoken)
-    file = write(tmp_path / "own.tsv", ipa(dict(zip(entries, spoken, strict=True))))
-    metrics = main(["--dictionary", str(file), *LSTM, "--epochs", "4", "--quick", "--out", str(tmp_path / "run")])
+    entries = dict(zip(entries, spoken, strict=True))
+    file, out = write(tmp_path / "own.tsv", ipa(entries)), tmp_path / "run"
+    metrics = main(["--dictionary", str(file), *LSTM, "--epochs", "5", "--quick", "--out", str(out)])
     assert metrics["headline"]["low"] > 0.9
     sentences = pronunciation_report.verdict(metrics)
     assert "not learnt" in sentences[0]
     assert "quick run" in sentences[-1]
     assert metrics["evaluation"]["resamples"] < 500
+    assert finite(metrics)
+    # An LSTM's attention isn't drawn.
+    assert metrics["attention"] is None
+    assert not (out / "figures" / "attention.svg").exists()
+    assert_typeset(out, metrics)
+    # The marks of length are part of their phones, those of stress were dropped.
+    loaded = models.load(out / "model.keras")
+    assert loaded.coder.phone_set == tuple(sorted(IPA.values()))
+    assert not loaded.stress
+    test = split(entries)["test"]
+    found = [of_word[0].phones for of_word in loaded.say(list(test), 3)]
+    listed = [tuple(tuple(IPA[phone] for phone in phones) for phones in of_word) for of_word in test.values()]
+    for measure, value in rates(found, listed).items():
+        assert values(metrics, measure)["LSTM encoder–decoder"] == pytest.approx(value)
 
 
 def test_compare_trains_both_with_each_seed_and_on_parts(file, parts, tmp_path, lean, untrained, monkeypatch):

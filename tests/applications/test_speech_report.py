@@ -63,7 +63,7 @@ def made_up(
                 "parameters": 0 if model == "majority phone" else 120_639 + place,
                 "fit_seconds": 0.0 if model == "majority phone" else 83.4,
                 "best_epochs": [] if model == "majority phone" else [17] * own_seeds,
-                **{"layers": 1, "units": 93, "activation": "tanh"},
+                **{"layers": 1, "units": 93, "activation": "tanh", "dropout": 0.2},
                 "learning_rate": 0.01 if model.endswith(("LSTM", "GRU")) else 0.003,
                 "warm_up": 0.1 if model == ENCODER else 0.0,
                 "metrics": measured,
@@ -86,7 +86,7 @@ def made_up(
         "versions": {"python": "3.11.7", "keras": "3.15.1"},
         "settings": {
             **{"timit": timit, "template": "lstm", "bidirectional": networks[0].startswith("B"), "layers": 1},
-            **{"units": 93, "compare": len(networks) > 1, "activation": "tanh", "dropout": 0.2, "init_from": None},
+            **{"units": 93, "compare": len(networks) > 1, "activation": None, "dropout": None, "init_from": None},
             **{"recurrent_dropout": 0.0, "layer_normalization": False, "optimizer": "adam", "learning_rate": None},
             **{"batch_size": 16, "epochs": 20, "patience": 6, "seeds": seeds, "quick": quick},
         },
@@ -326,6 +326,28 @@ def test_differences_are_told_once_and_read():
     assert read["BLSTM", "RNN"] == "ahead"
     assert read["BLSTM", "LSTM"] == "not told apart"
     assert read["BLSTM", "perceptron"] == "behind"
+
+
+def test_the_transformer_is_told_with_its_context_and_limits():
+    own, beside, without = (words(RUNS[name]) for name in ("the transformer", "beside the transformer", "the family"))
+    assert "transformer encoder: 1 block of width 93, tanh, 120,639 parameters" in own
+    assert "256 frames at once; longer sentences are cut" in own
+    assert "trained on pieces of 256 frames and sees no more at once. Here" in own
+    assert "dropout 0.2 on attention" in own
+    assert "16 pieces a step" in own
+    for text in (own, beside):
+        assert "after a rise in the first 10.0 % of the steps" in text
+        assert "which of its places are neighbours" in text.partition("Limits")[2]
+    assert "trained on whole sentences" in beside
+    assert "16 sentences a step" in beside
+    assert "BLSTM: 1 recurrent layer of 93 units in each direction, tanh" in beside
+    assert "transformer" not in without
+    less = copy.deepcopy(RUNS["beside the transformer"])
+    for network in ("BLSTM", ENCODER):
+        less["context"][network]["both"].pop()
+    less["context"][ENCODER]["future"].pop()
+    assert "with the 100 after each for 59.0 %, with 5 on either side for 35.2 %." in spoken(less)[2]
+    assert "LSTM 59.0 %, transformer encoder 35.2 % (with 5)" in words(less)
 
 
 def test_limits_are_those_of_the_data():

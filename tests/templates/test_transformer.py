@@ -23,15 +23,12 @@ from templates.transformer import (
 
 EAGERLY = keras.backend.backend() != "jax"  # the quickest for a single step
 SIZES = {"vocabulary": 7, "context": 6, "width": 8, "depth": 2, "heads": 2}
-OF_NUMBERS = {"features": 3, "outputs": 4, "context": 6, "width": 8, "depth": 2, "heads": 2}  # an encoder's
-OF_BOTH = {
-    "source_vocabulary": 6,
-    "target_vocabulary": 7,
-    "source_context": 6,
-    "target_context": 5,
-    "width": 8,
-    "depth": 2,
-    "heads": 2,
+BLOCKS = {"width": 8, "depth": 2, "heads": 2}
+SIZES_OF = {
+    decoder: SIZES,
+    encoder: BLOCKS | {"features": 3, "outputs": 4, "context": 6},
+    encoder_decoder: BLOCKS
+    | {"source_vocabulary": 6, "target_vocabulary": 7, "source_context": 6, "target_context": 5},
 }
 ACTIVATIONS = {
     "gelu": lambda x: x * (1 + np.vectorize(math.erf, otypes=[float])(x / math.sqrt(2))) / 2,
@@ -46,7 +43,7 @@ def values(tensor) -> np.ndarray:
 
 def build(builder=decoder, *, seed: int = 0, **options) -> keras.Model:
     """A small model of random weights, biases included."""
-    model = builder(**{decoder: SIZES, encoder: OF_NUMBERS, encoder_decoder: OF_BOTH}[builder] | options)
+    model = builder(**SIZES_OF[builder] | options)
     random = np.random.default_rng(seed)
     model.set_weights([random.normal(scale=0.5, size=weight.shape) for weight in model.get_weights()])
     return model
@@ -297,7 +294,7 @@ def test_outputs_follow_the_definition_and_sizes_the_formula(options, tmp_path):
 def test_an_encoder_follows_the_definition_and_its_size_the_formula(options, tmp_path):
     model = build(encoder, **options)
     model.save(tmp_path / "model.keras")
-    options = OF_NUMBERS | options
+    options = SIZES_OF[encoder] | options
     mask_value, width = options.get("mask_value", 0), options["width"]
     random = np.random.default_rng(2)
     sequences = []
@@ -339,7 +336,7 @@ def test_an_encoder_follows_the_definition_and_its_size_the_formula(options, tmp
 def test_an_encoder_decoder_follows_the_definition_and_its_size_the_formula(options, tmp_path):
     model = build(encoder_decoder, **options)
     model.save(tmp_path / "model.keras")
-    options = OF_BOTH | options
+    options = SIZES_OF[encoder_decoder] | options
     width, mask_value = options["width"], options.get("mask_value", 0)
     sources, targets = pairs()
     sources = [(source + mask_value) % 6 for source in sources]
@@ -525,20 +522,28 @@ def test_mixed_precision_trains_on_finite_numbers(builder, half_precision):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("builder", "options", "message"),
     [
-        ({"vocabulary": 0}, "vocabulary 0"),
-        ({"context": 0}, "at least 1"),
-        ({"depth": 0}, "at least 1"),
-        ({"feed_forward": 0}, "feed_forward 0"),
-        ({"width": 10, "heads": 4}, "4 heads don't divide the width 10"),
-        ({"mask_value": 7}, "mask_value 7 is none of the 7 tokens"),
-        ({"mask_value": -1}, "mask_value -1"),
+        (decoder, {"vocabulary": 0}, "vocabulary 0"),
+        (decoder, {"context": 0}, "at least 1"),
+        (decoder, {"depth": 0}, "at least 1"),
+        (decoder, {"feed_forward": 0}, "feed_forward 0"),
+        (decoder, {"width": 10, "heads": 4}, "4 heads don't divide the width 10"),
+        (decoder, {"mask_value": 7}, "mask_value 7 is none of the 7 tokens"),
+        (decoder, {"mask_value": -1}, "mask_value -1"),
+        (encoder, {"features": 0}, "features 0"),
+        (encoder, {"outputs": 0}, "outputs 0"),
+        (encoder, {"heads": 3}, "3 heads don't divide the width 8"),
+        (encoder, {"head": "next_token"}, "head 'next_token' is none of tagging, classification"),
+        (encoder, {"vocabulary": 5, "mask_value": 1.5}, "mask_value 1.5 is none of the 5 tokens"),
+        (encoder_decoder, {"source_vocabulary": 0}, "source_vocabulary 0"),
+        (encoder_decoder, {"target_context": 0}, "target_context 0"),
+        (encoder_decoder, {"mask_value": 6}, "mask_value 6 is none of the 6 tokens"),  # of the source
     ],
 )
-def test_impossible_decoders_are_refused(options, message):
+def test_impossible_models_are_refused(builder, options, message):
     with pytest.raises(ValueError, match=message):
-        decoder(**SIZES | options)
+        builder(**SIZES_OF[builder] | options)
 
 
 def test_a_sequence_longer_than_the_context_is_refused():
