@@ -276,8 +276,13 @@ def draw(this_run: run.Run, metrics: dict[str, Any], networks: Sequence[Network]
     """Write the figures; add to the metrics what the one of the attention shows, if there is one."""
     own = networks[0]
 
-    def rates(groups: dict[str, dict[str, Any]]) -> dict[str, tuple[float, float, float]]:
-        return {group: _interval(value["word_error_rate"], 100) for group, value in groups.items()}
+    def bars(groups: Mapping[str, Mapping[str, Any]], x_label: str) -> bytes:
+        return figures.grouped_bars(
+            {own.name: {group: _interval(value["word_error_rate"], 100) for group, value in groups.items()}},
+            x_label=x_label,
+            y_label="words wrong [%]",
+            counts={group: value["words"] for group, value in groups.items()},
+        )
 
     drawn = {
         "learning": figures.learning_curves(
@@ -291,12 +296,8 @@ def draw(this_run: run.Run, metrics: dict[str, Any], networks: Sequence[Network]
             y_label="cross-entropy of a phone [nats]",
             best_epoch=own.whole[0].best_epoch,
         ),
-        "length": figures.grouped_bars(
-            {own.name: rates(metrics["by_length"])}, x_label="letters of the word", y_label="words wrong [%]"
-        ),
-        "spelling": figures.grouped_bars(
-            {own.name: rates(metrics["by_spelling"])}, x_label="spelling", y_label="words wrong [%]"
-        ),
+        "length": bars(metrics["by_length"], "letters of the word"),
+        "spelling": bars(metrics["by_spelling"], "spelling"),
         "sizes": figures.interval_curves(
             {
                 model: [(point["words"], *_interval(point["word_error_rate"], 100)) for point in points]
@@ -314,6 +315,7 @@ def draw(this_run: run.Run, metrics: dict[str, Any], networks: Sequence[Network]
             {own.name: {letter: _interval(value, 100) for letter, value in letters.items()}},
             x_label="letter",
             y_label="read wrongly [%]",
+            counts={letter: value["letters"] for letter, value in letters.items()},
         )
     metrics["attention"] = None
     if own.model.template == "transformer" and (row := _shown(lexicon.splits["test"], own.found[0])) is not None:

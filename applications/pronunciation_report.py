@@ -187,7 +187,8 @@ def _errors(metrics: Mapping[str, Any]) -> list[dict]:
         _figure(
             "length",
             f"Words wrong by their number of letters: {wording.all_of(by_length)}",
-            f"Words that the {own} gets wrong by their number of letters, with 95\u00a0% intervals.",
+            f"Words that the {own} gets wrong by their number of letters, with 95\u00a0% intervals; n is the "
+            "number of words.",
         ),
         _figure(
             "spelling",
@@ -203,7 +204,7 @@ def _errors(metrics: Mapping[str, Any]) -> list[dict]:
                     f"Share of each letter's occurrences that are read wrongly; most often {worst}",
                     "Share of each letter's occurrences that are read wrongly: an alignment of letters and phones "
                     f"gives the letter other phones in what was found than in what is listed. Letters that occur "
-                    f"{FREQUENT} times or more.",
+                    f"{FREQUENT} times or more; n is how often.",
                 )
             ]
             if letters
