@@ -439,10 +439,11 @@ class Run:
         patience: int | None = None,
         after_epoch: Callable[[int], None] | None = None,
         judge: Callable[[int], Mapping[str, float]] | None = None,
+        monitor: str = "val_loss",
     ) -> Fit:
         """Train a compiled model with a checkpoint after each epoch; a resumed run goes on to the same weights.
 
-        With `validation` or `judge` the weights of the epoch with the lowest validation loss are the ones kept.
+        With `validation` or `judge` the weights of the epoch with the lowest `monitor` are the ones kept.
 
         Args:
             name: of the stage.
@@ -451,12 +452,13 @@ class Run:
             epochs: at most.
             steps: in an epoch.
             validation: for `model.fit`.
-            patience: epochs without a lower validation loss after which training stops.
+            patience: epochs without a lower `monitor` after which training stops.
             after_epoch: called with the number of epochs done, before their checkpoint is written.
-            judge: called likewise instead of a validation; the figures that it returns, "val_loss" among them, join
-                the history. A loss that is not finite then ends the training with the weights kept, instead of raising.
+            judge: called likewise instead of a validation; the figures that it returns join the history. A loss that is
+                not finite then ends the training with the weights kept, instead of raising.
+            monitor: a figure of the history.
         """
-        progress = _Progress(self.checkpoints / f"{name}.npz", patience, after_epoch, judge)
+        progress = _Progress(self.checkpoints / f"{name}.npz", patience, after_epoch, judge, monitor)
         progress.restore(model)
         if not progress.finished and progress.epochs < epochs:
             model.fit(
@@ -528,12 +530,14 @@ class _Progress(keras.callbacks.Callback):
         patience: int | None,
         after_epoch: Callable[[int], None] | None,
         judge: Callable[[int], Mapping[str, float]] | None,
+        monitor: str,
     ):
         super().__init__()
         self.path = path
         self.patience = patience
         self.after_epoch = after_epoch
         self.judge = judge
+        self.monitor = monitor
         self.history: dict[str, list[float]] = {}
         self.best: list[np.ndarray] | None = None
         self.best_epoch = 0
@@ -563,7 +567,7 @@ class _Progress(keras.callbacks.Callback):
             logs |= self.judge(self.epochs + 1)
         for key, value in logs.items():
             self.history.setdefault(key, []).append(float(value))
-        loss = self.history.get("val_loss")
+        loss = self.history.get(self.monitor)
         if loss and loss[-1] <= min(loss):
             self.best, self.best_epoch = [np.array(w) for w in model.get_weights()], len(loss)
         if loss and self.patience is not None and len(loss) - self.best_epoch >= self.patience:

@@ -37,10 +37,11 @@ class Train:
     """Your own text: files or folders of them, UTF-8, also .gz. Without it, Python's language reference."""
     encoding: str | None = None
     """Of --text, where it is not UTF-8 and has no byte order mark."""
-    tokenizer: Literal["char", "byte", "bpe"] = "char"
-    """What a token is: a character, a byte, or a piece that byte-pair encoding found in the training text."""
-    vocabulary: int = 2_000
-    """Tokens of byte-pair encoding."""
+    tokenizer: Literal["char", "byte", "bpe"] | None = None
+    """What a token is: a character (the default, but for the transformer of --preset long), a byte, or a piece that
+    byte-pair encoding found in the training text."""
+    vocabulary: int | None = None
+    """Tokens of byte-pair encoding; by default 2,000, of the embedded text 500."""
 
     template: Literal["transformer", "lstm", "gru"] = "transformer"
     """The architecture: templates/transformer.py or templates/recurrent.py."""
@@ -146,12 +147,18 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 def train(settings: Train) -> dict[str, Any]:
     """Data, model, fit, evaluation, report."""
     command = run.command("applications/text_generation.py", settings)
+    start = models.load(settings.init_from) if settings.init_from else None
+    if start:
+        if settings.tokenizer not in (None, start.tokenizer.kind):
+            raise BadInput(
+                f"--tokenizer: found {settings.tokenizer}, expected {start.tokenizer.kind} as in --init-from"
+            )
+        settings = dataclasses.replace(settings, tokenizer=start.tokenizer.kind, vocabulary=start.tokenizer.vocabulary)
     settings = models.with_recipe(settings)
     if settings.quick:
         most = {"layers": 1, "units": 64, "epochs": 1, "seeds": 2}
         settings = dataclasses.replace(settings, **{k: min(getattr(settings, k), v) for k, v in most.items()})
     _check(settings)
-    start = models.load(settings.init_from) if settings.init_from else None
     keras.mixed_precision.set_global_policy(settings.precision)
     try:
         with run.Run(APPLICATION, settings) as this_run:

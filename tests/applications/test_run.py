@@ -323,10 +323,10 @@ def test_a_judge_decides_which_epoch_is_kept_and_what_the_history_tells(tmp_path
 
     def judge(epochs):
         weights.append(model.get_weights())
-        return {"val_loss": [5.0, 3.0, 4.0, 2.0, 2.5, 6.0][epochs - 1], "epochs": epochs}
+        return {"distance": [5.0, 3.0, 4.0, 2.0, 2.5, 6.0][epochs - 1], "epochs": epochs}
 
     with run.Run("test", Settings(out=tmp_path / "run")) as this_run:
-        found = fit(this_run, model, judge=judge)
+        found = fit(this_run, model, judge=judge, monitor="distance")
     assert found.history["epochs"] == [1, 2, 3, 4, 5, 6]
     assert (found.best_epoch, found.diverged) == (4, False)
     for one, other in zip(model.get_weights(), weights[3], strict=True):

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from pypdf import PdfReader
 
-from applications import run, text_generation, text_report
+from applications import run, text_report
 from applications import text_evaluation as evaluation
 from applications import text_models as models
 from applications.text_baselines import NGram, compressed_bits
@@ -782,6 +782,22 @@ def test_init_from_starts_with_the_weights_and_the_tokens(own, model, tmp_path, 
     assert "fitted on the training text" not in json.dumps(text_report.document(metrics), ensure_ascii=False)
 
 
+def test_init_from_with_other_tokens(model, file, tmp_path):
+    words = ["--text", str(file), *TINY, "--tokenizer", "bpe", "--init-from", model, "--out", str(tmp_path / "a")]
+    with pytest.raises(BadInput, match="--tokenizer: found bpe, expected char as in --init-from"):
+        main(words)
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_long_transformer_reads_pieces_and_the_others_characters():
+    found = models.with_recipe(Train(preset="long"))
+    assert (found.tokenizer, found.vocabulary) == ("bpe", 500)
+    assert models.with_recipe(Train(preset="long", tokenizer="char")).tokenizer == "char"
+    assert models.with_recipe(Train(preset="long", template="gru")).tokenizer == "char"
+    assert models.with_recipe(Train()).tokenizer == "char"
+    assert models.with_recipe(Train(text=(Path("a.txt"),))).vocabulary == 2_000
+
+
 def test_init_from_another_architecture(model, file, tmp_path):
     words = ["--text", str(file), *TINY, "--units", "9", "--init-from", model, "--out", str(tmp_path / "a")]
     with pytest.raises(BadInput, match=r"--init-from .*model\.keras: found weights of .*, expected .* --units"):
@@ -886,4 +902,4 @@ def test_train_is_the_default_and_the_others_are_named(capsys):
     said = capsys.readouterr().out
     for command in ("generate", "evaluate", "report"):
         assert f"text_generation.py {command} --help" in said
-    assert text_generation.Train() == run.parse({"train": Train}, [], program="", description="")
+    assert Train() == run.parse({"train": Train}, [], program="", description="")

@@ -1,0 +1,395 @@
+"""Train a generative adversarial network on pictures, report how like real ones its pictures are, and let it draw.
+
+Takes scikit-learn's digits (or pictures of yours), trains a generator and a discriminator, compares what they draw with
+real pictures and with the samples of classical models and writes a PDF report, the model and every number to a run's
+folder.
+
+    python applications/image_synthesis.py
+    python applications/image_synthesis.py --template gan
+    python applications/image_synthesis.py --images photographs/ --preset long
+    python applications/image_synthesis.py generate --model runs/.../model.keras --label 7 --count 64 --out sevens.png
+"""
+
+import applications  # isort: skip  # noqa: F401 - first, for it imports the backend without its start-up lines
+
+import dataclasses
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from applications import pictures, run, synthesis_report
+from applications import synthesis_evaluation as evaluation
+from applications import synthesis_models as models
+from applications.image_models import Pictures
+from data.dataset import BadInput
+from reports.synthesis import frechet_distance, within
+
+APPLICATION = "image_synthesis"
+JUDGE = "judge.keras"
+SPACE = 2  # pixels between the pictures of a grid
+
+
+@dataclasses.dataclass(frozen=True)
+class Train(pictures.Source):
+    """Train on embedded pictures or on your own, compare with classical models, and write the report."""
+
+    template: Literal["conditional_gan", "gan"] = "conditional_gan"
+    """Whether the networks know the classes, and pictures of a class can be asked for."""
+    preset: Literal["short", "long"] = "short"
+    """Training of minutes, or of up to three quarters of an hour on two cores."""
+    gan: models.Gan = dataclasses.field(default_factory=models.Gan)
+    """Of the two networks."""
+
+    optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
+    """Of both networks, which have one each."""
+    learning_rate: float | None = None
+    """Of the generator at the start; it falls to 0 along a cosine. This and the next three: by default the preset's."""
+    discriminator_learning_rate_ratio: float | None = None
+    """How many times the generator's learning rate the discriminator's is."""
+    batch_size: int | None = None
+    """Pictures in a training step."""
+    epochs: int | None = None
+    """Passes over the training pictures; the weights whose samples are nearest to these are kept."""
+    seed: int = 0
+    """Of the first training; the others have the seeds after it."""
+    seeds: int = 3
+    """Trainings, whose mean and spread are reported."""
+    init_from: Path | None = None
+    """Start from the weights of this model.keras of an earlier run."""
+
+    quick: bool = False
+    """A smoke run of seconds: two epochs, two seeds at most."""
+    out: Path | None = None
+    """The run's folder; by default runs/image_synthesis/<time>."""
+    resume: bool = False
+    """Go on with a run that was stopped: the one in --out, else the newest with these settings."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Generate:
+    """Draw pictures with a trained model and write them as one grid."""
+
+    model: Path
+    """The model.keras of a run."""
+    out: Path
+    """A new PNG file."""
+    label: str | None = None
+    """The class to draw, of a conditional model; by default all in turn."""
+    count: int = 64
+    """Pictures."""
+    seed: int = 0
+    """Of the noise."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Measure how like real pictures those of a trained model are, without training."""
+
+    model: Path
+    """The model.keras of a run, beside which its judge.keras lies."""
+    images: Path | None = None
+    """A folder with a folder of pictures for each class; with train/val/test, the test pictures are compared with."""
+    skip_bad: bool = False
+    """Leave out files of --images that can't be read instead of stopping at the first."""
+    npz: Path | None = None
+    """A file like mnist.npz, of which the test pictures are compared with."""
+    idx: Path | None = None
+    """A folder with IDX files, of which the test pictures are compared with."""
+    cifar: Path | None = None
+    """A folder with CIFAR-10's Python batches, of which the test batch is compared with."""
+    seed: int = 0
+    """Of the noise."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Typeset the report of a finished run again, from its files."""
+
+    run: Path
+    """The run's folder."""
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """Run the program as from the command line and return what it computed."""
+    commands = {Train: train, Generate: generate, Evaluate: evaluate, Report: report}
+    settings = run.parse(
+        {command.__name__.lower(): command for command in commands},
+        sys.argv[1:] if arguments is None else arguments,
+        program="image_synthesis.py",
+        description=__doc__ or "",
+    )
+    return commands[type(settings)](settings)
+
+
+# --- Train ---
+
+
+def train(settings: Train) -> dict[str, Any]:
+    """Data, models, fit, evaluation, report."""
+    command = run.command("applications/image_synthesis.py", settings)
+    settings = models.with_recipe(settings)
+    if settings.quick:
+        settings = dataclasses.replace(settings, epochs=min(settings.epochs or 2, 2), seeds=min(settings.seeds, 2))
+    _check(settings)
+    start = models.load(settings.init_from).model if settings.init_from else None
+    with run.Run(APPLICATION, settings) as this_run:
+        return _train(settings, start, this_run, command)
+
+
+def _train(settings: Any, start: Any, this_run: run.Run, command: str) -> dict[str, Any]:
+    dataset = pictures.load(settings)
+    this_run.check_data(dataset.provenance.sha256)
+    this_run.say("data: " + ", ".join(f"{name} {len(part):,}" for name, part in dataset.splits.items()))
+    parts = {name: Pictures(part.inputs, part.labels) for name, part in dataset.splits.items()}
+    # Nothing is chosen on validation pictures here: they are trained on too.
+    pool, test = parts["train"] + parts["validation"], parts["test"]
+    models.check_pool(pool, dataset.classes, settings)
+    classes = len(dataset.classes)
+
+    net, judge_fit = models.train_classifier(this_run, "judge", pool, settings, classes, seed=0)
+    judge = models.Judge(net)
+    task = evaluation.Task.of(judge, pool, test)
+    skill = _skill(judge, test)
+    real = task.measures(models.scaled(pool[_evenly(pool, len(task.test))].inputs))
+    this_run.say(f"judge: accuracy {skill:.4f}; Fréchet distance of training to test {real['frechet_distance']:.2f}")
+
+    name = models.NAMES[settings.template]
+    conditional = settings.template == "conditional_gan"
+    labels = task.test.labels if conditional else None
+    noise = np.random.default_rng(3).normal(size=(models.SHOWN, settings.gan.latent))
+    fits, found, drawn, training = {}, [], [], []
+    first: models.Trainer | None = None
+    moments = {}
+    for seed in range(settings.seed, settings.seed + settings.seeds):
+        trainer = models.Trainer(settings, seed, pool, dataset.classes, judge, start)
+        fits[trainer.stage] = fit = trainer.fit(this_run, None if first else noise)
+        if first is None:
+            first = trainer
+            of_round = settings.epochs / trainer.rounds
+            known = [number for number in models.MOMENTS if number <= len(fit.history["loss"])]
+            moments = {f"{n * of_round:.0f} epochs": trainer.moment(this_run, n, noise) for n in known}
+            moments[f"kept, {fit.best_epoch * of_round:.0f}"] = trainer.moment(this_run, -fit.best_epoch, noise)
+        sample = trainer.artist.draw(task.test.labels, seed=seed)
+        drawn.append(sample)
+        found.append(task.measures(sample, labels))
+        if conditional:
+            found[-1]["classification_accuracy"] = _classification(this_run, settings, sample, task, classes, seed)
+        rounds = len(fit.history["loss"])
+        training.append(
+            {
+                "seed": seed,
+                "rounds": trainer.rounds,
+                "done": rounds,
+                "best": fit.best_epoch,
+                "diverged": fit.diverged,
+                "collapsed": rounds > trainer.rounds // 2 and fit.history["recall"][-1] < models.COLLAPSED,
+                "seconds": fit.seconds,
+            }
+        )
+        this_run.say(
+            f"{name}, seed {seed}: Fréchet distance {found[-1]['frechet_distance']:.2f}, "
+            f"recall {found[-1]['recall']:.2f}, {fit.seconds:.0f} s of training"
+            + ", diverged" * training[-1]["diverged"]
+            + ", collapsed" * training[-1]["collapsed"]
+        )
+    assert first is not None
+    model = first.artist.model
+    results = [
+        evaluation.result(
+            name,
+            found,
+            baseline=False,
+            uses_labels=conditional,
+            parameters=int(model.generator.count_params() + model.discriminator.count_params()),
+            fit_seconds=float(np.mean([fit.seconds for fit in fits.values()])),
+            settings="",
+        )
+    ]
+    for baseline, (samples, seconds, chosen, parameters) in evaluation.baselines(
+        this_run, task, settings, dataset
+    ).items():
+        results.append(
+            evaluation.result(
+                baseline,
+                [task.measures(sample) for sample in samples],
+                baseline=True,
+                uses_labels=False,
+                parameters=parameters,
+                fit_seconds=seconds,
+                settings=chosen,
+            )
+        )
+        distance = results[-1]["metrics"]["frechet_distance"]["value"]
+        this_run.say(f"{baseline}: Fréchet distance {distance:.2f}")
+
+    headline = results[0]["metrics"]["frechet_distance"]
+    provenance = dataclasses.asdict(dataset.provenance)
+    metrics = {
+        **this_run.header(settings, command, "numpy", "scikit-learn"),
+        "data": {
+            **{key: provenance[key] for key in ("name", "source", "licence", "size_bytes", "sha256", "units", "seed")},
+            "notes": list(dataset.provenance.notes),
+            "classes": list(dataset.classes),
+            "shape": list(pool.inputs.shape[1:]),
+            **{part: len(split) for part, split in dataset.splits.items()},
+        },
+        "evaluation": {
+            "pictures": len(task.test),
+            "judge_accuracy": skill,
+            "majority": float(np.bincount(test.labels).max() / len(test)),
+            "judge_seconds": judge_fit.seconds,
+            "judge_pictures": min(len(pool), models.JUDGES_PICTURES),
+            "features": task.features.shape[1],
+            "copied": evaluation.COPIED,
+            "threshold": task.threshold,
+        },
+        "headline": {"model": name, "metric": "frechet_distance", **{k: headline[k] for k in ("value", "low", "high")}},
+        "results": results,
+        "real": real,
+        "training": training,
+        "by_class": evaluation.by_class(task, drawn, labels),
+        "model": {
+            "layers": run.layers(model.generator),
+            "discriminator_layers": run.layers(model.discriminator),
+        },
+    }
+    this_run.say("drawing and writing the report")
+    evaluation.draw(this_run, task, metrics, first.artist, moments, fits)
+    this_run.write("history.csv", run.history({"judge": judge_fit} | fits))
+    this_run.save_model(model, {"classes": list(dataset.classes)})
+    with run.replacing(this_run.folder / JUDGE) as partial:
+        net.save(partial)
+    this_run.finish(
+        metrics,
+        synthesis_report.typeset,
+        fit_seconds=sum(fit.seconds for fit in fits.values()),
+        examples=sum(first.steps * first.batch_size * len(fit.history["loss"]) for fit in fits.values()),
+    )
+    this_run.say(
+        f"{this_run.folder / 'report.pdf'}: {name}, Fréchet distance {headline['value']:.2f} "
+        f"({headline['low']:.2f} to {headline['high']:.2f}); real pictures {real['frechet_distance']:.2f}"
+    )
+    return metrics
+
+
+def _evenly(pool: Pictures, count: int) -> np.ndarray:
+    return np.linspace(0, len(pool) - 1, count).astype(int)
+
+
+def _classification(
+    this_run: run.Run, settings: Any, sample: np.ndarray, task: evaluation.Task, classes: int, seed: int
+) -> float:
+    """How often a classifier that has seen generated pictures alone is right about real ones."""
+    generated = Pictures(models.unscaled(sample), task.test.labels)
+    net, _ = models.train_classifier(this_run, f"pupil-{seed}", generated, settings, classes, seed)
+    return _skill(models.Judge(net), task.test)
+
+
+def _skill(judge: models.Judge, real: Any) -> float:
+    """How often a judge is right about real pictures."""
+    return float((judge(models.scaled(real.inputs))[1].argmax(1) == real.labels).mean())
+
+
+def _check(settings: Train) -> None:
+    run.check(
+        settings,
+        at_least_one=("batch_size", "epochs", "seeds"),
+        above_zero=("learning_rate", "discriminator_learning_rate_ratio"),
+    )
+    run.check(
+        settings.gan,
+        prefix="gan.",
+        at_least_one=("latent",),
+        shares=("dropout", "label_smoothing", "average_decay"),
+    )
+    for flag in ("generator_filters", "discriminator_filters"):
+        if min(getattr(settings.gan, flag), default=0) < 1:
+            raise BadInput(
+                f"--gan.{flag.replace('_', '-')}: found {getattr(settings.gan, flag)}, expected one or more numbers, "
+                "each 1 or more"
+            )
+    if settings.gan.label_smoothing and settings.gan.loss in ("hinge", "wasserstein"):
+        raise BadInput(
+            f"--gan.label-smoothing: found it with the loss {settings.gan.loss}, expected non_saturating or "
+            "least_squares, whose aims can be smoothed"
+        )
+    pictures.check(settings)
+
+
+# --- After training ---
+
+
+def generate(settings: Generate) -> dict[str, Any]:
+    """Write a grid of pictures to a PNG file."""
+    artist = models.load(settings.model)
+    if settings.out.exists():
+        raise BadInput(f"--out {settings.out}: found an existing file, expected a new name")
+    if settings.out.suffix.lower() != ".png":
+        raise BadInput(f"--out {settings.out}: found no .png at its end, expected the name of a PNG file")
+    if settings.count < 1:
+        raise BadInput(f"--count: found {settings.count}, expected 1 or more")
+    if settings.seed < 0:
+        raise BadInput(f"--seed: found {settings.seed}, expected 0 or more")
+    labels = np.arange(settings.count) % len(artist.classes)
+    if settings.label is not None:
+        known = artist.classes if artist.conditional else ()
+        if settings.label not in known:
+            expected = f"one of {', '.join(known)}" if known else "none, since the model isn't conditional"
+            raise BadInput(f"--label: found {settings.label!r}, expected {expected}")
+        labels[:] = artist.classes.index(settings.label)
+    found = artist.draw(labels, seed=settings.seed)
+    buffer = io.BytesIO()
+    Image.fromarray(_grid(models.unscaled(found))).save(buffer, format="PNG")
+    run.write(settings.out, buffer.getvalue())
+    print(settings.out)
+    return {"pictures": found, "labels": labels}
+
+
+def _grid(shown: np.ndarray) -> np.ndarray:
+    """One picture (height, width) or (height, width, 3) of many (n, height, width, channels), about as wide as high."""
+    columns = int(np.ceil(np.sqrt(len(shown))))
+    rows = -(-len(shown) // columns)
+    _, height, width, channels = shown.shape
+    grid = np.full((rows * (height + SPACE) - SPACE, columns * (width + SPACE) - SPACE, channels), 255, np.uint8)
+    for place, picture in enumerate(shown):
+        top, left = place // columns * (height + SPACE), place % columns * (width + SPACE)
+        grid[top : top + height, left : left + width] = picture
+    return grid[..., 0] if channels == 1 else grid
+
+
+def evaluate(settings: Evaluate) -> dict[str, Any]:
+    """Measure a saved model against real pictures and print the figures."""
+    artist = models.load(settings.model)
+    net: Any = run.load_model(settings.model.with_name(JUDGE), lambda net: net.get_layer("dense_1"))
+    judge = models.Judge(net)
+    test = pictures.load_labelled(settings, artist.model.generator.output_shape[1:], artist.classes)
+    features = judge(models.scaled(test.inputs))[0]
+    drawn = artist.draw(test.labels, seed=settings.seed)
+    own, shown = judge(drawn)
+    values = {
+        "frechet_distance": frechet_distance(features, own),
+        "precision": float(within(own, features).mean()),
+        "recall": float(within(features, own).mean()),
+    }
+    if artist.conditional:
+        values["conditional_accuracy"] = float((shown.argmax(1) == test.labels).mean())
+    print(
+        f"{len(test):,} real pictures, of which the judge recognises {_skill(judge, test):.4f}, and as many generated"
+    )
+    for name, value in values.items():
+        print(f"{synthesis_report.METRICS[name]:<26} {value:.4f}")
+    return {"metrics": values}
+
+
+def report(settings: Report) -> dict[str, Any]:
+    """Typeset a run's report again; the same files give the same bytes."""
+    return run.typeset_again(settings.run, synthesis_report.typeset)
+
+
+if __name__ == "__main__":
+    run.execute(main)

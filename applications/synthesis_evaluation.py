@@ -1,0 +1,251 @@
+"""What the synthesis application measures: generated pictures against real ones, beside the baselines; the figures."""
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from sklearn.decomposition import PCA
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KernelDensity
+
+from applications import image_classification, image_models, run
+from applications import synthesis_models as models
+from applications.image_models import Pictures
+from applications.synthesis_models import Artist, Judge
+from data.dataset import Dataset
+from reports import figures
+from reports.synthesis import frechet_distance, nearest, within
+from templates import dbn as dbn_template
+
+MOST_PICTURES = 5_000  # that are measured
+BASELINE_PICTURES = 5_000  # that the baselines are fitted to, at most
+KDE_COMPONENTS, MIXTURE_COMPONENTS, MIXTURE_MODES = 15, 40, 30
+BANDWIDTHS = np.logspace(-1.5, 0.5, 15)  # of the kernels, in units of a pixel's range
+GIBBS_STEPS = 1_000
+COPIED = 0.01  # share of the real test pictures that are as near to a training picture as what counts as copied
+UNBOUNDED = ("frechet_distance", "rarest")  # the other measures are shares
+SHOWN = {
+    "Fréchet distance": ("frechet_distance", 1),
+    "precision [%]": ("precision", 100),
+    "recall [%]": ("recall", 100),
+}
+FOUND, PATHS = 8, 5  # nearest neighbours and interpolations that are shown
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Real pictures and what the judge says of them.
+
+    `pool` are those that are trained on, `test` those that samples are compared with, `count` many of each; `known` and
+    `features` are the judge's features of pictures of the pool, as many, and of the test pictures; `threshold` is the
+    distance in pixels within which a picture counts as a copy.
+    """
+
+    judge: Judge
+    pool: Pictures
+    test: Pictures
+    known: np.ndarray
+    features: np.ndarray
+    threshold: float
+
+    @classmethod
+    def of(cls, judge: Judge, pool: Pictures, test: Pictures) -> "Task":
+        """As many test pictures as training pictures, chosen evenly, since the measures depend on the numbers."""
+        count = min(len(pool), len(test), MOST_PICTURES)
+        test, some = (part[np.linspace(0, len(part) - 1, count).astype(int)] for part in (test, pool))
+        distances = nearest(models.scaled(test.inputs), models.scaled(pool.inputs))[0]
+        known, features = (judge(models.scaled(part.inputs))[0] for part in (some, test))
+        return cls(judge, pool, test, known, features, float(np.quantile(distances, COPIED)))
+
+    def measures(self, pictures: np.ndarray, labels: np.ndarray | None = None) -> dict[str, float]:
+        """All measures of generated pictures (n, height, width, channels) of 0 to 1; labels are what they should show.
+
+        "copied" is the share of them that are as near to a training picture as the nearest of real test pictures,
+        "rarest" how often the rarest class is found among them, as a share of how often it is among real ones.
+        """
+        features, probabilities = self.judge(pictures)
+        found = probabilities.argmax(1)
+        classes = probabilities.shape[1]
+        shares = [np.bincount(each, minlength=classes) / len(each) for each in (found, self.test.labels)]
+        measured = {
+            "frechet_distance": frechet_distance(self.features, features),
+            "precision": float(within(features, self.features).mean()),
+            "recall": float(within(self.features, features).mean()),
+            "copied": float((nearest(pictures, models.scaled(self.pool.inputs))[0] <= self.threshold).mean()),
+            "rarest": float((shares[0] / np.maximum(shares[1], 1e-12))[shares[1] > 0].min()),
+        }
+        if labels is not None:
+            measured["conditional_accuracy"] = float((found == labels).mean())
+        return measured
+
+
+# --- Baselines ---
+
+
+def baselines(
+    this_run: run.Run, task: Task, settings: Any, dataset: Dataset
+) -> dict[str, tuple[list[np.ndarray], float, str, int]]:
+    """Samples of each baseline for each seed, the seconds of its training, its settings, its parameters."""
+    rows = np.sort(np.random.default_rng(0).permutation(len(task.pool))[:BASELINE_PICTURES])
+    pictures = models.scaled(task.pool.inputs[rows])
+    flat, shape, count = pictures.reshape(len(pictures), -1), pictures.shape[1:], len(task.test)
+    seeds = range(settings.seed, settings.seed + settings.seeds)
+    found = {}
+
+    def keep(name: str, space: PCA, sample: Any, began: float, chosen: str, parameters: int) -> None:
+        drawn = [np.clip(space.inverse_transform(sample(seed)), 0, 1) for seed in seeds]
+        pictures = [each.reshape(-1, *shape).astype(np.float32) for each in drawn]
+        found[name] = pictures, time.perf_counter() - began, chosen, parameters
+
+    began = time.perf_counter()
+    space = PCA(min(KDE_COMPONENTS, *flat.shape), random_state=0).fit(flat)
+    search = GridSearchCV(KernelDensity(), {"bandwidth": BANDWIDTHS}).fit(space.transform(flat))
+    kernels: Any = search.best_estimator_
+    chosen = f"bandwidth {kernels.bandwidth:.2g} in {space.n_components_} principal components, by cross-validation"
+    keep("kernel density", space, lambda seed: kernels.sample(count, random_state=seed), began, chosen, 0)
+
+    began = time.perf_counter()
+    space = PCA(min(MIXTURE_COMPONENTS, *flat.shape), random_state=0).fit(flat)
+    modes = min(MIXTURE_MODES, len(flat) // 10)
+    mixture = GaussianMixture(modes, reg_covar=1e-3, random_state=0).fit(space.transform(flat))
+
+    def draw(seed: int) -> np.ndarray:
+        mixture.set_params(random_state=seed)
+        return mixture.sample(count)[0]
+
+    chosen = f"{modes} full covariances in {space.n_components_} principal components"
+    size = modes * (1 + space.n_components_ * (space.n_components_ + 3) // 2)
+    keep("Gaussian mixture", space, draw, began, chosen, int(size))
+
+    of_size = "small" if min(shape[:2]) < models.SMALL else "medium"
+    own = image_models.with_preset(image_classification.Train(preset=of_size))
+    if settings.quick:
+        own = dataclasses.replace(own, dbn=dataclasses.replace(own.dbn, rbm_epochs=2))
+    trainer = image_models.DbnTrainer("dbn", own, this_run, len(dataset.classes))
+    rbms, fits = trainer.stack(task.pool.inputs[rows], settings.seed)
+    steps = 20 if settings.quick else GIBBS_STEPS
+    drawn = [dbn_template.generate(rbms, count, steps=steps, seed=seed).reshape(-1, *shape) for seed in seeds]
+    chosen = f"{' and '.join(map(str, own.dbn.widths))} hidden units, {own.dbn.rbm_epochs} epochs each"
+    seconds = sum(fit.seconds for fit in fits.values())
+    found["deep belief network"] = drawn, seconds, chosen, sum(int(rbm.count_params()) for rbm in rbms)
+    return found
+
+
+# --- Measures ---
+
+
+def over_seeds(values: Sequence[float], most: float = np.inf) -> dict[str, Any]:
+    """Mean of several trainings and Student's 95 % interval of it, which needs two, within 0 and `most`."""
+    mean, deviation, reach = float(np.mean(values)), 0.0, 0.0
+    if len(values) > 1:
+        deviation = float(np.std(values, ddof=1))
+        reach = float(stats.t.ppf(0.975, len(values) - 1)) * deviation / np.sqrt(len(values))
+    low, high = max(0.0, mean - reach), min(most, mean + reach)
+    return {"value": mean, "low": low, "high": high, "seeds": list(map(float, values)), "deviation": deviation}
+
+
+def result(name: str, found: Sequence[Mapping[str, float]], **facts: Any) -> dict[str, Any]:
+    """A model's entry in the results from the measures of each seed."""
+    metrics = {key: over_seeds([each[key] for each in found], np.inf if key in UNBOUNDED else 1.0) for key in found[0]}
+    return {"model": name, **facts, "metrics": metrics}
+
+
+def by_class(task: Task, samples: Sequence[np.ndarray], labels: np.ndarray | None) -> dict[str, list[float]]:
+    """Of each class how often samples of it are recognised as it, and its share among all samples."""
+    found = np.concatenate([task.judge(pictures)[1].argmax(1) for pictures in samples])
+    classes = range(task.judge.net.output_shape[-1])
+    wanted = None if labels is None else np.tile(labels, len(samples))
+    return {
+        "recognised": [] if wanted is None else [float((found[wanted == c] == c).mean()) for c in classes],
+        "share": [float((found == c).mean()) for c in classes],
+        "real_share": [float((task.test.labels == c).mean()) for c in classes],
+    }
+
+
+# --- Figures ---
+
+
+def draw(
+    this_run: run.Run,
+    task: Task,
+    metrics: dict[str, Any],
+    artist: Artist,
+    moments: Mapping[str, np.ndarray],
+    fits: Mapping[str, run.Fit],
+) -> None:
+    """Write the figures."""
+    names = metrics["data"]["classes"]
+    shown = min(len(names), 10)
+    rows = shown if artist.conditional else 5
+    grid = artist.draw(np.repeat(np.arange(rows), models.SHOWN) % len(names), seed=1)
+    row_names = names[:rows] if artist.conditional else None
+    drawn = {
+        "samples": figures.pictures(grid, [""] * len(grid), columns=models.SHOWN, row_names=row_names),
+        "interpolations": figures.pictures(interpolations(artist), [""] * (PATHS * models.SHOWN), columns=models.SHOWN),
+        "copies": _neighbours(task, grid[:: max(1, len(grid) // FOUND)][:FOUND]),
+        "moments": figures.pictures(
+            np.concatenate(list(moments.values())),
+            [""] * sum(map(len, moments.values())),
+            columns=models.SHOWN,
+            row_names=list(moments),
+        ),
+        "training": figures.series(_curves(metrics, fits), x_label="epoch"),
+        "measures": figures.interval_dots(
+            {
+                entry["model"]: {title: _span(entry["metrics"][key], scale) for title, (key, scale) in SHOWN.items()}
+                for entry in metrics["results"]
+            },
+            higher_is_better={title: scale > 1 for title, (_, scale) in SHOWN.items()},
+        ),
+        "network": figures.network(metrics["model"]["layers"]),
+    }
+    for name, picture in drawn.items():
+        this_run.write(f"figures/{name}.svg", picture)
+
+
+def interpolations(artist: Artist) -> np.ndarray:
+    """Pictures on arcs between two noises, of one class each, (PATHS × SHOWN, height, width, channels)."""
+    ends = np.random.default_rng(2).normal(size=(2, PATHS, 1, artist.model.latent))
+    places = np.linspace(0, np.pi / 2, models.SHOWN)[:, None]
+    noise = (np.cos(places) * ends[0] + np.sin(places) * ends[1]).reshape(-1, artist.model.latent)
+    labels = np.repeat(np.arange(PATHS), models.SHOWN) % len(artist.classes)
+    return artist.draw(labels, seed=0, noise=noise)
+
+
+def _neighbours(task: Task, samples: np.ndarray) -> bytes:
+    """Samples, and below each the training picture that is nearest to it."""
+    known = models.scaled(task.pool.inputs)
+    distances, numbers = nearest(samples, known)
+    captions = ["", *[""] * (len(samples) - 1), *(f"{distance:.2f}" for distance in distances)]
+    return figures.pictures(
+        np.concatenate([samples, known[numbers]]), captions, columns=len(samples), row_names=["sample", "nearest"]
+    )
+
+
+def _curves(metrics: Mapping[str, Any], fits: Mapping[str, run.Fit]) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """Distance, recall and losses of each training after each round."""
+    epochs = metrics["settings"]["epochs"]
+    first = next(iter(fits.values()))
+
+    def points(fit: run.Fit, key: str) -> list[tuple[float, float]]:
+        of_round = epochs / metrics["training"][0]["rounds"]
+        return [((number + 1) * of_round, value) for number, value in enumerate(fit.history[key])]
+
+    return {
+        "Fréchet distance": {
+            f"seed {name.split('-')[-1]}": points(fit, "frechet_distance") for name, fit in fits.items()
+        },
+        "recall": {f"seed {name.split('-')[-1]}": points(fit, "recall") for name, fit in fits.items()},
+        f"loss, seed {metrics['seed']}": {
+            "generator": points(first, "generator_loss"),
+            "discriminator": points(first, "discriminator_loss"),
+        },
+    }
+
+
+def _span(value: Mapping[str, float], scale: float) -> tuple[float, float, float]:
+    return scale * value["value"], scale * value["low"], scale * value["high"]

@@ -1,0 +1,289 @@
+"""The networks of the synthesis application: the one that judges pictures, and the one that draws them, trained."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+from applications import image_classification, image_models, run
+from applications.image_models import Pictures
+from data.batches import shuffled_arrays, steps_of
+from data.dataset import BadInput
+from reports.synthesis import frechet_distance, within
+from templates import gan as template
+
+NAMES = {"gan": "GAN", "conditional_gan": "conditional GAN"}
+ROUNDS = 12  # parts of a training, after each of which the samples are measured
+JUDGED = 2_000  # pictures that are measured after each, at most
+JUDGES_PICTURES = 5_000  # that the judging network is trained on, at most
+SMALL = 16  # pixels; the judge of smaller pictures is smaller too
+MOMENTS = (1, 3, 6)  # rounds whose samples are shown, besides the best
+SHOWN = 10  # pictures of a moment, of a class, of an interpolation
+COLLAPSED = 0.01  # recall of the training pictures below which, after half of the training, it is given up
+
+
+@dataclasses.dataclass(frozen=True)
+class Gan:
+    """Choices of templates/gan.py."""
+
+    latent: int = 64
+    """Numbers of the noise."""
+    generator_filters: tuple[int, ...] = (64, 64)
+    """Of the generator's stages, each of which doubles height and width."""
+    discriminator_filters: tuple[int, ...] = (64, 64)
+    """Of the discriminator's stages, each of which halves height and width."""
+    upsampling: Literal["resize", "transposed"] = "resize"
+    """Of the generator: by repeating pixels before a convolution, or by a transposed convolution."""
+    normalization: Literal["batch", "layer"] | None = "batch"
+    """In the generator, over the batch or over the filters."""
+    activation: Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh"] = "relu"
+    """Of the generator."""
+    discriminator_activation: Literal["leaky_relu", "relu", "elu", "gelu", "silu", "tanh"] = "leaky_relu"
+    """Of the discriminator."""
+    spectral_normalization: bool = True
+    """Whether each layer of the discriminator is divided by the largest singular value of its weights."""
+    dropout: float = 0.0
+    """Share of each stage's output in the discriminator that is set to zero while training."""
+    label_input: Literal["projection", "plane"] = "projection"
+    """How the discriminator gets the class: as a projection of its features or as planes beside the picture."""
+    loss: Literal["hinge", "non_saturating", "least_squares", "wasserstein"] = "hinge"
+    """Of both networks."""
+    label_smoothing: float = 0.0
+    """By how much less than 1 the discriminator's aim for real pictures is; non_saturating and least_squares only."""
+    average_decay: float = 0.999
+    """Share of the generator's running average that a step leaves."""
+    augmentation: tuple[Literal["translation", "cutout", "color"], ...] = ("translation",)
+    """What happens by chance to all pictures before the discriminator sees them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How the networks are trained."""
+
+    learning_rate: float
+    discriminator_learning_rate_ratio: float
+    batch_size: int
+    epochs: int
+
+
+RECIPES = {"short": Recipe(5e-4, 4.0, 32, 100), "long": Recipe(2e-4, 4.0, 32, 1_000)}
+
+
+def with_recipe(settings: Any) -> Any:
+    """The settings with the recipe's value for all that was not asked for."""
+    recipe = dataclasses.asdict(RECIPES[settings.preset])
+    return dataclasses.replace(settings, **{k: v for k, v in recipe.items() if getattr(settings, k) is None})
+
+
+def scaled(pictures: np.ndarray) -> np.ndarray:
+    """From 0 to 255 to 0 to 1, float32."""
+    return pictures.astype(np.float32) / 255
+
+
+def unscaled(pictures: np.ndarray) -> np.ndarray:
+    """From 0 to 1 to 0 to 255, uint8."""
+    return np.round(np.clip(pictures, 0, 1) * 255).astype(np.uint8)
+
+
+# --- The judge ---
+
+
+class Judge:
+    """A classifier of real pictures, whose last hidden layer are the features in which pictures are compared.
+
+    Args:
+        net: of templates/cnn.py, from pictures of 0 to 1.
+    """
+
+    def __init__(self, net: Any):
+        self.net = net
+        self._both = keras.Model(net.input, [net.get_layer("dense_1").output, net.output])
+
+    def __call__(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Features (n, features) and probabilities (n, classes) of pictures (n, height, width, channels) of 0 to 1."""
+
+        def predict(batch: np.ndarray) -> dict[str, np.ndarray]:
+            return dict(zip(("features", "probabilities"), self._both.predict_on_batch(batch), strict=True))
+
+        found = image_models.in_batches(predict, pictures)
+        return found["features"].astype(np.float64), found["probabilities"].astype(np.float64)
+
+
+def train_classifier(this_run: run.Run, stage: str, pictures: Pictures, settings: Any, classes: int, seed: int) -> Any:
+    """A convolutional classifier of at most JUDGES_PICTURES of the pictures, and its training."""
+    of_size = "small" if min(pictures.inputs.shape[1:3]) < SMALL else "medium"
+    epochs = 2 if settings.quick else None
+    own = image_models.with_preset(image_classification.Train(preset=of_size, epochs=epochs))
+    trainer = image_models.CnnTrainer("cnn", own, this_run, classes)
+    rows = np.sort(np.random.default_rng(seed).permutation(len(pictures))[:JUDGES_PICTURES])
+    trained = trainer.train(stage, pictures[rows], seed=seed)
+    return trained.parts, trained.fits[stage]
+
+
+# --- The generator ---
+
+
+@dataclasses.dataclass
+class Artist:
+    """A GAN and the names of the classes of the pictures that it learns from."""
+
+    model: Any
+    classes: tuple[str, ...]
+
+    @property
+    def conditional(self) -> bool:
+        """Whether pictures of a class can be asked for."""
+        return len(self.model.generator.inputs) > 1
+
+    def draw(self, labels: np.ndarray, *, seed: int, noise: np.ndarray | None = None) -> np.ndarray:
+        """Pictures (n, height, width, channels) of 0 to 1, of these classes if it is conditional."""
+        given = labels if self.conditional else None
+        return template.generate(self.model, len(labels), labels=given, noise=noise, seed=seed)
+
+
+def load(path: Path) -> Artist:
+    """The model that a run saved.
+
+    Raises:
+        BadInput: if there is none.
+    """
+    model = run.load_model(path, lambda model: model.average.get_layer("picture"))
+    notes = run.model_notes(path)
+    if "classes" not in notes:
+        raise BadInput(f"{path}: found a model without the names of its classes, expected one of this program")
+    return Artist(model, tuple(notes["classes"]))
+
+
+class Trainer:
+    """A GAN that is trained on pictures."""
+
+    def __init__(self, settings: Any, seed: int, pool: Pictures, classes: tuple[str, ...], judge: Judge, start: Any):
+        self.settings, self.seed, self.pool, self.judge = settings, seed, pool, judge
+        self.stage = f"{settings.template}-{seed}"
+        choices: Gan = settings.gan
+        keras.utils.set_random_seed(seed)
+        height, width, channels = pool.inputs.shape[1:]
+        conditional = settings.template == "conditional_gan"
+        common: dict[str, Any] = {"height": height, "width": width, "channels": channels}
+        common["classes"] = len(classes) if conditional else None
+        model = template.GAN(
+            template.generator(
+                **common,
+                latent=choices.latent,
+                filters=choices.generator_filters,
+                upsampling=choices.upsampling,
+                activation=choices.activation,
+                normalization=choices.normalization,
+            ),
+            template.discriminator(
+                **common,
+                filters=choices.discriminator_filters,
+                activation=choices.discriminator_activation,
+                spectral_normalization=choices.spectral_normalization,
+                dropout=choices.dropout,
+                label_input=choices.label_input,
+            ),
+            loss=choices.loss,
+            label_smoothing=choices.label_smoothing,
+            average_decay=choices.average_decay,
+            augmentation=choices.augmentation,
+            seed=seed,
+        )
+        run.start_from(model, start and start.get_weights(), settings, "these pictures, classes and --gan settings")
+        self.artist = Artist(model, classes)
+        self.batch_size = min(settings.batch_size, len(pool))
+        self.rounds = min(ROUNDS, settings.epochs)
+        rows = len(pool) * settings.epochs // self.rounds  # that a round sees
+        self.steps, execution = steps_of(rows, self.batch_size, 1 if keras.backend.backend() == "torch" else 32)
+        total = self.steps * self.rounds
+        rate, ratio = settings.learning_rate, settings.discriminator_learning_rate_ratio
+        # No momentum, as Miyato et al. 2018: the two networks answer each other's latest step.
+        options = {"beta_1": 0.0, "beta_2": 0.9} if settings.optimizer in ("adam", "adamw") else {}
+        model.compile(
+            template.separate_optimizers(
+                model,
+                generator=run.optimizer(settings.optimizer, rate, total, **options),
+                discriminator=run.optimizer(settings.optimizer, rate * ratio, total, **options),
+            ),
+            steps_per_execution=execution,
+            jit_compile=run.jit_compile(),
+        )
+
+    def fit(self, this_run: run.Run, moments: np.ndarray | None = None) -> run.Fit:
+        """Train up to the round whose samples are nearest to the training pictures.
+
+        Args:
+            this_run: that keeps the checkpoints.
+            moments: noise (n, latent) whose pictures are kept at some moments; see `moment`.
+        """
+        pictures = scaled(self.pool.inputs)
+        rows = np.random.default_rng(0).permutation(len(self.pool))[:JUDGED]
+        real, labels = self.judge(pictures[rows])[0], self.pool.labels[rows]
+
+        def batches(first: int, last: int) -> Iterator[Any]:
+            # A round is not an epoch: pictures are taken from one order of all after the other.
+            orders = _orders(len(self.pool), self.batch_size, self.steps, self.seed, first, last)
+            if not self.artist.conditional:
+                return ((pictures[rows],) for rows in orders)
+            return (((pictures[rows], self.pool.labels[rows]),) for rows in orders)
+
+        def judge(rounds: int) -> Mapping[str, float]:
+            if moments is not None and rounds in MOMENTS:
+                self.moment(this_run, rounds, moments)
+            drawn = self.judge(self.artist.draw(labels, seed=0))[0]
+            found = {"frechet_distance": frechet_distance(real, drawn), "recall": float(within(real, drawn).mean())}
+            if rounds > self.rounds // 2 and found["recall"] < COLLAPSED:
+                self.artist.model.stop_training = True
+            return found
+
+        return this_run.fit(
+            self.stage,
+            self.artist.model,
+            batches,
+            epochs=self.rounds,
+            steps=self.steps,
+            judge=judge,
+            monitor="frechet_distance",
+        )
+
+    def moment(self, this_run: run.Run, rounds: int, noise: np.ndarray) -> np.ndarray:
+        """The pictures that this noise gave after so many rounds, kept in the run from then on."""
+        labels = np.arange(len(noise)) % len(self.artist.classes)
+        draw = functools.partial(self.artist.draw, labels, seed=0, noise=noise)
+        return this_run.stage(f"moment-{rounds}", lambda: {"pictures": draw()})["pictures"]
+
+
+def _orders(rows: int, batch_size: int, steps: int, seed: int, first: int, last: int) -> Iterator[np.ndarray]:
+    """Rows of each batch of the rounds from `first` up to `last`: a function of (seed, round) alone."""
+    for number in range(first, last):
+        passes = -(-steps * batch_size // (rows // batch_size * batch_size))
+        order = shuffled_arrays(
+            lambda order: order,
+            rows,
+            batch_size=batch_size,
+            steps=rows // batch_size,
+            seed=seed,
+            first_epoch=number * passes,
+            last_epoch=(number + 1) * passes,
+        )
+        for _, batch in zip(range(steps), order, strict=False):
+            yield batch
+
+
+def check_pool(pool: Pictures, classes: tuple[str, ...], settings: Any) -> None:
+    """Refuse too few pictures.
+
+    Raises:
+        BadInput: if they don't fill a batch, or a class has none.
+    """
+    if len(pool) < settings.batch_size:
+        raise BadInput(
+            f"--batch-size: found {settings.batch_size} with {len(pool)} training pictures, expected at most as many"
+        )
+    missing = [name for label, name in enumerate(classes) if not (pool.labels == label).any()]
+    if missing:
+        raise BadInput(f"found no training picture of the class {missing[0]!r}, expected one or more of each")

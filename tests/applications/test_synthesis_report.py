@@ -1,0 +1,245 @@
+import copy
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from applications import synthesis_report
+
+PICTURE = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>'
+FIGURES = ("samples", "interpolations", "copies", "moments", "training", "measures", "network")
+MEASURES = {"precision": 0.913, "recall": 0.624, "copied": 0.012, "rarest": 0.871}
+OWN = {"conditional GAN": 4.21, "kernel density": 17.64, "Gaussian mixture": 6.38, "deep belief network": 21.9}
+
+
+def span(value, reach, seeds=3):
+    values = [value - reach / 4, value, value + reach / 4][:seeds]
+    return {"value": value, "low": value - reach, "high": value + reach, "seeds": values, "deviation": reach / 4}
+
+
+def made_up(distances=None, *, conditional=True, accuracy=0.981, judge=0.987, seeds=3, quick=False, **changed):
+    """The metrics of a run, made up."""
+    distances = distances or OWN
+    own = {"classification_accuracy": span(0.953, 0.011, seeds), "conditional_accuracy": span(accuracy, 0.007, seeds)}
+    results = []
+    for place, (model, distance) in enumerate(distances.items()):
+        measured = {"frechet_distance": span(distance, 0.5, seeds)}
+        measured |= {name: span(value - place / 100, 0.021, seeds) for name, value in MEASURES.items()}
+        results.append(
+            {
+                **{"model": model, "baseline": place > 0, "uses_labels": not place and conditional},
+                **{"parameters": 278_275 * (place != 1), "fit_seconds": 83.4 + place},
+                "settings": f"{place}7 components" * (place > 0),
+                "metrics": measured | (own if conditional and not place else {}),
+            }
+        )
+    training = [
+        {"seed": seed, "rounds": 12, "done": 12, "best": 10 + seed % 3, "diverged": False, "collapsed": False}
+        | {"seconds": 83.4}
+        for seed in range(seeds)
+    ]
+    metrics = {
+        **{"application": "image_synthesis", "backend": "tensorflow", "seed": 0},
+        "versions": {"python": "3.11.7", "keras": "3.15.1"},
+        "settings": {
+            **{"template": "conditional_gan" if conditional else "gan", "optimizer": "adam", "learning_rate": 0.0005},
+            **{"discriminator_learning_rate_ratio": 4.0, "batch_size": 32, "epochs": 120, "quick": quick},
+            "gan": {
+                **{"loss": "non_saturating", "label_input": "projection", "augmentation": ["translation", "cutout"]},
+                **{"spectral_normalization": True, "dropout": 0.15, "label_smoothing": 0.1},
+            },
+        },
+        "command": "python applications/image_synthesis.py",
+        "data": {
+            **{"name": "digits", "source": "scikit-learn", "licence": "CC BY 4.0", "size_bytes": 115_008},
+            **{"sha256": "ab" * 32, "units": "brightness, 0 to 255", "seed": None, "notes": ["first half"]},
+            **{"classes": list("0123456789"), "shape": [8, 8, 1], "train": 718, "validation": 180, "test": 899},
+        },
+        "evaluation": {
+            **{"pictures": 898, "judge_accuracy": judge, "majority": 0.103, "judge_seconds": 12.3},
+            **{"judge_pictures": 898, "features": 128, "copied": 0.01, "threshold": 0.71},
+        },
+        "headline": {"model": next(iter(distances)), "metric": "frechet_distance", "value": 4.21},
+        "results": results,
+        "real": {"frechet_distance": 1.42, "precision": 0.914, "recall": 0.909, "copied": 1.0, "rarest": 0.932},
+        "training": training,
+        "by_class": {
+            "recognised": [0.99 - place / 100 for place in range(10)] if conditional else [],
+            "share": [0.1] * 10,
+            "real_share": [0.1] * 10,
+        },
+        "model": {
+            "layers": [["seed", [256], 32_768], ["up_1_convolution", [8, 8, 64], 36_864]],
+            "discriminator_layers": [["down_1_convolution_1", [8, 8, 64], 704]],
+        },
+        "timing": {
+            **{"started": "2026-03-04T05:06:07+00:00", "machine": "x86_64, 2 cores, Linux", "resumed": False},
+            **{"fit_seconds": 250.24, "examples_per_second": 8_237, "total_seconds": 391.55, "peak_memory_mb": 1_951},
+        },
+    }
+    metrics.update(changed)
+    return metrics
+
+
+def failing(**flags):
+    metrics = made_up()
+    metrics["training"][1].update(flags, done=8)
+    return metrics
+
+
+RUNS = {
+    "conditional": made_up(),
+    "without classes": made_up(conditional=False),
+    "one seed": made_up(seeds=1),
+    "a quick run": made_up(quick=True, seeds=2),
+    "diverged": failing(diverged=True),
+    "collapsed": failing(collapsed=True),
+    "labels that mean nothing": made_up(judge=0.11),
+}
+every_run = pytest.mark.parametrize("metrics", RUNS.values(), ids=RUNS)
+
+
+def words(metrics):
+    """All that the report says, as one text with plain spaces."""
+    return json.dumps(synthesis_report.document(metrics), ensure_ascii=False).replace("\u00a0", " ")
+
+
+def spoken(metrics):
+    return [sentence.replace("\u00a0", " ") for sentence in synthesis_report.verdict(metrics)]
+
+
+def test_verdict_follows_the_intervals():
+    ahead, told_apart, behind = (spoken(made_up(OWN | {"conditional GAN": distance})) for distance in (4.21, 6.1, 9.87))
+    assert ahead[0] == (
+        "The conditional GAN draws pictures that are more like real ones than those of any baseline: its Fréchet "
+        "distance from the test pictures is 4.21 (3.71 to 4.71), that of the Gaussian mixture, the nearest of the "
+        "baselines, 6.38 (5.88 to 6.88)."
+    )
+    assert told_apart[0].startswith("Whether the conditional GAN draws better than the baselines can't be told: its")
+    assert behind[0].startswith("The conditional GAN is not the model to take for these pictures: its Fréchet")
+    assert (
+        ahead[1] == "Real training pictures are at 1.42 from the test pictures, so that its own are 3.0 times as far."
+    )
+    assert ahead[2] == (
+        "Asked for a class it draws it: a judge that recognises 98.7 % of the real pictures sees the right one in "
+        "98.1 % (97.4 to 98.8 %) of its own."
+    )
+    assert ahead[3] == (
+        "91.3 % of its pictures lie where real ones do (precision), and 62.4 % of the real ones where its own do "
+        "(recall)."
+    )
+    assert len(ahead) == 4
+
+
+def test_a_class_that_is_ignored_comes_first():
+    found = spoken(made_up(accuracy=0.12))
+    assert found[0].startswith("The conditional GAN does not draw the class that it is asked for: a judge that")
+    assert found[1].startswith("The conditional GAN draws pictures that are more like")
+    assert not any(sentence.startswith("Asked for") for sentence in found)
+
+
+def test_of_a_judge_that_knows_nothing_nothing_follows():
+    found = spoken(made_up(judge=0.11))
+    assert found[0].startswith("Nothing can be said of what the conditional GAN draws: the judge")
+    assert "only 11.0 % of the real ones, where the most frequent class has 10.3 %." in found[0]
+    assert len(found) == 2
+    assert spoken(made_up(judge=0.2))[0].startswith("The conditional GAN draws")
+
+
+def test_missing_classes_and_copies_are_told():
+    metrics = copy.deepcopy(RUNS["conditional"])
+    metrics["by_class"]["share"][3] = 0.0099
+    assert "; a class it hardly draws: 3." in spoken(metrics)[3]
+    metrics["by_class"]["share"][7] = 0.0
+    assert "; classes it hardly draws: 3, 7." in spoken(metrics)[3]
+    metrics["by_class"]["share"][3] = 0.0101
+    assert "; a class it hardly draws: 7." in spoken(metrics)[3]
+    assert "by heart" not in words(metrics)
+    metrics["results"][0]["metrics"]["copied"]["value"] = 0.06
+    assert spoken(metrics)[4] == (
+        "It has learnt some pictures by heart: 6.0 % of its own are as near to a training picture as only 1.0 % of the "
+        "real test pictures are."
+    )
+
+
+@pytest.mark.parametrize(("flag", "what"), [("diverged", "no longer a number"), ("collapsed", "hardly any kind")])
+def test_trainings_that_failed_are_told(flag, what):
+    said = spoken(RUNS[flag])[-1]
+    assert said.startswith(f"The training of seed 1 {flag}: ")
+    assert what in said
+    assert "the weights that were best before" in said
+    assert flag not in " ".join(spoken(RUNS["conditional"]))
+
+
+def test_a_quick_run_says_so_last():
+    assert "quick run" in spoken(RUNS["a quick run"])[-1]
+
+
+def test_without_classes_nothing_is_said_of_those_asked_for():
+    said = words(RUNS["without classes"])
+    assert "asked" not in said
+    assert "Conditional accuracy" not in said
+    assert "Recognised" not in said
+
+
+def test_tables_name_all_models_and_real_pictures():
+    sections = synthesis_report.document(RUNS["conditional"])["sections"]
+    first, second = (block["table"] for block in sections[0]["blocks"] if "table" in block)
+    assert [row[0] if isinstance(row[0], str) else row[0]["value"] for row in first["rows"]] == [
+        *OWN,
+        "training pictures",
+    ]
+    assert first["rows"][0][2] == {"value": "4.21", "detail": "3.71 to 4.71"}
+    assert first["rows"][-1][1:] == ["–", "1.42", "91.4\u00a0%", "90.9\u00a0%", "–", "93.2\u00a0%"]
+    assert [row[0] for row in second["rows"]] == ["Conditional accuracy", "Classification accuracy"]
+    assert [row[1]["value"] for row in second["rows"]] == ["98.1\u00a0%", "95.3\u00a0%"]
+    assert {row[2] for row in second["rows"]} == {"98.7\u00a0%"}
+
+
+def test_the_worst_class_comes_first():
+    table = synthesis_report.document(RUNS["conditional"])["sections"][2]["blocks"][0]["table"]
+    assert [row[0] for row in table["rows"]] == list("9876543210")
+    assert table["rows"][0] == ["9", "10.0\u00a0%", "10.0\u00a0%", "90.0\u00a0%"]
+
+
+@every_run
+def test_every_number_of_the_report_stands_in_metrics(metrics):
+    known = {"95", "0", "1"}  # the level of the intervals, the end of the learning rate, the limit of recall
+
+    def collect(value):
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                collect(name)
+                collect(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                collect(inner)
+        elif isinstance(value, str):
+            known.update(re.findall(r"\d+(?:[.,]\d+)*", value.replace("-", " ")))
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            for scaled in (abs(value), 100 * abs(value), abs(value) / 1e6):
+                known.update(format(scaled, form) for form in (",.0f", ",.1f", ",.2f", "g"))
+
+    collect(metrics)
+    collect([len(metrics["training"]), len(metrics["data"]["classes"])])
+    own, real = metrics["results"][0]["metrics"]["frechet_distance"]["value"], metrics["real"]["frechet_distance"]
+    settings = metrics["settings"]
+    collect([own / real, settings["learning_rate"] * settings["discriminator_learning_rate_ratio"]])
+    collect([training["best"] * settings["epochs"] / training["rounds"] for training in metrics["training"]])
+    said = words(metrics).replace(metrics["data"]["sha256"], "").replace("-", " ")
+    numbers = set(re.findall(r"(?<![\w.])\d+(?:[.,]\d+)*", said))
+    assert len(numbers) > 40
+    assert numbers - known == set()
+
+
+@every_run
+def test_every_run_is_typeset_the_same_each_time(metrics, tmp_path):
+    (tmp_path / "figures").mkdir()
+    for name in FIGURES:
+        (tmp_path / "figures" / f"{name}.svg").write_bytes(PICTURE)
+    pdf = synthesis_report.typeset(metrics, tmp_path)
+    assert pdf.startswith(b"%PDF")
+    assert synthesis_report.typeset(metrics, tmp_path) == pdf
+    shown = set(re.findall(r"figures/(\w+)\.svg", words(metrics)))
+    assert {Path(name).stem for name in shown} == set(FIGURES)
