@@ -38,10 +38,10 @@ class Train:
     encoding: str | None = None
     """Of --text, where it is not UTF-8 and has no byte order mark."""
     tokenizer: Literal["char", "byte", "bpe"] | None = None
-    """What a token is: a character (the default, but for the transformer of --preset long), a byte, or a piece that
-    byte-pair encoding found in the training text."""
-    vocabulary: int | None = None
-    """Tokens of byte-pair encoding; by default 2,000, of the embedded text 500."""
+    """What a token is: a character (the default), a byte, or a piece that byte-pair encoding found in the training
+    text."""
+    vocabulary: int = 2_000
+    """Tokens of byte-pair encoding."""
 
     template: Literal["transformer", "lstm", "gru"] = "transformer"
     """The architecture: templates/transformer.py or templates/recurrent.py."""
@@ -153,7 +153,7 @@ def train(settings: Train) -> dict[str, Any]:
             raise BadInput(
                 f"--tokenizer: found {settings.tokenizer}, expected {start.tokenizer.kind} as in --init-from"
             )
-        settings = dataclasses.replace(settings, tokenizer=start.tokenizer.kind, vocabulary=start.tokenizer.vocabulary)
+        settings = dataclasses.replace(settings, tokenizer=start.tokenizer.kind)
     settings = models.with_recipe(settings)
     if settings.quick:
         most = {"layers": 1, "units": 64, "epochs": 1, "seeds": 2}

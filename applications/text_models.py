@@ -44,7 +44,7 @@ RECIPES = {
         "gru": Recipe(1, 384, 128, "tanh", 0.0, 5e-3, 32, 12),
     },
     "long": {
-        "transformer": Recipe(4, 192, 96, "gelu", 0.2, 3e-3, 16, 40, "bpe"),
+        "transformer": Recipe(4, 192, 128, "gelu", 0.1, 3e-3, 16, 24),
         "lstm": Recipe(2, 512, 256, "tanh", 0.3, 3e-3, 32, 24),
         "gru": Recipe(2, 512, 256, "tanh", 0.3, 3e-3, 32, 24),
     },
@@ -54,7 +54,6 @@ RECIPES = {
 def with_recipe(settings: Any) -> Any:
     """The settings with the recipe's value for all that was not asked for."""
     recipe = dataclasses.asdict(RECIPES[settings.preset][settings.template])
-    recipe["vocabulary"] = 2_000 if settings.text else 500
     return dataclasses.replace(settings, **{k: v for k, v in recipe.items() if getattr(settings, k) is None})
 
 

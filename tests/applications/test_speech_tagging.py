@@ -699,18 +699,15 @@ def test_a_compared_family_is_in_every_table_and_the_transformer_tags_in_windows
 
 
 @pytest.mark.slow
-def test_killed_run_goes_on_to_the_same_weights(folder, tmp_path, kill_in, assert_same_run):
+def test_killed_run_goes_on_to_the_same_weights(folder, tmp_path, kill_in, assert_same_run, monkeypatch):
     words = ["--timit", str(folder), *TINY, "--no-bidirectional", "--seeds", "2"]
     words += ["--epochs", "8", "--patience", "8"]
-    whole = program(*words, "--out", str(tmp_path / "whole"))
     out = tmp_path / "killed"
     kill_in(program(*words, "--out", str(out)), out / "checkpoints" / "LSTM-1.npz")
-
-    _, errors = whole.communicate()
-    assert whole.returncode == 0, errors
-    resumed = program(*words, "--out", str(out), "--resume")
-    _, errors = resumed.communicate()
-    assert resumed.returncode == 0, errors
+    monkeypatch.setattr(speech_evaluation, "draw", lambda *_: None)
+    monkeypatch.setattr(speech_report, "typeset", lambda *_: b"")
+    main([*words, "--out", str(tmp_path / "whole")])
+    main([*words, "--out", str(out), "--resume"])
     assert_same_run(tmp_path / "whole", out, without_time)
 
 

@@ -789,15 +789,6 @@ def test_init_from_with_other_tokens(model, file, tmp_path):
     assert not (tmp_path / "a").exists()
 
 
-def test_the_long_transformer_reads_pieces_and_the_others_characters():
-    found = models.with_recipe(Train(preset="long"))
-    assert (found.tokenizer, found.vocabulary) == ("bpe", 500)
-    assert models.with_recipe(Train(preset="long", tokenizer="char")).tokenizer == "char"
-    assert models.with_recipe(Train(preset="long", template="gru")).tokenizer == "char"
-    assert models.with_recipe(Train()).tokenizer == "char"
-    assert models.with_recipe(Train(text=(Path("a.txt"),))).vocabulary == 2_000
-
-
 def test_init_from_another_architecture(model, file, tmp_path):
     words = ["--text", str(file), *TINY, "--units", "9", "--init-from", model, "--out", str(tmp_path / "a")]
     with pytest.raises(BadInput, match=r"--init-from .*model\.keras: found weights of .*, expected .* --units"):
