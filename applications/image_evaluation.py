@@ -4,10 +4,12 @@ import dataclasses
 import itertools
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
@@ -147,6 +149,13 @@ def fit_baselines(this_run: run.Run, task: Task, settings: Any) -> dict[str, Ans
     return found
 
 
+def _fitted(model: Any, features: np.ndarray, labels: np.ndarray) -> Any:
+    with warnings.catch_warnings():
+        # Of many pictures the logistic regression is stopped before its end, which costs it hardly anything.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model.fit(features, labels)
+
+
 def _fit_baseline(
     make: Callable[..., Any],
     choices: Mapping[str, Sequence[float]],
@@ -159,14 +168,14 @@ def _fit_baseline(
     features = train[0].shape[1]
     candidates = []
     for values in itertools.product(*choices.values()):
-        scores = _scores(make(features, *values).fit(*train), validation[0], classes)
+        scores = _scores(_fitted(make(features, *values), *train), validation[0], classes)
         candidates.append((float((scores.argmax(1) == validation[1]).mean()), values, scores))
     _, chosen, scores = max(candidates, key=lambda candidate: candidate[0])  # the first of several
     temperature = dsn_template.fit_temperature(scores, np.eye(scores.shape[1])[validation[1]])
     answers = []
     for rows in sets:
         began = time.perf_counter()
-        model = make(features, *chosen).fit(*rows)
+        model = _fitted(make(features, *chosen), *rows)
         seconds = time.perf_counter() - began
         scores = _scores(model, test[0], classes) / temperature
         probabilities = np.exp(scores - scores.max(axis=1, keepdims=True))

@@ -10,6 +10,7 @@ alignments ("epsilon scattering"), this is the second, as expectation-maximisati
 import collections
 import itertools
 import time
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -230,7 +231,10 @@ class LetterContext:
             # Yes or no for each letter at each place: of numbers, a tree would ask which is the larger.
             places = OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype=np.float32)  # pyright: ignore[reportArgumentType]
             tree = make_pipeline(places, DecisionTreeClassifier(random_state=seed))
-            self._trees[letter] = tree.fit(windows[rows], said[rows])
+            with warnings.catch_warnings():
+                # A rare letter may have as many ways to be said as occurrences.
+                warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+                self._trees[letter] = tree.fit(windows[rows], said[rows])
         self.parameters = sum(int(tree[-1].tree_.node_count) for tree in self._trees.values())
         self.settings = f"trees over ±{CONTEXT} letters"
         self.seconds = time.perf_counter() - began

@@ -19,9 +19,10 @@ M. Koyama, "cGANs with projection discriminator", ICLR 2018. T. Salimans et al.,
 GANs", NIPS 2016: one-sided label smoothing. T. Karras et al., "Progressive growing of GANs", ICLR 2018: the average.
 S. Zhao et al., "Differentiable augmentation for data-efficient GAN training", NeurIPS 2020.
 
-Deviations: both networks take their step at once, from the same weights, where Goodfellow et al. take turns; each has
-one step in a batch. The Wasserstein loss is kept Lipschitz by spectral normalisation, without the gradient penalty,
-for which Keras has no gradient that is the same on all backends.
+Deviations: the discriminator's features are a multiple of their mean over all places, not their sum, so that they
+don't depend on the size of the pictures. Both networks take their step at once, from the same weights, where
+Goodfellow et al. take turns; each has one step in a batch. The Wasserstein loss is kept Lipschitz by spectral
+normalisation, without the gradient penalty, for which Keras has no gradient that is the same on all backends.
 
     model = conditional_gan(height=28, width=28, channels=1, classes=10)
     model.compile(keras.optimizers.Adam(2e-4, beta_1=0.0))
@@ -43,6 +44,7 @@ Normalization = Literal["batch", "layer"]
 LabelInput = Literal["projection", "plane"]
 Augmentation = Literal["translation", "cutout", "color"]
 
+_GAIN = 32  # of the features of a normalised discriminator
 _LARGEST_SHIFT = 1 / 8  # of height and width, in the augmentation; a cut-out square has half of each
 _BATCH = 256  # pictures that are generated at once
 
@@ -188,9 +190,10 @@ def discriminator(
             x = keras.layers.Activation(activation, name=f"down_{stage}_activation_{number}")(x)
         if dropout:
             x = keras.layers.Dropout(dropout, name=f"down_{stage}_dropout")(x)
-    # The sum over all places, as Miyato and Koyama 2018 take it: normalised layers leave small numbers.
+    # Normalised layers leave numbers too small to tell pictures apart by; Miyato and Koyama take the sum over all
+    # places, but small pictures have few.
     mean = keras.layers.GlobalAveragePooling2D(name="mean")(x)  # (batch, filters)
-    features = keras.layers.Rescaling(math.prod(x.shape[1:3]), name="features")(mean)  # (batch, filters)
+    features = keras.layers.Rescaling(_GAIN if spectral_normalization else 1, name="features")(mean)  # (batch, filters)
     score = normalized(keras.layers.Dense, 1, name="score_of_picture")(features)  # (batch, 1)
     if one_hot is not None and label_input == "projection":
         embedding = normalized(keras.layers.Dense, filters[-1], use_bias=False, name="label_embedding")

@@ -224,7 +224,7 @@ def reference_scores(model, x, labels, **options) -> np.ndarray:
             kernel, bias = kernel_and_bias(model.get_layer(f"down_{stage}_convolution_{number}"))
             assert kernel.shape[:2] == (size, size)
             x = activation(convolution(x, values(kernel), number) + bias)
-    features = x.sum(axis=(1, 2))
+    features = x.mean(axis=(1, 2)) * (32 if options.get("spectral_normalization", True) else 1)
     kernel, bias = kernel_and_bias(model.get_layer("score_of_picture"))
     scores = features @ values(kernel) + bias
     if labels is not None and label_input == "projection":
