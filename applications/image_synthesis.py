@@ -7,7 +7,7 @@ folder.
     python applications/image_synthesis.py
     python applications/image_synthesis.py --template gan
     python applications/image_synthesis.py --images photographs/ --preset long
-    python applications/image_synthesis.py generate --model runs/.../model.keras --label 7 --count 64 --out sevens.png
+    python applications/image_synthesis.py generate --model runs/.../model.keras --class 7 --count 64 --out sevens.png
 """
 
 import applications  # isort: skip  # noqa: F401 - first, for it imports the backend without its start-up lines
@@ -17,9 +17,10 @@ import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+import tyro
 from PIL import Image
 
 from applications import pictures, run, synthesis_report
@@ -78,7 +79,7 @@ class Generate:
     """The model.keras of a run."""
     out: Path
     """A new PNG file."""
-    label: str | None = None
+    label: Annotated[str | None, tyro.conf.arg(name="class")] = None
     """The class to draw, of a conditional model; by default all in turn."""
     count: int = 64
     """Pictures."""
@@ -250,6 +251,7 @@ def _train(settings: Any, start: Any, this_run: run.Run, command: str) -> dict[s
         },
         "headline": {"model": name, "metric": "frechet_distance", **{k: headline[k] for k in ("value", "low", "high")}},
         "results": results,
+        "differences": [evaluation.nearer(results[0], baseline) for baseline in results[1:]],
         "real": real,
         "training": training,
         "by_class": evaluation.by_class(task, drawn, labels),
@@ -340,7 +342,7 @@ def generate(settings: Generate) -> dict[str, Any]:
         known = artist.classes if artist.conditional else ()
         if settings.label not in known:
             expected = f"one of {', '.join(known)}" if known else "none, since the model isn't conditional"
-            raise BadInput(f"--label: found {settings.label!r}, expected {expected}")
+            raise BadInput(f"--class: found {settings.label!r}, expected {expected}")
         labels[:] = artist.classes.index(settings.label)
     found = artist.draw(labels, seed=settings.seed)
     buffer = io.BytesIO()

@@ -154,6 +154,16 @@ def result(name: str, found: Sequence[Mapping[str, float]], **facts: Any) -> dic
     return {"model": name, **facts, "metrics": metrics}
 
 
+def nearer(own: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """By how much one model's Fréchet distance is less than another's, and Welch's 95 % interval, which needs seeds."""
+    first, second = (model["metrics"]["frechet_distance"] for model in (other, own))
+    found = {"better": own["model"], "worse": other["model"], "value": first["value"] - second["value"]}
+    if len(first["seeds"]) < 2 or not first["deviation"] + second["deviation"]:
+        return found | {"low": None, "high": None}
+    interval = stats.ttest_ind(first["seeds"], second["seeds"], equal_var=False).confidence_interval(0.95)
+    return found | {"low": float(interval.low), "high": float(interval.high)}
+
+
 def by_class(task: Task, samples: Sequence[np.ndarray], labels: np.ndarray | None) -> dict[str, list[float]]:
     """Of each class how often samples of it are recognised as it, and its share among all samples."""
     found = np.concatenate([task.judge(pictures)[1].argmax(1) for pictures in samples])

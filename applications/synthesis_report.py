@@ -29,8 +29,8 @@ def typeset(metrics: Mapping[str, Any], folder: Path) -> bytes:
 def verdict(metrics: Mapping[str, Any]) -> list[str]:
     """Say in a few sentences what the numbers support, and no more.
 
-    The network's distance from real pictures is compared with that of the nearest baseline by their intervals. Where it
-    doesn't draw the classes that it is asked for, that comes first.
+    The network's distance from real pictures is compared with that of the nearest baseline by the interval of their
+    difference. Where it doesn't draw the classes that it is asked for, that comes first.
     """
     own, evaluation = metrics["results"][0], metrics["evaluation"]
     judge, majority = evaluation["judge_accuracy"], evaluation["majority"]
@@ -50,9 +50,15 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
         f"its Fréchet distance from the test pictures is {_span(distance)}, that of the {rival['model']}, the nearest "
         f"of the baselines, {_span(other)}"
     )
-    if distance["high"] < other["low"]:
-        compared = f"The {own['model']} draws pictures that are more like real ones than those of any baseline: {gap}."
-    elif distance["low"] > other["high"]:
+    difference = wording.difference_of(metrics, own["model"], rival["model"])
+    if difference["low"] is None:
+        compared = f"One training can't tell whether the {own['model']} draws better than the baselines: {gap}."
+    elif difference["low"] > 0:
+        compared = (
+            f"The {own['model']} draws pictures that are more like real ones than those of any baseline: {gap}, more "
+            f"by {_number(difference['value'])} ({_interval(difference)})."
+        )
+    elif difference["high"] < 0:
         compared = f"The {own['model']} is not the model to take for these pictures: {gap}."
     else:
         compared = f"Whether the {own['model']} draws better than the baselines can't be told: {gap}."

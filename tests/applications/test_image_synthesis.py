@@ -158,7 +158,7 @@ def test_evaluate_measures_the_same_again(own, npz, capsys):
 @pytest.mark.slow
 def test_generate_writes_a_grid_of_what_was_asked_for(own, tmp_path):
     model = str(own[0] / "model.keras")
-    found = main(["generate", "--model", model, "--label", "1", "--count", "5", "--out", str(tmp_path / "a.png")])
+    found = main(["generate", "--model", model, "--class", "1", "--count", "5", "--out", str(tmp_path / "a.png")])
     assert set(found["labels"]) == {1}
     with Image.open(tmp_path / "a.png") as image:
         grid = np.asarray(image)
@@ -174,7 +174,7 @@ def test_generate_writes_a_grid_of_what_was_asked_for(own, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--label", "7", "--out", "a.png"], "--label: found '7', expected one of 0, 1, 2"),
+        (["--class", "7", "--out", "a.png"], "--class: found '7', expected one of 0, 1, 2"),
         (["--out", "a.jpg"], "--out a.jpg: found no .png at its end"),
         (["--count", "0", "--out", "a.png"], "--count: found 0, expected 1 or more"),
         (["--seed", "-1", "--out", "a.png"], "--seed: found -1"),
@@ -205,8 +205,8 @@ def test_without_classes_pictures_alone_are_learnt(npz, tmp_path, lean):
     assert not metrics["results"][0]["uses_labels"]
     assert "conditional_accuracy" not in metrics["results"][0]["metrics"]
     assert metrics["by_class"]["recognised"] == []
-    with pytest.raises(BadInput, match="--label: found '1', expected none, since the model isn't conditional"):
-        main(["generate", "--model", str(out / "model.keras"), "--label", "1", "--out", str(tmp_path / "a.png")])
+    with pytest.raises(BadInput, match="--class: found '1', expected none, since the model isn't conditional"):
+        main(["generate", "--model", str(out / "model.keras"), "--class", "1", "--out", str(tmp_path / "a.png")])
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from applications import synthesis_report
+from applications import synthesis_evaluation, synthesis_report
 
 PICTURE = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>'
 FIGURES = ("samples", "interpolations", "copies", "moments", "training", "measures", "network")
@@ -62,6 +62,7 @@ def made_up(distances=None, *, conditional=True, accuracy=0.981, judge=0.987, se
         },
         "headline": {"model": next(iter(distances)), "metric": "frechet_distance", "value": 4.21},
         "results": results,
+        "differences": [synthesis_evaluation.nearer(results[0], baseline) for baseline in results[1:]],
         "real": {"frechet_distance": 1.42, "precision": 0.914, "recall": 0.909, "copied": 1.0, "rarest": 0.932},
         "training": training,
         "by_class": {
@@ -114,7 +115,7 @@ def test_verdict_follows_the_intervals():
     assert ahead[0] == (
         "The conditional GAN draws pictures that are more like real ones than those of any baseline: its Fréchet "
         "distance from the test pictures is 4.21 (3.71 to 4.71), that of the Gaussian mixture, the nearest of the "
-        "baselines, 6.38 (5.88 to 6.88)."
+        "baselines, 6.38 (5.88 to 6.88), more by 2.17 (1.89 to 2.45)."
     )
     assert told_apart[0].startswith("Whether the conditional GAN draws better than the baselines can't be told: its")
     assert behind[0].startswith("The conditional GAN is not the model to take for these pictures: its Fréchet")
@@ -130,6 +131,22 @@ def test_verdict_follows_the_intervals():
         "(recall)."
     )
     assert len(ahead) == 4
+
+
+def test_one_training_decides_nothing():
+    assert spoken(RUNS["one seed"])[0].startswith("One training can't tell whether the conditional GAN draws better")
+
+
+def test_the_difference_has_welchs_interval():
+    own, other = (
+        {"model": name, "metrics": {"frechet_distance": synthesis_evaluation.over_seeds(seeds)}}
+        for name, seeds in (("a", [3.0, 4.0, 5.0]), ("b", [6.0, 6.0, 9.0]))
+    )
+    found = synthesis_evaluation.nearer(own, other)
+    # Variances of the means 1/3 and 1, degrees of freedom (4/3)² / ((1/3)² / 2 + 1² / 2) = 3.2.
+    reach = 3.0727 * (4 / 3) ** 0.5
+    assert found["value"] == pytest.approx(3)
+    assert (found["low"], found["high"]) == (pytest.approx(3 - reach, abs=1e-3), pytest.approx(3 + reach, abs=1e-3))
 
 
 def test_a_class_that_is_ignored_comes_first():
