@@ -28,7 +28,6 @@ from applications import synthesis_evaluation as evaluation
 from applications import synthesis_models as models
 from applications.image_models import Pictures
 from data.dataset import BadInput
-from reports.synthesis import frechet_distance, within
 
 APPLICATION = "image_synthesis"
 JUDGE = "judge.keras"
@@ -155,8 +154,8 @@ def _train(settings: Any, start: Any, this_run: run.Run, command: str) -> dict[s
     net, judge_fit = models.train_classifier(this_run, "judge", pool, settings, classes, seed=0)
     judge = models.Judge(net)
     task = evaluation.Task.of(judge, pool, test)
-    skill = _skill(judge, test)
-    real = task.measures(models.scaled(pool[_evenly(pool, len(task.test))].inputs))
+    skill = judge.accuracy(test)
+    real = task.measures(models.scaled(task.known.inputs))
     this_run.say(f"judge: accuracy {skill:.4f}; Fréchet distance of training to test {real['frechet_distance']:.2f}")
 
     name = models.NAMES[settings.template]
@@ -279,22 +278,13 @@ def _train(settings: Any, start: Any, this_run: run.Run, command: str) -> dict[s
     return metrics
 
 
-def _evenly(pool: Pictures, count: int) -> np.ndarray:
-    return np.linspace(0, len(pool) - 1, count).astype(int)
-
-
 def _classification(
     this_run: run.Run, settings: Any, sample: np.ndarray, task: evaluation.Task, classes: int, seed: int
 ) -> float:
     """How often a classifier that has seen generated pictures alone is right about real ones."""
     generated = Pictures(models.unscaled(sample), task.test.labels)
     net, _ = models.train_classifier(this_run, f"pupil-{seed}", generated, settings, classes, seed)
-    return _skill(models.Judge(net), task.test)
-
-
-def _skill(judge: models.Judge, real: Any) -> float:
-    """How often a judge is right about real pictures."""
-    return float((judge(models.scaled(real.inputs))[1].argmax(1) == real.labels).mean())
+    return models.Judge(net).accuracy(task.test)
 
 
 def _check(settings: Train) -> None:
@@ -370,19 +360,13 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     net: Any = run.load_model(settings.model.with_name(JUDGE), lambda net: net.get_layer("dense_1"))
     judge = models.Judge(net)
     test = pictures.load_labelled(settings, artist.model.generator.output_shape[1:], artist.classes)
-    features = judge(models.scaled(test.inputs))[0]
-    drawn = artist.draw(test.labels, seed=settings.seed)
-    own, shown = judge(drawn)
-    values = {
-        "frechet_distance": frechet_distance(features, own),
-        "precision": float(within(own, features).mean()),
-        "recall": float(within(features, own).mean()),
-    }
+    features, found = judge(models.scaled(test.inputs))
+    own, shown = judge(artist.draw(test.labels, seed=settings.seed))
+    values = evaluation.likeness(features, own)
     if artist.conditional:
         values["conditional_accuracy"] = float((shown.argmax(1) == test.labels).mean())
-    print(
-        f"{len(test):,} real pictures, of which the judge recognises {_skill(judge, test):.4f}, and as many generated"
-    )
+    skill = (found.argmax(1) == test.labels).mean()
+    print(f"{len(test):,} real pictures, of which the judge recognises {skill:.4f}, and as many generated")
     for name, value in values.items():
         print(f"{synthesis_report.METRICS[name]:<26} {value:.4f}")
     return {"metrics": values}

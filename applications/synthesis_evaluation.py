@@ -12,7 +12,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KernelDensity
 
-from applications import image_classification, image_models, run
+from applications import image_models, run
 from applications import synthesis_models as models
 from applications.image_models import Pictures
 from applications.synthesis_models import Artist, Judge
@@ -36,19 +36,28 @@ SHOWN = {
 FOUND, PATHS = 8, 5  # nearest neighbours and interpolations that are shown
 
 
+def likeness(real: np.ndarray, generated: np.ndarray) -> dict[str, float]:
+    """The measures of generated pictures that need no more than features (pictures, features)."""
+    return {
+        "frechet_distance": frechet_distance(real, generated),
+        "precision": float(within(generated, real).mean()),
+        "recall": float(within(real, generated).mean()),
+    }
+
+
 @dataclasses.dataclass(frozen=True)
 class Task:
     """Real pictures and what the judge says of them.
 
-    `pool` are those that are trained on, `test` those that samples are compared with, `count` many of each; `known` and
-    `features` are the judge's features of pictures of the pool, as many, and of the test pictures; `threshold` is the
-    distance in pixels within which a picture counts as a copy.
+    `pool` are those that are trained on, `test` those that samples are compared with, `known` as many of the pool;
+    `features` are the judge's features of the test pictures; `threshold` is the distance in pixels within which a
+    picture counts as a copy.
     """
 
     judge: Judge
     pool: Pictures
     test: Pictures
-    known: np.ndarray
+    known: Pictures
     features: np.ndarray
     threshold: float
 
@@ -56,9 +65,9 @@ class Task:
     def of(cls, judge: Judge, pool: Pictures, test: Pictures) -> "Task":
         """As many test pictures as training pictures, chosen evenly, since the measures depend on the numbers."""
         count = min(len(pool), len(test), MOST_PICTURES)
-        test, some = (part[np.linspace(0, len(part) - 1, count).astype(int)] for part in (test, pool))
+        test, known = (part[np.linspace(0, len(part) - 1, count).astype(int)] for part in (test, pool))
         distances = nearest(models.scaled(test.inputs), models.scaled(pool.inputs))[0]
-        known, features = (judge(models.scaled(part.inputs))[0] for part in (some, test))
+        features = judge(models.scaled(test.inputs))[0]
         return cls(judge, pool, test, known, features, float(np.quantile(distances, COPIED)))
 
     def measures(self, pictures: np.ndarray, labels: np.ndarray | None = None) -> dict[str, float]:
@@ -71,10 +80,7 @@ class Task:
         found = probabilities.argmax(1)
         classes = probabilities.shape[1]
         shares = [np.bincount(each, minlength=classes) / len(each) for each in (found, self.test.labels)]
-        measured = {
-            "frechet_distance": frechet_distance(self.features, features),
-            "precision": float(within(features, self.features).mean()),
-            "recall": float(within(self.features, features).mean()),
+        measured = likeness(self.features, features) | {
             "copied": float((nearest(pictures, models.scaled(self.pool.inputs))[0] <= self.threshold).mean()),
             "rarest": float((shares[0] / np.maximum(shares[1], 1e-12))[shares[1] > 0].min()),
         }
@@ -121,8 +127,7 @@ def baselines(
     size = modes * (1 + space.n_components_ * (space.n_components_ + 3) // 2)
     keep("Gaussian mixture", space, draw, began, chosen, int(size))
 
-    of_size = "small" if min(shape[:2]) < models.SMALL else "medium"
-    own = image_models.with_preset(image_classification.Train(preset=of_size))
+    own = models.settings_for(pictures)
     if settings.quick:
         own = dataclasses.replace(own, dbn=dataclasses.replace(own.dbn, rbm_epochs=2))
     trainer = image_models.DbnTrainer("dbn", own, this_run, len(dataset.classes))
@@ -230,7 +235,7 @@ def _neighbours(task: Task, samples: np.ndarray) -> bytes:
     """Samples, and below each the training picture that is nearest to it."""
     known = models.scaled(task.pool.inputs)
     distances, numbers = nearest(samples, known)
-    captions = ["", *[""] * (len(samples) - 1), *(f"{distance:.2f}" for distance in distances)]
+    captions = [*[""] * len(samples), *(f"{distance:.2f}" for distance in distances)]
     return figures.pictures(
         np.concatenate([samples, known[numbers]]), captions, columns=len(samples), row_names=["sample", "nearest"]
     )

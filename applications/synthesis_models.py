@@ -112,12 +112,20 @@ class Judge:
         found = image_models.in_batches(predict, pictures)
         return found["features"].astype(np.float64), found["probabilities"].astype(np.float64)
 
+    def accuracy(self, real: Pictures) -> float:
+        """How often it is right about real pictures."""
+        return float((self(scaled(real.inputs))[1].argmax(1) == real.labels).mean())
+
+
+def settings_for(pictures: np.ndarray, **given: Any) -> Any:
+    """The settings of `image_classification.py` that suit pictures of this size."""
+    preset: Any = "small" if min(pictures.shape[1:3]) < SMALL else "medium"
+    return image_models.with_preset(image_classification.Train(preset=preset, **given))
+
 
 def train_classifier(this_run: run.Run, stage: str, pictures: Pictures, settings: Any, classes: int, seed: int) -> Any:
     """A convolutional classifier of at most JUDGES_PICTURES of the pictures, and its training."""
-    of_size = "small" if min(pictures.inputs.shape[1:3]) < SMALL else "medium"
-    epochs = 2 if settings.quick else None
-    own = image_models.with_preset(image_classification.Train(preset=of_size, epochs=epochs))
+    own = settings_for(pictures.inputs, epochs=2 if settings.quick else None)
     trainer = image_models.CnnTrainer("cnn", own, this_run, classes)
     rows = np.sort(np.random.default_rng(seed).permutation(len(pictures))[:JUDGES_PICTURES])
     trained = trainer.train(stage, pictures[rows], seed=seed)

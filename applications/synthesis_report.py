@@ -63,14 +63,13 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
     else:
         compared = f"Whether the {own['model']} draws better than the baselines can't be told: {gap}."
     floor, accuracy = metrics["real"]["frechet_distance"], measures.get("conditional_accuracy")
-    asked = []
     ignored = accuracy is not None and accuracy["value"] < IGNORED * judge
+    asked = []
     if accuracy:
+        wayward = f"The {own['model']} does not draw the class that it is asked for"
         asked = [
-            (f"The {own['model']} does not draw the class" if ignored else "Asked for a class it draws it")
-            + " that it is asked for" * ignored
-            + f": a judge that recognises {percent(judge)} of the real pictures sees the right one in "
-            f"{percent_span(accuracy)} of its own."
+            f"{wayward if ignored else 'Asked for a class it draws it'}: a judge that recognises {percent(judge)} of "
+            f"the real pictures sees the right one in {percent_span(accuracy)} of its own."
         ]
     return [
         *(asked if ignored else []),

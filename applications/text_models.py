@@ -34,7 +34,6 @@ class Recipe:
     learning_rate: float
     batch_size: int
     epochs: int
-    tokenizer: str = "char"
 
 
 RECIPES = {
@@ -53,7 +52,7 @@ RECIPES = {
 
 def with_recipe(settings: Any) -> Any:
     """The settings with the recipe's value for all that was not asked for."""
-    recipe = dataclasses.asdict(RECIPES[settings.preset][settings.template])
+    recipe = {"tokenizer": "char"} | dataclasses.asdict(RECIPES[settings.preset][settings.template])
     return dataclasses.replace(settings, **{k: v for k, v in recipe.items() if getattr(settings, k) is None})
 
 

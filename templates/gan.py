@@ -221,15 +221,9 @@ def gan(
 
     For other choices build the two yourself and join them by `GAN`.
     """
-    size: Any = {"height": height, "width": width, "channels": channels}
-    return GAN(
-        generator(**size, latent=latent, filters=generator_filters),
-        discriminator(**size, filters=discriminator_filters),
-        loss=loss,
-        augmentation=augmentation,
-        seed=seed,
-        name=name,
-    )
+    size = {"height": height, "width": width, "channels": channels}
+    options: Any = {"loss": loss, "augmentation": augmentation, "seed": seed, "name": name}
+    return _joined(size, latent, generator_filters, discriminator_filters, options)
 
 
 def conditional_gan(
@@ -247,15 +241,9 @@ def conditional_gan(
     name: str = "conditional_gan",
 ) -> keras.Model:
     """As `gan`, with classes: pictures are learnt with their class, and generated of a class that is asked for."""
-    size: Any = {"height": height, "width": width, "channels": channels, "classes": classes}
-    return GAN(
-        generator(**size, latent=latent, filters=generator_filters),
-        discriminator(**size, filters=discriminator_filters),
-        loss=loss,
-        augmentation=augmentation,
-        seed=seed,
-        name=name,
-    )
+    size = {"height": height, "width": width, "channels": channels, "classes": classes}
+    options: Any = {"loss": loss, "augmentation": augmentation, "seed": seed, "name": name}
+    return _joined(size, latent, generator_filters, discriminator_filters, options)
 
 
 @keras.saving.register_keras_serializable(package="templates")
@@ -580,6 +568,13 @@ class OneHot(keras.layers.Layer):
     def get_config(self):
         """What saving needs."""
         return super().get_config() | {"classes": self.classes}
+
+
+def _joined(
+    size: Any, latent: int, generator_filters: Sequence[int], discriminator_filters: Sequence[int], options: Any
+) -> keras.Model:
+    artist = generator(**size, latent=latent, filters=generator_filters)
+    return GAN(artist, discriminator(**size, filters=discriminator_filters), **options)
 
 
 def _tensors(inputs: Any) -> list[Any]:
