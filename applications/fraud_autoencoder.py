@@ -12,7 +12,6 @@ import applications  # isort: skip  # noqa: F401 - first, for it imports the bac
 
 import dataclasses
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -156,13 +155,7 @@ class Report:
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the program as from the command line and return what it computed."""
     commands = {Train: train, Score: score, Evaluate: evaluate, Simulate: simulate, Report: report}
-    settings = run.parse(
-        {command.__name__.lower(): command for command in commands},
-        sys.argv[1:] if arguments is None else arguments,
-        program="fraud_autoencoder.py",
-        description=__doc__ or "",
-    )
-    return commands[type(settings)](settings)
+    return run.dispatch(commands, arguments, program="fraud_autoencoder.py", description=__doc__ or "")
 
 
 # --- Train ---

@@ -15,7 +15,6 @@ import applications  # isort: skip  # noqa: F401 - first, for it imports the bac
 import csv
 import dataclasses
 import io
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -118,13 +117,7 @@ class Report:
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the program as from the command line and return what it computed."""
     commands = {Train: train, Classify: classify, Evaluate: evaluate, Report: report}
-    settings = run.parse(
-        {command.__name__.lower(): command for command in commands},
-        sys.argv[1:] if arguments is None else arguments,
-        program="image_classification.py",
-        description=__doc__ or "",
-    )
-    return commands[type(settings)](settings)
+    return run.dispatch(commands, arguments, program="image_classification.py", description=__doc__ or "")
 
 
 # --- Train ---

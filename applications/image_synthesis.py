@@ -14,7 +14,6 @@ import applications  # isort: skip  # noqa: F401 - first, for it imports the bac
 
 import dataclasses
 import io
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -117,13 +116,7 @@ class Report:
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the program as from the command line and return what it computed."""
     commands = {Train: train, Generate: generate, Evaluate: evaluate, Report: report}
-    settings = run.parse(
-        {command.__name__.lower(): command for command in commands},
-        sys.argv[1:] if arguments is None else arguments,
-        program="image_synthesis.py",
-        description=__doc__ or "",
-    )
-    return commands[type(settings)](settings)
+    return run.dispatch(commands, arguments, program="image_synthesis.py", description=__doc__ or "")
 
 
 # --- Train ---

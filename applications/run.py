@@ -5,6 +5,7 @@ import dataclasses
 import datetime
 import importlib.metadata
 import io
+import itertools
 import json
 import os
 import platform
@@ -33,25 +34,28 @@ _PLACES = ("out", "resume")
 _NOTES = "notes.json"  # in a model's archive, where Keras ignores it
 
 
-def parse(commands: Mapping[str, type], arguments: Sequence[str], *, program: str, description: str) -> Any:
-    """The settings of the command that the first word names; without such a word, of the first command.
+def dispatch(
+    commands: Mapping[type, Callable[[Any], Any]], arguments: Sequence[str] | None, *, program: str, description: str
+) -> Any:
+    """Run the command that the first word names; without such a word, the first one. Returns what it computed.
 
     Args:
-        commands: a settings dataclass for each command; its docstring is the command's help.
-        arguments: the words of the command line.
+        commands: by the dataclass of its settings, which has its name and whose docstring is its help.
+        arguments: the words of the command line; None takes those that Python was started with.
         program: its name in the help.
         description: of the program, for the help.
     """
-    default = next(iter(commands))
-    name = arguments[0] if arguments and arguments[0] in commands else default
-    words = list(arguments[1:] if arguments and arguments[0] in commands else arguments)
-    settings = commands[name]
-    if name == default:
-        others = "\n".join(f"  {program} {other} --help" for other in commands if other != default)
-        description = f"{description}\n\nOther commands:\n{others}"
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    default, *others = commands
+    named = {settings.__name__.lower(): settings for settings in others}
+    settings = named.get(words[0]) if words else None
+    if settings:
+        program, description, words = f"{program} {words[0]}", settings.__doc__ or "", words[1:]
     else:
-        program, description = f"{program} {name}", settings.__doc__ or ""
-    return tyro.cli(settings, args=words, prog=program, description=description)
+        settings = default
+        words = words[words[:1] == [default.__name__.lower()] :]
+        description += "\n\nOther commands:\n" + "\n".join(f"  {program} {name} --help" for name in named)
+    return commands[settings](tyro.cli(settings, args=words, prog=program, description=description))
 
 
 def execute(main: Callable[[Sequence[str]], Any]) -> None:
@@ -141,12 +145,13 @@ def start_from(model: keras.Model, weights: Sequence[np.ndarray] | None, setting
     """
     if weights is None:
         return
-    expected = [weight.shape for weight in model.get_weights()]
-    if [weight.shape for weight in weights] != expected:
-        raise BadInput(
-            f"--init-from {settings.init_from}: found weights of {[w.shape for w in weights]}, "
-            f"expected {expected} for {flags}"
-        )
+    found, expected = ([array.shape for array in arrays] for arrays in (weights, model.get_weights()))
+    for place, (one, other) in enumerate(itertools.zip_longest(found, expected, fillvalue="none"), 1):
+        if one != other:
+            raise BadInput(
+                f"--init-from {settings.init_from}: found weights of {one} as array {place}, expected {other} "
+                f"for {flags}"
+            )
     model.set_weights(weights)
 
 
@@ -219,7 +224,7 @@ def machine() -> str:
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     )  # macOS has no affinity
-    return f"{platform.machine()}, {cores} cores, {platform.system()}"
+    return f"{platform.machine()}, {cores} core{'s' * (cores != 1)}, {platform.system()}"
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -13,7 +13,6 @@ import applications  # isort: skip  # noqa: F401 - first, for it imports the bac
 
 import dataclasses
 import functools
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -217,13 +216,7 @@ def waves(places: int, width: int) -> np.ndarray:
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the program as from the command line and return what it computed."""
     commands = {Train: train, Tag: tag, Evaluate: evaluate, Report: report}
-    settings = run.parse(
-        {command.__name__.lower(): command for command in commands},
-        sys.argv[1:] if arguments is None else arguments,
-        program="speech_tagging.py",
-        description=__doc__ or "",
-    )
-    return commands[type(settings)](settings)
+    return run.dispatch(commands, arguments, program="speech_tagging.py", description=__doc__ or "")
 
 
 # --- Train ---

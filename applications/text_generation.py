@@ -13,7 +13,6 @@ PDF report, the model and every number to a run's folder.
 import applications  # isort: skip  # noqa: F401 - first, for it imports the backend without its start-up lines
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -132,13 +131,7 @@ class Report:
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the program as from the command line and return what it computed."""
     commands = {Train: train, Generate: generate, Evaluate: evaluate, Report: report}
-    settings = run.parse(
-        {command.__name__.lower(): command for command in commands},
-        sys.argv[1:] if arguments is None else arguments,
-        program="text_generation.py",
-        description=__doc__ or "",
-    )
-    return commands[type(settings)](settings)
+    return run.dispatch(commands, arguments, program="text_generation.py", description=__doc__ or "")
 
 
 # --- Train ---

@@ -14,21 +14,18 @@ runs in a fresh process, all in turn and that several times; a round's figure is
 the result the median of the rounds. The template's ratio is to the faster order of PyTorch.
 """
 
-import argparse
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from statistics import median
 from typing import Any
 
 import numpy as np
+from rounds import compete
 
 BATCH, STEPS, SIZE, CLASSES, FILTERS, CONVOLUTIONS, UNITS, DROPOUT = 64, 20, 28, 10, (32, 64), 2, 128, 0.3
 RIVALS = ("PyTorch, channels first", "PyTorch, channels last")
 CONTENDERS = ("template on TensorFlow", "template on JAX", *RIVALS)
-MISSING = 3  # exit code of a contender without its package
 
 
 def template_epoch(backend: str, x: np.ndarray, y: np.ndarray) -> tuple[Callable[[], Any], int]:
@@ -77,61 +74,22 @@ def torch_epoch(last: bool, x: np.ndarray, y: np.ndarray) -> tuple[Callable[[], 
     return epoch, sum(weight.numel() for weight in network.parameters())
 
 
-def contend(contender: str, epochs: int) -> None:
-    """Time one contender in this process and print its parameters and pictures a second."""
+def contend(contender: str, quick: bool) -> tuple[int, float]:
+    """One contender's parameters and pictures a second."""
     generator = np.random.default_rng(0)
     x = generator.random((BATCH * STEPS, SIZE, SIZE, 1)).astype(np.float32)
     y = generator.integers(0, CLASSES, BATCH * STEPS)
-    try:
-        if contender in RIVALS:
-            epoch, count = torch_epoch(contender.endswith("last"), x, y)
-        else:
-            epoch, count = template_epoch(contender.removeprefix("template on ").lower(), x, y)
-    except ImportError as error:
-        print(error, file=sys.stderr)
-        sys.exit(MISSING)
+    if contender in RIVALS:
+        epoch, count = torch_epoch(contender.endswith("last"), x, y)
+    else:
+        epoch, count = template_epoch(contender.removeprefix("template on ").lower(), x, y)
     times = []
-    for _ in range(1 + epochs):
+    for _ in range(2 if quick else 9):
         since = time.perf_counter()
         epoch()
         times.append(time.perf_counter() - since)
-    print(count, BATCH * STEPS / median(times[1:]))
-
-
-def main() -> None:
-    """Run all contenders in turn and print their figures and ratios."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="times that every contender runs (default: 3)")
-    parser.add_argument("--quick", action="store_true", help="one round of one epoch: shows that it works")
-    parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
-    chosen = parser.parse_args()
-    if chosen.contender:
-        contend(chosen.contender, 1 if chosen.quick else 8)
-        return
-    figures: dict[str, list[float]] = {}
-    counts: set[str] = set()
-    for number in range(1 if chosen.quick else chosen.rounds):
-        for contender in CONTENDERS:
-            command = [sys.executable, __file__, "--contender", contender, *(["--quick"] if chosen.quick else [])]
-            result = subprocess.run(command, capture_output=True, text=True, check=False)
-            if result.returncode == MISSING:
-                print(f"{contender}: left out, {result.stderr.strip().splitlines()[-1]}")
-                continue
-            if result.returncode:
-                sys.exit(f"{contender}: {result.stderr}")
-            count, pictures = result.stdout.split()[-2:]
-            counts.add(count)
-            if len(counts) > 1:
-                sys.exit(f"{contender} trains {count} parameters, others {', '.join(counts - {count})}")
-            figures.setdefault(contender, []).append(float(pictures))
-            print(f"round {number + 1}  {contender:<24} {float(pictures):>7,.0f} pictures/s", flush=True)
-    rivals = [median(figures[rival]) for rival in RIVALS if rival in figures]
-    print("\nmedian of the rounds (range)")
-    for contender, found in figures.items():
-        ratio = f"{median(found) / max(rivals):6.2f} × PyTorch" if rivals else ""
-        spread = f"({min(found):,.0f} to {max(found):,.0f})"
-        print(f"  {contender:<24} {median(found):>7,.0f} pictures/s {spread:<18} {ratio}")
+    return count, BATCH * STEPS / median(times[1:])
 
 
 if __name__ == "__main__":
-    main()
+    compete(__file__, __doc__, CONTENDERS, contend, unit="pictures/s", rivals=RIVALS, rival="PyTorch")

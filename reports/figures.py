@@ -140,8 +140,8 @@ def _intervals(name: str, rows: ArrayLike) -> np.ndarray:
     return table
 
 
-def _wide(values: np.ndarray) -> bool:
-    return values.min() > 0 and values.max() / values.min() > 100
+def _wide(values: np.ndarray, ratio: float = 100) -> bool:
+    return values.min() > 0 and values.max() / values.min() > ratio
 
 
 def _log(axes: Axes, *directions: Literal["x", "y"]) -> None:
@@ -1005,6 +1005,8 @@ def series(
 ) -> Figure:
     """Draw quantities over the same steps, such as modules or epochs, each in a panel, a full line wide.
 
+    A quantity of which the largest value is more than 10 times the smallest has a logarithmic axis.
+
     Args:
         panels: of each quantity, with its unit, and of each series its points (step, value). Series of the same name
             look alike in all panels.
@@ -1034,6 +1036,8 @@ def series(
             place = names.index(name)
             marker = _MARKERS[place % 3] if len(step) <= 30 else None
             axes.plot(step, value, color=f"C{place}", marker=marker, markersize=3, linewidth=1.4)
+        if _wide(np.concatenate([line.get_ydata() for line in axes.lines]), 10):
+            _log(axes, "y")
         if mark is not None:
             axes.axvline(mark[0], color=_INK, linewidth=0.9, linestyle=_DASHED)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))

@@ -475,7 +475,7 @@ def test_report_has_all_figures_and_is_typeset_again_the_same(own):
 def test_command_of_the_report_gives_the_same_settings(own, file):
     _, metrics = own
     words = words_of(metrics)
-    settings = run.parse({"train": Train}, words, program="", description="")
+    settings = run.dispatch({Train: lambda settings: settings}, words, program="", description="")
     assert run.plain(models.with_recipe(settings)) == metrics["settings"] | {"out": None, "resume": False}
     assert words[:3] == ["--dictionary", str(file), "--stress"]
 
@@ -929,7 +929,7 @@ def test_train_is_the_default_and_the_others_are_named(capsys):
     said = capsys.readouterr().out
     for command in ("say", "evaluate", "report"):
         assert f"pronunciation.py {command} --help" in said
-    assert Train() == run.parse({"train": Train}, [], program="", description="")
+    assert Train() == run.dispatch({Train: lambda settings: settings}, [], program="", description="")
     chosen = models.with_recipe(Train())
     assert (chosen.share, chosen.units) == (0.2, 128)
     assert models.with_recipe(Train(dictionary=Path("mine.tsv"))).share == 1

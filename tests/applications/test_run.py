@@ -3,6 +3,7 @@ import inspect
 import json
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import keras
@@ -14,7 +15,7 @@ from data.dataset import BadInput
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Train:
     """Train something."""
 
     seed: int = 0
@@ -48,7 +49,8 @@ class Score:
 
 
 def parse(*words):
-    return run.parse({"train": Settings, "score": Score}, words, program="program.py", description="What it does.")
+    commands = {Train: lambda settings: settings, Score: lambda settings: settings}
+    return run.dispatch(commands, words, program="program.py", description="What it does.")
 
 
 @pytest.fixture(autouse=True)
@@ -57,8 +59,8 @@ def in_folder(tmp_path, monkeypatch):
 
 
 def test_first_word_chooses_the_command_and_the_first_command_is_the_default():
-    assert parse("--seed", "3", "--widths", "5") == Settings(seed=3, widths=(5,))
-    assert parse("train", "--quick") == Settings(quick=True)
+    assert parse("--seed", "3", "--widths", "5") == Train(seed=3, widths=(5,))
+    assert parse("train", "--quick") == Train(quick=True)
     assert parse("score", "--model", "a.keras") == Score(Path("a.keras"))
 
 
@@ -95,7 +97,7 @@ def test_exit_codes_come_with_one_line(raised, code, said):
 
 
 def test_command_gives_the_settings_again_without_their_place():
-    settings = Settings(seed=4, widths=(3, 2), quick=True, out=Path("somewhere"), resume=True)
+    settings = Train(seed=4, widths=(3, 2), quick=True, out=Path("somewhere"), resume=True)
     words = run.command("program.py", settings).split()
     assert words[:2] == ["python", "program.py"]
     assert parse(*words[2:]) == dataclasses.replace(settings, out=None, resume=False)
@@ -104,12 +106,12 @@ def test_command_gives_the_settings_again_without_their_place():
 def test_command_gives_flags_that_are_off_and_settings_of_parts():
     for settings in (Both(), Both(both_ways=False), Both(False, Corpus(1.5, clean=False))):
         words = run.command("program.py", settings).split()[2:]
-        assert run.parse({"train": Both}, words, program="program.py", description="") == settings
+        assert run.dispatch({Both: lambda settings: settings}, words, program="", description="") == settings
     assert words == ["--no-both-ways", "--corpus.minutes", "1.5", "--corpus.no-clean"]
 
 
 def test_command_survives_a_shell(tmp_path):
-    settings = Settings(seed=1, out=None)
+    settings = Train(seed=1, out=None)
     assert run.command("my program.py", settings) == "python 'my program.py' --seed 1"
     assert run.command("program.py", Score(Path("a b.keras"))).endswith("--model 'a b.keras'")
 
@@ -128,23 +130,23 @@ def test_run_takes_a_new_or_empty_folder_alone(tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("dear")
     with pytest.raises(BadInput, match="found files in it"):
-        run.Run("test", Settings(out=tmp_path / "full"))
+        run.Run("test", Train(out=tmp_path / "full"))
     assert (tmp_path / "full" / "thesis.txt").read_text() == "dear"
     with pytest.raises(BadInput, match="found a file"):
-        run.Run("test", Settings(out=tmp_path / "full" / "thesis.txt"))
+        run.Run("test", Train(out=tmp_path / "full" / "thesis.txt"))
 
 
 def test_one_process_at_a_time(tmp_path):
     out = tmp_path / "run"
-    with run.Run("test", Settings(out=out)), pytest.raises(BadInput, match="another process"):
-        run.Run("test", Settings(out=out, resume=True))
+    with run.Run("test", Train(out=out)), pytest.raises(BadInput, match="another process"):
+        run.Run("test", Train(out=out, resume=True))
 
 
 def test_unusable_input_leaves_no_folder_and_a_stop_leaves_it(tmp_path, capsys):
-    with pytest.raises(BadInput), run.Run("test", Settings(out=tmp_path / "bad")):
+    with pytest.raises(BadInput), run.Run("test", Train(out=tmp_path / "bad")):
         raise BadInput("no")
     assert not (tmp_path / "bad").exists()
-    with pytest.raises(KeyboardInterrupt), run.Run("test", Settings(out=tmp_path / "stopped")) as this_run:
+    with pytest.raises(KeyboardInterrupt), run.Run("test", Train(out=tmp_path / "stopped")) as this_run:
         this_run.stage("a", lambda: {"x": np.arange(3)})
         raise KeyboardInterrupt
     assert (tmp_path / "stopped" / "checkpoints" / "a.npz").exists()
@@ -154,39 +156,39 @@ def test_unusable_input_leaves_no_folder_and_a_stop_leaves_it(tmp_path, capsys):
 def test_resume_takes_the_newest_unfinished_run_with_equal_settings():
     folders = []
     for seed, finished in ((0, False), (0, False), (1, False), (0, True)):
-        with run.Run("test", Settings(seed=seed)) as this_run:
+        with run.Run("test", Train(seed=seed)) as this_run:
             folders.append(this_run.folder)
         if finished:
             (this_run.folder / "report.pdf").touch()
     assert len(set(folders)) == 4
-    with run.Run("test", Settings(resume=True)) as resumed:
+    with run.Run("test", Train(resume=True)) as resumed:
         assert resumed.folder == folders[1]
         assert resumed.started.isoformat() == json.loads((folders[1] / "config.json").read_text())["started"]
     with pytest.raises(BadInput, match="no unfinished run"):
-        run.Run("test", Settings(seed=9, resume=True))
+        run.Run("test", Train(seed=9, resume=True))
 
 
 def test_resume_in_a_named_folder_says_which_setting_differs(tmp_path):
     out = tmp_path / "run"
-    with run.Run("test", Settings(out=out)):
+    with run.Run("test", Train(out=out)):
         pass
     with pytest.raises(BadInput, match="seed 0, expected 1"):
-        run.Run("test", Settings(seed=1, out=out, resume=True))
+        run.Run("test", Train(seed=1, out=out, resume=True))
     with pytest.raises(BadInput, match="no readable config"):
-        run.Run("test", Settings(out=tmp_path / "never", resume=True))
+        run.Run("test", Train(out=tmp_path / "never", resume=True))
 
 
 def test_a_finished_run_and_another_backend_are_not_resumed(tmp_path):
     out = tmp_path / "run"
-    with run.Run("test", Settings(out=out)):
+    with run.Run("test", Train(out=out)):
         pass
     config = json.loads((out / "config.json").read_text())
     (out / "config.json").write_text(json.dumps(config | {"backend": "numpy"}))
     with pytest.raises(BadInput, match="found backend numpy, expected"):
-        run.Run("test", Settings(out=out, resume=True))
+        run.Run("test", Train(out=out, resume=True))
     (out / "report.pdf").touch()
     with pytest.raises(BadInput, match="found a finished run"):
-        run.Run("test", Settings(out=out, resume=True))
+        run.Run("test", Train(out=out, resume=True))
 
 
 def test_a_folder_of_a_process_killed_at_its_start_is_as_good_as_empty(tmp_path):
@@ -194,7 +196,7 @@ def test_a_folder_of_a_process_killed_at_its_start_is_as_good_as_empty(tmp_path)
     (out / "checkpoints").mkdir(parents=True)
     (out / ".lock").touch()
     (out / ".partial-1-config.json").touch()
-    with run.Run("test", Settings(out=out)):
+    with run.Run("test", Train(out=out)):
         assert not (out / ".partial-1-config.json").exists()
 
 
@@ -207,10 +209,10 @@ def test_machine_is_described_where_there_is_no_affinity(monkeypatch):
 
 def test_finished_stage_is_not_repeated(tmp_path):
     out = tmp_path / "run"
-    with pytest.raises(KeyboardInterrupt), run.Run("test", Settings(out=out)) as this_run:
+    with pytest.raises(KeyboardInterrupt), run.Run("test", Train(out=out)) as this_run:
         assert this_run.stage("a", lambda: {"x": np.arange(3), "n": np.array(7)})["x"].tolist() == [0, 1, 2]
         raise KeyboardInterrupt
-    with run.Run("test", Settings(out=out, resume=True)) as this_run:
+    with run.Run("test", Train(out=out, resume=True)) as this_run:
         again = this_run.stage("a", lambda: pytest.fail("computed twice"))
         assert again["x"].tolist() == [0, 1, 2]
         assert int(again["n"]) == 7
@@ -218,16 +220,16 @@ def test_finished_stage_is_not_repeated(tmp_path):
 
 def test_a_run_goes_on_with_the_same_data_alone(tmp_path):
     out = tmp_path / "run"
-    with pytest.raises(KeyboardInterrupt), run.Run("test", Settings(out=out)) as this_run:
+    with pytest.raises(KeyboardInterrupt), run.Run("test", Train(out=out)) as this_run:
         this_run.check_data("abc")
         raise KeyboardInterrupt
     with (
         pytest.raises(BadInput, match=r"run: found other data than it was started with, expected the same"),
-        run.Run("test", Settings(out=out, resume=True)) as this_run,
+        run.Run("test", Train(out=out, resume=True)) as this_run,
     ):
         this_run.check_data("abd")
     assert (out / "checkpoints").exists()
-    with run.Run("test", Settings(out=out, resume=True)) as this_run:
+    with run.Run("test", Train(out=out, resume=True)) as this_run:
         this_run.check_data("abc")
 
 
@@ -245,7 +247,7 @@ def test_history_has_a_row_for_each_epoch():
 
 
 def test_metrics_of_a_finished_run(tmp_path):
-    with run.Run("test", Settings(out=tmp_path / "run")) as this_run:
+    with run.Run("test", Train(out=tmp_path / "run")) as this_run:
         this_run.write_json("metrics.json", {"value": 0.1})
     assert run.finished_metrics(tmp_path / "run") == {"value": 0.1}
     (tmp_path / "run" / "metrics.json").write_text('{"value": 0.')
@@ -286,13 +288,13 @@ def fit(this_run, model, stop_at=None, **kwargs):
 @pytest.mark.parametrize("stop_at", [1, 3, 5])
 def test_interrupted_fit_goes_on_to_the_same_weights(tmp_path, validation, stop_at):
     whole = compiled()
-    with run.Run("test", Settings(out=tmp_path / "whole")) as this_run:
+    with run.Run("test", Train(out=tmp_path / "whole")) as this_run:
         expected = fit(this_run, whole, validation=validation)
     out = tmp_path / "stopped"
-    with pytest.raises(Exception, match="power cut"), run.Run("test", Settings(out=out)) as this_run:
+    with pytest.raises(Exception, match="power cut"), run.Run("test", Train(out=out)) as this_run:
         fit(this_run, compiled(), stop_at, validation=validation)
     resumed = compiled()
-    with run.Run("test", Settings(out=out, resume=True)) as this_run:
+    with run.Run("test", Train(out=out, resume=True)) as this_run:
         found = fit(this_run, resumed, validation=validation)
     assert found.history == expected.history
     assert found.best_epoch == expected.best_epoch
@@ -307,11 +309,11 @@ def test_interrupted_fit_goes_on_to_the_same_weights(tmp_path, validation, stop_
 def test_finished_fit_is_kept(tmp_path):
     out = tmp_path / "run"
     model = compiled()
-    with pytest.raises(KeyboardInterrupt), run.Run("test", Settings(out=out)) as this_run:
+    with pytest.raises(KeyboardInterrupt), run.Run("test", Train(out=out)) as this_run:
         expected = fit(this_run, model)
         raise KeyboardInterrupt
     again = compiled()
-    with run.Run("test", Settings(out=out, resume=True)) as this_run:
+    with run.Run("test", Train(out=out, resume=True)) as this_run:
         found = this_run.fit("net", again, lambda first, last: pytest.fail("trained twice"), epochs=6, steps=4)
     assert found.history == expected.history
     for one, other in zip(model.get_weights(), again.get_weights(), strict=True):
@@ -325,7 +327,7 @@ def test_a_judge_decides_which_epoch_is_kept_and_what_the_history_tells(tmp_path
         weights.append(model.get_weights())
         return {"distance": [5.0, 3.0, 4.0, 2.0, 2.5, 6.0][epochs - 1], "epochs": epochs}
 
-    with run.Run("test", Settings(out=tmp_path / "run")) as this_run:
+    with run.Run("test", Train(out=tmp_path / "run")) as this_run:
         found = fit(this_run, model, judge=judge, monitor="distance")
     assert found.history["epochs"] == [1, 2, 3, 4, 5, 6]
     assert (found.best_epoch, found.diverged) == (4, False)
@@ -345,14 +347,14 @@ def test_a_training_that_diverges_ends_with_the_weights_that_were_judged_best(tm
             yield rows, targets * (np.nan if number == 13 else 1)
 
     out = tmp_path / "run"
-    with pytest.raises(KeyboardInterrupt), run.Run("test", Settings(out=out)) as this_run:
+    with pytest.raises(KeyboardInterrupt), run.Run("test", Train(out=out)) as this_run:
         found = this_run.fit("net", model, poisoned, epochs=6, steps=4, judge=judge)
         raise KeyboardInterrupt
     assert (found.best_epoch, found.diverged, len(found.history["loss"])) == (3, True, 3)
     assert np.isfinite(found.history["loss"]).all()
     for one, other in zip(model.get_weights(), weights[2], strict=True):
         np.testing.assert_array_equal(one, other)
-    with run.Run("test", Settings(out=out, resume=True)) as this_run:
+    with run.Run("test", Train(out=out, resume=True)) as this_run:
         again = this_run.fit("net", compiled(), lambda first, last: pytest.fail("trained twice"), epochs=6, steps=4)
     assert again.diverged
 
@@ -361,7 +363,7 @@ def test_patience_stops_and_the_best_epoch_is_kept(tmp_path):
     # Validation rows that training moves away from: their loss is lowest in the first epoch.
     away = (ROWS, -3 * ROWS)
     model = compiled()
-    with run.Run("test", Settings(out=tmp_path / "run")) as this_run:
+    with run.Run("test", Train(out=tmp_path / "run")) as this_run:
         found = fit(this_run, model, validation=away, patience=2)
     losses = found.history["val_loss"]
     assert found.best_epoch == 1 + int(np.argmin(losses))
@@ -374,7 +376,7 @@ def test_a_loss_that_is_not_finite_is_said(tmp_path):
     model.compile(keras.optimizers.SGD(1e30), "mse")
     with (
         pytest.raises(BadInput, match=r"loss of (nan|inf) in epoch 1"),
-        run.Run("t", Settings(out=tmp_path / "run")) as r,
+        run.Run("t", Train(out=tmp_path / "run")) as r,
     ):
         fit(r, model)
 
@@ -385,3 +387,20 @@ def test_peak_memory_is_of_the_process_alone():
     code = "\n".join([*lines, "print(peak_memory_mb())"])
     small = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
     assert 1 < small < 100 < large.nbytes / 1e6 < run.peak_memory_mb()
+
+
+@pytest.mark.parametrize(
+    ("layers", "said"),
+    [
+        ([3], r"found weights of \(2, 3\) as array 1, expected \(2, 4\) for --units"),
+        ([4, 1], r"found weights of \(4, 1\) as array 3, expected none for --units"),
+        ([], r"found weights of none as array 1, expected \(2, 4\) for --units"),
+    ],
+)
+def test_weights_of_another_model_are_refused_at_the_first_difference(layers, said):
+    def model(units):
+        return keras.Sequential([keras.Input((2,)), *map(keras.layers.Dense, units)])
+
+    settings = types.SimpleNamespace(init_from="a.keras")
+    with pytest.raises(BadInput, match=f"--init-from a.keras: {said}"):
+        run.start_from(model([4]), model(layers).get_weights(), settings, "--units")

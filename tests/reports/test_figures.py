@@ -589,6 +589,13 @@ def test_series_of_a_name_look_alike_in_all_panels():
     assert legend_of(alone) == []
 
 
+@pytest.mark.parametrize(("last", "scale"), [(2.9, "log"), (3.1, "linear"), (0, "linear"), (-1, "linear")])
+def test_a_series_that_falls_far_has_a_logarithmic_axis(last, scale):
+    panels = {"distance": {"seed 0": [(1, 30), (2, 4)], "seed 1": [(2, last)]}, "recall": {"seed 0": [(1, 0.5)]}}
+    left, right = figure_of("series", panels, x_label="epoch").axes
+    assert (left.get_yscale(), right.get_yscale()) == (scale, "linear")
+
+
 @pytest.mark.parametrize("name", ["series", "learning_curves"])
 def test_levels_are_lines_with_their_names_apart_beside_them(name):
     levels = {"xz": 1.74, "zstd": 1.77, "5-gram": 1.71, "PPMd": 1.42, "unigram": 4.6}
