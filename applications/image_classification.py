@@ -89,21 +89,8 @@ class Classify:
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluate:
+class Evaluate(pictures.Labelled):
     """Measure a trained model on labelled pictures, without training."""
-
-    model: Path
-    """The model.keras of a run."""
-    images: Path | None = None
-    """A folder with a folder of pictures for each class; with train/val/test, the test pictures are measured."""
-    skip_bad: bool = False
-    """Leave out files of --images that can't be read instead of stopping at the first."""
-    npz: Path | None = None
-    """A file like mnist.npz, of which the test pictures are measured."""
-    idx: Path | None = None
-    """A folder with IDX files, of which the test pictures are measured."""
-    cifar: Path | None = None
-    """A folder with CIFAR-10's Python batches, of which the test batch is measured."""
 
 
 @dataclasses.dataclass(frozen=True)

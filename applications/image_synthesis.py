@@ -86,21 +86,11 @@ class Generate:
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluate:
+class Evaluate(pictures.Labelled):
     """Measure how like real pictures those of a trained model are, without training."""
 
     model: Path
     """The model.keras of a run, beside which its judge.keras lies."""
-    images: Path | None = None
-    """A folder with a folder of pictures for each class; with train/val/test, the test pictures are compared with."""
-    skip_bad: bool = False
-    """Leave out files of --images that can't be read instead of stopping at the first."""
-    npz: Path | None = None
-    """A file like mnist.npz, of which the test pictures are compared with."""
-    idx: Path | None = None
-    """A folder with IDX files, of which the test pictures are compared with."""
-    cifar: Path | None = None
-    """A folder with CIFAR-10's Python batches, of which the test batch is compared with."""
     seed: int = 0
     """Of the noise."""
 

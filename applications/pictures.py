@@ -33,6 +33,24 @@ class Source:
     """A folder with CIFAR-10's Python batches."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Labelled:
+    """The settings of a command that measures a trained model on labelled pictures of the user's."""
+
+    model: Path
+    """The model.keras of a run."""
+    images: Path | None = None
+    """A folder with a folder of pictures for each class; with train/val/test, the test pictures are taken."""
+    skip_bad: bool = False
+    """Leave out files of --images that can't be read instead of stopping at the first."""
+    npz: Path | None = None
+    """A file like mnist.npz, of which the test pictures are taken."""
+    idx: Path | None = None
+    """A folder with IDX files, of which the test pictures are taken."""
+    cifar: Path | None = None
+    """A folder with CIFAR-10's Python batches, of which the test batch is taken."""
+
+
 def own_source(settings: Any) -> str | None:
     """Which flag names pictures of the user's, if one does.
 

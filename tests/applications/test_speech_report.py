@@ -1,6 +1,5 @@
 import copy
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -248,36 +247,14 @@ def test_verdict_says_what_there_is_alone():
 
 
 @every_run
-def test_every_number_of_the_report_stands_in_metrics(metrics):
-    known = set()
-
-    def collect(value):
-        if isinstance(value, dict):
-            for name, inner in value.items():
-                collect(name)
-                collect(inner)
-        elif isinstance(value, list):
-            for inner in value:
-                collect(inner)
-        elif isinstance(value, str):
-            known.update(re.findall(r"\d+(?:[.,]\d+)*", value.replace("-", " ")))
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            for scaled in (abs(value), 100 * abs(value), abs(value) / 1e6):
-                known.update((f"{scaled:,.0f}", f"{scaled:,.1f}", f"{scaled:g}"))
-
-    collect(metrics)
+def test_every_number_of_the_report_stands_in_metrics(metrics, assert_numbers_stand_in):
     matrix = metrics["confusion_matrix"]
     wrong = sum(map(sum, matrix)) - sum(row[place] for place, row in enumerate(matrix))
-    known.add(f"{100 * sum(entry['frames'] for entry in metrics['confusions']) / wrong:.1f}")
     counted = [metrics["results"], metrics["data"]["classes"], metrics["confusions"], metrics["context"]]
-    known.update(str(len(things)) for things in counted)
-    known.update(
-        {"95", "100", "25", "0"}
-    )  # the level of the intervals, all, the window in ms, where a difference is none
-    text = words(metrics).replace(metrics["data"]["sha256"], "").replace("-", " ")
-    numbers = set(re.findall(r"(?<![\w.])\d+(?:[.,]\d+)*", text))
-    assert len(numbers) > 60
-    assert numbers - known == set()
+    derived = [sum(entry["frames"] for entry in metrics["confusions"]) / wrong, [len(things) for things in counted]]
+    words = ("95", "100", "25", "0")  # the level of the intervals, all, the window in ms, where a difference is none
+    forms = (",.0f", ",.1f", "g")
+    assert_numbers_stand_in(speech_report.document(metrics), metrics, derived, words, forms=forms, least=60)
 
 
 @every_run
