@@ -70,7 +70,7 @@ class Recipe:
     epochs: int
 
 
-RECIPES = {"short": Recipe(5e-4, 4.0, 32, 100), "long": Recipe(2e-4, 4.0, 32, 1_000)}
+RECIPES = {"short": Recipe(5e-4, 4.0, 32, 100), "long": Recipe(2e-4, 4.0, 32, 600)}
 
 
 def with_recipe(settings: Any) -> Any:

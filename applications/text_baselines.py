@@ -16,7 +16,7 @@ import numpy as np
 import pyppmd
 import zstandard
 
-MOST_TOKENS = 4_000_000  # that the n-gram model is fitted on: some seconds, and less than 1 GB
+MOST_GRAMS = 20_000_000  # that an n-gram model may hold: some seconds, and less than 1 GB
 MOST_BYTES = 20_000_000  # of training text that the compressors are given
 BZ2_BLOCK = 900_000  # bytes: bz2 never looks farther back
 PPMD_ORDER = 16
@@ -65,7 +65,7 @@ class NGram:
         return sum(len(order.keys) for order in self._orders)
 
     def fit(self, tokens: np.ndarray, starts: np.ndarray, vocabulary: int) -> Self:
-        """Count n-grams; of more than `MOST_TOKENS` tokens the last ones alone.
+        """Count n-grams; of more tokens than give `MOST_GRAMS` the last ones alone.
 
         Args:
             tokens: (n,), integers from 0; may be memory-mapped.
@@ -75,7 +75,7 @@ class NGram:
         Raises:
             ValueError: if there is no token, one is not below `vocabulary`, or the first block doesn't start at 0.
         """
-        left_out = max(0, len(tokens) - MOST_TOKENS)
+        left_out = max(0, len(tokens) - MOST_GRAMS // self.order)
         later = _checked_starts(starts, len(tokens)) - left_out
         tokens, position = _checked(tokens[left_out:], np.append(0, later[later > 0]), vocabulary)
         self._vocabulary = vocabulary

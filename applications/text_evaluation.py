@@ -26,6 +26,8 @@ POSITIONS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # tokens before a token, at
 PASSAGE, PASSAGES = 240, 3  # tokens of a passage whose surprise is shown, and how many
 ATTENDED = 24  # tokens of the passage whose attention is shown
 N_GRAM, UNIGRAM = "5-gram", "unigram"
+MIXED_ORDER = 12  # of the n-grams that the network is mixed with
+SHARES = np.linspace(0.05, 0.95, 19)  # of the network in the mixture
 
 
 def some_blocks(part: Part, tokens: int) -> Part:
@@ -231,6 +233,7 @@ def describe(corpus: Corpus, test: Part) -> dict[str, Any]:
 def compare(
     name: str,
     found: Sequence[Scores],
+    on_validation: Sequence[Scores],
     fits: Sequence[run.Fit],
     parameters: int,
     train: Part,
@@ -243,10 +246,11 @@ def compare(
     Args:
         name: of the network.
         found: of each of its trainings.
+        on_validation: of each, on the validation part.
         fits: of each.
         parameters: of the network.
         train: what the baselines are fitted on.
-        validation: what the learning curves are of.
+        validation: what the learning curves are of, and the shares of the mixture are chosen on.
         test: what all are measured on.
         resamples: draws of the bootstrap.
     """
@@ -292,11 +296,47 @@ def compare(
             }
             for compressor, bits in packed.items()
         ],
+        "mixture": _mixture(found, on_validation, train, validation, test, resamples),
         "levels": levels,
         "differences": differences,
         "by_position": _by_position(name, found[0], grams[N_GRAM], test, resamples),
         "hardest": _hardest(found[0], test),
     }
+
+
+def _mixture(
+    found: Sequence[Scores], on_validation: Sequence[Scores], train: Part, validation: Part, test: Part, resamples: int
+) -> dict[str, Any]:
+    """What the network and long n-grams foretell together: a mean of their probabilities, weighted on validation.
+
+    The n-grams know the phrases of the training text by heart, which the network does not (T. Mikolov et al.,
+    "Empirical evaluation and combination of advanced language modeling techniques", Interspeech 2011).
+    """
+    grams = NGram(MIXED_ORDER).fit(train.tokens, train.starts, train.tokenizer.vocabulary)
+    to_choose, to_test = (grams.evaluate(part.tokens, part.starts)[0] for part in (validation, test))
+    block, shares = blocks_of(test), []
+    predictions: dict[str, list[language.Prediction]] = {"network": [], "mixture": []}
+    for tested, chosen in zip(found, on_validation, strict=True):
+        costs = [_mixed(chosen.bits, to_choose, share).sum() for share in SHARES]
+        shares.append(float(SHARES[np.argmin(costs)]))
+        for which, bits in (("network", tested.bits), ("mixture", _mixed(tested.bits, to_test, shares[-1]))):
+            # Which token the mixture holds most probable is not looked for.
+            unknown = np.zeros(len(bits), bool)
+            predictions[which].append(language.Prediction(bits, unknown, block, test.characters, test.bytes))
+    results, (gain,) = language.compare(predictions, [("mixture", "network")], resamples=resamples)
+    metrics = {measure: value for measure, value in results["mixture"].items() if measure != "accuracy"}
+    return {
+        "order": MIXED_ORDER,
+        "parameters": grams.parameters,
+        "shares": shares,
+        "metrics": metrics,
+        "gain": {key: gain[key] for key in ("value", "low", "high")},
+    }
+
+
+def _mixed(bits: np.ndarray, others: np.ndarray, share: float) -> np.ndarray:
+    """Bits of tokens by a mean of two probabilities, of which the first has this share."""
+    return -np.logaddexp2(np.log2(share) - bits, np.log2(1 - share) - others)
 
 
 def _levels(grams: NGram, train: Part, validation: Part) -> dict[str, float]:

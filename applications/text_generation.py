@@ -166,10 +166,11 @@ def _train(settings: Any, start: models.LanguageModel | None, this_run: run.Run,
     sizes = ", ".join(f"{name} {len(part):,}" for name, part in corpus.splits.items())
     this_run.say(f"data: {sizes} tokens of {corpus.tokenizer.vocabulary:,} kinds")
     test = evaluation.some_blocks(corpus.splits["test"], evaluation.TEST_TOKENS)
+    validation = evaluation.some_blocks(corpus.splits["validation"], models.VALIDATION_TOKENS)
 
     name = models.NAMES[settings.template]
     first: models.Trainer | None = None
-    fits, found, written = [], [], []
+    fits, found, on_validation, written = [], [], [], []
     for seed in range(settings.seed, settings.seed + settings.seeds):
         trainer = models.Trainer(settings, seed, corpus, start)
         first = first or trainer
@@ -178,16 +179,16 @@ def _train(settings: Any, start: models.LanguageModel | None, this_run: run.Run,
         if trainer is first:
             written = moments.found(fit)
         found.append(evaluation.scores(trainer.model, test))
+        on_validation.append(evaluation.scores(trainer.model, validation))
         this_run.say(
             f"{name}, seed {seed}: {evaluation.bits_per_character(found[-1], test):.3f} bits a character on test with "
             f"the weights of epoch {fit.best_epoch}, {fit.seconds:.0f} s of training"
         )
     assert first
     train = evaluation.some_blocks(corpus.splits["train"], evaluation.TRAINING_TOKENS)
-    validation = evaluation.some_blocks(corpus.splits["validation"], models.VALIDATION_TOKENS)
     resamples = 100 if settings.quick else 500
     parameters = first.model.model.count_params()
-    compared = evaluation.compare(name, found, fits, parameters, train, validation, test, resamples)
+    compared = evaluation.compare(name, found, on_validation, fits, parameters, train, validation, test, resamples)
     this_run.say("n-grams and compressors")
     sampled = evaluation.samples(
         first.model, test, train.text(), evaluation.SAMPLE_TOKENS // (10 if settings.quick else 1)

@@ -43,7 +43,7 @@ RECIPES = {
         "gru": Recipe(1, 384, 128, "tanh", 0.0, 5e-3, 32, 12),
     },
     "long": {
-        "transformer": Recipe(4, 192, 128, "gelu", 0.1, 3e-3, 16, 24),
+        "transformer": Recipe(4, 192, 128, "gelu", 0.2, 3e-3, 16, 48),
         "lstm": Recipe(2, 512, 256, "tanh", 0.3, 3e-3, 32, 24),
         "gru": Recipe(2, 512, 256, "tanh", 0.3, 3e-3, 32, 24),
     },

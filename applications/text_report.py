@@ -70,6 +70,7 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
         f"It needs {_bits_span(bits)} bits a character, and the {token} that it holds most probable is the right one "
         f"{percent_span(values['accuracy'])} of the time; its perplexity per {token} is "
         f"{values['perplexity']['value']:.2f}.",
+        *_together(metrics),
         _as_compressor(metrics),
         *last,
     ]
@@ -98,6 +99,18 @@ def document(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 # --- The verdict's further sentences ---
+
+
+def _together(metrics: Mapping[str, Any]) -> list[str]:
+    mixture = metrics["mixture"]
+    gain, shares = mixture["gain"], ", ".join(percent(share) for share in mixture["shares"])
+    if gain["low"] <= 0:
+        return []
+    return [
+        f"Together with n-grams of up to {mixture['order']} tokens, which know the phrases of the training text by "
+        f"heart, it needs {_bits_span(mixture['metrics']['bits_per_character'])}, fewer by {_bits(gain['value'])} "
+        f"({_bits_interval(gain)}); the {_own(metrics)}'s share in the mixture, {shares}, was chosen on validation."
+    ]
 
 
 def _as_compressor(metrics: Mapping[str, Any]) -> str:
@@ -134,16 +147,24 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
     columns = [("Model", "left"), ("Parameters", "right"), ("Training [s]", "right")]
     columns += [(label, "right") for label in METRICS.values()]
     rows = []
-    for result in metrics["results"]:
-        values = result["metrics"]
+    own, mixture = _own(metrics), metrics["mixture"]
+    together = {
+        "model": f"{own} with {mixture['order']}-grams",
+        "parameters": result_of(metrics, own)["parameters"] + mixture["parameters"],
+        "best_epochs": [],
+        "metrics": mixture["metrics"],
+    }
+    for result in (metrics["results"][0], together, *metrics["results"][1:]):
         cells: list[Any] = [
             result["model"],
             f"{result['parameters']:,}",
             f"{result['fit_seconds']:.0f}" if result["best_epochs"] else "–",
         ]
         for name in METRICS:
-            value = values[name]
-            if name == "accuracy":
+            value = result["metrics"].get(name)
+            if value is None:
+                cells.append("–")
+            elif name == "accuracy":
                 cells.append({"value": percent(value["value"]), "detail": wording.percent_interval(value)})
             else:
                 digits = 2 if name == "perplexity" else 3
@@ -152,11 +173,12 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
         rows.append(cells)
     for one in sorted(metrics["compressors"], key=lambda one: one["bits_per_character"]):
         rows.append([one["name"], "–", "–", _bits(one["bits_per_character"]), _bits(one["bits_per_byte"]), "–", "–"])
-    own, seeds = _own(metrics), result_of(metrics, _own(metrics))["metrics"]["bits_per_character"]
+    seeds = result_of(metrics, own)["metrics"]["bits_per_character"]
     note = (
         f"Below each figure its 95\u00a0% bootstrap interval ({metrics['evaluation']['resamples']} draws of blocks of "
-        "the test text, the same for all models). Below the first rule the baselines: interpolated modified Kneser–Ney "
-        f"over the same tokens, its parameters the n-grams that it holds, fitted on "
+        "the test text, the same for all models). In the second row the mean of the probabilities of the network and "
+        "of n-grams, whose weight was chosen on validation. Below the first rule the baselines: interpolated modified "
+        "Kneser–Ney over the same tokens, its parameters the n-grams that it holds, fitted on "
         f"{metrics['evaluation']['training_characters']:,} characters; below the second compressors, whose bits are "
         "those of the training and the test text together less those of the training text."
     )
@@ -178,7 +200,7 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
                 "columns": wording.columns(columns),
                 "rows": rows,
                 "emphasis": [0],
-                "rules": [0, len(metrics["results"]) - 1],
+                "rules": [1, len(metrics["results"])],
                 "note": note,
             }
         },

@@ -147,7 +147,7 @@ def test_longer_contexts_foretell_real_text_better():
 def test_of_much_text_the_last_part_counts(monkeypatch):
     blocks = random_blocks(3, 40, 20)
     tokens, starts = joined(blocks)
-    monkeypatch.setattr(text_baselines, "MOST_TOKENS", len(tokens) - starts[10])
+    monkeypatch.setattr(text_baselines, "MOST_GRAMS", 3 * (len(tokens) - starts[10]) + 2)
     limited = NGram(3).fit(tokens, starts, VOCABULARY).evaluate(tokens, starts)[0]
     assert limited.tolist() == NGram(3).fit(*joined(blocks[10:]), VOCABULARY).evaluate(tokens, starts)[0].tolist()
 

@@ -120,16 +120,21 @@ def reloaded(own):
 
 @pytest.fixture(scope="module")
 def expected(reloaded, blocks):
-    """Bits and hits of the tokens of each test block, step by step: the network remembers what it read."""
-    stream = recurrent.Stream(reloaded.network)
+    """Bits and hits of the tokens of each test block."""
+    return foretold(reloaded, blocks["test"])
+
+
+def foretold(model, texts):
+    """Bits and hits of the tokens of each text, step by step: the network remembers what it read."""
+    stream = recurrent.Stream(model.network)
     bits, hits = [], []
-    for block in blocks["test"]:
-        tokens = reloaded.encode(block)
+    for text in texts:
+        tokens = model.encode(text)
         stream.reset()
         logits = np.concatenate([stream(token[None]) for token in tokens[:-1]]).astype(np.float64)
         chances = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
         own = -np.log2(chances[np.arange(len(tokens) - 1), tokens[1:]])
-        bits.append(np.array([np.log2(reloaded.vocabulary), *own]))
+        bits.append(np.array([np.log2(model.vocabulary), *own]))
         hits.append(np.array([False, *(chances.argmax(-1) == tokens[1:])]))
     return bits, hits
 
@@ -268,6 +273,25 @@ def test_baselines_had_the_same_split(own, blocks, reloaded):
     assert metrics["levels"]["5-gram"] == pytest.approx(bits.mean())
 
 
+def test_mixture_takes_the_share_that_is_best_on_validation(own, blocks, reloaded):
+    _, metrics = own
+    joined = {name: reloaded.encode("".join(of_part)) for name, of_part in blocks.items()}
+    starts = {name: np.cumsum([0, *map(len, of_part)])[:-1] for name, of_part in blocks.items()}
+    grams = NGram(12).fit(joined["train"], starts["train"], reloaded.vocabulary)
+    mixed = {}
+    for part in ("validation", "test"):
+        own_chance = 2.0 ** -np.concatenate(foretold(reloaded, blocks[part])[0])
+        other = 2.0 ** -grams.evaluate(joined[part], starts[part])[0]
+        mixed[part] = [-np.log2(tenth * own_chance + (1 - tenth) * other).mean() for tenth in np.arange(1, 20) / 20]
+    best = int(np.argmin(mixed["validation"]))
+    mixture = metrics["mixture"]
+    assert mixture["shares"] == pytest.approx([(best + 1) / 20])
+    assert mixture["metrics"]["bits_per_character"]["value"] == pytest.approx(mixed["test"][best], abs=1e-5)
+    assert mixture["gain"]["value"] == pytest.approx(values(metrics)["GRU"] - mixed["test"][best], abs=1e-5)
+    assert mixture["gain"]["low"] < mixture["gain"]["value"] < mixture["gain"]["high"]
+    assert set(mixture["metrics"]) == set(text_report.METRICS) - {"accuracy"}
+
+
 def test_weights_of_the_epoch_with_the_lowest_validation_loss_are_kept(own, blocks, reloaded):
     folder, metrics = own
     losses = pd.read_csv(folder / "history.csv")["val_loss"]
@@ -339,7 +363,7 @@ def test_report_has_all_figures_and_is_typeset_again_the_same(own):
 def test_command_of_the_report_gives_the_same_settings(own, file):
     _, metrics = own
     words = words_of(metrics)
-    settings = run.parse({"train": Train}, words, program="", description="")
+    settings = run.dispatch({Train: lambda settings: settings}, words, program="", description="")
     assert run.plain(models.with_recipe(settings)) == metrics["settings"] | {"out": None, "resume": False}
     assert words == ["--text", str(file), *LEARNING[:2], *words[4:]]
 
@@ -893,4 +917,4 @@ def test_train_is_the_default_and_the_others_are_named(capsys):
     said = capsys.readouterr().out
     for command in ("generate", "evaluate", "report"):
         assert f"text_generation.py {command} --help" in said
-    assert Train() == run.parse({"train": Train}, [], program="", description="")
+    assert Train() == run.dispatch({Train: lambda settings: settings}, [], program="", description="")
