@@ -124,12 +124,12 @@ def expected(reloaded, blocks):
     return foretold(reloaded, blocks["test"])
 
 
-def foretold(model, texts):
-    """Bits and hits of the tokens of each text, step by step: the network remembers what it read."""
+def foretold(model, passages):
+    """Bits and hits of the tokens of each passage, step by step: the network remembers what it read."""
     stream = recurrent.Stream(model.network)
     bits, hits = [], []
-    for text in texts:
-        tokens = model.encode(text)
+    for passage in passages:
+        tokens = model.encode(passage)
         stream.reset()
         logits = np.concatenate([stream(token[None]) for token in tokens[:-1]]).astype(np.float64)
         chances = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)

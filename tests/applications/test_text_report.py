@@ -228,9 +228,9 @@ def test_verdict_follows_the_numbers():
         "that could be learnt.",
     ]
     assert ahead[2] == (
-        "Together with n-grams of up to 12 tokens, which know the phrases of the training text by heart, it needs 1.682 "
-        "(1.661 to 1.703), fewer by 0.142 (0.121 to 0.163); the transformer's share in the mixture, 65.0 %, was chosen "
-        "on validation."
+        "Together with n-grams of up to 12 tokens, which know the phrases of the training text by heart, it needs "
+        "1.682 (1.661 to 1.703), fewer by 0.142 (0.121 to 0.163); the transformer's share in the mixture, 65.0 %, was "
+        "chosen on validation."
     )
     assert not any("Together" in sentence for sentence in useless + spoken(made_up(gain=0.02)))
     # Fewer bits than the frequencies, but by no more than chance.
