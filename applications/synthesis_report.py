@@ -118,11 +118,11 @@ def _variety(metrics: Mapping[str, Any]) -> list[str]:
     if missing:
         said += f"; {'classes' if len(missing) > 1 else 'a class'} it hardly draws: {', '.join(missing)}"
     sentences = [f"{said}."]
-    copied, expected = own["copied"]["value"], metrics["evaluation"]["copied"]
-    if copied > 5 * expected:
+    copied, expected = own["copied"], metrics["evaluation"]["copied"]
+    if copied["low"] > expected and copied["value"] > 2 * expected:  # of one training, low is the value
         sentences.append(
-            f"It has learnt some pictures by heart: {percent(copied)} of its own are as near to a training picture as "
-            f"only {percent(expected)} of the real test pictures are."
+            f"It has learnt some pictures by heart: {percent_span(copied)} of its own are as near to a training "
+            f"picture as only {percent(expected)} of the real test pictures are."
         )
     return sentences
 
