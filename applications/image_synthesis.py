@@ -40,7 +40,7 @@ class Train(pictures.Source):
     template: Literal["conditional_gan", "gan"] = "conditional_gan"
     """Whether the networks know the classes, and pictures of a class can be asked for."""
     preset: Literal["short", "long"] = "short"
-    """Training of minutes, or of up to three quarters of an hour on two cores."""
+    """Whether 90,000 or 539,000 pictures are seen in a training; of digits, minutes or half an hour on two cores."""
     gan: models.Gan = dataclasses.field(default_factory=models.Gan)
     """Of the two networks."""
 
@@ -53,7 +53,8 @@ class Train(pictures.Source):
     batch_size: int | None = None
     """Pictures in a training step."""
     epochs: int | None = None
-    """Passes over the training pictures; the weights whose samples are nearest to these are kept."""
+    """Passes over the training pictures, by default those that the preset's number allows; the weights whose samples
+    are nearest to the training pictures are kept."""
     seed: int = 0
     """Of the first training; the others have the seeds after it."""
     seeds: int = 3
@@ -115,7 +116,6 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 def train(settings: Train) -> dict[str, Any]:
     """Data, models, fit, evaluation, report."""
     command = run.command("applications/image_synthesis.py", settings)
-    settings = models.with_recipe(settings)
     if settings.quick:
         settings = dataclasses.replace(settings, epochs=min(settings.epochs or 2, 2), seeds=min(settings.seeds, 2))
     _check(settings)
@@ -131,6 +131,7 @@ def _train(settings: Any, start: Any, this_run: run.Run, command: str) -> dict[s
     parts = {name: Pictures(part.inputs, part.labels) for name, part in dataset.splits.items()}
     # Nothing is chosen on validation pictures here: they are trained on too.
     pool, test = parts["train"] + parts["validation"], parts["test"]
+    settings = models.with_recipe(settings, pool)
     models.check_pool(pool, dataset.classes, settings)
     classes = len(dataset.classes)
 

@@ -201,6 +201,11 @@ def plain(settings: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(settings), default=str))
 
 
+def _lasting(settings: Any) -> dict[str, Any]:
+    """What a run's result depends on."""
+    return {name: value for name, value in plain(settings).items() if name not in _PLACES}
+
+
 def command(script: str, settings: Any) -> str:
     """The command line that gives these settings, without where the run is written."""
     words = ["python", script]
@@ -270,7 +275,7 @@ class Run:
 
     def __init__(self, application: str, settings: Any):
         self.application = application
-        self.settings = {name: value for name, value in plain(settings).items() if name not in _PLACES}
+        self.settings = _lasting(settings)
         self.began = time.perf_counter()
         self.started = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
         self.folder = self._choose(settings.out, settings.resume)
@@ -365,14 +370,14 @@ class Run:
         print(f"{time.perf_counter() - self.began:6.1f} s  {text}", flush=True)
 
     def header(self, settings: Any, command: str, *packages: str) -> dict[str, Any]:
-        """What metrics.json begins with; `packages` are those whose versions matter, besides Keras and its backend."""
+        """What metrics.json begins with: the settings that took effect, the versions of Keras, its backend and `packages`."""
         backend = keras.backend.backend()
         return {
             "application": self.application,
             "backend": backend,
             "seed": settings.seed,
             "versions": versions("keras", backend, *packages),
-            "settings": self.settings,
+            "settings": _lasting(settings),
             "command": command,
         }
 

@@ -62,20 +62,21 @@ class Gan:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How the networks are trained."""
+    """How the networks are trained; `pictures` are seen in all, each as often as it takes."""
 
     learning_rate: float
     discriminator_learning_rate_ratio: float
     batch_size: int
-    epochs: int
+    pictures: int
 
 
-RECIPES = {"short": Recipe(5e-4, 4.0, 32, 100), "long": Recipe(2e-4, 4.0, 32, 600)}
+RECIPES = {"short": Recipe(5e-4, 4.0, 32, 90_000), "long": Recipe(2e-4, 4.0, 32, 539_000)}
 
 
-def with_recipe(settings: Any) -> Any:
+def with_recipe(settings: Any, pool: Pictures) -> Any:
     """The settings with the recipe's value for all that was not asked for."""
     recipe = dataclasses.asdict(RECIPES[settings.preset])
+    recipe["epochs"] = max(1, recipe.pop("pictures") // len(pool))
     return dataclasses.replace(settings, **{k: v for k, v in recipe.items() if getattr(settings, k) is None})
 
 

@@ -14,7 +14,7 @@ from scipy import linalg
 from applications import image_models, image_synthesis, run, synthesis_evaluation, synthesis_report
 from applications import synthesis_models as models
 from applications.image_models import Pictures
-from applications.image_synthesis import main
+from applications.image_synthesis import Train, main
 from data.dataset import BadInput
 from reports.synthesis import nearest, within
 from templates import gan as template
@@ -213,8 +213,8 @@ def test_without_classes_pictures_alone_are_learnt(npz, tmp_path, lean):
 def test_a_collapse_ends_the_training(npz, tmp_path, lean, monkeypatch):
     monkeypatch.setattr(models, "COLLAPSED", 2.0)  # every recall is below
     monkeypatch.setattr(models, "ROUNDS", 4)
-    monkeypatch.setitem(models.RECIPES, "short", models.Recipe(1e-3, 1.0, 20, 4))
-    metrics = main(["--npz", str(npz), *SMALL, "--seeds", "1", "--out", str(tmp_path / "run")])
+    words = ["--npz", str(npz), *SMALL, "--batch-size", "20", "--epochs", "4", "--seeds", "1"]
+    metrics = main([*words, "--out", str(tmp_path / "run")])
     of_seed = metrics["training"][0]
     assert (of_seed["rounds"], of_seed["done"], of_seed["collapsed"], of_seed["diverged"]) == (4, 3, True, False)
     assert of_seed["best"] <= 3
@@ -324,3 +324,12 @@ def test_other_models_are_refused(own, tmp_path):
     with pytest.raises(BadInput, match=r"judge\.keras: found no such file"):
         main(["evaluate", "--model", str(tmp_path / "alone.keras"), "--npz", "own.npz"])
     assert run.model_notes(Path(model))["classes"] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("pictures", "asked", "epochs"), [(898, None, 100), (60_000, None, 1), (10**6, None, 1), (898, 7, 7)]
+)
+def test_recipe_shows_a_number_of_pictures(pictures, asked, epochs):
+    pool = Pictures(np.zeros((pictures, 1, 1, 1), np.uint8), np.zeros(pictures, int))
+    settings = models.with_recipe(Train(epochs=asked, learning_rate=0.5), pool)
+    assert (settings.epochs, settings.learning_rate, settings.batch_size) == (epochs, 0.5, 32)
