@@ -370,7 +370,7 @@ class Run:
         print(f"{time.perf_counter() - self.began:6.1f} s  {text}", flush=True)
 
     def header(self, settings: Any, command: str, *packages: str) -> dict[str, Any]:
-        """What metrics.json begins with: the settings that took effect, the versions of Keras, its backend and `packages`."""
+        """What metrics.json begins with: settings as they took effect; versions of Keras, its backend, `packages`."""
         backend = keras.backend.backend()
         return {
             "application": self.application,
