@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from applications import run, text_models
-from applications.text_baselines import NGram, compressed_bits
+from applications.text_baselines import MOST_GRAMS, NGram, compressed_bits
 from applications.text_models import LanguageModel
 from data.text import Corpus, Part
 from reports import figures, language
@@ -25,9 +25,10 @@ MOMENT_TOKENS = 200
 POSITIONS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # tokens before a token, at least
 PASSAGE, PASSAGES = 240, 3  # tokens of a passage whose surprise is shown, and how many
 ATTENDED = 24  # tokens of the passage whose attention is shown
-N_GRAM, UNIGRAM = "5-gram", "unigram"
-MIXED_ORDER = 12  # of the n-grams that the network is mixed with
-SHARES = np.linspace(0.05, 0.95, 19)  # of the network in the mixture
+N_GRAM, LONG, UNIGRAM = "5-gram", "12-gram", "unigram"
+ORDERS = {N_GRAM: 5, LONG: 12, UNIGRAM: 1}
+MIXTURE = "mixture"  # of the network and the long n-grams
+SHARES = np.linspace(0.05, 0.95, 19)  # of the network in it
 
 
 def some_blocks(part: Part, tokens: int) -> Part:
@@ -256,12 +257,26 @@ def compare(
     """
     block = blocks_of(test)
     predictions = {name: [prediction(one, test) for one in found]}
-    grams = {}
-    for baseline, order in ((N_GRAM, 5), (UNIGRAM, 1)):
-        grams[baseline] = NGram(order).fit(train.tokens, train.starts, train.tokenizer.vocabulary)
-        bits, hits = grams[baseline].evaluate(test.tokens, test.starts)
-        predictions[baseline] = [language.Prediction(bits, hits, block, test.characters, test.bytes)]
-    results, differences = language.compare(predictions, [(name, N_GRAM), (name, UNIGRAM)], resamples=resamples)
+    grams, foretold, characters = {}, {}, {}
+    for baseline, order in ORDERS.items():
+        known = some_blocks(train, MOST_GRAMS // order)
+        characters[baseline] = int(known.characters.sum())
+        grams[baseline] = NGram(order).fit(known.tokens, known.starts, train.tokenizer.vocabulary)
+        foretold[baseline], hits = grams[baseline].evaluate(test.tokens, test.starts)
+        predictions[baseline] = [language.Prediction(foretold[baseline], hits, block, test.characters, test.bytes)]
+    pairs = [(name, baseline) for baseline in ORDERS]
+    results, differences = language.compare(predictions, pairs, resamples=resamples)
+    to_choose = grams[LONG].evaluate(validation.tokens, validation.starts)[0]
+    shares = [_share(one.bits, to_choose) for one in on_validation]
+    mixed = [
+        # Which token the mixture holds most probable is not looked for.
+        language.Prediction(
+            _mixed(one.bits, foretold[LONG], share), one.hits & False, block, test.characters, test.bytes
+        )
+        for one, share in zip(found, shares, strict=True)
+    ]
+    together = {MIXTURE: mixed, name: predictions[name], LONG: predictions[LONG]}
+    of_mixture, gains = language.compare(together, [(MIXTURE, name), (MIXTURE, LONG)], resamples=resamples)
     packed = compressed_bits(train.text().encode(), [test.text().encode()])
     levels = _levels(grams[N_GRAM], train, validation)
     value = results[name]["bits_per_character"]
@@ -269,7 +284,7 @@ def compare(
         "evaluation": {
             "resamples": resamples,
             "unit": "blocks",
-            "training_characters": int(train.characters.sum()),
+            "training_characters": characters,
         },
         "headline": {
             "model": name,
@@ -296,7 +311,12 @@ def compare(
             }
             for compressor, bits in packed.items()
         ],
-        "mixture": _mixture(found, on_validation, train, validation, test, resamples),
+        "mixture": {
+            "shares": shares,
+            "parameters": parameters + grams[LONG].parameters,
+            "metrics": {key: value for key, value in of_mixture[MIXTURE].items() if key != "accuracy"},
+            "gains": [{key: gain[key] for key in ("worse", "value", "low", "high")} for gain in gains],
+        },
         "levels": levels,
         "differences": differences,
         "by_position": _by_position(name, found[0], grams[N_GRAM], test, resamples),
@@ -304,39 +324,18 @@ def compare(
     }
 
 
-def _mixture(
-    found: Sequence[Scores], on_validation: Sequence[Scores], train: Part, validation: Part, test: Part, resamples: int
-) -> dict[str, Any]:
-    """What the network and long n-grams foretell together: a mean of their probabilities, weighted on validation.
+def _share(bits: np.ndarray, others: np.ndarray) -> float:
+    """The network's share in the mixture with the long n-grams that costs least.
 
     The n-grams know the phrases of the training text by heart, which the network does not (T. Mikolov et al.,
     "Empirical evaluation and combination of advanced language modeling techniques", Interspeech 2011).
     """
-    grams = NGram(MIXED_ORDER).fit(train.tokens, train.starts, train.tokenizer.vocabulary)
-    to_choose, to_test = (grams.evaluate(part.tokens, part.starts)[0] for part in (validation, test))
-    block, shares = blocks_of(test), []
-    predictions: dict[str, list[language.Prediction]] = {"network": [], "mixture": []}
-    for tested, chosen in zip(found, on_validation, strict=True):
-        costs = [_mixed(chosen.bits, to_choose, share).sum() for share in SHARES]
-        shares.append(float(SHARES[np.argmin(costs)]))
-        for which, bits in (("network", tested.bits), ("mixture", _mixed(tested.bits, to_test, shares[-1]))):
-            # Which token the mixture holds most probable is not looked for.
-            unknown = np.zeros(len(bits), bool)
-            predictions[which].append(language.Prediction(bits, unknown, block, test.characters, test.bytes))
-    results, (gain,) = language.compare(predictions, [("mixture", "network")], resamples=resamples)
-    metrics = {measure: value for measure, value in results["mixture"].items() if measure != "accuracy"}
-    return {
-        "order": MIXED_ORDER,
-        "parameters": grams.parameters,
-        "shares": shares,
-        "metrics": metrics,
-        "gain": {key: gain[key] for key in ("value", "low", "high")},
-    }
+    return float(SHARES[np.argmin([_mixed(bits, others, share).sum() for share in SHARES])])
 
 
 def _mixed(bits: np.ndarray, others: np.ndarray, share: float) -> np.ndarray:
     """Bits of tokens by a mean of two probabilities, of which the first has this share."""
-    return -np.logaddexp2(np.log2(share) - bits, np.log2(1 - share) - others)
+    return np.maximum(-np.logaddexp2(np.log2(share) - bits, np.log2(1 - share) - others), 0)  # may round below
 
 
 def _levels(grams: NGram, train: Part, validation: Part) -> dict[str, float]:

@@ -13,7 +13,7 @@ METRICS = {
     "perplexity": "Perplexity",
     "accuracy": "Next token right",
 }
-N_GRAM, UNIGRAM = "5-gram", "unigram"
+N_GRAM, LONG, UNIGRAM = "5-gram", "12-gram", "unigram"
 SHOWN_TEXT = 600  # characters of a sample that are printed
 FEW_BLOCKS = 10  # with fewer a bootstrap understates what chance does
 # Of what is counted in samples: its name, and how it is written.
@@ -36,8 +36,8 @@ def typeset(metrics: Mapping[str, Any], folder: Path) -> bytes:
 def verdict(metrics: Mapping[str, Any]) -> list[str]:
     """Say in a few sentences what the numbers support, and no more.
 
-    The network is compared with the 5-gram model by the difference of their bits per character and its interval. Where
-    it is not even better than the frequencies of the tokens, that comes first.
+    The network is compared with the better of the n-gram models by the difference of their bits per character and its
+    interval. Where it is not even better than the frequencies of the tokens, that comes first.
     """
     own = _own(metrics)
     values = result_of(metrics, own)["metrics"]
@@ -52,15 +52,16 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
             "that could be learnt.",
             *last,
         ]
-    difference = difference_of(metrics, own, N_GRAM)
+    rival = min((N_GRAM, LONG), key=lambda model: result_of(metrics, model)["metrics"]["bits_per_character"]["value"])
+    difference = difference_of(metrics, own, rival)
     gap = f"{_bits(abs(difference['value']))} bits a character ({_bits_interval(difference, absolute=True)})"
     if difference["low"] > 0:
-        first = f"The {own} predicts text that it never saw better than the {N_GRAM} model: it needs fewer by {gap}."
+        first = f"The {own} predicts text that it never saw better than the {rival} model: it needs fewer by {gap}."
     elif difference["high"] < 0:
-        first = f"The {own} is not the model to take for this text: it needs more than the {N_GRAM} model, by {gap}."
+        first = f"The {own} is not the model to take for this text: it needs more than the {rival} model, by {gap}."
     else:
         first = (
-            f"On text that neither saw, the {own} cannot be told from the {N_GRAM} model: the difference, "
+            f"On text that neither saw, the {own} cannot be told from the {rival} model: the difference, "
             f"{difference['value']:+.3f} bits a character ({difference['low']:+.3f} to {difference['high']:+.3f}), may "
             "be chance."
         )
@@ -102,14 +103,17 @@ def document(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _together(metrics: Mapping[str, Any]) -> list[str]:
-    mixture = metrics["mixture"]
-    gain, shares = mixture["gain"], ", ".join(percent(share) for share in mixture["shares"])
-    if gain["low"] <= 0:
+    own, mixture = _own(metrics), metrics["mixture"]
+    alone, grams = mixture["gains"]
+    if min(alone["low"], grams["low"]) <= 0:
         return []
+    shares, many = ", ".join(percent(share) for share in mixture["shares"]), len(mixture["shares"]) > 1
     return [
-        f"Together with n-grams of up to {mixture['order']} tokens, which know the phrases of the training text by "
-        f"heart, it needs {_bits_span(mixture['metrics']['bits_per_character'])}, fewer by {_bits(gain['value'])} "
-        f"({_bits_interval(gain)}); the {_own(metrics)}'s share in the mixture, {shares}, was chosen on validation."
+        f"Together with the {LONG} model, which knows the phrases of the training text by heart, it needs "
+        f"{_bits_span(mixture['metrics']['bits_per_character'])}, fewer than either alone: by {_bits(alone['value'])} "
+        f"({_bits_interval(alone)}) than the {own}, by {_bits(grams['value'])} ({_bits_interval(grams)}) than the "
+        f"{LONG} model. The {own}'s share{'s' * many} in the mixture, {shares}, {'were' if many else 'was'} chosen on "
+        "validation."
     ]
 
 
@@ -149,8 +153,8 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
     rows = []
     own, mixture = _own(metrics), metrics["mixture"]
     together = {
-        "model": f"{own} with {mixture['order']}-grams",
-        "parameters": result_of(metrics, own)["parameters"] + mixture["parameters"],
+        "model": f"{own} with {LONG}s",
+        "parameters": mixture["parameters"],
         "best_epochs": [],
         "metrics": mixture["metrics"],
     }
@@ -174,12 +178,16 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
     for one in sorted(metrics["compressors"], key=lambda one: one["bits_per_character"]):
         rows.append([one["name"], "–", "–", _bits(one["bits_per_character"]), _bits(one["bits_per_byte"]), "–", "–"])
     seeds = result_of(metrics, own)["metrics"]["bits_per_character"]
+    fitted = ", ".join(
+        f"{characters:,} characters ({model})"
+        for model, characters in metrics["evaluation"]["training_characters"].items()
+    )
     note = (
         f"Below each figure its 95\u00a0% bootstrap interval ({metrics['evaluation']['resamples']} draws of blocks of "
         "the test text, the same for all models). In the second row the mean of the probabilities of the network and "
-        "of n-grams, whose weight was chosen on validation. Below the first rule the baselines: interpolated modified "
-        "Kneser–Ney over the same tokens, its parameters the n-grams that it holds, fitted on "
-        f"{metrics['evaluation']['training_characters']:,} characters; below the second compressors, whose bits are "
+        f"of the {LONG} model, whose weight was chosen on validation. Below the first rule the baselines: interpolated "
+        "modified Kneser–Ney over the same tokens, their parameters the n-grams that they hold, fitted on "
+        f"{fitted}; below the second compressors, whose bits are "
         "those of the training and the test text together less those of the training text."
     )
     if len(seeds["seeds"]) > 1:
@@ -335,7 +343,7 @@ def _attention(metrics: Mapping[str, Any]) -> list[dict]:
 
 def _data(metrics: Mapping[str, Any]) -> list[dict]:
     data = metrics["data"]
-    names = {"train": "training", "validation": "validation (choice of the epoch)", "test": "test (result)"}
+    names = {"train": "training", "validation": "validation (choices)", "test": "test (result)"}
     columns = [("Split", "left"), ("Blocks", "right"), ("Characters", "right"), ("Bytes", "right")]
     columns += [("Tokens", "right"), ("Unknown", "right")]
     kinds = {"char": "characters", "byte": "bytes", "bpe": "pieces found by byte-pair encoding"}
@@ -434,7 +442,8 @@ def _limits(metrics: Mapping[str, Any]) -> list[dict]:
         "Paragraphs that occur twice are left out, but phrases that come again are not: a model that remembers them "
         "does well here, as a compressor does.",
         "The intervals cover the choice of the test blocks, not that of the training text.",
-        "The epoch was chosen on the validation blocks; this run chose nothing on the test blocks.",
+        "The epoch and the network's share in the mixture were chosen on the validation blocks; this run chose nothing "
+        "on the test blocks.",
         "The compressors go on learning from the test text as they read it, which the other models do not.",
         "What is counted of samples says whether they look like the text, not whether they are true: the model knows "
         "which words follow each other, and no more.",
