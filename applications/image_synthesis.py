@@ -40,7 +40,8 @@ class Train(pictures.Source):
     template: Literal["conditional_gan", "gan"] = "conditional_gan"
     """Whether the networks know the classes, and pictures of a class can be asked for."""
     preset: Literal["short", "long"] = "short"
-    """Whether 90,000 or 539,000 pictures are seen in a training; of digits, minutes or half an hour on two cores."""
+    """Whether a training sees 90,000 or 539,000 pictures, but each at least once; of digits, minutes or half an hour on
+    two cores."""
     gan: models.Gan = dataclasses.field(default_factory=models.Gan)
     """Of the two networks."""
 
@@ -53,7 +54,7 @@ class Train(pictures.Source):
     batch_size: int | None = None
     """Pictures in a training step."""
     epochs: int | None = None
-    """Passes over the training pictures, by default those that the preset's number allows; the weights whose samples
+    """Passes over the training pictures, by default those that come to the preset's number; the weights whose samples
     are nearest to the training pictures are kept."""
     seed: int = 0
     """Of the first training; the others have the seeds after it."""
@@ -156,8 +157,9 @@ def _train(settings: Any, start: Any, this_run: run.Run, command: str) -> dict[s
             first = trainer
             of_round = settings.epochs / trainer.rounds
             known = [number for number in models.MOMENTS if number <= len(fit.history["loss"])]
-            moments = {f"{n * of_round:.0f} epochs": trainer.moment(this_run, n, noise) for n in known}
-            moments[f"kept, {fit.best_epoch * of_round:.0f}"] = trainer.moment(this_run, -fit.best_epoch, noise)
+            epochs = synthesis_report.epochs
+            moments = {f"{epochs(n * of_round)} epochs": trainer.moment(this_run, n, noise) for n in known}
+            moments[f"kept, {epochs(fit.best_epoch * of_round)}"] = trainer.moment(this_run, -fit.best_epoch, noise)
         sample = trainer.artist.draw(task.test.labels, seed=seed)
         drawn.append(sample)
         found.append(task.measures(sample, labels))

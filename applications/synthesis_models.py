@@ -76,7 +76,7 @@ RECIPES = {"short": Recipe(5e-4, 4.0, 32, 90_000), "long": Recipe(2e-4, 4.0, 32,
 def with_recipe(settings: Any, pool: Pictures) -> Any:
     """The settings with the recipe's value for all that was not asked for."""
     recipe = dataclasses.asdict(RECIPES[settings.preset])
-    recipe["epochs"] = max(1, recipe.pop("pictures") // len(pool))
+    recipe["epochs"] = max(1, round(recipe.pop("pictures") / len(pool)))
     return dataclasses.replace(settings, **{k: v for k, v in recipe.items() if getattr(settings, k) is None})
 
 
@@ -205,8 +205,9 @@ class Trainer:
         run.start_from(model, start and start.get_weights(), settings, "these pictures, classes and --gan settings")
         self.artist = Artist(model, classes)
         self.batch_size = min(settings.batch_size, len(pool))
-        self.rounds = min(ROUNDS, settings.epochs)
-        rows = len(pool) * settings.epochs // self.rounds  # that a round sees
+        seen = len(pool) * settings.epochs
+        self.rounds = min(2 if settings.quick else ROUNDS, seen // self.batch_size)
+        rows = seen // self.rounds  # that a round sees
         self.steps, execution = steps_of(rows, self.batch_size, 1 if keras.backend.backend() == "torch" else 32)
         total = self.steps * self.rounds
         rate, ratio = settings.learning_rate, settings.discriminator_learning_rate_ratio

@@ -82,6 +82,11 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def epochs(number: float) -> str:
+    """Epochs, of which a few may be a fraction."""
+    return f"{number:.0f}" if number >= 10 else f"{number:.2g}"
+
+
 def document(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """The report as `reports.report.render` takes it."""
     data = metrics["data"]
@@ -279,7 +284,7 @@ def _classes(metrics: Mapping[str, Any]) -> list[dict]:
 def _training(metrics: Mapping[str, Any]) -> list[dict]:
     training, settings = metrics["training"], metrics["settings"]
     of_round = settings["epochs"] / training[0]["rounds"]
-    best = ", ".join(f"{t['best'] * of_round:.0f}" for t in training)
+    best = ", ".join(epochs(each["best"] * of_round) for each in training)
     return [
         {
             "text": f"After each of {training[0]['rounds']} parts of the training samples were compared with training "

@@ -39,7 +39,7 @@ def compete(
     if chosen.contender:
         try:
             print(*contend(chosen.contender, chosen.quick))
-        except ImportError as error:
+        except ModuleNotFoundError as error:
             print(error, file=sys.stderr)
             sys.exit(MISSING)
         return

@@ -1005,7 +1005,8 @@ def series(
 ) -> Figure:
     """Draw quantities over the same steps, such as modules or epochs, each in a panel, a full line wide.
 
-    A quantity of which the largest value is more than 10 times the smallest has a logarithmic axis.
+    A quantity of which the largest value is more than 10 times the smallest has a logarithmic axis, unless none is
+    above 1, as in shares.
 
     Args:
         panels: of each quantity, with its unit, and of each series its points (step, value). Series of the same name
@@ -1036,7 +1037,8 @@ def series(
             place = names.index(name)
             marker = _MARKERS[place % 3] if len(step) <= 30 else None
             axes.plot(step, value, color=f"C{place}", marker=marker, markersize=3, linewidth=1.4)
-        if _wide(np.concatenate([line.get_ydata() for line in axes.lines]), 10):
+        drawn_values = np.concatenate([line.get_ydata() for line in axes.lines])
+        if drawn_values.max() > 1 and _wide(drawn_values, 10):
             _log(axes, "y")
         if mark is not None:
             axes.axvline(mark[0], color=_INK, linewidth=0.9, linestyle=_DASHED)

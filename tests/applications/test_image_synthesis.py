@@ -327,9 +327,22 @@ def test_other_models_are_refused(own, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("pictures", "asked", "epochs"), [(898, None, 100), (60_000, None, 1), (10**6, None, 1), (898, 7, 7)]
+    ("pictures", "asked", "epochs"), [(898, None, 100), (50_000, None, 2), (10**6, None, 1), (898, 7, 7)]
 )
 def test_recipe_shows_a_number_of_pictures(pictures, asked, epochs):
     pool = Pictures(np.zeros((pictures, 1, 1, 1), np.uint8), np.zeros(pictures, int))
     settings = models.with_recipe(Train(epochs=asked, learning_rate=0.5), pool)
     assert (settings.epochs, settings.learning_rate, settings.batch_size) == (epochs, 0.5, 32)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "epochs", "quick", "rounds"), [(40, 1, False, 5), (40, 9, False, 12), (40, 9, True, 2)]
+)
+def test_a_training_has_parts_of_equal_size_however_few_its_epochs(pictures, epochs, quick, rounds):
+    pool = Pictures(np.zeros((pictures, 8, 8, 1), np.uint8), np.arange(pictures) % CLASSES)
+    choices = models.Gan(generator_filters=(4,), discriminator_filters=(4,), latent=2)
+    settings = models.with_recipe(Train(epochs=epochs, batch_size=8, quick=quick, gan=choices), pool)
+    judge: Any = None
+    trainer = models.Trainer(settings, 0, pool, ("a", "b", "c"), judge, None)
+    assert trainer.rounds == rounds
+    assert trainer.steps == pictures * epochs // rounds // 8

@@ -591,7 +591,10 @@ def test_series_of_a_name_look_alike_in_all_panels():
 
 @pytest.mark.parametrize(("last", "scale"), [(2.9, "log"), (3.1, "linear"), (0, "linear"), (-1, "linear")])
 def test_a_series_that_falls_far_has_a_logarithmic_axis(last, scale):
-    panels = {"distance": {"seed 0": [(1, 30), (2, 4)], "seed 1": [(2, last)]}, "recall": {"seed 0": [(1, 0.5)]}}
+    panels = {
+        "distance": {"seed 0": [(1, 30), (2, 4)], "seed 1": [(2, last)]},
+        "recall": {"seed 0": [(1, 0.05), (2, 1)]},
+    }
     left, right = figure_of("series", panels, x_label="epoch").axes
     assert (left.get_yscale(), right.get_yscale()) == (scale, "linear")
 
