@@ -153,7 +153,7 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
     rows = []
     own, mixture = _own(metrics), metrics["mixture"]
     together = {
-        "model": f"{own} with {LONG}s",
+        "model": f"mixed with {LONG}",
         "parameters": mixture["parameters"],
         "best_epochs": [],
         "metrics": mixture["metrics"],
@@ -178,10 +178,10 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
     for one in sorted(metrics["compressors"], key=lambda one: one["bits_per_character"]):
         rows.append([one["name"], "–", "–", _bits(one["bits_per_character"]), _bits(one["bits_per_byte"]), "–", "–"])
     seeds = result_of(metrics, own)["metrics"]["bits_per_character"]
-    fitted = ", ".join(
-        f"{characters:,} characters ({model})"
-        for model, characters in metrics["evaluation"]["training_characters"].items()
-    )
+    characters = metrics["evaluation"]["training_characters"]
+    fitted = f"{max(characters.values()):,} characters"
+    if len(set(characters.values())) > 1:
+        fitted = ", ".join(f"{count:,} characters ({model})" for model, count in characters.items())
     note = (
         f"Below each figure its 95\u00a0% bootstrap interval ({metrics['evaluation']['resamples']} draws of blocks of "
         "the test text, the same for all models). In the second row the mean of the probabilities of the network and "

@@ -41,6 +41,7 @@ def made_up(
     measured=18,
     gain=0.142,
     other=0.217,
+    most=298_734,
 ):
     """The metrics of a run that never was; `bits` changes those of some models, `width` is half of an interval."""
     bits = {model: 1.824, "5-gram": 2.013, "12-gram": 2.041, "unigram": 4.517} | (bits or {})
@@ -104,7 +105,7 @@ def made_up(
         "evaluation": {
             "resamples": 500,
             "unit": "blocks",
-            "training_characters": {"5-gram": 298_734, "12-gram": 166_551},
+            "training_characters": {"5-gram": 298_734, "12-gram": most},
         },
         "headline": {"model": model, "metric": "bits_per_character", **span(bits[model], width)},
         "results": results,
@@ -167,7 +168,7 @@ RUNS = {
     "a recurrent network": made_up(model="LSTM"),
     "three seeds": made_up(seeds=3),
     "a quick run": made_up(quick=True),
-    "own text": made_up(text=["novel.txt"], unknown=11, measured=12),
+    "own text": made_up(text=["novel.txt"], unknown=11, measured=12, most=166_551),
     "bytes": made_up(tokenizer="byte"),
     "byte pairs": made_up(tokenizer="bpe", init_from="runs/a/model.keras"),
     "unusual text": made_up(written=f"{UNUSUAL} ", text=[f"{UNUSUAL!r}.txt"]),
@@ -335,7 +336,7 @@ def test_table_holds_models_and_compressors():
     table = blocks(RUNS["three seeds"], "Results")[1]["table"]
     rows = table["rows"]
     assert [row[0] for row in rows] == [
-        *("transformer", "transformer with 12-grams", "5-gram", "12-gram", "unigram", "PPMd", "xz", "zstd", "bz2")
+        *("transformer", "mixed with 12-gram", "5-gram", "12-gram", "unigram", "PPMd", "xz", "zstd", "bz2")
     ]
     assert table["rules"] == [1, 4]
     assert rows[0][1:4] == ["823,296", "242", {"value": "1.824", "detail": "1.803 to 1.845"}]
@@ -345,7 +346,11 @@ def test_table_holds_models_and_compressors():
     assert rows[1][6] == rows[2][2] == "–"
     assert rows[5] == ["PPMd", "–", "–", "1.412", "1.394", "–", "–"]
     assert "mean of 3 trainings (1.824, 1.834, 1.844; standard deviation 0.014)" in table["note"]
-    assert "trainings" not in blocks(RUNS["embedded"], "Results")[1]["table"]["note"]
+    note = blocks(RUNS["embedded"], "Results")[1]["table"]["note"]
+    assert "trainings" not in note
+    assert "fitted on 298,734 characters; below" in note
+    note = blocks(RUNS["own text"], "Results")[1]["table"]["note"]
+    assert "fitted on 298,734 characters (5-gram), 166,551 characters (12-gram); below" in note
 
 
 def test_samples_are_shown_with_their_prompts():
