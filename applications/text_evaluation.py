@@ -25,10 +25,10 @@ MOMENT_TOKENS = 200
 POSITIONS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # tokens before a token, at least
 PASSAGE, PASSAGES = 240, 3  # tokens of a passage whose surprise is shown, and how many
 ATTENDED = 24  # tokens of the passage whose attention is shown
-N_GRAM, LONG, UNIGRAM = "5-gram", "12-gram", "unigram"
-ORDERS = {N_GRAM: 5, LONG: 12, UNIGRAM: 1}
+N_GRAM, LONG, UNIGRAM = "5-gram", "16-gram", "unigram"
+ORDERS = {N_GRAM: 5, LONG: 16, UNIGRAM: 1}
 MIXTURE = "mixture"  # of the network and the long n-grams
-SHARES = np.linspace(0.05, 0.95, 19)  # of the network in it
+SHARES = np.arange(1, 20) / 20  # of the network in it
 
 
 def some_blocks(part: Part, tokens: int) -> Part:

@@ -13,7 +13,7 @@ METRICS = {
     "perplexity": "Perplexity",
     "accuracy": "Next token right",
 }
-N_GRAM, LONG, UNIGRAM = "5-gram", "12-gram", "unigram"
+N_GRAM, LONG, UNIGRAM = "5-gram", "16-gram", "unigram"
 SHOWN_TEXT = 600  # characters of a sample that are printed
 FEW_BLOCKS = 10  # with fewer a bootstrap understates what chance does
 # Of what is counted in samples: its name, and how it is written.

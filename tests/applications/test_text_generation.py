@@ -194,7 +194,7 @@ def test_metrics_follow_the_schema_of_all_applications(own):
     assert {"name", "sha256", "train", "validation", "test"} <= set(metrics["data"])
     assert set(metrics["headline"]) == {"model", "metric", "value", "low", "high"}
     assert {"total_seconds", "fit_seconds", "examples_per_second", "peak_memory_mb"} <= set(metrics["timing"])
-    assert [result["model"] for result in metrics["results"]] == ["GRU", "5-gram", "12-gram", "unigram"]
+    assert [result["model"] for result in metrics["results"]] == ["GRU", "5-gram", "16-gram", "unigram"]
     assert [result["baseline"] for result in metrics["results"]] == [False, True, True, True]
     for result in metrics["results"]:
         assert {"uses_labels", "parameters", "best_epochs"} <= set(result)
@@ -253,7 +253,7 @@ def test_baselines_had_the_same_split(own, blocks, reloaded):
         assert metrics["data"]["blocks"][name] == len(of_part)
         assert metrics["data"]["bytes"][name] == len("".join(of_part).encode())
         assert metrics["data"]["unknown"][name] == 0
-    for model, order in (("5-gram", 5), ("12-gram", 12), ("unigram", 1)):
+    for model, order in (("5-gram", 5), ("16-gram", 16), ("unigram", 1)):
         grams = NGram(order).fit(tokens["train"], starts["train"], reloaded.vocabulary)
         bits, hits = grams.evaluate(tokens["test"], starts["test"])
         assert values(metrics)[model] == pytest.approx(bits.mean())
@@ -277,7 +277,7 @@ def test_mixture_takes_the_share_that_is_best_on_validation(own, blocks, reloade
     _, metrics = own
     joined = {name: reloaded.encode("".join(of_part)) for name, of_part in blocks.items()}
     starts = {name: np.cumsum([0, *map(len, of_part)])[:-1] for name, of_part in blocks.items()}
-    grams = NGram(12).fit(joined["train"], starts["train"], reloaded.vocabulary)
+    grams = NGram(16).fit(joined["train"], starts["train"], reloaded.vocabulary)
     mixed = {}
     for part in ("validation", "test"):
         own_chance = 2.0 ** -np.concatenate(foretold(reloaded, blocks[part])[0])
@@ -287,7 +287,7 @@ def test_mixture_takes_the_share_that_is_best_on_validation(own, blocks, reloade
     mixture = metrics["mixture"]
     assert mixture["shares"] == pytest.approx([(best + 1) / 20])
     assert mixture["metrics"]["bits_per_character"]["value"] == pytest.approx(mixed["test"][best], abs=1e-5)
-    assert [gain["worse"] for gain in mixture["gains"]] == ["GRU", "12-gram"]
+    assert [gain["worse"] for gain in mixture["gains"]] == ["GRU", "16-gram"]
     for gain in mixture["gains"]:
         assert gain["value"] == pytest.approx(values(metrics)[gain["worse"]] - mixed["test"][best], abs=1e-5)
         assert gain["low"] < gain["value"] < gain["high"]

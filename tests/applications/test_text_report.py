@@ -44,7 +44,7 @@ def made_up(
     most=298_734,
 ):
     """The metrics of a run that never was; `bits` changes those of some models, `width` is half of an interval."""
-    bits = {model: 1.824, "5-gram": 2.013, "12-gram": 2.041, "unigram": 4.517} | (bits or {})
+    bits = {model: 1.824, "5-gram": 2.013, "16-gram": 2.041, "unigram": 4.517} | (bits or {})
     results = []
     for name in bits:
         own_seeds = seeds if name == model else 1
@@ -62,7 +62,7 @@ def made_up(
                 "model": name,
                 "baseline": name != model,
                 "uses_labels": False,
-                "parameters": {model: 823_296, "5-gram": 431_877, "12-gram": 1_904_233, "unigram": 97}[name],
+                "parameters": {model: 823_296, "5-gram": 431_877, "16-gram": 1_904_233, "unigram": 97}[name],
                 "fit_seconds": 241.7 if name == model else 0.0,
                 "best_epochs": [7] * own_seeds if name == model else [],
                 "metrics": values,
@@ -105,7 +105,7 @@ def made_up(
         "evaluation": {
             "resamples": 500,
             "unit": "blocks",
-            "training_characters": {"5-gram": 298_734, "12-gram": most},
+            "training_characters": {"5-gram": 298_734, "16-gram": most},
         },
         "headline": {"model": model, "metric": "bits_per_character", **span(bits[model], width)},
         "results": results,
@@ -115,7 +115,7 @@ def made_up(
         ],
         "mixture": {
             **{"parameters": 2_727_529, "shares": [0.65, 0.7, 0.6][:seeds]},
-            "gains": [{"worse": model, **span(gain, 0.021)}, {"worse": "12-gram", **span(other, 0.032)}],
+            "gains": [{"worse": model, **span(gain, 0.021)}, {"worse": "16-gram", **span(other, 0.032)}],
             "metrics": {
                 "bits_per_character": span(bits[model] - gain),
                 "bits_per_byte": span((bits[model] - gain) / 1.013),
@@ -125,7 +125,7 @@ def made_up(
         "levels": {"5-gram": 1.987, "PPMd": 1.402, "xz": 1.743},
         "differences": [
             {"better": model, "worse": worse, **span(bits[worse] - bits[model], width)}
-            for worse in ("5-gram", "12-gram", "unigram")
+            for worse in ("5-gram", "16-gram", "unigram")
         ],
         "by_position": curves,
         "hardest": [
@@ -235,15 +235,15 @@ def test_verdict_follows_the_numbers():
         "that could be learnt.",
     ]
     assert ahead[2] == (
-        "Together with the 12-gram model, which knows the phrases of the training text by heart, it needs 1.682 (1.661 "
+        "Together with the 16-gram model, which knows the phrases of the training text by heart, it needs 1.682 (1.661 "
         "to 1.703), fewer than either alone: by 0.142 (0.121 to 0.163) than the transformer, by 0.217 (0.185 to 0.249) "
-        "than the 12-gram model. The transformer's share in the mixture, 65.0 %, was chosen on validation."
+        "than the 16-gram model. The transformer's share in the mixture, 65.0 %, was chosen on validation."
     )
     assert "The transformer's shares in the mixture, 65.0 %, 70.0 %, 60.0 %, were chosen" in spoken(made_up(seeds=3))[2]
     for gains in ({"gain": 0.02}, {"other": 0.03}):
         assert not any("Together" in sentence for sentence in useless + spoken(made_up(**gains)))
-    long = spoken(made_up(bits={"12-gram": 1.759}))
-    assert long[0].startswith("The transformer is not the model to take for this text: it needs more than the 12-gram")
+    long = spoken(made_up(bits={"16-gram": 1.759}))
+    assert long[0].startswith("The transformer is not the model to take for this text: it needs more than the 16-gram")
     # Fewer bits than the frequencies, but by no more than chance.
     assert spoken(made_up(bits={"transformer": 4.51}))[0].startswith("The transformer has not learnt this text")
     assert not spoken(made_up(bits={"transformer": 4.49}))[0].startswith("The transformer has not learnt this text")
@@ -336,7 +336,7 @@ def test_table_holds_models_and_compressors():
     table = blocks(RUNS["three seeds"], "Results")[1]["table"]
     rows = table["rows"]
     assert [row[0] for row in rows] == [
-        *("transformer", "mixed with 12-gram", "5-gram", "12-gram", "unigram", "PPMd", "xz", "zstd", "bz2")
+        *("transformer", "mixed with 16-gram", "5-gram", "16-gram", "unigram", "PPMd", "xz", "zstd", "bz2")
     ]
     assert table["rules"] == [1, 4]
     assert rows[0][1:4] == ["823,296", "242", {"value": "1.824", "detail": "1.803 to 1.845"}]
@@ -350,7 +350,7 @@ def test_table_holds_models_and_compressors():
     assert "trainings" not in note
     assert "fitted on 298,734 characters; below" in note
     note = blocks(RUNS["own text"], "Results")[1]["table"]["note"]
-    assert "fitted on 298,734 characters (5-gram), 166,551 characters (12-gram); below" in note
+    assert "fitted on 298,734 characters (5-gram), 166,551 characters (16-gram); below" in note
 
 
 def test_samples_are_shown_with_their_prompts():
