@@ -70,12 +70,15 @@ class Recipe:
     pictures: int
 
 
-RECIPES = {"short": Recipe(5e-4, 4.0, 32, 90_000), "long": Recipe(2e-4, 4.0, 32, 539_000)}
+RECIPES = {
+    "short": {"conditional_gan": Recipe(5e-4, 4.0, 32, 90_000), "gan": Recipe(1e-3, 1.0, 32, 90_000)},
+    "long": {"conditional_gan": Recipe(2e-4, 4.0, 32, 539_000), "gan": Recipe(5e-4, 1.0, 32, 539_000)},
+}
 
 
 def with_recipe(settings: Any, pool: Pictures) -> Any:
     """The settings with the recipe's value for all that was not asked for."""
-    recipe = dataclasses.asdict(RECIPES[settings.preset])
+    recipe = dataclasses.asdict(RECIPES[settings.preset][settings.template])
     recipe["epochs"] = max(1, round(recipe.pop("pictures") / len(pool)))
     return dataclasses.replace(settings, **{k: v for k, v in recipe.items() if getattr(settings, k) is None})
 
