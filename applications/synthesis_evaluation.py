@@ -117,7 +117,8 @@ def baselines(
     began = time.perf_counter()
     space = PCA(min(MIXTURE_COMPONENTS, *flat.shape), random_state=0).fit(flat)
     modes = min(MIXTURE_MODES, len(flat) // 10)
-    mixture = GaussianMixture(modes, reg_covar=1e-3, random_state=0).fit(space.transform(flat))
+    inside = space.transform(flat).astype(np.float64)  # a covariance of less is not symmetric enough to draw from
+    mixture = GaussianMixture(modes, reg_covar=1e-3, random_state=0).fit(inside)
 
     def draw(seed: int) -> np.ndarray:
         mixture.set_params(random_state=seed)
