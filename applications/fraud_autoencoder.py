@@ -183,7 +183,7 @@ def train(settings: Train) -> dict[str, Any]:
 
 def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: run.Run, command: str) -> dict[str, Any]:
     dataset, encoder = _load(settings, this_run.folder)
-    this_run.check_data(dataset.provenance.sha256)
+    this_run.check_data(dataset.provenance)
     splits = dataset.splits
     test = splits["test"]
     this_run.say("data: " + ", ".join(f"{name} {len(part):,}" for name, part in splits.items()))

@@ -1,6 +1,5 @@
 """What the fraud application compares and draws: the baselines, the measures with their intervals, the figures."""
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -148,12 +147,11 @@ USES_LABELS = ("logistic regression", "random forest")
 
 def describe(dataset: Dataset) -> dict[str, Any]:
     """The data for metrics.json: where they come from, and the size and the frauds of each split."""
-    provenance = dataclasses.asdict(dataset.provenance)
+    provenance = dataset.provenance.to_dict()
     sizes = {name: len(part) for name, part in dataset.splits.items()}
     frauds = {name: int(part.labels.sum()) for name, part in dataset.splits.items()}
     days = {name: days_of(part) for name, part in dataset.splits.items()}
-    lists = {"notes": list(dataset.provenance.notes), "features": list(dataset.feature_names)}
-    return provenance | sizes | lists | {"frauds": frauds, "days": days}
+    return provenance | sizes | {"features": list(dataset.feature_names), "frauds": frauds, "days": days}
 
 
 def compare(

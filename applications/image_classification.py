@@ -130,7 +130,7 @@ def train(settings: Train) -> dict[str, Any]:
 
 def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: run.Run, command: str) -> dict[str, Any]:
     dataset = pictures.load(settings)
-    this_run.check_data(dataset.provenance.sha256)
+    this_run.check_data(dataset.provenance)
     this_run.say("data: " + ", ".join(f"{name} {len(part):,}" for name, part in dataset.splits.items()))
     task = evaluation.Task.of(dataset, settings.labels)
     if settings.labels is not None and settings.labels > len(task.pool):

@@ -228,10 +228,9 @@ def describe(dataset: Dataset, task: Task) -> dict[str, Any]:
     """The data for metrics.json: where they come from, and the size of each split."""
     splits = dataset.splits
     return (
-        dataclasses.asdict(dataset.provenance)
+        dataset.provenance.to_dict()
         | {name: len(part) for name, part in splits.items()}
         | {
-            "notes": list(dataset.provenance.notes),
             "classes": list(dataset.classes),
             "shape": list(task.test.inputs.shape[1:]),
             "labelled": task.labels or len(task.pool),

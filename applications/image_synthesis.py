@@ -127,7 +127,7 @@ def train(settings: Train) -> dict[str, Any]:
 
 def _train(settings: Any, start: Any, this_run: run.Run, command: str) -> dict[str, Any]:
     dataset = pictures.load(settings)
-    this_run.check_data(dataset.provenance.sha256)
+    this_run.check_data(dataset.provenance)
     this_run.say("data: " + ", ".join(f"{name} {len(part):,}" for name, part in dataset.splits.items()))
     parts = {name: Pictures(part.inputs, part.labels) for name, part in dataset.splits.items()}
     # Nothing is chosen on validation pictures here: they are trained on too.
@@ -214,12 +214,10 @@ def _train(settings: Any, start: Any, this_run: run.Run, command: str) -> dict[s
         this_run.say(f"{baseline}: Fréchet distance {distance:.2f}")
 
     headline = results[0]["metrics"]["frechet_distance"]
-    provenance = dataclasses.asdict(dataset.provenance)
     metrics = {
         **this_run.header(settings, command, "numpy", "scikit-learn"),
         "data": {
-            **{key: provenance[key] for key in ("name", "source", "licence", "size_bytes", "sha256", "units", "seed")},
-            "notes": list(dataset.provenance.notes),
+            **dataset.provenance.to_dict(),
             "classes": list(dataset.classes),
             "shape": list(pool.inputs.shape[1:]),
             **{part: len(split) for part, split in dataset.splits.items()},

@@ -157,7 +157,7 @@ def _train(
     settings: Any, others: Sequence[Any], start: models.Pronouncer | None, this_run: run.Run, command: str
 ) -> dict[str, Any]:
     lexicon = _load(settings)
-    this_run.check_data(lexicon.provenance.sha256)
+    this_run.check_data(lexicon.provenance)
     sizes = ", ".join(f"{name} {len(part):,}" for name, part in lexicon.splits.items())
     this_run.say(f"words: {sizes}; {len(lexicon.coder.letters)} letters, {len(lexicon.coder.phone_set)} phones")
     networks = [_network(of_network, lexicon, start, this_run) for of_network in (settings, *others)]

@@ -119,10 +119,9 @@ def describe(lexicon: Lexicon) -> dict[str, Any]:
     """The data for metrics.json."""
     provenance = lexicon.provenance
     return (
-        dataclasses.asdict(provenance)
+        provenance.to_dict()
         | {name: len(part) for name, part in lexicon.splits.items()}
         | {
-            "notes": list(provenance.notes),
             "entries": {name: sum(map(len, part.pronunciations)) for name, part in lexicon.splits.items()},
             "letters": len(lexicon.coder.letters),
             "phones": len(lexicon.coder.phone_set),

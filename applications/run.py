@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 import tyro
 
-from data.dataset import BadInput
+from data.dataset import BadInput, Provenance, escaped
 
 RUNS = Path("runs")
 # Where a run is written, and whether it goes on with an earlier one, does not change what it computes.
@@ -351,10 +351,12 @@ class Run:
         names = sorted({*found, *own} - {"settings", "started"})
         return [(name, found.get(name), own.get(name)) for name in names if found.get(name) != own.get(name)]
 
-    def check_data(self, sha256: str) -> None:
-        """Refuse to go on with other data than the run was started with."""
-        known = str(self.stage("data", lambda: {"sha256": np.array(sha256)})["sha256"])
-        if known != sha256:
+    def check_data(self, provenance: Provenance) -> None:
+        """Say what was understood of the data, and refuse to go on with others than the run was started with."""
+        for sentence in provenance.understood:
+            self.say(sentence)
+        known = str(self.stage("data", lambda: {"sha256": np.array(provenance.sha256)})["sha256"])
+        if known != provenance.sha256:
             raise BadInput(f"--resume {self.folder}: found other data than it was started with, expected the same")
 
     def write(self, name: str, content: bytes) -> None:
@@ -367,7 +369,7 @@ class Run:
 
     def say(self, text: str) -> None:
         """Print a line with the seconds since the run began."""
-        print(f"{time.perf_counter() - self.began:6.1f} s  {text}", flush=True)
+        print(f"{time.perf_counter() - self.began:6.1f} s  {escaped(text)}", flush=True)
 
     def header(self, settings: Any, command: str, *packages: str) -> dict[str, Any]:
         """What metrics.json begins with: settings as they took effect; versions of Keras, its backend, `packages`."""

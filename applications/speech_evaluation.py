@@ -248,13 +248,12 @@ def _window_model(
 
 def describe(corpus: speech.Speech) -> dict[str, Any]:
     """The data for metrics.json: where they come from, and the size of each split."""
-    provenance = dataclasses.asdict(corpus.dataset.provenance)
+    provenance = corpus.dataset.provenance.to_dict()
     splits = corpus.dataset.splits
     return (
         provenance
         | {name: len(part) for name, part in splits.items()}
         | {
-            "notes": list(corpus.dataset.provenance.notes),
             "classes": list(corpus.dataset.classes),
             "sentences": {name: len(corpus.utterances[name]) for name in splits},
             "speakers": {name: len({u.speaker for u in corpus.utterances[name]}) for name in splits},

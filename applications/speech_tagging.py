@@ -244,7 +244,7 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
         else speech.load_synthetic(settings.synthesis)
     )
     dataset = corpus.dataset
-    this_run.check_data(dataset.provenance.sha256)
+    this_run.check_data(dataset.provenance)
     sentences = {name: evaluation.Sentences.of(corpus, name) for name in dataset.splits}
     this_run.say("data: " + ", ".join(f"{name} {len(part):,} frames" for name, part in dataset.splits.items()))
 

@@ -216,10 +216,9 @@ def describe(corpus: Corpus, test: Part) -> dict[str, Any]:
     """The data for metrics.json: where they come from, the size of each split, and how much of the test is measured."""
     splits = corpus.splits
     return (
-        dataclasses.asdict(corpus.provenance)
+        corpus.provenance.to_dict()
         | {name: len(part) for name, part in splits.items()}
         | {
-            "notes": list(corpus.provenance.notes),
             "tokenizer": corpus.tokenizer.kind,
             "vocabulary": corpus.tokenizer.vocabulary,
             "characters": {name: int(part.characters.sum()) for name, part in splits.items()},

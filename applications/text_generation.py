@@ -162,7 +162,7 @@ def train(settings: Train) -> dict[str, Any]:
 
 def _train(settings: Any, start: models.LanguageModel | None, this_run: run.Run, command: str) -> dict[str, Any]:
     corpus = _load(settings, start, this_run)
-    this_run.check_data(corpus.provenance.sha256)
+    this_run.check_data(corpus.provenance)
     sizes = ", ".join(f"{name} {len(part):,}" for name, part in corpus.splits.items())
     this_run.say(f"data: {sizes} tokens of {corpus.tokenizer.vocabulary:,} kinds")
     test = evaluation.some_blocks(corpus.splits["test"], evaluation.TEST_TOKENS)

@@ -1,7 +1,9 @@
 """What every data pipeline returns, and the one error that it raises for input it can't use."""
 
 import dataclasses
+import unicodedata
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -10,13 +12,29 @@ class BadInput(Exception):  # noqa: N818 - it names what the user did, not what 
     """The user's input can't be used.
 
     The message is one line that names the file, the place in it, what was found there and what was expected.
-    Programs print it and exit with code 2.
+    Programs print it and exit with code 2. Control characters, as in a file's name, are shown escaped.
     """
+
+    def __init__(self, message: str):
+        super().__init__(escaped(message))
+
+
+def escaped(text: str) -> str:
+    r"""The text as it can be shown in one line: line ends, control characters and stray bytes as \n, \x1b, \udcff."""
+    hidden = ("Cc", "Cf", "Cs", "Zl", "Zp")
+    return "".join(
+        character.encode("unicode_escape").decode() if unicodedata.category(character) in hidden else character
+        for character in text
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Provenance:
-    """Where the numbers came from, as the report states it."""
+    """Where the numbers came from, as the report states it.
+
+    `understood` says what the program made of the user's files, a sentence each: kinds of columns, which value is
+    which class, first and last day, what was left out. It is printed before training and stands in the report.
+    """
 
     name: str
     source: str
@@ -27,6 +45,11 @@ class Provenance:
     units: str
     seed: int | None = None
     notes: tuple[str, ...] = ()
+    understood: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As metrics.json holds it."""
+        return dataclasses.asdict(self) | {"notes": list(self.notes), "understood": list(self.understood)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,6 +30,7 @@ def provenance(data: Mapping[str, Any], size: str) -> list[list[str]]:
         ["SHA-256", data["sha256"]],
         *([] if data["seed"] is None else [["Seed", f"{data['seed']}"]]),
         *([["Notes", "; ".join(data["notes"])]] if data["notes"] else []),
+        *([["Understood", "; ".join(data["understood"])]] if data.get("understood") else []),
     ]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from applications import run
-from data.dataset import BadInput
+from data.dataset import BadInput, Provenance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,19 +218,32 @@ def test_finished_stage_is_not_repeated(tmp_path):
         assert int(again["n"]) == 7
 
 
+def data(sha256, *understood):
+    numbers = {"rows": 1, "size_bytes": 1, "sha256": sha256, "understood": understood}
+    return Provenance(name="x", source="x", licence="x", units="x", **numbers)
+
+
+def test_what_was_understood_of_the_data_is_said(tmp_path, capsys):
+    with run.Run("test", Train(out=tmp_path / "run")) as this_run:
+        this_run.check_data(data("abc", "label 'class': 'yes' is fraud", "left out: a\nb\x1b[31m.csv"))
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith("s  label 'class': 'yes' is fraud")
+    assert second.endswith("s  left out: a\\nb\\x1b[31m.csv")
+
+
 def test_a_run_goes_on_with_the_same_data_alone(tmp_path):
     out = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt), run.Run("test", Train(out=out)) as this_run:
-        this_run.check_data("abc")
+        this_run.check_data(data("abc"))
         raise KeyboardInterrupt
     with (
         pytest.raises(BadInput, match=r"run: found other data than it was started with, expected the same"),
         run.Run("test", Train(out=out, resume=True)) as this_run,
     ):
-        this_run.check_data("abd")
+        this_run.check_data(data("abd"))
     assert (out / "checkpoints").exists()
     with run.Run("test", Train(out=out, resume=True)) as this_run:
-        this_run.check_data("abc")
+        this_run.check_data(data("abc"))
 
 
 def test_history_has_a_row_for_each_epoch():
