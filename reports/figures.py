@@ -28,6 +28,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from numpy.typing import ArrayLike
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 
+from reports.characters import shown
+
 _FULL, _HALF = 17.0, 8.3  # centimetres
 _POINTS = 72 / 2.54  # in a centimetre
 _INK = "#33404b"
@@ -82,7 +84,7 @@ def _svg(draw: Callable[_Arguments, Figure]) -> Callable[_Arguments, bytes]:
         # "default" first, so that a reader's own matplotlibrc changes nothing.
         with matplotlib.style.context(["default", _LOOK]):
             buffer = io.BytesIO()
-            draw(*args, **kwargs).savefig(buffer, format="svg", metadata={"Date": None})
+            draw(*shown(args), **shown(kwargs)).savefig(buffer, format="svg", metadata={"Date": None})
         return buffer.getvalue()
 
     return drawn

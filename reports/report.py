@@ -9,6 +9,8 @@ from typing import Any
 
 import typst
 
+from reports.characters import shown
+
 _TEMPLATE = Path(__file__).with_suffix(".typ")
 _BLOCK_KINDS = ("text", "list", "code", "table", "facts", "figures")
 _ALIGNMENTS = ("left", "right", "center")
@@ -77,7 +79,7 @@ def _typeset(document: Mapping[str, Any], folder: Path, timestamp: datetime.date
         root=folder,  # pyright: ignore[reportArgumentType] - the stub wants the template and the folder of one type
         ignore_system_fonts=True,
         sys_inputs={
-            "document": json.dumps(document),
+            "document": json.dumps(shown(document)),
             "date": f"{timestamp:%Y-%m-%d %H:%M %Z}",
             "missing": missing,
         },
