@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 
 from applications import fraud_evaluation as evaluation
 from applications import fraud_report, run
-from data import fraud, table
+from data import fraud, table, table_files
 from data.batches import shuffled_arrays, shuffled_batches, steps_of
 from data.dataset import BadInput, Dataset, Split
 from templates import autoencoder as template
@@ -368,8 +368,8 @@ def _check(settings: Train) -> None:
 def _load(settings: Train, folder: Path) -> tuple[Dataset, table.Encoder]:
     if not settings.csv:
         return fraud.load_simulated(settings.simulation, settings.protocol)
-    files = table.find_files(settings.csv)
-    columns = table.column_names(files[0])
+    files = table_files.find_files(settings.csv)
+    columns = table_files.column_names(files[0])
     if set(fraud.RAW_COLUMNS) <= set(columns) and settings.label in (None, "TX_FRAUD"):
         if settings.time or settings.customer or settings.drop:
             raise BadInput(
@@ -436,7 +436,7 @@ def score(settings: Score) -> dict[str, Any]:
     encoder = table.Encoder.from_config(scorer.get_layer("anomaly_score").metadata["encoder"])
     rows = alerts = 0
     with run.replacing(settings.out) as partial, partial.open("wb") as file:
-        for batch in table.stream(table.find_files(settings.csv), encoder.kinds):
+        for batch in table_files.stream(table_files.find_files(settings.csv), encoder.kinds):
             found = evaluation.outputs(scorer, encoder.encode(batch))
             shares = {f"share of {name}": found["share"][:, i] for i, name in enumerate(encoder.feature_names)}
             lines = pa.table({"score": found["score"], "alert": found["alert"], **shares})

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 from sklearn.neighbors import KDTree
 
-from data import table
+from data import table, table_files
 from data.dataset import BadInput, Dataset, Provenance, Split
 
 DAY = 86_400
@@ -244,22 +244,22 @@ def read(paths: Sequence[Path]) -> pd.DataFrame:
     Raises:
         BadInput: if a file can't be read, lacks a column, or holds something else in it.
     """
-    files = table.find_files(paths)
+    files = table_files.find_files(paths)
     kinds = dict(RAW_COLUMNS)
-    if "TX_FRAUD_SCENARIO" in table.column_names(files[0]):
+    if "TX_FRAUD_SCENARIO" in table_files.column_names(files[0]):
         kinds["TX_FRAUD_SCENARIO"] = "number"
     parts: dict[str, list[Any]] = {name: [] for name in kinds}
-    for batch in table.stream(files, kinds):
+    for batch in table_files.stream(files, kinds):
         for name, kind in kinds.items():
             if kind == "category":
                 parts[name].append(table.texts(batch, name, "a value"))
                 continue
             values = table.numbers(batch, name, kind)
-            table.reject(batch, name, np.isnan(values), "a value in every row")
+            table_files.reject(batch, name, np.isnan(values), "a value in every row")
             if name == "TX_AMOUNT":
-                table.reject(batch, name, np.abs(values) > LARGEST_AMOUNT, f"an amount up to {LARGEST_AMOUNT:g}")
+                table_files.reject(batch, name, np.abs(values) > LARGEST_AMOUNT, f"an amount up to {LARGEST_AMOUNT:g}")
             if name == "TX_FRAUD":
-                table.reject(batch, name, (values != 0) & (values != 1), "0 or 1")
+                table_files.reject(batch, name, (values != 0) & (values != 1), "0 or 1")
             parts[name].append(values)
     columns = {
         name: _codes(arrays) if kinds[name] == "category" else np.concatenate(arrays) for name, arrays in parts.items()
@@ -397,14 +397,14 @@ def load_tables(paths: Sequence[Path], protocol: Protocol) -> tuple[Dataset, tab
         BadInput: if a file can't be used, or a week of the protocol holds no payment or no fraud.
     """
     payments = read(paths)
-    files = table.find_files(paths)
+    files = table_files.find_files(paths)
     provenance = Provenance(
         name="card payments in the handbook's layout",
-        source=table.describe(files),
+        source=table_files.describe(files),
         licence="the user's own data",
         rows=len(payments),
         size_bytes=sum(file.stat().st_size for file in files),
-        sha256=table.sha256(files),
+        sha256=table_files.sha256(files),
         units="amounts as in the table, windows in days",
         notes=_protocol_notes(protocol),
     )

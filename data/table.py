@@ -7,17 +7,10 @@ The time column orders the rows and gives the days of the evaluation; it isn't a
 every time seen in training. The customer column groups rows; as an input it would only be memorised.
 """
 
-import csv
 import dataclasses
-import difflib
-import hashlib
-import io
 import itertools
-import re
-import reprlib
 import shutil
 import tempfile
-import textwrap
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,14 +20,22 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet
 
 from data.dataset import BadInput, Dataset, Provenance, Split
+from data.table_files import (
+    Batch,
+    column_names,
+    describe,
+    find_files,
+    is_parquet,
+    kind_of,
+    parquet_kinds,
+    reject,
+    require,
+    sha256,
+    stream,
+)
 
-PARQUET_SUFFIXES = (".parquet", ".pq")
-SUFFIXES = (".csv", ".gz", ".bz2", ".zst", *PARQUET_SUFFIXES)
-BLOCK_BYTES = 2**20
 IN_MEMORY_BYTES = 256 * 2**20
 MEDIAN_ROWS = 200_000
 VOCABULARY_SIZE = 32
@@ -60,57 +61,6 @@ KIND_EXPECTED = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Batch:
-    """Consecutive rows of one file; `first_row` counts the rows of the file before them."""
-
-    file: Path
-    first_row: int
-    rows: pa.RecordBatch
-
-    def __len__(self) -> int:
-        return self.rows.num_rows
-
-    def place(self, index: int) -> str:
-        """Name the row at `index` of this batch as the user finds it: the line of a CSV, the row of a Parquet."""
-        row = self.first_row + index
-        if _is_parquet(self.file):
-            return f"{self.file}: row {row + 1}"
-        # Blank lines and line ends inside quotes make lines differ from rows, so the file is walked up to the row.
-        line, _ = next(itertools.islice(_walk(self.file), row + 1, None))
-        return f"{self.file}: line {line}"
-
-
-def find_files(paths: Sequence[Path]) -> list[Path]:
-    """List the tables at `paths`, with each folder replaced by the CSV and Parquet files in it, in order of name.
-
-    Raises:
-        BadInput: A path is missing, or isn't a CSV or Parquet file by its name, or is given twice; a folder holds no
-            table; a file is empty.
-    """
-    files: list[Path] = []
-    for path in paths:
-        found = [path]
-        if path.is_dir():
-            found = sorted(f for f in path.iterdir() if f.name.endswith(SUFFIXES) and f.name[0] not in "._")
-            if not found:
-                raise BadInput(f"{path}: no table in this folder, expected files that end in {', '.join(SUFFIXES)}")
-        files += found
-    if not files:
-        raise BadInput("no file was given, expected a CSV or Parquet file, or a folder of them")
-    for file in files:
-        if not file.is_file():
-            raise BadInput(f"{file}: no such file, expected a CSV or Parquet file, or a folder of them")
-        if not file.name.endswith(SUFFIXES):
-            raise BadInput(f"{file}: unknown kind of file, expected a name that ends in {', '.join(SUFFIXES)}")
-        if file.stat().st_size == 0:
-            raise BadInput(f"{file}: the file is empty, expected a table")
-    if len(set(files)) < len(files):
-        twice = next(file for file in files if files.count(file) > 1)
-        raise BadInput(f"{twice}: given twice, expected each file once")
-    return files
-
-
 def read_kinds(files: Sequence[Path], drop: Sequence[str] = ()) -> dict[str, str]:
     """Find what each column holds, less those in `drop`, in the order of the first file.
 
@@ -130,8 +80,8 @@ def read_kinds(files: Sequence[Path], drop: Sequence[str] = ()) -> dict[str, str
         elif different := sorted(set(columns) ^ set(kinds)):
             state = "is only here" if different[0] in columns else "is missing"
             raise BadInput(f"{file}: column {different[0]!r} {state}, expected the same columns as in {files[0]}")
-        if _is_parquet(file):
-            found = _parquet_kinds(file, columns)
+        if is_parquet(file):
+            found = parquet_kinds(file, columns)
         else:
             found = _csv_kinds(file, [name for name in columns if kinds[name] == "empty"])
         for name, kind in found.items():
@@ -140,28 +90,6 @@ def read_kinds(files: Sequence[Path], drop: Sequence[str] = ()) -> dict[str, str
             if kinds[name] == "empty":
                 kinds[name] = kind
     return kinds
-
-
-def stream(files: Sequence[Path], kinds: Mapping[str, str], *, rows_per_batch: int = 65_536) -> Iterator[Batch]:
-    """Read the columns named in `kinds` in bounded memory, in order, in batches of at most `rows_per_batch` rows.
-
-    `kinds` are those of `read_kinds` or of an `Encoder`. Other columns are ignored.
-
-    Raises:
-        BadInput: A file can't be read, has no rows or lacks a column; a row of a CSV has too many or too few fields; a
-            number column of a CSV holds text.
-    """
-    for file in files:
-        columns = column_names(file)
-        for name in kinds:
-            _require(file, columns, name)
-        row = 0
-        for rows in (_parquet_batches if _is_parquet(file) else _csv_batches)(file, kinds):
-            for start in range(0, rows.num_rows, rows_per_batch):
-                yield Batch(file, row + start, rows.slice(start, rows_per_batch))
-            row += rows.num_rows
-        if row == 0:
-            raise _no_rows(file)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -299,7 +227,7 @@ def load(
     flags = {"--label": label, "--time": time, "--customer": customer}
     roles = {flag: name for flag, name in flags.items() if name is not None}
     for flag, name in [*roles.items(), *(("--drop", name) for name in drop)]:
-        _require(files[0], columns, name, f" ({flag})")
+        require(files[0], columns, name, f" ({flag})")
     uses = [*roles.values(), *set(drop)]
     if twice := [name for name in uses if uses.count(name) > 1]:
         raise BadInput(f"{files[0]}: column {twice[0]!r} has two uses, expected one of {', '.join(roles)} and --drop")
@@ -391,7 +319,7 @@ def read_labelled(
     columns = column_names(files[0])
     for flag, name in (("--label", label), ("--time", time), ("--customer", customer)):
         if name is not None:
-            _require(files[0], columns, name, f" ({flag})")
+            require(files[0], columns, name, f" ({flag})")
     time_kind = "number" if time is not None and read_kinds(files)[time] == "number" else "time"
     keys = _read_keys(files, label, time, time_kind, customer, label_values)
     rows = np.arange(len(keys.labels))
@@ -403,30 +331,6 @@ def read_labelled(
     return Split(_encode(files, encoder, rows, None), keys.labels, extra)
 
 
-def describe(files: Sequence[Path]) -> str:
-    """Name the files in a few words."""
-    return str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
-
-
-def sha256(files: Sequence[Path]) -> str:
-    """Hash the bytes of all files, in order."""
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            while block := stream.read(BLOCK_BYTES):
-                digest.update(block)
-    return digest.hexdigest()
-
-
-def reject(batch: Batch, name: str, bad: np.ndarray, expected: str) -> None:
-    """Raise BadInput for the first row of the batch where `bad`, (rows,), is true, if any."""
-    if bad.any():
-        index = int(np.argmax(bad))
-        value = batch.rows.column(name)[index].as_py()
-        found = "is empty" if value is None else f"holds {reprlib.repr(value)}"
-        raise BadInput(f"{batch.place(index)}, column {name!r} {found}, expected {expected}")
-
-
 def numbers(batch: Batch, name: str, kind: str) -> np.ndarray:
     """Read a column as (rows,) float64, NaN where a value is missing; times are in seconds since 1970.
 
@@ -434,86 +338,21 @@ def numbers(batch: Batch, name: str, kind: str) -> np.ndarray:
         BadInput: A value isn't of the kind ("number", "boolean" or "time"), or is beyond float32.
     """
     column = batch.rows.column(name)
-    if kind == "time" and column.type not in (pa.string(), pa.large_string(), pa.string_view()):
+    found = kind_of(batch.file, batch.rows.schema.field(name))
+    # Text is parsed as CSV text is, but a time is no number.
+    if {kind, found} & {"time"} and {kind, found} & {"number", "boolean"}:
+        raise BadInput(f"{batch.file}: column {name!r} holds a {found}, expected a {kind}")
+    if found == "time":
         column = column.cast(pa.timestamp("us", getattr(column.type, "tz", None)), safe=False).cast(pa.int64())
         return column.to_numpy(zero_copy_only=False) / 1e6
-    if _parquet_kind(batch.file, batch.rows.schema.field(name)) != "category":
+    if found != "category":
         values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         bad = np.abs(values) > LARGEST
     else:
-        texts = _texts(batch, name)
-        values = _parse(texts, kind)
-        bad = (np.isnan(values) & texts.is_valid().to_numpy(zero_copy_only=False)) | (np.abs(values) > LARGEST)
+        values, bad = _parse(column, kind)
+        bad |= np.abs(values) > LARGEST
     reject(batch, name, bad, KIND_EXPECTED[kind])
     return values
-
-
-def _is_parquet(file: Path) -> bool:
-    return file.name.endswith(PARQUET_SUFFIXES)
-
-
-def _damaged(file: Path, error: Exception) -> BadInput:
-    kind = "Parquet" if _is_parquet(file) else "CSV"
-    return BadInput(f"{file}: can't be read ({str(error).splitlines()[0]}), expected a whole {kind} file")
-
-
-def _no_rows(file: Path) -> BadInput:
-    return BadInput(f"{file}: no rows, expected some after the names of the columns")
-
-
-def _require(file: Path, columns: Sequence[str], name: str, flag: str = "") -> None:
-    if name in columns:
-        return
-    names = {column.lower(): column for column in columns}
-    close = difflib.get_close_matches(name.lower(), names, n=1)
-    hint = f"is it {names[close[0]]!r}?" if close else f"it has {textwrap.shorten(', '.join(columns), 200)}"
-    raise BadInput(f"{file}: no column {name!r}{flag}, expected it in the table: {hint}")
-
-
-def _walk(file: Path) -> Iterator[tuple[int, list[str]]]:
-    """Read a CSV slowly, with the number of the line where each row begins: for its header and for error messages."""
-
-    def lines() -> Iterator[str]:
-        with pa.input_stream(file, compression="detect") as stream:
-            for number, line in enumerate(io.BufferedReader(stream), start=1):
-                try:
-                    yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-                except UnicodeDecodeError as error:
-                    found = f"the byte 0x{line[error.start]:02x} isn't UTF-8"
-                    raise BadInput(f"{file}: line {number}: {found}, expected a table in UTF-8") from None
-
-    reader = csv.reader(lines())
-    line = 1
-    try:
-        for fields in reader:
-            if fields:
-                yield line, fields
-            line = reader.line_num + 1
-    except csv.Error as error:
-        expected = "a shorter field; is a quotation mark left open?"
-        raise BadInput(f"{file}: line {line}: {error}, expected {expected}") from None
-    except OSError as error:
-        raise _damaged(file, error) from None
-
-
-def column_names(file: Path) -> list[str]:
-    """Read the names of a file's columns."""
-    if _is_parquet(file):
-        try:
-            names = pa.parquet.read_schema(file).names
-        except (pa.ArrowException, OSError) as error:
-            raise _damaged(file, error) from None
-    else:
-        _, names = next(_walk(file), (0, []))
-        if not names:
-            raise BadInput(f"{file}: no line but blank ones, expected a header with the names of the columns")
-        if len(names) == 1 and (other := re.search(r"[;\t|]", names[0])):
-            raise BadInput(
-                f"{file}: line 1 has one column, expected commas between them: is the delimiter {other[0]!r}?"
-            )
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise BadInput(f"{file}: two columns are named {twice[0]!r}, expected each name once")
-    return names
 
 
 def _csv_kinds(file: Path, columns: Sequence[str]) -> dict[str, str]:
@@ -523,8 +362,8 @@ def _csv_kinds(file: Path, columns: Sequence[str]) -> dict[str, str]:
     # The first block decides about nearly all; the rest of the file is read for the others alone.
     for blocks in (1, None):
         if undecided:
-            for rows in itertools.islice(_csv_batches(file, dict.fromkeys(undecided, "category")), blocks):
-                kinds |= {name: _text_kind(rows.column(name)) for name in undecided}
+            for rows in itertools.islice(stream([file], undecided), blocks):
+                kinds |= {name: _text_kind(_present(rows.rows.column(name))) for name in undecided}
                 undecided = [name for name in undecided if kinds[name] == "empty"]
                 if not undecided:
                     break
@@ -541,96 +380,36 @@ def _text_kind(column: pa.StringArray) -> str:
     return "category"
 
 
-def _csv_batches(file: Path, kinds: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
-    """Read columns of a CSV, block by block: numbers as float64, all others as text."""
-    try:
-        with pa.csv.open_csv(
-            file,
-            read_options=pa.csv.ReadOptions(block_size=BLOCK_BYTES),
-            parse_options=pa.csv.ParseOptions(newlines_in_values=True),
-            convert_options=pa.csv.ConvertOptions(
-                column_types={n: pa.float64() if kind == "number" else pa.string() for n, kind in kinds.items()},
-                include_columns=list(kinds),
-                null_values=MISSING,
-                strings_can_be_null=True,
-            ),
-        ) as reader:
-            yield from reader
-    except pa.ArrowInvalid as error:
-        raise _explain(file, kinds, error) from None
-    except OSError as error:
-        raise _damaged(file, error) from None
-
-
-def _explain(file: Path, kinds: Mapping[str, str], error: pa.ArrowInvalid) -> BadInput:
-    """Find the line of the error that the fast reader only describes."""
-    bad = re.search(r"In CSV column #(\d+): .*invalid value '(.*)'", str(error), re.DOTALL)
-    header: list[str] = []
-    line = 0
-    for line, fields in _walk(file):
-        header = header or fields
-        if len(fields) != len(header):
-            return BadInput(f"{file}: line {line} has {len(fields)} fields, expected {len(header)} as in the header")
-        if bad and fields is not header and fields[int(bad[1])].strip() == bad[2].strip():
-            name = header[int(bad[1])]
-            found = f"column {name!r} holds {reprlib.repr(bad[2])}"
-            return BadInput(f"{file}: line {line}, {found}, expected {KIND_EXPECTED['number']}, or nothing if missing")
-    return _damaged(file, error) if line > 1 else _no_rows(file)
-
-
-def _parquet_kinds(file: Path, columns: Sequence[str]) -> dict[str, str]:
-    schema = pa.parquet.read_schema(file)
-    return {name: _parquet_kind(file, schema.field(name)) for name in columns}
-
-
-def _parquet_kind(file: Path, field: pa.Field) -> str:
-    kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-    tests = {
-        "empty": pa.types.is_null,
-        "boolean": pa.types.is_boolean,
-        "number": lambda kind: pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind),
-        "time": lambda kind: pa.types.is_timestamp(kind) or pa.types.is_date(kind),
-        "category": lambda kind: kind in (pa.string(), pa.large_string(), pa.string_view()),
-    }
-    for name, test in tests.items():
-        if test(kind):
-            return name
-    expected = "numbers, booleans, text or timestamps; leave it out with --drop"
-    raise BadInput(f"{file}: column {field.name!r} is of type {field.type}, expected {expected}")
-
-
-def _parquet_batches(file: Path, kinds: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
-    found = _parquet_kinds(file, list(kinds))
-    for name, kind in kinds.items():
-        # Text is parsed as CSV text is, and anything can be a category, but a time is no number.
-        if {kind, found[name]} & {"time"} and {kind, found[name]} & {"number", "boolean"}:
-            raise BadInput(f"{file}: column {name!r} holds a {found[name]}, expected a {kind}")
-    try:
-        with pa.parquet.ParquetFile(file) as table:
-            for rows in table.iter_batches(columns=list(kinds)):
-                yield rows.select(list(kinds))
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(file, error) from None
-
-
 def _texts(batch: Batch, name: str) -> pa.StringArray:
     """Read a column as text, null where a value is missing."""
-    texts = batch.rows.column(name).cast(pa.string())
+    return _present(batch.rows.column(name).cast(pa.string()))
+
+
+def _present(texts: pa.StringArray) -> pa.StringArray:
+    """Make the missing values null."""
     return pc.if_else(pc.is_in(texts, pa.array(MISSING)), None, texts)
 
 
-def _parse(texts: pa.StringArray, kind: str) -> np.ndarray:
-    """Turn text into float64, NaN where it's missing or isn't of the kind."""
+def _parse(texts: pa.StringArray, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Turn text into (rows,) float64, NaN where it's missing or isn't of the kind, and say where it isn't."""
+    if kind == "number":
+        try:  # the usual spellings, at once
+            values = texts.cast(pa.float64()).to_numpy(zero_copy_only=False)
+            return values, np.zeros(len(values), bool)
+        except pa.ArrowInvalid:
+            pass
+    texts = _present(texts)
     if kind == "boolean":
         codes = pc.index_in(pc.utf8_lower(pc.utf8_trim_whitespace(texts)), pa.array(["false", "true", "0", "1"]))
-        return codes.to_numpy(zero_copy_only=False) % 2
-    if kind == "number":
-        return np.asarray(pd.to_numeric(texts.to_pandas(), errors="coerce"), np.float64)
-    # pandas also takes words such as "now" for times.
-    texts = pc.if_else(pc.match_substring_regex(texts, r"^\s*\d{4}-"), texts, None)
-    stamps = pd.to_datetime(texts.to_pandas(), utc=True, format="ISO8601", errors="coerce")
-    seconds = pd.DatetimeIndex(stamps).as_unit("us").asi8 / 1e6
-    return np.where(stamps.isna(), np.nan, seconds)
+        values = codes.to_numpy(zero_copy_only=False) % 2
+    elif kind == "number":
+        values = np.asarray(pd.to_numeric(texts.to_pandas(), errors="coerce"), np.float64)
+    else:
+        # pandas also takes words such as "now" for times.
+        dated = pc.if_else(pc.match_substring_regex(texts, r"^\s*\d{4}-"), texts, None)
+        stamps = pd.to_datetime(dated.to_pandas(), utc=True, format="ISO8601", errors="coerce")
+        values = np.where(stamps.isna(), np.nan, pd.DatetimeIndex(stamps).as_unit("us").asi8 / 1e6)
+    return values, np.isnan(values) & texts.is_valid().to_numpy(zero_copy_only=False)
 
 
 def _numbered(files: Sequence[Path], kinds: Mapping[str, str]) -> Iterator[tuple[slice, Batch]]:
