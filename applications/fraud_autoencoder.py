@@ -192,6 +192,7 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
     selection = Detector(settings, splits["validation_train"], settings.seed, start_weights)
     selection_fit = selection.fit(this_run, "selection", settings.epochs, splits["validation"])
     validation_scores = selection.scores(splits["validation"])
+    this_run.at_limit("the best epoch", selection_fit.best_epoch, settings.epochs, "--epochs")
     rate, rule = alert_rate(settings, splits["validation"], validation_scores)
     this_run.say(f"chosen on validation: {selection_fit.best_epoch} epochs; {rule}")
 

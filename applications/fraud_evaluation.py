@@ -29,6 +29,13 @@ def outputs(scorer: keras.Model, inputs: np.ndarray) -> dict[str, np.ndarray]:
     return {name: np.asarray(keras.ops.convert_to_numpy(value)) for name, value in scorer(inputs).items()}
 
 
+def codes(scorer: keras.Model, inputs: np.ndarray) -> np.ndarray:
+    """The codes of raw rows, (rows, code size) float64, by the scorer's own path from row to encoder."""
+    row, _ = scorer.get_layer("anomaly_score").input
+    encoder = keras.Model(scorer.input, scorer.get_layer("autoencoder").get_layer("encoder")(row))
+    return in_chunks(lambda chunk: np.asarray(keras.ops.convert_to_numpy(encoder(chunk))), inputs)
+
+
 def in_chunks(function: Callable[[np.ndarray], np.ndarray], inputs: np.ndarray) -> np.ndarray:
     """Apply a function of rows to a matrix that may be larger than memory; the values come as float64."""
     parts = [function(np.asarray(inputs[start : start + CHUNK])) for start in range(0, len(inputs), CHUNK)]
@@ -355,9 +362,7 @@ def draw(
     rows = np.arange(len(test))
     if len(rows) > 20_000:
         rows = np.sort(np.random.default_rng(0).choice(rows, 20_000, replace=False))
-    standardised = scorer.get_layer("standardise")(np.asarray(test.inputs[rows]))
-    encoder = scorer.get_layer("autoencoder").get_layer("encoder")
-    code = np.asarray(keras.ops.convert_to_numpy(encoder(standardised)), np.float64)
+    code = codes(scorer, np.asarray(test.inputs[rows]))
     if code.shape[1] > 2:
         pca = PCA(2, svd_solver="full").fit(code)
         points = pca.transform(code)

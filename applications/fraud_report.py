@@ -395,7 +395,7 @@ def _limits(metrics: Mapping[str, Any]) -> list[dict]:
         )
     if metrics["evaluation"]["unit"] == "payments":
         limits.append("The intervals take each payment for independent, which payments of one customer are not.")
-    return [{"list": limits}]
+    return [{"list": [*limits, *wording.limits(metrics)]}]
 
 
 def _chosen(metrics: Mapping[str, Any]) -> dict[str, Any]:

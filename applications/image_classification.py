@@ -190,6 +190,12 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
         length = chosen[template].length
         unit = "modules" if template == "dsn" else "epochs"
         this_run.say(f"{trainer.name}: chosen on validation: {length} {unit}")
+        if template == "dsn":
+            this_run.at_limit("the number of modules", length, trainer.choices.modules, "--dsn.modules")
+        else:
+            accuracies = chosen[template].fits[f"{template}-choice"].history["val_accuracy"]
+            best = 1 + int(np.argmax(accuracies))
+            this_run.at_limit(f"the best epoch of the {trainer.name}", best, trainer.recipe.epochs, "--epochs")
         name = trainer.name
         seconds: list[float] = []
         found[name], by_size[name] = [], {share: [] for share in task.shares}

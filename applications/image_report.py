@@ -646,7 +646,7 @@ def _limits(metrics: Mapping[str, Any]) -> list[dict]:
             "The networks differ in size and in time of training, each with settings of its own. This is a comparison "
             "of the three as they are set up here, not of what each can be brought to."
         )
-    return [{"list": limits}]
+    return [{"list": [*limits, *wording.limits(metrics)]}]
 
 
 # --- Words ---

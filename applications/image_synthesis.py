@@ -166,6 +166,8 @@ def _train(settings: Any, start: Any, this_run: run.Run, command: str) -> dict[s
         if conditional:
             found[-1]["classification_accuracy"] = _classification(this_run, settings, sample, task, classes, seed)
         rounds = len(fit.history["loss"])
+        if fit.best_epoch == trainer.rounds:
+            this_run.at_limit("the best epoch", settings.epochs, settings.epochs, "--epochs")
         training.append(
             {
                 "seed": seed,

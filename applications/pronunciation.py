@@ -205,6 +205,7 @@ def _network(
             f"{network.name}, seed {seed}, {len(words):,} words: {fit.seconds:.0f} s of training, weights of epoch "
             f"{fit.best_epoch}"
         )
+        this_run.at_limit(f"the best epoch of the {network.name}", fit.best_epoch, settings.epochs, "--epochs")
     return network
 
 

@@ -357,7 +357,7 @@ def _limits(metrics: Mapping[str, Any]) -> list[dict]:
     ]
     if not metrics["settings"]["stress"] and metrics["settings"]["dictionary"] is None:
         limits.append("Stress is left out, as in most published results; --stress keeps it.")
-    return [{"list": limits}]
+    return [{"list": [*limits, *wording.limits(metrics)]}]
 
 
 def _figure(name: str, alt: str, caption: str) -> dict:

@@ -281,6 +281,7 @@ class Run:
         self.folder = self._choose(settings.out, settings.resume)
         self.checkpoints = self.folder / "checkpoints"
         self.resumed = settings.resume
+        self.limits: list[str] = []
         if settings.resume:
             config = json.loads((self.folder / "config.json").read_text())
             self.started = datetime.datetime.fromisoformat(config["started"])
@@ -371,6 +372,22 @@ class Run:
         """Print a line with the seconds since the run began."""
         print(f"{time.perf_counter() - self.began:6.1f} s  {escaped(text)}", flush=True)
 
+    def at_limit(self, choice: str, found: float, most: float, flag: str) -> None:
+        """Say, here and in the report, that a choice fell on the end of what was allowed, if it did.
+
+        A quick run, whose ends are set low, says nothing.
+
+        Args:
+            choice: what was chosen, such as "the best epoch".
+            found: the value that was chosen.
+            most: the last that was allowed.
+            flag: that allows more.
+        """
+        limit = f"{choice} is the last of those allowed, {most:,}: more may do better ({flag})"
+        if found >= most and limit not in self.limits and not self.settings.get("quick"):
+            self.limits.append(limit)
+            self.say(limit)
+
     def header(self, settings: Any, command: str, *packages: str) -> dict[str, Any]:
         """What metrics.json begins with: settings as they took effect; versions of Keras, its backend, `packages`."""
         backend = keras.backend.backend()
@@ -391,7 +408,7 @@ class Run:
         fit_seconds: float,
         examples: int,
     ) -> None:
-        """Add the timing to the metrics and write metrics.json and the report.
+        """Add the timing and the limits that choices fell on to the metrics; write metrics.json and the report.
 
         Args:
             metrics: all others.
@@ -399,6 +416,7 @@ class Run:
             fit_seconds: spent on training.
             examples: trained on, each epoch counted.
         """
+        metrics["limits"] = self.limits
         metrics["timing"] = {
             "started": self.started.isoformat(),
             "machine": machine(),

@@ -561,7 +561,7 @@ def _limits(metrics: Mapping[str, Any]) -> list[dict]:
             "All networks were trained with the same settings but for the learning rate, and none was tuned further. "
             "One that is behind here may gain more than others from settings of its own."
         )
-    return [{"list": limits}]
+    return [{"list": [*limits, *wording.limits(metrics)]}]
 
 
 def _own(metrics: Mapping[str, Any]) -> str:

@@ -264,6 +264,7 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
                 f"{name}, seed {seed}: validation accuracy {fit.history['val_accuracy'][fit.best_epoch - 1]:.3f} "
                 f"in epoch {fit.best_epoch}, {fit.seconds:.0f} s of training"
             )
+            this_run.at_limit(f"the best epoch of the {name}", fit.best_epoch, settings.epochs, "--epochs")
             if seed == settings.seed:
                 parameters[name] = tagger.model.count_params()
                 contexts[name] = this_run.stage(

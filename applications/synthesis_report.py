@@ -391,7 +391,7 @@ def _limits(metrics: Mapping[str, Any]) -> list[dict]:
         "Generated pictures can give away what is in training pictures: don't share a model of pictures that you "
         "wouldn't share.",
     ]
-    return [{"list": limits}]
+    return [{"list": [*limits, *wording.limits(metrics)]}]
 
 
 # --- Parts ---

@@ -184,6 +184,7 @@ def _train(settings: Any, start: models.LanguageModel | None, this_run: run.Run,
             f"{name}, seed {seed}: {evaluation.bits_per_character(found[-1], test):.3f} bits a character on test with "
             f"the weights of epoch {fit.best_epoch}, {fit.seconds:.0f} s of training"
         )
+        this_run.at_limit("the best epoch", fit.best_epoch, settings.epochs, "--epochs")
     assert first
     train = evaluation.some_blocks(corpus.splits["train"], evaluation.TRAINING_TOKENS)
     resamples = 100 if settings.quick else 500

@@ -462,7 +462,7 @@ def _limits(metrics: Mapping[str, Any]) -> list[dict]:
             f"{data['unknown']['test']:,} characters of the test text are unknown to the model and count as one kind, "
             "which makes the bits a little too few for all models but the compressors."
         )
-    return [{"list": limits}]
+    return [{"list": [*limits, *wording.limits(metrics)]}]
 
 
 def _own(metrics: Mapping[str, Any]) -> str:

@@ -74,6 +74,11 @@ def result_of(metrics: Mapping[str, Any], model: str) -> dict[str, Any]:
     return next(result for result in metrics["results"] if result["model"] == model)
 
 
+def limits(metrics: Mapping[str, Any]) -> list[str]:
+    """Sentences on the choices of a run that fell on the end of what was allowed."""
+    return [f"{limit[0].upper()}{limit[1:]}." for limit in metrics.get("limits", [])]
+
+
 def quick(metrics: Mapping[str, Any]) -> list[str]:
     """What a verdict ends with after a quick run, if it was one."""
     smoke = "This was a quick run, of little training: it shows that the program works, not what the network can do."

@@ -146,6 +146,26 @@ def test_scaling_is_fitted_on_the_genuine_training_rows_alone():
     np.testing.assert_allclose(everything.mean, inputs.mean(axis=0), rtol=1e-5)
 
 
+def test_the_codes_drawn_are_those_of_the_network(tmp_path, monkeypatch):
+    # Far from 0 beside their spread, so that rows that are not centred have other codes.
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.normal((50, -300, 7), (1, 20, 3), (400, 3)), columns=["a", "b", "c"])
+    frame["y"] = (np.arange(400) % 10 == 0).astype(int)
+    frame.to_csv(tmp_path / "far.csv", index=False)
+    drawn = []
+    scatter = fraud_evaluation.figures.scatter
+    monkeypatch.setattr(
+        fraud_evaluation.figures, "scatter", lambda points, *a, **k: drawn.append(points) or scatter(points, *a, **k)
+    )
+    words = ["--csv", str(tmp_path / "far.csv"), "--label", "y", "--epochs", "1", "--seeds", "1"]
+    main([*words, "--code-size", "2", "--out", str(tmp_path / "run")])
+    splits = table.load([tmp_path / "far.csv"], label="y")[0].splits
+    genuine = splits["train"].inputs[splits["train"].labels == 0].astype(np.float64)
+    encoder = keras.models.load_model(tmp_path / "run" / "model.keras").get_layer("autoencoder").get_layer("encoder")
+    rows = (splits["test"].inputs - genuine.mean(axis=0)) / genuine.std(axis=0)
+    np.testing.assert_allclose(drawn[0], encoder(rows.astype(np.float32)), atol=1e-3)
+
+
 # --- The report ---
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from applications import run
 from data.dataset import BadInput, Provenance
+from reports import wording
 
 
 @dataclasses.dataclass(frozen=True)
@@ -417,3 +418,18 @@ def test_weights_of_another_model_are_refused_at_the_first_difference(layers, sa
     settings = types.SimpleNamespace(init_from="a.keras")
     with pytest.raises(BadInput, match=f"--init-from a.keras: {said}"):
         run.start_from(model([4]), model(layers).get_weights(), settings, "--units")
+
+
+def test_a_choice_at_the_end_of_what_was_allowed_is_said_once_and_kept(capsys):
+    for settings, said in (
+        (Train(), ["the best epoch is the last of those allowed, 12: more may do better (--epochs)"]),
+        (Train(quick=True), []),
+    ):
+        with run.Run("program", settings) as this_run:
+            for found in (12, 11, 12):
+                this_run.at_limit("the best epoch", found, 12, "--epochs")
+            metrics = {}
+            this_run.finish(metrics, lambda metrics, folder: b"", fit_seconds=1, examples=1)
+        assert metrics["limits"] == said
+        assert [line.split("s  ")[1] for line in capsys.readouterr().out.splitlines()] == said
+    assert wording.limits({"limits": ["the best one is the last"]}) == ["The best one is the last."]
