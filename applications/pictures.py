@@ -76,11 +76,20 @@ def check(settings: Source) -> None:
         raise BadInput(f"--size: found {settings.size}, expected 8 or more")
 
 
-def load(settings: Any) -> Dataset:
-    """The pictures that the settings name; `settings.seed` draws the split of a folder without one."""
+def load(settings: Any, *, without_classes: bool = False) -> Dataset:
+    """The pictures that the settings name; `settings.seed` draws the split of a folder without one.
+
+    `without_classes` accepts pictures that nothing divides into classes: `classes` is then ("all",), each label 0.
+    """
     source = own_source(settings)
     if source == "images":
-        return images.load_folder(settings.images, size=settings.size, skip_bad=settings.skip_bad, seed=settings.seed)
+        return images.load_folder(
+            settings.images,
+            size=settings.size,
+            skip_bad=settings.skip_bad,
+            seed=settings.seed,
+            without_classes=without_classes,
+        )
     if source is not None:
         return FILES[source](getattr(settings, source))
     if settings.dataset in ("digits", "digits-28"):
@@ -91,6 +100,8 @@ def load(settings: Any) -> Dataset:
 def load_labelled(settings: Any, shape: tuple[int, int, int], classes: Sequence[str]) -> Split:
     """The user's test pictures, of a model's shape (height, width, channels), with labels among its classes.
 
+    For a model without classes, ("all",), every picture is of that class, whatever folder it lies in.
+
     Raises:
         BadInput: if there are none, they are of another shape, or they show something else.
     """
@@ -98,9 +109,15 @@ def load_labelled(settings: Any, shape: tuple[int, int, int], classes: Sequence[
     if source is None:
         raise BadInput("found no pictures, expected --images, --npz, --idx or --cifar")
     height, width, channels = shape
+    without_classes = tuple(classes) == (images.ALL,)
     if source == "images":
         test, names = images.read_labelled(
-            settings.images, height=height, width=width, channels=channels, skip_bad=settings.skip_bad
+            settings.images,
+            height=height,
+            width=width,
+            channels=channels,
+            skip_bad=settings.skip_bad,
+            without_classes=without_classes,
         )
     else:
         dataset = FILES[source](getattr(settings, source))
@@ -110,6 +127,8 @@ def load_labelled(settings: Any, shape: tuple[int, int, int], classes: Sequence[
         raise BadInput(
             f"--{source}: found pictures of {found}, expected {height} × {width} × {channels} for this model"
         )
+    if without_classes:
+        return dataclasses.replace(test, labels=np.zeros_like(test.labels))
     if unknown := sorted(set(names) - set(classes)):
         raise BadInput(f"--{source}: found the class {unknown[0]!r}, expected those of the model: {', '.join(classes)}")
     return dataclasses.replace(test, labels=np.array([classes.index(name) for name in names])[test.labels])

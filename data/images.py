@@ -55,6 +55,7 @@ FASHION_CLASSES = (
 )
 CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR_BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
+ALL = "all"  # the one class of pictures without classes
 UNITS = "brightness of each pixel, 0 (black) to 255 (white)"
 
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
@@ -508,7 +509,7 @@ def _download(name: str) -> None:
 # Folders of pictures
 
 
-def load_folder(folder: Path, *, size: int | None, skip_bad: bool, seed: int) -> Dataset:
+def load_folder(folder: Path, *, size: int | None, skip_bad: bool, seed: int, without_classes: bool = False) -> Dataset:
     """Read a folder that holds a folder of pictures for each class: PNG, JPEG, BMP or WebP, of any size.
 
     The class folders may be in folders train, validation (or val) and test; what of these is missing is drawn from the
@@ -524,13 +525,15 @@ def load_folder(folder: Path, *, size: int | None, skip_bad: bool, seed: int) ->
             `LARGEST_SIDE` pixels on the longer side, and at least `SMALLEST_SIDE` on each.
         skip_bad: leave out pictures that can't be read, instead of raising for the first one.
         seed: draws the pictures to validate and to test on.
+        without_classes: accept pictures that no folders divide into two classes or more. All of them are then of one
+            class, "all": `classes` is ("all",) and each label 0.
 
     Raises:
         BadInput: There is no such folder, no picture or one class alone; a class is without picture, has too few to be
             split, or is not among those to train on; a picture can't be read, without `skip_bad`; the pictures
             together are beyond `LARGEST_BYTES`.
     """
-    listed, notes = _list_pictures(folder)
+    listed, notes = _list_pictures(folder, without_classes)
     skipped: list[str] = []
     attempt = functools.partial(_attempt, folder=folder, skipped=skipped if skip_bad else None)
     headers = [attempt(_read_header, path) for _, _, path in listed]
@@ -588,7 +591,7 @@ def load_folder(folder: Path, *, size: int | None, skip_bad: bool, seed: int) ->
 
 
 def read_labelled(
-    folder: Path, *, height: int, width: int, channels: int, skip_bad: bool
+    folder: Path, *, height: int, width: int, channels: int, skip_bad: bool, without_classes: bool = False
 ) -> tuple[Split, tuple[str, ...]]:
     """Read a folder, laid out as for `load_folder`, as one split, to evaluate a saved model; and its classes' names.
 
@@ -597,7 +600,7 @@ def read_labelled(
     Raises:
         BadInput: As `load_folder`, but for what is about splitting.
     """
-    listed, _ = _list_pictures(folder)
+    listed, _ = _list_pictures(folder, without_classes)
     listed = [entry for entry in listed if entry[0] == "test"] or listed
     _check_bytes(str(folder), len(listed) * height * width * channels)
     skipped: list[str] = []
@@ -629,12 +632,17 @@ def _class_names(listed: Sequence[tuple[str, str, Path]]) -> list[str]:
     return sorted(names, key=int) if all(name.isdecimal() for name in names) else names
 
 
-def _list_pictures(folder: Path) -> tuple[list[tuple[str, str, Path]], list[str]]:
+def _list_pictures(folder: Path, without_classes: bool = False) -> tuple[list[tuple[str, str, Path]], list[str]]:
     """List part ("train", "validation", "test", or "" for none), class and path of each picture; and what isn't one."""
     expected = "expected a folder of pictures for each class"
     if not folder.is_dir():
         raise BadInput(f"{folder}: found no such folder, {expected}")
     inside = _folders(folder)
+    if without_classes and len(inside) < 2 and not any(map(_folders, inside)):
+        pictures = sorted(path for path in folder.rglob("*") if path.is_file() and _is_picture(path))
+        if not pictures:
+            raise BadInput(f"{folder}: found no picture in it, {_EXPECTED}")
+        return [("", ALL, path) for path in pictures], []
     named = {part: [path for path in inside if path.name.lower() in names] for part, names in PARTS.items()}
     others = [path for path in inside if path.name.lower() not in sum(PARTS.values(), ())]
     # A class may be called train, and hold pictures: then it's no part.
@@ -821,7 +829,7 @@ def _fingerprint(picture: np.ndarray) -> bytes:
 
 
 def _check_classes(place: str, labels: np.ndarray, names: Sequence[str], least: int, uses: str) -> None:
-    if len(names) < 2:
+    if len(names) < 2 and tuple(names) != (ALL,):
         raise BadInput(f"{place}: found one class, {names[0]!r}, expected at least 2")
     for label, count in enumerate(np.bincount(labels, minlength=len(names)).tolist()):
         if count < least:

@@ -799,8 +799,8 @@ def class_folder(folder: Path, classes=("cat", "dog", "eel"), count: int = 20, s
     return folder
 
 
-def folder_data(folder: Path, size=None, skip_bad=False, seed=0) -> Dataset:
-    return load_folder(folder, size=size, skip_bad=skip_bad, seed=seed)
+def folder_data(folder: Path, size=None, skip_bad=False, seed=0, **settings) -> Dataset:
+    return load_folder(folder, size=size, skip_bad=skip_bad, seed=seed, **settings)
 
 
 def files_of(dataset: Dataset, *names: str) -> set[str]:
@@ -877,6 +877,16 @@ def test_parts(tmp_path, parts, counts):
 def test_classes_may_be_called_as_parts_are(tmp_path):
     assert folder_data(class_folder(tmp_path / "a", ("bus", "train"))).classes == ("bus", "train")
     assert folder_data(class_folder(tmp_path / "b", ("invalid", "valid"))).classes == ("invalid", "valid")
+
+
+@pytest.mark.parametrize("inner", [".", "celebrities"])
+def test_pictures_without_classes(tmp_path, inner):
+    class_folder(tmp_path, (inner,))
+    dataset = folder_data(tmp_path, without_classes=True)
+    assert dataset.classes == ("all",)
+    assert [len(split) for split in dataset.splits.values()] == [13, 3, 4]
+    assert not any(split.labels.any() for split in dataset.splits.values())
+    assert bad(folder_data, tmp_path)
 
 
 def test_numbers_as_classes_are_in_their_order(tmp_path):
