@@ -44,8 +44,8 @@ class Train(pictures.Source):
     compare: bool = False
     """Train the other two as well."""
     preset: Literal["small", "medium", "mnist"] | None = None
-    """Sizes and recipe: for pictures as small as digits; for some thousands of 28 × 28, by default with digits-28; for
-    MNIST and its like (up to an hour)."""
+    """Sizes and recipe: for pictures as small as digits; for some thousands of 28 × 28; for MNIST and its like (up to
+    an hour). By default what suits the pictures: small below 16 pixels, mnist for more than 20,000 pictures."""
     cnn: models.Cnn = dataclasses.field(default_factory=models.Cnn)
     """Of the convolutional network."""
     dbn: models.Dbn = dataclasses.field(default_factory=models.Dbn)
@@ -64,7 +64,7 @@ class Train(pictures.Source):
     seed: int = 0
     """Of the first final model; the others have the seeds after it."""
     seeds: int | None = None
-    """Final models, whose mean and spread are reported. By default 3, with --preset mnist 1."""
+    """Final models, whose mean and spread are reported. By default 3, with the preset mnist 1."""
     init_from: Path | None = None
     """Start from the weights of this model.keras of an earlier run."""
 
@@ -113,16 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 def train(settings: Train) -> dict[str, Any]:
     """Data, models, fit, evaluation, report."""
     command = run.command("applications/image_classification.py", settings)
-    settings = models.with_preset(settings)
     _check(settings)
-    if settings.quick:
-        settings = dataclasses.replace(
-            settings,
-            epochs=min(settings.epochs or 2, 2),
-            seeds=min(settings.seeds or 1, 2),
-            dbn=dataclasses.replace(settings.dbn, rbm_epochs=min(settings.dbn.rbm_epochs, 2)),
-            dsn=dataclasses.replace(settings.dsn, modules=min(settings.dsn.modules, 2)),
-        )
     start_weights = _weights_of(settings.init_from, settings.template) if settings.init_from else None
     with run.Run(APPLICATION, settings) as this_run:
         return _train(settings, start_weights, this_run, command)
@@ -133,6 +124,8 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
     this_run.check_data(dataset.provenance)
     this_run.say("data: " + ", ".join(f"{name} {len(part):,}" for name, part in dataset.splits.items()))
     task = evaluation.Task.of(dataset, settings.labels)
+    height, width = task.test.inputs.shape[1:3]
+    settings = _completed(settings, height, width, len(task.pool))
     if settings.labels is not None and settings.labels > len(task.pool):
         raise BadInput(
             f"--labels: found {settings.labels:,}, expected at most the {len(task.pool):,} training pictures"
@@ -140,7 +133,6 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
 
     if settings.labels is not None and min(np.bincount(task.labelled(settings.seed, 1.0).labels)) < LEAST_LABELS:
         raise BadInput(f"--labels: found {settings.labels:,}, expected more, for {LEAST_LABELS} of each class or more")
-    height, width = task.test.inputs.shape[1:3]
     stages, most = len(settings.cnn.filters), int(np.log2(min(height, width)))
     if (settings.template == "cnn" or settings.compare) and stages > most:
         raise BadInput(
@@ -268,9 +260,23 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
     return metrics
 
 
+def _completed(settings: Train, height: int, width: int, number: int) -> Train:
+    """The settings with the preset for so many pictures of this size, and shortened for a quick run."""
+    settings = models.with_preset(settings, height, width, number)
+    if not settings.quick:
+        return settings
+    return dataclasses.replace(
+        settings,
+        epochs=min(settings.epochs or 2, 2),
+        seeds=min(settings.seeds or 1, 2),
+        dbn=dataclasses.replace(settings.dbn, rbm_epochs=min(settings.dbn.rbm_epochs, 2)),
+        dsn=dataclasses.replace(settings.dsn, modules=min(settings.dsn.modules, 2)),
+    )
+
+
 def _check(settings: Train) -> None:
     run.check(
-        settings,
+        settings if settings.seeds is not None else dataclasses.replace(settings, seeds=max(models.SEEDS.values())),
         at_least_one=("labels", "batch_size", "epochs", "seeds"),
         above_zero=("learning_rate",),
     )

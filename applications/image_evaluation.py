@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
+from sklearn.kernel_approximation import Nystroem
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 
 from applications import image_models as models
@@ -27,7 +29,12 @@ from templates import dsn as dsn_template
 
 SHARES = (0.1, 0.3, 1.0)  # of the labelled training pictures
 MANY_PICTURES = 20_000  # of more, whose trainings are long, the middle share is left out
-BASELINE_PICTURES = 10_000  # a support vector machine on more would take longer than the networks
+CHOICE_PICTURES, CHOICE_WORK = 10_000, 10**11  # on which the baselines' settings are chosen; pictures² × features
+# Rows² × features × the share of support vectors, about ten minutes of a core. A support vector machine that needs more
+# is fitted by least squares on Nystroem features, whose work grows with the rows alone.
+EXACT_WORK = 2 * 10**12
+LANDMARKS, LANDMARK_NUMBERS = 2_000, 2 * 10**8  # of those features; and the numbers that all rows' features may be
+REGRESSION_STEPS, REGRESSION_WORK = 300, 10**13  # of the logistic regression, and multiplications in all of them
 MEASURES = ("accuracy", "log_loss", "calibration_error")
 MOST_ERRORS = 24
 MAPS = 6  # right and wrong pictures whose Grad-CAM is shown, each
@@ -104,7 +111,7 @@ class Answers:
 
 
 def _logistic_regression(features: int, strength: float) -> Any:
-    return LogisticRegression(C=strength, max_iter=300)
+    return LogisticRegression(C=strength, max_iter=REGRESSION_STEPS)
 
 
 def _nearest_neighbours(features: int, neighbours: int) -> Any:
@@ -126,30 +133,47 @@ BASELINES: dict[str, tuple[Callable[..., Any], dict[str, tuple[float, ...]]]] = 
 
 
 def fit_baselines(this_run: run.Run, task: Task, settings: Any) -> dict[str, Answers]:
-    """Every baseline: its settings are chosen on validation, then it is fitted on the labels that the networks had."""
-    train, validation = (_flat(part, settings.seed) for part in task.choosing(settings.seed))
+    """Every baseline: its settings are chosen on validation, then it is fitted on the labels that the networks had.
+
+    Of very many pictures the settings are chosen on some; the final fits have all.
+    """
+    train, validation = (_flat(_some(part, settings.seed)) for part in task.choosing(settings.seed))
     seeds = range(settings.seed, settings.seed + settings.seeds)
     # Where all labels are used there is nothing to draw, and the baselines have no other randomness.
     drawings = [seeds[:1] if share == 1 and task.labels is None else seeds for share in task.shares]
     parts = zip(task.shares, drawings, strict=True)
-    sets = [_flat(task.labelled(s, share), s) for share, drawn in parts for s in drawn]
-    test = _flat(task.test, settings.seed, most=len(task.test))
+    sets = [(share, s) for share, drawn in parts for s in drawn]
+    test = _flat(task.test)[0]
     found = {}
     for name, (make, choices) in BASELINES.items():
         kept = this_run.stage(
             name.replace(" ", "-"),
             lambda make=make, choices=choices: _fit_baseline(
-                make, choices, train, validation, sets, test, task.classes
+                make,
+                choices,
+                train,
+                validation,
+                [lambda share=share, s=s: _flat(task.labelled(s, share)) for share, s in sets],
+                test,
+                task.classes,
+                len(task.labelled(settings.seed, 1.0)),
             ),
         )
         answers = iter(kept["probabilities"])
         probabilities = [[next(answers) for _ in drawn] for drawn in drawings]
         said = ", ".join(f"{key} {value:g}" for key, value in zip(choices, kept["chosen"], strict=True))
+        if kept["landmarks"]:
+            said += f"; least squares on {int(kept['landmarks']):,} Nystroem features"
         found[name] = Answers(probabilities, int(kept["parameters"]), said, float(kept["seconds"]))
     return found
 
 
 def _fitted(model: Any, features: np.ndarray, labels: np.ndarray) -> Any:
+    if isinstance(model, Pipeline):
+        model["kernel"].n_components = min(model["kernel"].n_components, len(features))
+    if isinstance(model, LogisticRegression):
+        work = 4 * features.size * len(np.unique(labels))  # of a step
+        model.max_iter = int(np.clip(REGRESSION_WORK // work, 20, REGRESSION_STEPS))
     with warnings.catch_warnings():
         # Of many pictures the logistic regression is stopped before its end, which costs it hardly anything.
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -161,31 +185,47 @@ def _fit_baseline(
     choices: Mapping[str, Sequence[float]],
     train: tuple[np.ndarray, np.ndarray],
     validation: tuple[np.ndarray, np.ndarray],
-    sets: Sequence[tuple[np.ndarray, np.ndarray]],
-    test: tuple[np.ndarray, np.ndarray],
+    sets: Sequence[Callable[[], tuple[np.ndarray, np.ndarray]]],
+    test: np.ndarray,
     classes: int,
+    most: int,
 ) -> dict[str, np.ndarray]:
+    """Choose on validation, then fit each of the sets, of `most` rows at most, and answer to the test pictures."""
     features = train[0].shape[1]
     candidates = []
     for values in itertools.product(*choices.values()):
-        scores = _scores(_fitted(make(features, *values), *train), validation[0], classes)
-        candidates.append((float((scores.argmax(1) == validation[1]).mean()), values, scores))
-    _, chosen, scores = max(candidates, key=lambda candidate: candidate[0])  # the first of several
+        model = _fitted(make(features, *values), *train)
+        scores = _scores(model, validation[0], classes)
+        support = len(model.support_) / len(train[0]) if isinstance(model, SVC) else 0.0
+        candidates.append((float((scores.argmax(1) == validation[1]).mean()), values, scores, support))
+    _, chosen, scores, support = max(candidates, key=lambda candidate: candidate[0])  # the first of several
+    landmarks = 0
+    if support * most**2 * features > EXACT_WORK:
+        landmarks = min(LANDMARKS, LANDMARK_NUMBERS // most)
+        scores = _scores(_fitted(_approximate(make(features, *chosen), landmarks), *train), validation[0], classes)
     temperature = dsn_template.fit_temperature(scores, np.eye(scores.shape[1])[validation[1]])
     answers = []
     for rows in sets:
         began = time.perf_counter()
-        model = _fitted(make(features, *chosen), *rows)
+        fresh = make(features, *chosen)
+        model = _fitted(_approximate(fresh, landmarks) if landmarks else fresh, *rows())
         seconds = time.perf_counter() - began
-        scores = _scores(model, test[0], classes) / temperature
+        scores = _scores(model, test, classes) / temperature
         probabilities = np.exp(scores - scores.max(axis=1, keepdims=True))
         answers.append(probabilities / probabilities.sum(axis=1, keepdims=True))
     return {
         "chosen": np.array(chosen, float),
+        "landmarks": np.array(landmarks),
         "probabilities": np.array(answers),
         "parameters": np.array(_numbers(model)),
         "seconds": np.array(seconds),
     }
+
+
+def _approximate(machine: SVC, landmarks: int) -> Pipeline:
+    """A linear machine on features whose products come near the kernel of a support vector machine."""
+    kernel = Nystroem(gamma=machine.gamma, n_components=landmarks, random_state=0)
+    return Pipeline([("kernel", kernel), ("linear", RidgeClassifier(alpha=1 / machine.C))])
 
 
 def _scores(model: Any, inputs: np.ndarray, classes: int) -> np.ndarray:
@@ -211,14 +251,28 @@ def _numbers(model: Any) -> int:
         return model.support_vectors_.size + model.dual_coef_.size + model.intercept_.size
     if isinstance(model, LogisticRegression):
         return model.coef_.size + len(model.coef_)
+    if isinstance(model, Pipeline):
+        kernel, linear = model["kernel"], model["linear"]
+        return kernel.components_.size + kernel.normalization_.size + linear.coef_.size + len(linear.coef_)
     return model._fit_X.size
 
 
-def _flat(pictures: models.Pictures, seed: int, most: int = BASELINE_PICTURES) -> tuple[np.ndarray, np.ndarray]:
-    """Rows (n, features) from 0 to 1 and their labels, at most so many."""
-    if len(pictures) > most:
-        pictures = pictures[stratified(pictures.labels, most / len(pictures), seed)]
-    return pictures.inputs.reshape(len(pictures), -1) / 255, pictures.labels
+def _some(pictures: models.Pictures, seed: int) -> models.Pictures:
+    """The pictures, or a share of each class of them if they are too many to choose settings on."""
+    features = int(np.prod(pictures.inputs.shape[1:]))
+    most = choice_pictures(features)
+    return pictures if len(pictures) <= most else pictures[stratified(pictures.labels, most / len(pictures), seed)]
+
+
+def choice_pictures(features: int) -> int:
+    """How many pictures of so many numbers each the baselines' settings are chosen on at most."""
+    return min(CHOICE_PICTURES, int((CHOICE_WORK / features) ** 0.5))
+
+
+def _flat(pictures: models.Pictures) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (n, features) from 0 to 1 and their labels; in single precision if they are many."""
+    flat = pictures.inputs.reshape(len(pictures), -1)
+    return flat / 255 if len(flat) <= CHOICE_PICTURES else flat.astype(np.float32) / 255, pictures.labels
 
 
 # --- Evaluation ---
@@ -332,7 +386,7 @@ def compare(
             "resamples": resamples,
             "unit": "pictures",
             "bins": BINS,
-            "baseline_pictures": BASELINE_PICTURES,
+            "choice_pictures": choice_pictures(int(np.prod(task.test.inputs.shape[1:]))),
             "majority": float(np.bincount(labels).max() / len(labels)),
         },
         "headline": {

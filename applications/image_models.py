@@ -162,21 +162,32 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 SEEDS = {"small": 3, "medium": 3, "mnist": 1}  # final models
+SMALL_SIDE = 16  # pixels; pictures of a smaller side are small
+MEDIUM_PICTURES = 20_000  # more take the recipe of MNIST
 
 
-def preset_of(settings: Any) -> str:
-    """The preset that the user chose, else the one for the dataset."""
-    own = any(getattr(settings, source) for source in ("images", "npz", "idx", "cifar"))
-    return settings.preset or ("medium" if settings.dataset == "digits-28" and not own else "small")
+def preset_for(height: int, width: int, number: int) -> str:
+    """The preset for so many training pictures of this size."""
+    if number > MEDIUM_PICTURES:
+        return "mnist"
+    return "small" if min(height, width) < SMALL_SIDE else "medium"
 
 
-def with_preset(settings: Any) -> Any:
-    """The settings with a preset's choices where the user left the default."""
-    preset = preset_of(settings)
+def with_preset(settings: Any, height: int, width: int, number: int) -> Any:
+    """The settings with a preset's choices where the user left the default.
+
+    Without a preset of the user's it is that for so many training pictures of this size. The convolutional network has
+    no more stages than the pictures can be halved, unless the user asks for them.
+    """
+    preset = settings.preset or preset_for(height, width, number)
     seeds = SEEDS[preset] if settings.seeds is None else settings.seeds
     changed: dict[str, Any] = {"preset": preset, "seeds": seeds}
-    for template, choices in PRESETS[preset].items():
+    for template in RECIPES[preset]:
         own = getattr(settings, template)
+        choices = dict(PRESETS[preset].get(template, {}))
+        if template == "cnn":
+            stages = max(1, int(np.log2(min(height, width))))
+            choices["filters"] = choices.get("filters", Cnn().filters)[:stages]
         kept = {name: value for name, value in choices.items() if getattr(own, name) == getattr(type(own)(), name)}
         changed[template] = dataclasses.replace(own, **kept)
     return dataclasses.replace(settings, **changed)
@@ -230,7 +241,7 @@ class Trainer:
     """What the three have in common: the recipe and batches."""
 
     def __init__(self, template: str, settings: Any, this_run: run.Run, classes: int):
-        recipe = RECIPES[preset_of(settings)][template]
+        recipe = RECIPES[settings.preset or "small"][template]
         given = {field.name: getattr(settings, field.name) for field in dataclasses.fields(Recipe)}
         self.recipe = dataclasses.replace(recipe, **{name: v for name, v in given.items() if v is not None})
         self.choices = getattr(settings, template)

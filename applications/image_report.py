@@ -55,7 +55,8 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
         ]
     rival = max((result for result in metrics["results"] if result["baseline"]), key=_accuracy)["model"]
     difference = difference_of(metrics, own, rival)
-    against = f"the {rival}, the most accurate of the baselines"
+    pictures = counted(metrics["data"]["labelled"], "labelled picture")
+    against = f"the {rival}, the most accurate of the baselines, trained on the same {pictures}"
     gap = f"by {points(abs(difference['value']))} percentage points of accuracy"
     gap += f" ({points_interval(difference, absolute=True)})"
     if difference["low"] > 0:
@@ -200,9 +201,10 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
         f"most frequent class is right for {percent(evaluation['majority'])}. Training: seconds, the mean of the "
         "trainings."
     )
-    most = evaluation.get("baseline_pictures")
+    note += f" All were trained on the same {counted(metrics['data']['labelled'], 'labelled picture')}."
+    most = evaluation.get("choice_pictures")
     if most is not None and most < metrics["data"]["labelled"]:
-        note += f" The baselines were trained on {most:,} of the labelled pictures at most."
+        note += f" The baselines' settings were chosen by training on {most:,} of them at most."
     repeated = [result for result in metrics["results"] if len(result["metrics"]["accuracy"]["seeds"]) > 1]
     if repeated:
         spread = ", ".join(

@@ -20,7 +20,6 @@ NAMES = {"gan": "GAN", "conditional_gan": "conditional GAN"}
 ROUNDS = 12  # parts of a training, after each of which the samples are measured
 JUDGED = 2_000  # pictures that are measured after each, at most
 JUDGES_PICTURES = 5_000  # that the judging network is trained on, at most
-SMALL = 16  # pixels; the judge of smaller pictures is smaller too
 MOMENTS = (1, 3, 6)  # rounds whose samples are shown, besides the best
 SHOWN = 10  # pictures of a moment, of a class, of an interpolation
 COLLAPSED = 0.01  # recall of the training pictures below which, after half of the training, it is given up
@@ -122,17 +121,17 @@ class Judge:
 
 
 def settings_for(pictures: np.ndarray, **given: Any) -> Any:
-    """The settings of `image_classification.py` that suit pictures of this size."""
-    preset: Any = "small" if min(pictures.shape[1:3]) < SMALL else "medium"
-    return image_models.with_preset(image_classification.Train(preset=preset, **given))
+    """The settings of `image_classification.py` that suit so many pictures of this size."""
+    number, height, width = pictures.shape[:3]
+    return image_models.with_preset(image_classification.Train(**given), height, width, number)
 
 
 def train_classifier(this_run: run.Run, stage: str, pictures: Pictures, settings: Any, classes: int, seed: int) -> Any:
     """A convolutional classifier of at most JUDGES_PICTURES of the pictures, and its training."""
+    pictures = pictures[np.sort(np.random.default_rng(seed).permutation(len(pictures))[:JUDGES_PICTURES])]
     own = settings_for(pictures.inputs, epochs=2 if settings.quick else None)
     trainer = image_models.CnnTrainer("cnn", own, this_run, classes)
-    rows = np.sort(np.random.default_rng(seed).permutation(len(pictures))[:JUDGES_PICTURES])
-    trained = trainer.train(stage, pictures[rows], seed=seed)
+    trained = trainer.train(stage, pictures, seed=seed)
     return trained.parts, trained.fits[stage]
 
 

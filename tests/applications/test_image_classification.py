@@ -715,26 +715,42 @@ def test_labels_are_all_that_is_known(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("preset", list(models.PRESETS))
 def test_a_preset_leaves_what_the_user_has_chosen(preset, monkeypatch):
+    shape = (28, 28, 900)
     plain = Train(preset=preset)
-    changed = models.with_preset(plain)
+    changed = models.with_preset(plain, *shape)
     for template in models.TRAINERS:
         expected = vars(getattr(plain, template)) | models.PRESETS[preset].get(template, {})
         assert vars(getattr(changed, template)) == expected
     assert changed.seeds == models.SEEDS[preset]
-    assert models.with_preset(Train(preset=preset, seeds=7)).seeds == 7
+    assert models.with_preset(Train(preset=preset, seeds=7), *shape).seeds == 7
     given = {"preset": {"dbn": {"widths": (5, 6), "rbm_epochs": 7}, "dsn": {"modules": 8}}}
     monkeypatch.setattr(models, "PRESETS", given | {preset: given["preset"]})
-    chosen = models.with_preset(Train(preset=preset, dbn=models.Dbn(widths=(9,)), dsn=models.Dsn(hidden_units=11)))
+    own = Train(preset=preset, dbn=models.Dbn(widths=(9,)), dsn=models.Dsn(hidden_units=11))
+    chosen = models.with_preset(own, *shape)
     assert (chosen.dbn.widths, chosen.dbn.rbm_epochs) == ((9,), 7)
     assert (chosen.dsn.modules, chosen.dsn.hidden_units) == (8, 11)
     assert chosen.cnn == models.Cnn()
 
 
-def test_the_preset_follows_the_dataset():
-    for dataset, expected in (("digits", "small"), ("digits-28", "medium"), ("mnist", "small")):
-        assert models.with_preset(Train(dataset=dataset)).preset == expected
-        assert models.with_preset(Train(dataset=dataset, preset="mnist")).preset == "mnist"
-    assert models.with_preset(Train(dataset="digits-28", npz=Path("a.npz"))).preset == "small"
+@pytest.mark.parametrize(
+    ("height", "width", "number", "preset", "filters"),
+    [
+        (8, 8, 898, "small", (32, 64)),
+        (15, 40, 20_000, "small", (32, 64)),
+        (28, 28, 40, "medium", (32, 64, 128)),
+        (64, 64, 20_000, "medium", (32, 64, 128)),
+        (28, 28, 60_000, "mnist", (24, 48, 96)),
+        (32, 32, 50_000, "mnist", (24, 48, 96)),
+        (8, 8, 60_000, "mnist", (24, 48, 96)),
+        (5, 9, 60_000, "mnist", (24, 48)),
+        (2, 2, 30, "small", (32,)),
+    ],
+)
+def test_the_preset_follows_size_and_number_whatever_the_source(height, width, number, preset, filters):
+    for source in (Train(), Train(npz=Path("a.npz")), Train(images=Path("b"))):
+        found = models.with_preset(source, height, width, number)
+        assert (found.preset, found.cnn.filters, found.seeds) == (preset, filters, models.SEEDS[preset])
+    assert models.with_preset(Train(preset="medium"), height, width, number).preset == "medium"
 
 
 @pytest.mark.parametrize("template", list(models.TRAINERS))
@@ -838,7 +854,8 @@ def test_baselines_answer_as_scikit_learn_with_the_best_settings(name, classes):
     make, choices = image_evaluation.BASELINES[name]
     train, validation, test = rows(60), rows(80), rows(50)
     fewer = rows(30, known=classes - 1) if classes > 2 else rows(30)  # of one class nothing is known
-    found = image_evaluation._fit_baseline(make, choices, train, validation, [fewer, train], test, classes)
+    sets = [lambda: fewer, lambda: train]
+    found = image_evaluation._fit_baseline(make, choices, train, validation, sets, test[0], classes, len(train[0]))
     scores = {
         values: np.mean(MADE[name](6, *values).fit(*train).predict(validation[0]) == validation[1])
         for values in itertools.product(*choices.values())
@@ -868,6 +885,37 @@ def test_baselines_answer_as_scikit_learn_with_the_best_settings(name, classes):
 
     best = minimize_scalar(loss, bounds=(-5, 5), method="bounded", options={"xatol": 1e-8}).x
     np.testing.assert_allclose(found["probabilities"][1], softmax(test[0], best), atol=1e-4)
+
+
+def test_a_machine_for_too_many_pictures_is_fitted_to_all_of_them_by_least_squares(monkeypatch):
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 3, 900)
+    # Classes by the distance from the middle: nothing for a linear machine without features.
+    inputs = random.normal(size=(900, 2))
+    inputs *= (labels + 1)[:, None] / np.linalg.norm(inputs, axis=1, keepdims=True)
+    train, few = (inputs[:300], labels[:300]), (inputs[300:360], labels[300:360])
+    make, choices = image_evaluation.BASELINES["RBF-SVM"]
+    monkeypatch.setattr(image_evaluation, "LANDMARKS", 100)
+    arguments = (make, choices, train, few, [lambda: few, lambda: (inputs[300:], labels[300:])], inputs[:300], 3)
+    exact = image_evaluation._fit_baseline(*arguments, 600)
+    monkeypatch.setattr(image_evaluation, "EXACT_WORK", 10)
+    bounded = image_evaluation._fit_baseline(*arguments, 600)
+    assert (exact["landmarks"], bounded["landmarks"]) == (0, 100)
+    assert tuple(exact["chosen"]) == tuple(bounded["chosen"])
+    # Landmarks of 2 numbers each, their whitening, and a row of weights and a bias for each class.
+    assert bounded["parameters"] == 100 * 2 + 100 * 100 + 3 * 101
+    for probabilities in bounded["probabilities"]:
+        assert (probabilities.argmax(1) == labels[:300]).mean() > 0.97
+        assert (labels[:300] == 0).mean() < 0.4
+
+
+def test_settings_are_chosen_on_a_bounded_number_of_pictures_of_each_class():
+    assert [image_evaluation.choice_pictures(features) for features in (64, 784, 3_072)] == [10_000, 10_000, 5_705]
+    labels = np.arange(5_000) % 5
+    some = image_evaluation._some(models.Pictures(np.zeros((5_000, 64, 64, 3), np.uint8), labels), seed=0)
+    assert np.bincount(some.labels).tolist() == [570] * 5
+    few = models.Pictures(np.zeros((50, 8, 8, 1), np.uint8), labels[:50])
+    assert image_evaluation._some(few, seed=0) is few
 
 
 def _number(value):
