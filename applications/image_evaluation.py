@@ -299,10 +299,15 @@ def _all_measures(judged: Classification, weights: np.ndarray) -> list[float]:
     return [getattr(judged, name)(weights) for name in MEASURES]
 
 
+def _biased(models: int) -> range:
+    """The places of the calibration errors among the measures of so many models."""
+    return range(MEASURES.index("calibration_error"), models * len(MEASURES), len(MEASURES))
+
+
 def measures(test: Split, probabilities: np.ndarray) -> dict[str, dict[str, float]]:
     """Every measure of one model with its interval, from a bootstrap over pictures."""
     judged = Classification(test.labels, probabilities)
-    estimates = bootstrap(lambda weights: np.array(_all_measures(judged, weights)), len(test))
+    estimates = bootstrap(lambda weights: np.array(_all_measures(judged, weights)), len(test), biased=_biased(1))
     return {name: estimate.to_dict() for name, estimate in zip(MEASURES, estimates, strict=True)}
 
 
@@ -352,7 +357,7 @@ def compare(
         by_class = [_share(right[own, 1.0][rows], weights[rows]) for rows in classes.values()]
         return np.concatenate([*means.values(), differences, list(shares.values()), gains, by_class])
 
-    estimates = iter(bootstrap(statistic, len(labels), resamples=resamples))
+    estimates = iter(bootstrap(statistic, len(labels), resamples=resamples, biased=_biased(len(found))))
     every_seed = {
         model: np.array([_all_measures(one, np.ones(len(labels))) for one in of_seeds])
         for model, of_seeds in judged.items()

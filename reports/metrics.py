@@ -5,7 +5,7 @@ hundred times on reweighted rows; `Ranking` sorts the scores once for all of the
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 
 import numpy as np
 
@@ -30,11 +30,16 @@ def bootstrap(
     resamples: int = 500,
     level: float = 0.95,
     seed: int = 0,
+    biased: Container[int] = (),
 ) -> list[Estimate]:
-    """Percentile bootstrap intervals (Efron 1979) of one or several figures.
+    """Percentile bootstrap intervals (Efron 1979) of one or several figures, in which the figures lie.
 
     What is drawn with replacement are units: whatever is independent of the others, such as customers rather than the
     payments of a customer.
+
+    Drawing biases some figures: a mean of distances, such as a calibration error, only grows by the noise that it adds.
+    The intervals of those, and any that its figure would lie outside of, are moved by the bias, so that the middle of
+    the draws lies at the figure; but not below 0 or above 1 if neither the figure nor any draw lies there.
 
     Args:
         statistic: from weights (units,), how often each unit was drawn, to one figure or (figures,).
@@ -42,6 +47,7 @@ def bootstrap(
         resamples: number of draws.
         level: coverage of the interval.
         seed: of the draws; the same seed gives the same draws, which makes two models' intervals comparable.
+        biased: the places of figures that drawing biases.
     """
     random = np.random.default_rng(seed)
     value = np.atleast_1d(statistic(np.ones(units)))
@@ -51,9 +57,23 @@ def bootstrap(
             for _ in range(resamples)
         ]
     )
-    # A draw without any positive has no figure.
-    low, high = np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return [Estimate(float(v), float(lo), float(hi)) for v, lo, hi in zip(value, low, high, strict=True)]
+    return [
+        _estimate(float(figure), of_figure[np.isfinite(of_figure)], level, place in biased)
+        for place, (figure, of_figure) in enumerate(zip(value, draws.T, strict=True))
+    ]
+
+
+def _estimate(value: float, draws: np.ndarray, level: float, biased: bool) -> Estimate:
+    """The figure with the interval of those draws that have one: a draw without any positive may have none."""
+    if not len(draws):
+        return Estimate(value, value, value)
+    low, middle, high = (float(end) for end in np.quantile(draws, [(1 - level) / 2, 0.5, (1 + level) / 2]))
+    if biased or not low <= value <= high:
+        lowest, highest = min(value, draws.min()), max(value, draws.max())
+        low, high = low + value - middle, high + value - middle
+        low = max(low, 0.0) if lowest >= 0 else low
+        high = min(high, 1.0) if highest <= 1 else high
+    return Estimate(value, min(low, value), max(high, value))
 
 
 def over_seeds(

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from reports.classification import Classification
+from reports.language import Prediction
 from reports.metrics import CardPrecision, Estimate, Ranking, bootstrap
+from reports.pronunciation import Pronunciation
+from reports.tagging import Tagging
 
 
 def scored_rows(seed: int, *, ties: bool, rows: int = 300) -> tuple[np.ndarray, np.ndarray]:
@@ -367,3 +371,74 @@ def test_a_card_of_weight_two_counts_as_two_cards_where_one_alone_is_checked():
     cards, days = np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1])
     weighted = CardPrecision(labels, scores, cards, days, k=1)(np.array([2.0, 1.0]))
     assert weighted == 1.0  # one of the two on each day
+
+
+def measures_of(rows):
+    """Every measure that a program takes intervals of, with its units, of rows of 0 and 1 and their scores."""
+    labels, scores = np.array(rows["labels"]), np.array(rows["scores"], float)
+    ranking = Ranking(labels, scores)
+    cards = CardPrecision(labels, scores, np.arange(len(labels)) // 2, np.arange(len(labels)) % 3, k=2)
+    # The same rows as classes, as frames of sentences, as tokens of blocks and as words.
+    sure = (scores - scores.min() + 1) / (np.ptp(scores) + 2)
+    classes = Classification(labels, np.column_stack([1 - sure, sure]))
+    found = (sure > 0.5).astype(int)
+    tagging = Tagging([labels, labels[::-1]], [found, found], tolerance=1)
+    blocks = np.arange(len(labels)) // 2
+    size = np.full(blocks[-1] + 1, 3)
+    text = Prediction(-np.log2(sure), found == labels, blocks, size, size)
+    spoken, meant = ([tuple("ab"[: 1 + code]) for code in codes] for codes in (found, labels))
+    words = Pronunciation(spoken, [(phones,) for phones in meant])
+    return {
+        "ranking": (ranking.auc_roc, len(labels)),
+        "precision": (ranking.average_precision, len(labels)),
+        "recall": (lambda weights: ranking.recall_at_rate(0.1, weights), len(labels)),
+        "cards": (cards, int(np.ceil(len(labels) / 2))),
+        "accuracy": (classes.accuracy, len(labels)),
+        "log-loss": (classes.log_loss, len(labels)),
+        "calibration": (classes.calibration_error, len(labels)),
+        "frames": (tagging.frame_accuracy, 2),
+        "phones": (tagging.phone_error_rate, 2),
+        "boundaries": (tagging.boundary_f1, 2),
+        "text": (text.measures, blocks[-1] + 1),
+        "words": (words.measures, len(labels)),
+    }
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        {"labels": [0] * 19 + [1], "scores": range(20)},
+        {"labels": [1] + [0] * 19, "scores": range(20)},
+        {"labels": [0, 1] * 10, "scores": [0, 1] * 10},
+        {"labels": [0, 1] * 10, "scores": [0] * 20},
+        {"labels": [1] * 6 + [0] * 14, "scores": np.random.default_rng(0).normal(size=20)},
+        {"labels": [1] * 19 + [0], "scores": np.random.default_rng(1).normal(size=20)},
+        {"labels": [0, 1], "scores": [0, 1]},
+        {"labels": [1, 0], "scores": [0, 1e30]},
+    ],
+    ids=["one fraud", "one fraud at the end", "perfect", "constant", "a third", "nearly all", "two rows", "reversed"],
+)
+def test_every_measure_lies_in_its_interval(rows):
+    for name, (statistic, units) in measures_of(rows).items():
+        for place in ((), {0}):
+            for estimate in bootstrap(statistic, units, resamples=60, biased=place):
+                assert 0 <= estimate.low <= estimate.value <= estimate.high, (name, estimate)
+
+
+def test_the_interval_of_a_biased_figure_is_moved_to_it():
+    x = np.random.default_rng(3).normal(0.01, 1, size=400)
+
+    def distance(weights):
+        return abs(weights @ x / weights.sum())
+
+    def drawn(weights):
+        return np.mean(weights > 0)
+
+    (plain,), (moved,) = (bootstrap(distance, 400, biased=biased) for biased in ((), {0}))
+    assert moved.low == 0 < moved.value < moved.high < plain.high
+    # Of 400 units 63 % are drawn at least once; with all of them the share is 1, which no draw comes near.
+    (share,) = bootstrap(drawn, 400)
+    assert share.value == share.high == 1
+    assert share.low == pytest.approx(1 - 1.96 * 0.0156, abs=0.006)
+    (nothing,) = bootstrap(lambda weights: 0.5 if (weights == 1).all() else np.nan, 400, resamples=20)
+    assert nothing == Estimate(0.5, 0.5, 0.5)
