@@ -242,6 +242,8 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
             "steps_per_epoch": first.steps,
         },
     }
+    this_run.write("history.csv", run.history(fits))
+    this_run.save_model(scorer)
     metrics["code"] = evaluation.draw(this_run, dataset, scores, metrics, scorer, fits)
     fit_seconds = sum(fit.seconds for fit in fits.values())
     examples = sum(
@@ -249,8 +251,6 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
         for detector, fit in zip([selection, *detectors], fits.values(), strict=True)
     )
     this_run.say("writing the report")
-    this_run.write("history.csv", run.history(fits))
-    this_run.save_model(scorer)
     this_run.finish(metrics, fraud_report.typeset, fit_seconds=fit_seconds, examples=examples)
     headline = metrics["headline"]
     this_run.say(
@@ -491,7 +491,7 @@ def simulate(settings: Simulate) -> dict[str, Any]:
 
 def report(settings: Report) -> dict[str, Any]:
     """Typeset a run's report again; the same files give the same bytes."""
-    return run.typeset_again(settings.run, fraud_report.typeset)
+    return run.typeset_again(settings.run, APPLICATION, fraud_report.typeset)
 
 
 if __name__ == "__main__":

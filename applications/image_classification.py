@@ -242,10 +242,10 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
             "recipe": {trainers[t].name: evaluation.recipe(trainers[t], chosen[t], task) for t in templates},
         },
     }
-    this_run.say("drawing and writing the report")
-    evaluation.draw(this_run, task, metrics, trainers, first, fits)
     this_run.write("history.csv", run.history(fits))
     this_run.save_model(own.model, {"classes": list(dataset.classes), "template": settings.template})
+    this_run.say("drawing and writing the report")
+    evaluation.draw(this_run, task, metrics, trainers, first, fits)
     this_run.finish(
         metrics,
         image_report.typeset,
@@ -368,7 +368,7 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
 
 def report(settings: Report) -> dict[str, Any]:
     """Typeset a run's report again; the same files give the same bytes."""
-    return run.typeset_again(settings.run, image_report.typeset)
+    return run.typeset_again(settings.run, APPLICATION, image_report.typeset)
 
 
 if __name__ == "__main__":

@@ -245,12 +245,12 @@ def _train(settings: Any, start: Any, this_run: run.Run, command: str) -> dict[s
             "discriminator_layers": run.layers(model.discriminator),
         },
     }
-    this_run.say("drawing and writing the report")
-    evaluation.draw(this_run, task, metrics, first.artist, moments, fits)
     this_run.write("history.csv", run.history({"judge": judge_fit} | fits))
     this_run.save_model(model, {"classes": list(dataset.classes)})
-    with run.replacing(this_run.folder / JUDGE) as partial:
+    with this_run.writing(JUDGE) as partial:
         net.save(partial)
+    this_run.say("drawing and writing the report")
+    evaluation.draw(this_run, task, metrics, first.artist, moments, fits)
     this_run.finish(
         metrics,
         synthesis_report.typeset,
@@ -360,7 +360,7 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
 
 def report(settings: Report) -> dict[str, Any]:
     """Typeset a run's report again; the same files give the same bytes."""
-    return run.typeset_again(settings.run, synthesis_report.typeset)
+    return run.typeset_again(settings.run, APPLICATION, synthesis_report.typeset)
 
 
 if __name__ == "__main__":

@@ -168,11 +168,11 @@ def _train(
         "data": evaluation.describe(lexicon),
         **evaluation.compare(networks, baseline, lexicon, settings),
     }
-    this_run.say("drawing and writing the report")
-    evaluation.draw(this_run, metrics, networks, lexicon)
     fits = {stage: fit for network in networks for stage, fit in network.fits.items()}
     this_run.write("history.csv", run.history(fits))
     this_run.save_model(networks[0].model.model, networks[0].model.notes)
+    this_run.say("drawing and writing the report")
+    evaluation.draw(this_run, metrics, networks, lexicon)
     this_run.finish(
         metrics,
         pronunciation_report.typeset,
@@ -279,7 +279,7 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
 
 def report(settings: Report) -> dict[str, Any]:
     """Typeset a run's report again; the same files give the same bytes."""
-    return run.typeset_again(settings.run, pronunciation_report.typeset)
+    return run.typeset_again(settings.run, APPLICATION, pronunciation_report.typeset)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,13 @@ import os
 import platform
 import re
 import resource
+import secrets
 import shlex
-import shutil
+import signal
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,17 @@ RUNS = Path("runs")
 # Where a run is written, and whether it goes on with an earlier one, does not change what it computes.
 _PLACES = ("out", "resume")
 _NOTES = "notes.json"  # in a model's archive, where Keras ignores it
+# Names that nobody else gives to a file: by the first a folder is known as a run's, whatever else may be in it.
+_LOCK = ".keras-application-run"
+_PARTIAL = ".keras-application-partial-"
+
+
+class Stopped(BaseException):
+    """The process was asked to end by a signal, as a closed terminal or a scheduler sends it."""
+
+    def __init__(self, number: int):
+        super().__init__(signal.Signals(number).name)
+        self.code = 128 + number
 
 
 def dispatch(
@@ -55,23 +67,54 @@ def dispatch(
         settings = default
         words = words[words[:1] == [default.__name__.lower()] :]
         description += "\n\nOther commands:\n" + "\n".join(f"  {program} {name} --help" for name in named)
-    return commands[settings](tyro.cli(settings, args=words, prog=program, description=description))
+    chosen = tyro.cli(settings, args=words, prog=program, description=description)
+    _check_paths(chosen)
+    return commands[settings](chosen)
+
+
+def _check_paths(settings: Any, prefix: str = "") -> None:
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        flag = f"--{prefix}{field.name.replace('_', '-')}"
+        if dataclasses.is_dataclass(value):
+            _check_paths(value, f"{flag.removeprefix('--')}.")
+        for path in value if isinstance(value, tuple) else (value,):
+            if isinstance(path, Path) and "\0" in str(path):
+                raise BadInput(f"{flag} {path}: found a null character, expected a path")
 
 
 def execute(main: Callable[[Sequence[str]], Any]) -> None:
-    """Run a program and leave with its exit code: 0 done, 1 the machine failed, 2 unusable input, 130 interrupted."""
+    """Run a program and leave with its exit code.
+
+    0: done; 1: the machine failed; 2: unusable input; 130: interrupted; 143, 129: ended by SIGTERM or SIGHUP.
+    """
+
+    def stop(number: int, _) -> None:
+        raise Stopped(number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP, and that holds
+            signal.signal(number, stop)
     try:
         main(sys.argv[1:])
     except BadInput as problem:
         code, message = 2, f"error: {problem}"
     except KeyboardInterrupt:
         code, message = 130, "stopped"
+    except Stopped as signalled:
+        code, message = signalled.code, f"stopped by {signalled}"
     except OSError as problem:
-        code, message = 1, f"error: {problem}"
+        code, message = 1, f"error: {escaped(str(problem))}"
     else:
         return
-    print(message, file=sys.stderr)
+    _tell(message)
     sys.exit(code)
+
+
+def _tell(message: str) -> None:
+    """Print on the standard error, if there is still a terminal to read it."""
+    with contextlib.suppress(OSError):
+        print(message, file=sys.stderr, flush=True)
 
 
 def check(
@@ -121,20 +164,59 @@ def load_model(path: Path, inspect: Callable[[Any], Any]) -> Any:
         BadInput: if there is no such model.
     """
     expected = "expected the model.keras of a run of this program"
-    if not zipfile.is_zipfile(path):
-        raise BadInput(f"{path}: found {'another kind of file' if path.exists() else 'no such file'}, {expected}")
+    if path.is_dir() or not zipfile.is_zipfile(path):
+        kind = "a folder" if path.is_dir() else "another kind of file" if path.exists() else "no such file"
+        raise BadInput(f"{path}: found {kind}, {expected}")
     try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # Keras reads weights without a look at their check sums
+        if damaged is not None:
+            raise BadInput(f"{path}: found a damaged file ({damaged}), {expected}")
         model = keras.models.load_model(path)
         inspect(model)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BadInput(f"{path}: found another model ({str(error).splitlines()[0][:80]}), {expected}") from None
+    except BadInput:
+        raise
+    except Exception as error:  # whatever a damaged or foreign archive makes Keras, h5py or zipfile raise
+        raise BadInput(f"{path}: found another model ({_reason(error)}), {expected}") from None
     return model
 
 
 def model_notes(path: Path) -> dict[str, Any]:
-    """The notes that a model was saved with, or none."""
-    with zipfile.ZipFile(path) as archive:
-        return json.loads(archive.read(_NOTES)) if _NOTES in archive.namelist() else {}
+    """The notes that a model was saved with, or none.
+
+    Raises:
+        BadInput: if they can't be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            notes = json.loads(archive.read(_NOTES)) if _NOTES in archive.namelist() else {}
+            if isinstance(notes, dict):
+                return notes
+            error = TypeError(f"a {type(notes).__name__}")
+    except (OSError, ValueError, RecursionError, zipfile.BadZipFile) as problem:
+        error = problem
+    raise BadInput(f"{path}: found unreadable notes ({_reason(error)}), expected those of a run of this program")
+
+
+def _reason(error: BaseException) -> str:
+    """The start of an error's message, for a message of one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
+
+
+def _read_json(path: Path, expected: str) -> dict[str, Any]:
+    """An object that a run wrote as JSON.
+
+    Raises:
+        BadInput: if there is none that can be read; `expected` says what should have been there.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(found, dict):
+            return found
+        reason = f"found a JSON {type(found).__name__}"
+    except (OSError, ValueError, RecursionError) as error:
+        reason = f"found no readable JSON ({_reason(error)})"
+    raise BadInput(f"{path}: {reason}, expected {expected}")
 
 
 def start_from(model: keras.Model, weights: Sequence[np.ndarray] | None, settings: Any, flags: str) -> None:
@@ -178,14 +260,24 @@ def replacing(path: Path) -> Iterator[Path]:
     """A file to write to that becomes `path` when the block ends well, and is gone when it does not.
 
     So a file appears whole or not at all, also when the machine stops.
+
+    Raises:
+        BadInput: if there is a folder of this name.
+        OSError: naming the file, if it can't be written.
     """
+    if path.is_dir():
+        raise BadInput(f"{path}: found a folder, expected a file to write to")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    partial = path.with_name(f"{_PARTIAL}{secrets.token_hex(4)}-{path.name}")
     try:
         yield partial
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as problem:  # what a write raises on a full disk names no file
+        if problem.filename not in (None, str(partial), os.fsencode(partial)):
+            raise
+        raise OSError(problem.errno, problem.strerror or _reason(problem), str(path)) from None
     finally:
         partial.unlink(missing_ok=True)
 
@@ -263,7 +355,8 @@ class Run:
     """A run's folder, held by one process at a time, whose finished stages are kept until the run is complete.
 
     Use it in a `with` statement: at its end the checkpoints are removed; when the run was stopped they stay for
-    --resume; when the input was unusable the folder is removed.
+    --resume; when the input was unusable, and nothing is trained yet, all that the run wrote is removed. Files and
+    folders that the run did not make are left alone, whatever their names.
 
     Args:
         application: its name; without `out` the folder is runs/<application>/<time>.
@@ -278,24 +371,31 @@ class Run:
         self.settings = _lasting(settings)
         self.began = time.perf_counter()
         self.started = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+        self.resumed = settings.resume
+        self._trained = False
+        self._written: list[Path] = []  # files and folders that this process made
+        self._checkpointed: set[Path] = set()  # and those that it keeps or finds among the checkpoints
         self.folder = self._choose(settings.out, settings.resume)
         self.checkpoints = self.folder / "checkpoints"
-        self.resumed = settings.resume
         self.limits: list[str] = []
         if settings.resume:
-            config = json.loads((self.folder / "config.json").read_text())
-            self.started = datetime.datetime.fromisoformat(config["started"])
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = filelock.FileLock(self.folder / ".lock")
+            self.started = datetime.datetime.fromisoformat(self._config(self.folder)["started"])
+        self._lock = filelock.FileLock(self.folder / _LOCK)
         try:
             self._lock.acquire(timeout=0)
         except filelock.Timeout:
             raise BadInput(f"{self.folder}: found another process at work in it, expected a free folder") from None
-        for leftover in self.folder.rglob(".partial-*"):
+        for leftover in self.folder.rglob(f"{_PARTIAL}*"):
             leftover.unlink()
-        self.checkpoints.mkdir(exist_ok=True)
-        (self.folder / "figures").mkdir(exist_ok=True)
+        self._make(self.checkpoints)
+        self._make(self.folder / "figures")
         self.write_json("config.json", self._identity() | {"started": self.started.isoformat()})
+
+    def _make(self, folder: Path) -> None:
+        """Make a folder of the run, unless there is one."""
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            self._written.append(folder)
 
     def _identity(self) -> dict[str, Any]:
         """What two processes must have in common to work on the same run."""
@@ -311,17 +411,22 @@ class Run:
             return self._unfinished(out)
         if out is None:
             name = self.started.strftime("%Y-%m-%d-%H%M%S")
-            folder = RUNS / self.application / name
-            number = 1
-            while folder.exists():
-                number += 1
-                folder = folder.with_name(f"{name}-{number}")
-            return folder
+            for number in itertools.count(1):
+                folder = RUNS / self.application / (name if number == 1 else f"{name}-{number}")
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                self._make(folder)
+                if self._written:
+                    return folder
         if out.exists() and not out.is_dir():
             raise BadInput(f"--out {out}: found a file, expected a folder to write to")
-        # A process that was killed at its very start leaves no more than these.
-        begun = {".lock", "checkpoints", "figures"}
-        if out.exists() and any(path.name not in begun and ".partial-" not in path.name for path in out.iterdir()):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        self._make(out)
+        found = {path.name for path in out.iterdir()}
+        # A process that was killed at its very start leaves its lock, and besides no more than these.
+        begun = {name for name in found if name == _LOCK or name.startswith(_PARTIAL)}
+        if _LOCK in found:
+            begun |= {name for name in ("checkpoints", "figures") if not any((out / name).glob("*"))}
+        if found - begun:
             raise BadInput(f"--out {out}: found files in it, expected a new or empty folder, or --resume")
         return out
 
@@ -345,12 +450,23 @@ class Run:
     def _differing(self, folder: Path) -> list[tuple[str, Any, Any]]:
         """Name, value found and value expected of all in which a folder's run is another than this."""
         try:
-            config = json.loads((folder / "config.json").read_text())
-            found, own = ({**known, **known["settings"]} for known in (config, self._identity()))
-        except (OSError, ValueError, KeyError) as error:
-            return [("no readable config.json", f"({error})", "the folder of a run")]
+            found, own = ({**known, **known["settings"]} for known in (self._config(folder), self._identity()))
+        except BadInput as problem:
+            return [("no readable config.json", f"({problem})", "the folder of a run")]
         names = sorted({*found, *own} - {"settings", "started"})
         return [(name, found.get(name), own.get(name)) for name in names if found.get(name) != own.get(name)]
+
+    @staticmethod
+    def _config(folder: Path) -> dict[str, Any]:
+        """What the run of a folder was started with."""
+        path, expected = folder / "config.json", "what a run was started with"
+        config = _read_json(path, expected)
+        try:
+            datetime.datetime.fromisoformat(config["started"])
+            dict(config["settings"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadInput(f"{path}: found other contents ({_reason(error)}), expected {expected}") from None
+        return config
 
     def check_data(self, provenance: Provenance) -> None:
         """Say what was understood of the data, and refuse to go on with others than the run was started with."""
@@ -362,7 +478,23 @@ class Run:
 
     def write(self, name: str, content: bytes) -> None:
         """Write one file of the run's folder."""
-        write(self.folder / name, content)
+        with self.writing(name) as partial:
+            partial.write_bytes(content)
+
+    @contextlib.contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """A file to write to that becomes this one of the run's folder when the block ends well."""
+        path = self.folder / name
+        with replacing(path) as partial:
+            yield partial
+        self._written.append(path)
+
+    def scratch(self, name: str, files: Sequence[str]) -> Path:
+        """A folder for such files, which last as long as the run and are taken up again by --resume."""
+        folder = self.checkpoints / name
+        self._make(folder)
+        self._checkpointed |= {folder, *(folder / file for file in files)}
+        return folder
 
     def write_json(self, name: str, value: Any) -> None:
         """Write one JSON file of the run's folder."""
@@ -431,7 +563,7 @@ class Run:
 
     def save_model(self, model: keras.Model, notes: Mapping[str, Any] | None = None) -> None:
         """Save a model whole as model.keras; `notes` travel in the archive beside it, for `model_notes`."""
-        with replacing(self.folder / "model.keras") as partial:
+        with self.writing("model.keras") as partial:
             model.save(partial)
             if notes is not None:
                 with zipfile.ZipFile(partial, "a") as archive:
@@ -442,20 +574,28 @@ class Run:
 
     def __exit__(self, kind, problem, traceback) -> None:
         if kind is None:
-            shutil.rmtree(self.checkpoints)
-        if isinstance(problem, BadInput) and not self.resumed:
-            shutil.rmtree(self.folder)  # no later try can go on from here
-        elif kind is not None and not isinstance(problem, BadInput):
-            print("the same command with --resume goes on from here", file=sys.stderr)
-        (self.folder / ".lock").unlink(missing_ok=True)
-        self._lock.release()  # last: nobody else may enter before the folder is in order
+            _remove([self.checkpoints, *self._checkpointed])
+        elif isinstance(problem, BadInput) and not self.resumed and not self._trained:
+            _remove([*self._written, *self._checkpointed])  # no later try can go on from here
+        elif self._trained or not isinstance(problem, BadInput):
+            _tell(f"the same command with --resume goes on from here; what is done is in {escaped(str(self.folder))}")
+        _remove([self.folder / _LOCK])
+        self._lock.release()  # nobody else may enter before the folder is in order
+        if isinstance(problem, BadInput) and self.folder in self._written:
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()  # if nothing is left in it
 
     def stage(self, name: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """The arrays that `compute` returns, from the checkpoint if an earlier process got as far."""
-        path = self.checkpoints / f"{name}.npz"
+        path = self._checkpoint(name)
         if not path.exists():
             _save_arrays(path, compute())
         return _load_arrays(path)
+
+    def _checkpoint(self, name: str) -> Path:
+        path = self.checkpoints / f"{name}.npz"
+        self._checkpointed.add(path)
+        return path
 
     def fit(
         self,
@@ -488,7 +628,7 @@ class Run:
                 not finite then ends the training with the weights kept, instead of raising.
             monitor: a figure of the history.
         """
-        progress = _Progress(self.checkpoints / f"{name}.npz", patience, after_epoch, judge, monitor)
+        progress = _Progress(self._checkpoint(name), patience, after_epoch, judge, monitor)
         progress.restore(model)
         if not progress.finished and progress.epochs < epochs:
             model.fit(
@@ -503,6 +643,7 @@ class Run:
                 verbose=0,  # pyright: ignore[reportArgumentType] - the annotation forgets the number
             )
         progress.end(model)
+        self._trained = True
         return Fit(progress.history, progress.best_epoch, progress.seconds, progress.diverged)
 
 
@@ -527,24 +668,50 @@ def history(fits: Mapping[str, Fit]) -> bytes:
     return frame[["stage", "epoch", *(c for c in frame if c not in ("stage", "epoch"))]].to_csv(index=False).encode()
 
 
-def typeset_again(folder: Path, typeset: Callable[[dict[str, Any], Path], bytes]) -> dict[str, Any]:
-    """Write the report of a finished run again from its files: the same files give the same bytes."""
-    metrics = finished_metrics(folder)
-    write(folder / "report.pdf", typeset(metrics, folder))
-    print(folder / "report.pdf")
+def typeset_again(folder: Path, application: str, typeset: Callable[[dict[str, Any], Path], bytes]) -> dict[str, Any]:
+    """Write the report of a finished run again from its files: the same files give the same bytes.
+
+    Raises:
+        BadInput: if the folder's files are not those of a finished run of this application and version.
+    """
+    metrics = finished_metrics(folder, application)
+    try:
+        report = typeset(metrics, folder)
+    except Exception as error:  # whatever numbers of another shape make of the sentences
+        raise BadInput(
+            f"{folder / 'metrics.json'}: found other contents ({_reason(error)}), "
+            "expected those of a finished run of this version"
+        ) from error
+    write(folder / "report.pdf", report)
+    print(escaped(str(folder / "report.pdf")))
     return metrics
 
 
-def finished_metrics(folder: Path) -> dict[str, Any]:
+def finished_metrics(folder: Path, application: str) -> dict[str, Any]:
     """The metrics.json of a finished run.
 
     Raises:
-        BadInput: if there is none that can be read.
+        BadInput: if there is none that can be read, or it is another application's.
     """
-    try:
-        return json.loads((folder / "metrics.json").read_text())
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{folder}: found no usable metrics.json ({error}), expected a finished run") from None
+    path, expected = folder / "metrics.json", f"that of a finished run of {application}"
+    metrics = _read_json(path, expected)
+    if metrics.get("application") != application:
+        raise BadInput(f"{path}: found that of {metrics.get('application')!r}, expected {expected}")
+    return metrics
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    """Remove files, then folders that are empty; what can't be removed stays."""
+    folders = []
+    for path in paths:
+        with contextlib.suppress(OSError):
+            if path.is_dir() and not path.is_symlink():
+                folders.append(path)
+            else:
+                path.unlink()
+    for folder in sorted(folders, key=lambda folder: len(folder.parts), reverse=True):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 class _Progress(keras.callbacks.Callback):
@@ -633,13 +800,16 @@ class _Progress(keras.callbacks.Callback):
         if not self.path.exists():
             return
         arrays = _load_arrays(self.path)
-        for variable, index in zip(_state(model), range(len(arrays)), strict=False):
-            variable.assign(arrays[f"state_{index}"])
-        record = json.loads(str(arrays["record"]))
-        self.history, self.best_epoch = record["history"], record["best_epoch"]
-        self.seconds, self.finished, self.diverged = record["seconds"], record["finished"], record["diverged"]
-        if "best_0" in arrays:
-            self.best = [arrays[f"best_{i}"] for i in range(len(model.get_weights()))]
+        try:
+            for index, variable in enumerate(_state(model)):
+                variable.assign(arrays[f"state_{index}"])
+            record = json.loads(str(arrays["record"]))
+            self.history, self.best_epoch = record["history"], record["best_epoch"]
+            self.seconds, self.finished, self.diverged = record["seconds"], record["finished"], record["diverged"]
+            if "best_0" in arrays:
+                self.best = [arrays[f"best_{i}"] for i in range(len(model.get_weights()))]
+        except (KeyError, TypeError, ValueError) as error:
+            raise _damaged(self.path, error) from None
 
 
 def _state(model: keras.Model) -> list[Any]:
@@ -654,5 +824,15 @@ def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def _load_arrays(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except Exception as error:  # whatever a damaged archive makes numpy and zipfile raise
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> BadInput:
+    return BadInput(
+        f"{path}: found a damaged checkpoint ({_reason(error)}), expected one that this run wrote; "
+        "without the file, --resume computes it again"
+    )

@@ -296,8 +296,6 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
     }
     for result, network in zip(metrics["results"], networks, strict=False):  # the networks come first
         result |= network.choices(settings)
-    this_run.say("drawing and writing the report")
-    evaluation.draw(this_run, sentences["test"], found, metrics, fits)
     own_fits = [fit for network in networks for fit in fits[network.name]]
     fit_seconds = sum(fit.seconds for fit in own_fits)
     frames = len(dataset.splits["train"]) * sum(len(fit.history["loss"]) for fit in own_fits)
@@ -306,6 +304,8 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
     this_run.save_model(
         recurrent.tagger(first.model, names=dataset.classes, metadata={"normalizer": corpus.normalizer.to_config()})
     )
+    this_run.say("drawing and writing the report")
+    evaluation.draw(this_run, sentences["test"], found, metrics, fits)
     this_run.finish(metrics, speech_report.typeset, fit_seconds=fit_seconds, examples=frames)
     headline = metrics["headline"]
     this_run.say(
@@ -548,7 +548,7 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
 
 def report(settings: Report) -> dict[str, Any]:
     """Typeset a run's report again; the same files give the same bytes."""
-    return run.typeset_again(settings.run, speech_report.typeset)
+    return run.typeset_again(settings.run, APPLICATION, speech_report.typeset)
 
 
 if __name__ == "__main__":

@@ -208,9 +208,9 @@ def _train(settings: Any, start: models.LanguageModel | None, this_run: run.Run,
             "steps_per_epoch": first.steps,
         },
     }
-    evaluation.draw(this_run, metrics, fits, corpus, first.model, test)
     this_run.write("history.csv", run.history({f"{name} {index}": fit for index, fit in enumerate(fits, 1)}))
     this_run.save_model(first.model.model, first.model.notes)
+    evaluation.draw(this_run, metrics, fits, corpus, first.model, test)
     this_run.finish(
         metrics,
         text_report.typeset,
@@ -231,7 +231,7 @@ def _load(settings: Any, start: models.LanguageModel | None, this_run: run.Run) 
     if not settings.text:
         return text.load_embedded(tokenizer, **choices)
     # What is larger than memory is kept as tokens beside the checkpoints for as long as the run lasts.
-    folder = this_run.checkpoints / "tokens"
+    folder = this_run.scratch("tokens", text.KEPT)
     return text.load_files(settings.text, tokenizer, encoding=settings.encoding, folder=folder, **choices)
 
 
@@ -305,7 +305,7 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
 
 def report(settings: Report) -> dict[str, Any]:
     """Typeset a run's report again; the same files give the same bytes."""
-    return run.typeset_again(settings.run, text_report.typeset)
+    return run.typeset_again(settings.run, APPLICATION, text_report.typeset)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,8 @@ BLOCK = 2_000  # characters
 LONGEST = 2 * BLOCK  # characters of a paragraph that is not cut
 FEWEST_BLOCKS = 20
 PARTS = ("train", "validation", "test")
+# The files that hold the tokens of a large text.
+KEPT = (*(f"{name}.npy" for name in PARTS), "corpus.npz", "corpus.npz.partial")
 PLACES = {4: "test", 9: "validation"}  # of every ten blocks; all others are to train on
 IN_MEMORY = 2**25  # characters
 BPE_SAMPLE = 2**22  # characters of training text that merges are learned from, at most

@@ -1,6 +1,8 @@
+import contextlib
 import dataclasses
 import inspect
 import json
+import signal
 import subprocess
 import sys
 import types
@@ -195,10 +197,11 @@ def test_a_finished_run_and_another_backend_are_not_resumed(tmp_path):
 def test_a_folder_of_a_process_killed_at_its_start_is_as_good_as_empty(tmp_path):
     out = tmp_path / "run"
     (out / "checkpoints").mkdir(parents=True)
-    (out / ".lock").touch()
-    (out / ".partial-1-config.json").touch()
+    (out / run._LOCK).touch()
+    partial = out / f"{run._PARTIAL}1-config.json"
+    partial.touch()
     with run.Run("test", Train(out=out)):
-        assert not (out / ".partial-1-config.json").exists()
+        assert not partial.exists()
 
 
 def test_machine_is_described_where_there_is_no_affinity(monkeypatch):
@@ -262,14 +265,12 @@ def test_history_has_a_row_for_each_epoch():
 
 def test_metrics_of_a_finished_run(tmp_path):
     with run.Run("test", Train(out=tmp_path / "run")) as this_run:
-        this_run.write_json("metrics.json", {"value": 0.1})
-    assert run.finished_metrics(tmp_path / "run") == {"value": 0.1}
-    (tmp_path / "run" / "metrics.json").write_text('{"value": 0.')
-    for folder in (tmp_path / "run", tmp_path, tmp_path / "none"):
-        with pytest.raises(BadInput, match=r"found no usable metrics\.json .*, expected a finished run") as raised:
-            run.finished_metrics(folder)
-        assert str(raised.value).startswith(f"{folder}: ")
-        assert "\n" not in str(raised.value)
+        this_run.write_json("metrics.json", {"application": "test", "value": 0.1})
+    assert run.finished_metrics(tmp_path / "run", "test")["value"] == 0.1
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(BadInput, match=r"expected that of a finished run of test$") as raised:
+            run.finished_metrics(folder, "test")
+        assert str(raised.value).startswith(f"{folder / 'metrics.json'}: found no readable JSON (FileNotFoundError")
 
 
 # --- fit ---
@@ -433,3 +434,214 @@ def test_a_choice_at_the_end_of_what_was_allowed_is_said_once_and_kept(capsys):
         assert metrics["limits"] == said
         assert [line.split("s  ")[1] for line in capsys.readouterr().out.splitlines()] == said
     assert wording.limits({"limits": ["the best one is the last"]}) == ["The best one is the last."]
+
+
+# --- Files that a run did not make ---
+
+FOREIGN = (
+    "checkpoints/mine.npz",
+    "figures/mine.svg",
+    ".lock",
+    ".partial-1-mine",
+    "notes.txt",
+    "checkpoints",
+    "figures",
+)
+
+
+def put(folder, name):
+    path = folder / name
+    if "." in name:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    else:
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_folder_with_files_of_somebody_else_is_refused_and_left_alone(tmp_path, name):
+    path = put(tmp_path / "full", name)
+    with pytest.raises(BadInput, match="found files in it, expected a new or empty folder"):
+        run.Run("test", Train(out=tmp_path / "full"))
+    assert [found for found in (tmp_path / "full").rglob("*") if found.name != path.parent.name] == [path]
+    assert path.is_dir() or path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("end", [None, BadInput("no"), KeyboardInterrupt()], ids=["good", "bad input", "stopped"])
+@pytest.mark.parametrize("name", FOREIGN[:5])
+@pytest.mark.parametrize("resumed", [False, True])
+def test_files_put_into_a_run_stay_however_it_ends(tmp_path, name, end, resumed):
+    out = tmp_path / "run"
+    if resumed:
+        with contextlib.suppress(KeyboardInterrupt), run.Run("test", Train(out=out)) as this_run:
+            this_run.stage("a", lambda: {"x": np.arange(3)})
+            raise KeyboardInterrupt
+        put(out, name)
+    with contextlib.suppress(BadInput, KeyboardInterrupt), run.Run("test", Train(out=out, resume=resumed)) as this_run:
+        put(out, name)
+        this_run.stage("a", lambda: {"x": np.arange(3)})
+        this_run.write("figures/own.svg", b"<svg/>")
+        this_run.scratch("tokens", ("train.npy",)).joinpath("train.npy").touch()
+        if end:
+            raise end
+    assert (out / name).read_text() == "mine"
+    kept = isinstance(end, KeyboardInterrupt) or (resumed and end)
+    assert (out / "checkpoints" / "a.npz").exists() == bool(kept)
+    assert (out / "checkpoints" / "tokens").exists() == bool(kept)
+    assert (out / "figures" / "own.svg").exists() == (end is None or bool(kept))
+    assert not (out / run._LOCK).exists()
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_folder_that_was_there_before_stays(tmp_path, linked):
+    out = real = tmp_path / "empty"
+    real.mkdir()
+    if linked:
+        out = tmp_path / "link"
+        out.symlink_to(real)
+    with pytest.raises(BadInput, match=r"^no$"), run.Run("test", Train(out=out)):
+        raise BadInput("no")
+    assert list(real.iterdir()) == []
+    assert out.is_symlink() == linked
+
+
+def test_input_that_turns_out_bad_after_training_does_not_cost_the_training(tmp_path, capsys):
+    out = tmp_path / "run"
+    with pytest.raises(BadInput), run.Run("test", Train(out=out)) as this_run:
+        fit(this_run, compiled())
+        raise BadInput("a name that can't be drawn")
+    assert f"--resume goes on from here; what is done is in {out}" in capsys.readouterr().err
+    with run.Run("test", Train(out=out, resume=True)) as this_run:
+        this_run.fit("net", compiled(), lambda first, last: pytest.fail("trained twice"), epochs=6, steps=4)
+
+
+def test_runs_begun_in_the_same_second_have_folders_of_their_own():
+    folders = [run.Run("test", Train()).folder for _ in range(3)]
+    assert len(set(folders)) == 3
+
+
+# --- Damaged files ---
+
+DAMAGES = {
+    "empty": lambda content: b"",
+    "cut": lambda content: content[: len(content) // 2],
+    "null": lambda content: b"null",
+    "a list": lambda content: b"[1]",
+    "deep": lambda content: b"[" * 100_000,
+    "not UTF-8": lambda content: b"\xff" + content,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ["config.json", "metrics.json", "checkpoints/a.npz", "checkpoints/net.npz"])
+def test_damaged_files_of_a_run_are_named(tmp_path, name, damage):
+    out = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt), run.Run("test", Train(out=out)) as this_run:
+        this_run.stage("a", lambda: {"x": np.arange(3)})
+        fit(this_run, compiled())
+        this_run.write_json("metrics.json", {"application": "test"})
+        raise KeyboardInterrupt
+    (out / name).write_bytes(DAMAGES[damage]((out / name).read_bytes()))
+    before = sorted(out.rglob("*"))
+    with pytest.raises(
+        BadInput, match=f"^(--resume {out}: found no readable config.json \\()?{out / name}: "
+    ) as raised:
+        run.finished_metrics(out, "test") if name == "metrics.json" else resume(out)
+    assert len(str(raised.value)) < 600
+    assert sorted(out.rglob("*")) == before
+
+
+def resume(out):
+    with run.Run("test", Train(out=out, resume=True)) as this_run:
+        this_run.stage("a", lambda: {})
+        fit(this_run, compiled())
+
+
+@pytest.mark.parametrize("field", ["started", "settings"])
+@pytest.mark.parametrize("value", [None, "yesterday", 3])
+def test_a_config_of_other_contents_is_named(tmp_path, field, value):
+    out = tmp_path / "run"
+    with run.Run("test", Train(out=out)):
+        pass
+    config = json.loads((out / "config.json").read_text())
+    (out / "config.json").write_text(json.dumps(config | {field: value}))
+    with pytest.raises(BadInput, match=r"config\.json: found other contents"):
+        run.Run("test", Train(out=out, resume=True))
+
+
+def test_any_flipped_byte_of_a_model_is_noticed_or_harmless(tmp_path):
+    model, path = compiled(), tmp_path / "model.keras"
+    with run.Run("test", Train(out=tmp_path / "run")) as this_run:
+        this_run.save_model(model, {"classes": ["a"]})
+    content = (tmp_path / "run" / "model.keras").read_bytes()
+    expected = model.predict(ROWS, verbose=0)
+    refused = 0
+    for place in np.random.default_rng(0).integers(0, len(content), 60):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :])
+        try:
+            found = run.load_model(path, lambda model: None)
+            run.model_notes(path)
+        except BadInput as problem:
+            refused += 1
+            assert str(problem).startswith(f"{path}: found ")
+            assert len(str(problem)) < 400
+        else:
+            np.testing.assert_array_equal(found.predict(ROWS, verbose=0), expected)
+    assert refused > 40
+
+
+def test_the_report_of_another_program_or_of_other_numbers_is_refused(tmp_path):
+    def typeset(metrics, folder):
+        return metrics["results"][0]["name"]
+
+    for metrics, said in (
+        ({"application": "other"}, r"found that of 'other', expected that of a finished run of test"),
+        ({"application": "test"}, r"found other contents \(KeyError: 'results'\), expected those of a finished run"),
+        ({"application": "test", "results": []}, r"found other contents \(IndexError"),
+    ):
+        (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+        with pytest.raises(BadInput, match=said):
+            run.typeset_again(tmp_path, "test", typeset)
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
+
+
+# --- The machine ---
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
+def test_a_signal_ends_a_run_that_says_how_to_go_on(tmp_path, sent, code):
+    program = (
+        "import time, types; from pathlib import Path; from applications import run\n"
+        "from tests.applications.test_run import Train\n"
+        "def main(arguments):\n"
+        "    with run.Run('test', Train(out=Path('run'))): print('begun', flush=True); time.sleep(60)\n"
+        "run.execute(main)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(sent)
+    assert "--resume goes on from here; what is done is in run" in process.communicate()[1]
+    assert process.returncode == code
+    assert not (tmp_path / "run" / run._LOCK).exists()
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    path = tmp_path / "a.bin"
+    with pytest.raises(OSError, match=r"No space left on device: '.*a\.bin'"), run.replacing(path):
+        raise OSError(28, "No space left on device")
+    with pytest.raises(OSError, match=r"a\.bin"), run.replacing(path):
+        raise OSError("Can't write data\n(errno = 28)")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_no_file_to_write_to(tmp_path):
+    with pytest.raises(BadInput, match="found a folder, expected a file to write to"):
+        run.write(tmp_path, b"")
+
+
+def test_paths_that_no_file_can_have_are_refused():
+    with pytest.raises(BadInput, match=r"--out a\\x00b: found a null character"):
+        parse("--out", "a\0b")
