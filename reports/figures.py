@@ -11,7 +11,7 @@ import itertools
 import math
 import textwrap
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal, ParamSpec
 
 import matplotlib.colors
@@ -28,13 +28,15 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from numpy.typing import ArrayLike
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 
-from reports.characters import shown
+from reports import fonts
+from reports.characters import code_point, shown, used
 
 _FULL, _HALF = 17.0, 8.3  # centimetres
 _POINTS = 72 / 2.54  # in a centimetre
 _INK = "#33404b"
 _QUIET = "#8a949d"
 _DASHED = (0, (4, 3))
+_SANS, _MONOSPACED = "DejaVu Sans", "DejaVu Sans Mono"  # both come with matplotlib
 # Okabe and Ito: told apart with any kind of colour vision. The faintest and the one that is ink come last.
 _PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 _MARKERS = "o^s"  # where the colours begin again
@@ -50,7 +52,6 @@ _LOOK = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlesize": 8,
-    "font.family": "DejaVu Sans",
     "font.size": 7.5,
     "grid.color": "#e4e8eb",
     "grid.linewidth": 0.5,
@@ -79,15 +80,30 @@ _Arguments = ParamSpec("_Arguments")
 
 
 def _svg(draw: Callable[_Arguments, Figure]) -> Callable[_Arguments, bytes]:
+    """A function that draws as SVG bytes; characters that no font draws are named in its arguments."""
+
     @functools.wraps(draw)
     def drawn(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> bytes:
-        # "default" first, so that a reader's own matplotlibrc changes nothing.
-        with matplotlib.style.context(["default", _LOOK]):
-            buffer = io.BytesIO()
-            draw(*shown(args), **shown(kwargs)).savefig(buffer, format="svg", metadata={"Date": None})
-        return buffer.getvalue()
+        families, missing = _fonts_for((args, kwargs))
+        return _rendered(lambda: draw(*shown(args, missing), **shown(kwargs, missing)), families)
 
     return drawn
+
+
+def _rendered(draw: Callable[[], Figure], families: Sequence[str]) -> bytes:
+    # "default" first, so that a reader's own matplotlibrc changes nothing.
+    with matplotlib.style.context(["default", _LOOK | {"font.family": [_SANS, *families]}]):
+        buffer = io.BytesIO()
+        draw().savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def _fonts_for(value: object) -> tuple[list[str], set[str]]:
+    """The families that draw what the figures' own font lacks of a value's characters, and what none of them draws."""
+    own = get_font(findfont(_SANS))
+    return fonts.choose(
+        {c for c in used(shown(value)) if c not in "\n\t" and not own.get_char_index(ord(c))}, as_outlines=True
+    )
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -1176,32 +1192,51 @@ def pictures(
     return figure
 
 
-_MONOSPACED = FontProperties(family="DejaVu Sans Mono")
 _VISIBLE = {"\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": " "}
+_ZWJ = "\u200d"  # joins what is around it, as in emoji of several people
+_JOINERS = f"{_ZWJ}\ufe0e\ufe0f"
 
 
-def _visible(character: str) -> str:
-    """A character as it can be drawn in a cell of its own; a box where it can't."""
-    character = _VISIBLE.get(character, character)
-    alone = character == " " or (
-        unicodedata.category(character)[0] in "LNPS"
-        and unicodedata.bidirectional(character) not in ("R", "AL")
-        and unicodedata.east_asian_width(character) not in "WF"
-        and get_font(findfont(_MONOSPACED)).get_char_index(ord(character))
-    )
-    return character if alone else "□"
+def _is_joined(character: str) -> bool:
+    """Whether a character is drawn into the one before it: marks, and the vowels and finals of Korean syllables."""
+    return unicodedata.category(character)[0] == "M" or character in _JOINERS or "\u1160" <= character <= "\u11ff"
 
 
-@_svg
-def surprise(passages: Mapping[str, Sequence[tuple[str, float]]], *, columns: int = 100) -> Figure:
+def _visible(text: str) -> str:
+    """A text as it can be drawn by itself, as a label."""
+    text = "".join(_VISIBLE.get(c, code_point(c) if unicodedata.category(c) == "Cf" else c) for c in text)
+    return f"◌{text}" if text and unicodedata.category(text[0])[0] == "M" else text
+
+
+def _monospaced(size: float) -> FontProperties:
+    """The font of letters of one width, with those of the figure behind it."""
+    return FontProperties(family=[_MONOSPACED, *matplotlib.rcParams["font.family"]], size=size)
+
+
+def _passages(draw: Callable[..., Figure]) -> Callable[..., bytes]:
+    """As `_svg`, but for `surprise`, which has no room for the names of characters."""
+
+    @functools.wraps(draw)
+    def drawn(passages: Mapping[str, Sequence[tuple[str, float]]], *, columns: int = 100) -> bytes:
+        families, missing = _fonts_for((passages, [" "]))
+        return _rendered(lambda: draw(shown(passages), missing, columns=columns), families)
+
+    return drawn
+
+
+@_passages
+def surprise(
+    passages: Mapping[str, Sequence[tuple[str, float]]], missing: Collection[str] = (), *, columns: int = 100
+) -> Figure:
     """Draw passages of text in letters of one width, on a ground that is the darker the more it surprised a model.
 
-    A line break is drawn as ↵, a tab as ⇥; a character that the font doesn't have, or that isn't written by itself from
-    left to right, as a box. The bits of a token of several characters are shared out evenly.
+    A line break is drawn as ↵, a tab as ⇥. Wide letters, such as Chinese ones, take two places, and marks are drawn into
+    the letter before them. A character that no font draws is drawn as the digits of its code point. The bits of a token
+    of several characters are shared out evenly.
 
     Args:
         passages: of each passage, under its title, its tokens: their text and bits.
-        columns: characters in a line.
+        columns: places in a line.
 
     Returns:
         The figure as SVG, a full line wide. The scale of colours is that of all passages together; the 1 % of greatest
@@ -1216,10 +1251,12 @@ def surprise(passages: Mapping[str, Sequence[tuple[str, float]]], *, columns: in
     for title, tokens in passages.items():
         bits = _numbers(f"bits of {title}", [cost for _, cost in tokens])
         sizes = [len(text) for text, _ in tokens]
-        letters[title] = "".join(text for text, _ in tokens)
-        if (bits < 0).any() or not letters[title]:
+        text = "".join(text for text, _ in tokens)
+        if (bits < 0).any() or not text:
             raise ValueError(f"bits of {title}: some are negative, or there is no text")
-        costs[title] = np.repeat(bits / np.maximum(sizes, 1), sizes)
+        starts = [place for place, c in enumerate(text) if not place or not _is_joined(c) and text[place - 1] != _ZWJ]
+        letters[title] = [text[start:end] for start, end in itertools.pairwise([*starts, len(text)])]
+        costs[title] = np.add.reduceat(np.repeat(bits / np.maximum(sizes, 1), sizes), starts)
     all_costs = np.concatenate(list(costs.values()))
     limit = max(1, math.ceil(np.quantile(all_costs, 0.99)))
     # Light enough at its end for black letters.
@@ -1227,29 +1264,66 @@ def surprise(passages: Mapping[str, Sequence[tuple[str, float]]], *, columns: in
     # All lengths below are in points.
     size = min(7.5, _FULL * _POINTS / columns / 0.60205)  # a letter is as wide as this part of its height
     wide, tall, head, foot = 0.60205 * size, 1.3 * size, 11.0, 14.0
-    lines = {title: _lines(text, columns) for title, text in letters.items()}
-    height = sum(len(of_passage) * tall + head + 5 for of_passage in lines.values()) + foot
+    places = {title: _places(of_passage, columns) for title, of_passage in letters.items()}
+    height = sum((of_passage[-1][0] + 1) * tall + head + 5 for of_passage in places.values()) + foot
     figure = Figure(figsize=(_FULL / 2.54, height / 72))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     top = height
-    for title, of_passage in lines.items():
-        axes.text(0, top - head / 2, title, fontsize=7, va="center_baseline")
+    font, regular = _monospaced(size), get_font(findfont(_MONOSPACED))
+    for title, of_passage in places.items():
+        axes.text(0, top - head / 2, shown(title, missing), fontsize=7, va="center_baseline")
         top -= head
-        bottom = top - len(of_passage) * tall
-        shares = (costs[title] / limit).clip(0, 1)
-        cells = np.full((len(of_passage) * columns, 3), 255, np.uint8)
-        cells[: len(shares)] = np.round(255 * colors[np.round(63 * shares).astype(int)])
-        cells = cells.reshape(len(of_passage), columns, 3)
+        rows = of_passage[-1][0] + 1
+        bottom = top - rows * tall
+        shades = np.round(255 * colors[np.round(63 * (costs[title] / limit).clip(0, 1)).astype(int)])
+        cells = np.full((rows, columns, 3), 255, np.uint8)
+        lines = [[" "] * columns for _ in range(rows)]
+        for letter, shade, (row, column, span) in zip(letters[title], shades, of_passage, strict=True):
+            cells[row, column : column + span] = shade
+            letter = _VISIBLE.get(letter, letter)
+            if span == 1 and len(letter) == 1 and regular.get_char_index(ord(letter)) and _runs_on(letter):
+                lines[row][column] = letter
+                continue
+            # By itself, as it has another width or direction.
+            middle, base = (column + span / 2) * wide, top - row * tall
+            if missing.isdisjoint(letter):
+                letter = _visible(letter)
+                fitting = min(size, 7 * span * wide / max(_width(letter), 0.1))
+                style = {"fontsize": fitting, "va": "baseline"}
+                axes.text(middle, base - 0.98 * size, letter, color="black", ha="center", **style)
+            else:
+                digits = f"{ord(letter[0]):04X}"
+                digits = f"{digits[:-2]}\n{digits[-2:]}"
+                style = {"fontsize": 0.45 * size, "va": "center", "linespacing": 1}
+                axes.text(middle, base - tall / 2, digits, color=_INK, ha="center", **style)
         axes.imshow(cells, extent=(0, columns * wide, bottom, top), interpolation="none", aspect="auto")
-        for row, line in enumerate(of_passage):
-            text, base = "".join(map(_visible, line)), top - row * tall - 0.98 * size
-            axes.text(0, base, text, fontproperties=_MONOSPACED, fontsize=size, color="black", va="baseline")
+        for row, line in enumerate(lines):
+            base = top - row * tall - 0.98 * size
+            axes.text(0, base, "".join(line).rstrip(), fontproperties=font, color="black", va="baseline")
         top = bottom - 5
     more = " and more" if all_costs.max() > limit else ""
     _scale(axes, 0, 2.5, colors, "0", f"{limit} bits a character{more}")
     axes.set(xlim=(0, _FULL * _POINTS), ylim=(0, height))
     return figure
+
+
+def _runs_on(letter: str) -> bool:
+    """Whether a letter can be written in one run with others, from left to right."""
+    kind, direction = unicodedata.category(letter), unicodedata.bidirectional(letter)
+    return letter == " " or kind[0] in "LNPS" and direction not in ("R", "AL")
+
+
+def _places(letters: Sequence[str], columns: int) -> list[tuple[int, int, int]]:
+    """Row, column and number of places of each letter, filled line by line."""
+    places, row, column = [], 0, 0
+    for letter in letters:
+        span = min(columns, 2 if unicodedata.east_asian_width(letter[0]) in "WF" else 1)
+        if column + span > columns:
+            row, column = row + 1, 0
+        places.append((row, column, span))
+        column += span
+    return places
 
 
 def _lines(text: str, columns: int) -> list[str]:
@@ -1290,7 +1364,7 @@ def attention(maps: Sequence[ArrayLike], tokens: Sequence[str], sources: Sequenc
     if sources is None and not any(np.triu(shares, 1).any() for shares in layers):  # causal
         hidden = np.triu(~hidden, 1)
     rows, columns = (
-        ["".join(map(_visible, token)).replace(" ", "␣") for token in of]
+        [_visible(token).replace(" ", "␣") for token in of]
         for of in (tokens, tokens if sources is None else sources)
     )
     # All lengths below are in points.
@@ -1320,7 +1394,7 @@ def attention(maps: Sequence[ArrayLike], tokens: Sequence[str], sources: Sequenc
     background = figure.add_axes((0, 0, 1, 1))
     background.set_axis_off()
     shades = matplotlib.colormaps["Blues"]
-    font = FontProperties(family=_MONOSPACED.get_family() if written else None, size=size)
+    font = _monospaced(size) if written else FontProperties(size=size)
 
     def ticks(texts: list[str]) -> tuple[np.ndarray, list[str]]:
         if written:
@@ -1350,7 +1424,7 @@ def attention(maps: Sequence[ArrayLike], tokens: Sequence[str], sources: Sequenc
                 axes.set_title(f"head {column + 1}", fontsize=7, pad=3)
         background.text(5, bottom + tall / 2, f"layer {row + 1}", fontsize=7, rotation=90, ha="center", va="center")
     for row, line in enumerate(reversed(below)):
-        background.text(left, 16 + 9 * row, line, fontproperties=_MONOSPACED, fontsize=6.5, va="baseline")
+        background.text(left, 16 + 9 * row, line, fontproperties=_monospaced(6.5), va="baseline")
     colors = shades(np.sqrt(np.linspace(0, 1, 64)))[:, :3]
     _scale(
         background,

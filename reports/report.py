@@ -9,6 +9,7 @@ from typing import Any
 
 import typst
 
+from reports import fonts
 from reports.characters import shown
 
 _TEMPLATE = Path(__file__).with_suffix(".typ")
@@ -19,8 +20,9 @@ _ALIGNMENTS = ("left", "right", "center")
 def render(document: Mapping[str, Any], folder: Path, timestamp: datetime.datetime) -> bytes:
     """Typeset a document as a PDF that meets PDF/UA-1.
 
-    All strings are plain text: no character has a meaning as markup, and one that the fonts cannot draw is set as its
-    code point, such as ‹U+6F22›. The same arguments and the same figure files give the same bytes.
+    All strings are plain text: no character has a meaning as markup. One that Typst's own fonts cannot draw is set in
+    an installed font that can, which the last line of the report names, or as its code point, such as ‹U+6F22›. The
+    same arguments, the same figure files and the same installed fonts give the same bytes.
 
     The document is what JSON can hold::
 
@@ -64,24 +66,40 @@ def render(document: Mapping[str, Any], folder: Path, timestamp: datetime.dateti
         for block in section["blocks"]:
             _check(block, folder)
     # PDF/UA forbids characters without a glyph, and only Typst knows which ones its fonts lack: it names them all.
+    families, missing = [], set()
     try:
-        return _typeset(document, folder, timestamp, missing="")
+        return _typeset(document, folder, timestamp, families, missing)
     except typst.TypstError as error:
-        missing = set(re.findall('the text `"(.+?)"` could not be displayed', error.diagnostic))
-        if not missing:
-            raise
-    return _typeset(document, folder, timestamp, missing="".join(sorted(missing)))
+        families, missing = fonts.choose(_without_glyph(error))
+    try:
+        return _typeset(document, folder, timestamp, families, missing)
+    except typst.TypstError as error:  # characters that a font has by themselves, but not joined to their neighbours
+        missing |= _without_glyph(error)
+    return _typeset(document, folder, timestamp, families, missing)
 
 
-def _typeset(document: Mapping[str, Any], folder: Path, timestamp: datetime.datetime, missing: str) -> bytes:
+def _without_glyph(error: typst.TypstError) -> set[str]:
+    """The characters that an error names, control characters as \\u{1b}; anything else is raised again."""
+    texts = re.findall('the text `"(.+?)"` could not be displayed', error.diagnostic)
+    missing = {re.sub(r"\\u\{([0-9a-f]+)\}", lambda it: chr(int(it[1], 16)), text) for text in texts}
+    if not missing:
+        raise error
+    return set("".join(missing))
+
+
+def _typeset(
+    document: Mapping[str, Any], folder: Path, timestamp: datetime.datetime, families: Sequence[str], missing: set[str]
+) -> bytes:
     return typst.compile(
         _TEMPLATE.read_bytes(),
         root=folder,  # pyright: ignore[reportArgumentType] - the stub wants the template and the folder of one type
+        font_paths=fonts.everything() if families else [],
         ignore_system_fonts=True,
         sys_inputs={
             "document": json.dumps(shown(document)),
             "date": f"{timestamp:%Y-%m-%d %H:%M %Z}",
-            "missing": missing,
+            "families": json.dumps(families),
+            "missing": json.dumps(sorted(map(ord, missing))),
         },
         pdf_standards=["ua-1"],
         timestamp=timestamp,

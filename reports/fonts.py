@@ -1,0 +1,117 @@
+"""Fonts that draw what a report's own fonts lack: Chinese, Japanese, Korean, Arabic, Devanagari, emoji.
+
+A figure and the PDF choose theirs by the same rule, so that they look alike: of the installed fonts that are upright
+and of normal weight, and of those that come with matplotlib, the one that draws the most of the characters, then that
+for the others, and so on. The same machine chooses the same fonts each time.
+"""
+
+import functools
+from collections.abc import Collection
+from pathlib import Path
+
+import matplotlib
+import typst
+from matplotlib.font_manager import fontManager
+from matplotlib.ft2font import FT2Font, LoadFlags
+
+_BOXES = ("LastResort", "Last Resort", "Unicode BMP Fallback")  # draw which block a character is of, not the character
+_ROUGH = "Unifont"  # has all scripts, in pixels: behind all others
+_KANA, _HANGUL = ((0x3040, 0x30FF),), ((0x1100, 0x11FF), (0x3130, 0x318F), (0xAC00, 0xD7FF))
+
+
+def choose(characters: Collection[str], *, as_outlines: bool = False) -> tuple[list[str], set[str]]:
+    """Choose fonts for characters.
+
+    Args:
+        characters: that are to be drawn, each a string of one.
+        as_outlines: for figures: leave out fonts that hold pictures, such as coloured emoji, and make matplotlib know
+            the chosen ones.
+
+    Returns:
+        The families, the most useful first, and the characters that none draws.
+    """
+    missing = set(characters)
+    if not missing:
+        return [], missing
+    region = next(
+        (
+            region
+            for region, ranges in (("JP", _KANA), ("KR", _HANGUL), ("SC", ()))
+            if any(first <= ord(c) <= last for c in missing for first, last in ranges)
+        ),
+        "SC",
+    )
+    covered: dict[tuple[str, str, int], set[str]] = {}
+    for font in _candidates():
+        if drawn := _drawn(font, frozenset(missing), as_outlines):
+            covered[font] = drawn
+    families: list[str] = []
+    while covered:
+        # Sans serif, as the figures are, and of the region whose script is there, as far as names tell.
+        best = min(
+            covered,
+            key=lambda font: (
+                _ROUGH in font[0],
+                -len(covered[font] & missing),
+                "Sans" not in font[0],
+                not font[0].endswith(f" {region}"),
+                font,
+            ),
+        )
+        drawn = covered.pop(best) & missing
+        if drawn:
+            families.append(best[0])
+            missing -= drawn
+            if as_outlines:
+                _make_known(best[1])
+    return families, missing
+
+
+@functools.cache
+def everything() -> typst.Fonts:
+    """All fonts, for Typst."""
+    return typst.Fonts(font_paths=[Path(matplotlib.get_data_path(), "fonts", "ttf")])
+
+
+@functools.cache
+def _candidates() -> tuple[tuple[str, str, int], ...]:
+    """Family, file and place in the file of each font of a plain style."""
+    fonts = everything().fonts()
+    return tuple(
+        sorted(
+            (font.family, str(font.path), font.index)
+            for font in fonts
+            if font.path and font.style == "normal" and 350 <= font.weight <= 450
+            if not any(name in font.family for name in _BOXES)
+        )
+    )
+
+
+@functools.cache
+def _opened(file: str, index: int) -> FT2Font | None:
+    try:
+        return FT2Font(file, face_index=index)
+    except (OSError, RuntimeError):  # damaged, or of a kind that FreeType doesn't read
+        return None
+
+
+@functools.lru_cache(10_000)
+def _drawn(font: tuple[str, str, int], characters: frozenset[str], as_outlines: bool) -> set[str]:
+    """Those of the characters that a font draws."""
+    _, file, index = font
+    opened = _opened(file, index)
+    if opened is None or (as_outlines and not opened.scalable):
+        return set()
+    return {c for c in characters if opened.get_char_index(ord(c)) and not (as_outlines and _is_blank(opened, c))}
+
+
+def _is_blank(font: FT2Font, character: str) -> bool:
+    """Whether a font has no outline where there should be one, as fonts of coloured layers have not."""
+    font.load_char(ord(character), flags=LoadFlags.NO_SCALE)
+    return not character.isspace() and not len(font.get_path()[0])
+
+
+@functools.cache
+def _make_known(file: str) -> None:
+    if not any(str(entry.fname) == file for entry in fontManager.ttflist):
+        fontManager.addfont(file)
