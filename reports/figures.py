@@ -11,7 +11,7 @@ import itertools
 import math
 import textwrap
 import unicodedata
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, ParamSpec
 
 import matplotlib.colors
@@ -52,6 +52,7 @@ _LOOK = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlesize": 8,
+    "font.family": _SANS,
     "font.size": 7.5,
     "grid.color": "#e4e8eb",
     "grid.linewidth": 0.5,
@@ -79,23 +80,20 @@ _LOOK = {
 _Arguments = ParamSpec("_Arguments")
 
 
-def _svg(draw: Callable[_Arguments, Figure]) -> Callable[_Arguments, bytes]:
-    """A function that draws as SVG bytes; characters that no font draws are named in its arguments."""
+def _svg(draw: Callable[_Arguments, Figure], *, naming: bool = True) -> Callable[_Arguments, bytes]:
+    """A function that draws as SVG bytes; with `naming`, characters that no font draws are named in its arguments."""
 
     @functools.wraps(draw)
     def drawn(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> bytes:
         families, missing = _fonts_for((args, kwargs))
-        return _rendered(lambda: draw(*shown(args, missing), **shown(kwargs, missing)), families)
+        missing = missing if naming else ()
+        # "default" first, so that a reader's own matplotlibrc changes nothing.
+        with matplotlib.style.context(["default", _LOOK, {"font.family": [_SANS, *families]}]):
+            buffer = io.BytesIO()
+            draw(*shown(args, missing), **shown(kwargs, missing)).savefig(buffer, format="svg", metadata={"Date": None})
+        return buffer.getvalue()
 
     return drawn
-
-
-def _rendered(draw: Callable[[], Figure], families: Sequence[str]) -> bytes:
-    # "default" first, so that a reader's own matplotlibrc changes nothing.
-    with matplotlib.style.context(["default", _LOOK | {"font.family": [_SANS, *families]}]):
-        buffer = io.BytesIO()
-        draw().savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
 
 
 def _fonts_for(value: object) -> tuple[list[str], set[str]]:
@@ -1197,15 +1195,18 @@ _ZWJ = "\u200d"  # joins what is around it, as in emoji of several people
 _JOINERS = f"{_ZWJ}\ufe0e\ufe0f"
 
 
-def _is_joined(character: str) -> bool:
+def _is_joined(before: str, character: str) -> bool:
     """Whether a character is drawn into the one before it: marks, and the vowels and finals of Korean syllables."""
-    return unicodedata.category(character)[0] == "M" or character in _JOINERS or "\u1160" <= character <= "\u11ff"
+    joins = unicodedata.category(character)[0] == "M" or character in _JOINERS or "\u1160" <= character <= "\u11ff"
+    return joins or before == _ZWJ
 
 
 def _visible(text: str) -> str:
     """A text as it can be drawn by itself, as a label."""
     text = "".join(_VISIBLE.get(c, code_point(c) if unicodedata.category(c) == "Cf" else c) for c in text)
-    return f"◌{text}" if text and unicodedata.category(text[0])[0] == "M" else text
+    # A mark by itself; one of another font is drawn so by that font, if it has the circle.
+    own = text and get_font(findfont(_SANS)).get_char_index(ord(text[0]))
+    return f"◌{text}" if own and unicodedata.category(text[0])[0] == "M" else text
 
 
 def _monospaced(size: float) -> FontProperties:
@@ -1213,26 +1214,13 @@ def _monospaced(size: float) -> FontProperties:
     return FontProperties(family=[_MONOSPACED, *matplotlib.rcParams["font.family"]], size=size)
 
 
-def _passages(draw: Callable[..., Figure]) -> Callable[..., bytes]:
-    """As `_svg`, but for `surprise`, which has no room for the names of characters."""
-
-    @functools.wraps(draw)
-    def drawn(passages: Mapping[str, Sequence[tuple[str, float]]], *, columns: int = 100) -> bytes:
-        families, missing = _fonts_for((passages, [" "]))
-        return _rendered(lambda: draw(shown(passages), missing, columns=columns), families)
-
-    return drawn
-
-
-@_passages
-def surprise(
-    passages: Mapping[str, Sequence[tuple[str, float]]], missing: Collection[str] = (), *, columns: int = 100
-) -> Figure:
+@functools.partial(_svg, naming=False)  # it has no room for the names of characters
+def surprise(passages: Mapping[str, Sequence[tuple[str, float]]], *, columns: int = 100) -> Figure:
     """Draw passages of text in letters of one width, on a ground that is the darker the more it surprised a model.
 
-    A line break is drawn as ↵, a tab as ⇥. Wide letters, such as Chinese ones, take two places, and marks are drawn into
-    the letter before them. A character that no font draws is drawn as the digits of its code point. The bits of a token
-    of several characters are shared out evenly.
+    A line break is drawn as ↵, a tab as ⇥. Wide letters, such as Chinese ones, take two places, and marks are drawn
+    into the letter before them. A character that no font draws is drawn as the digits of its code point. The bits of a
+    token of several characters are shared out evenly.
 
     Args:
         passages: of each passage, under its title, its tokens: their text and bits.
@@ -1254,7 +1242,7 @@ def surprise(
         text = "".join(text for text, _ in tokens)
         if (bits < 0).any() or not text:
             raise ValueError(f"bits of {title}: some are negative, or there is no text")
-        starts = [place for place, c in enumerate(text) if not place or not _is_joined(c) and text[place - 1] != _ZWJ]
+        starts = [place for place in range(len(text)) if not place or not _is_joined(text[place - 1], text[place])]
         letters[title] = [text[start:end] for start, end in itertools.pairwise([*starts, len(text)])]
         costs[title] = np.add.reduceat(np.repeat(bits / np.maximum(sizes, 1), sizes), starts)
     all_costs = np.concatenate(list(costs.values()))
@@ -1270,7 +1258,7 @@ def surprise(
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     top = height
-    font, regular = _monospaced(size), get_font(findfont(_MONOSPACED))
+    font, regular, missing = _monospaced(size), get_font(findfont(_MONOSPACED)), _fonts_for(passages)[1]
     for title, of_passage in places.items():
         axes.text(0, top - head / 2, shown(title, missing), fontsize=7, va="center_baseline")
         top -= head
@@ -1311,7 +1299,7 @@ def surprise(
 def _runs_on(letter: str) -> bool:
     """Whether a letter can be written in one run with others, from left to right."""
     kind, direction = unicodedata.category(letter), unicodedata.bidirectional(letter)
-    return letter == " " or kind[0] in "LNPS" and direction not in ("R", "AL")
+    return letter == " " or (kind[0] in "LNPS" and direction not in ("R", "AL"))
 
 
 def _places(letters: Sequence[str], columns: int) -> list[tuple[int, int, int]]:
@@ -1364,8 +1352,7 @@ def attention(maps: Sequence[ArrayLike], tokens: Sequence[str], sources: Sequenc
     if sources is None and not any(np.triu(shares, 1).any() for shares in layers):  # causal
         hidden = np.triu(~hidden, 1)
     rows, columns = (
-        [_visible(token).replace(" ", "␣") for token in of]
-        for of in (tokens, tokens if sources is None else sources)
+        [_visible(token).replace(" ", "␣") for token in of] for of in (tokens, tokens if sources is None else sources)
     )
     # All lengths below are in points.
     # These letters are wider than those of a legend.

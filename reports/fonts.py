@@ -11,7 +11,7 @@ from pathlib import Path
 
 import matplotlib
 import typst
-from matplotlib.font_manager import fontManager
+from matplotlib.font_manager import FontProperties, findfont, fontManager
 from matplotlib.ft2font import FT2Font, LoadFlags
 
 _BOXES = ("LastResort", "Last Resort", "Unicode BMP Fallback")  # draw which block a character is of, not the character
@@ -59,11 +59,9 @@ def choose(characters: Collection[str], *, as_outlines: bool = False) -> tuple[l
             ),
         )
         drawn = covered.pop(best) & missing
-        if drawn:
+        if drawn and (not as_outlines or _is_known(best[0], best[1])):
             families.append(best[0])
             missing -= drawn
-            if as_outlines:
-                _make_known(best[1])
     return families, missing
 
 
@@ -112,6 +110,8 @@ def _is_blank(font: FT2Font, character: str) -> bool:
 
 
 @functools.cache
-def _make_known(file: str) -> None:
+def _is_known(family: str, file: str) -> bool:
+    """Make matplotlib know a file, and say whether it takes that file for the family."""
     if not any(str(entry.fname) == file for entry in fontManager.ttflist):
         fontManager.addfont(file)
+    return str(findfont(FontProperties(family=[family]))) == file

@@ -79,7 +79,7 @@ def render(document: Mapping[str, Any], folder: Path, timestamp: datetime.dateti
 
 
 def _without_glyph(error: typst.TypstError) -> set[str]:
-    """The characters that an error names, control characters as \\u{1b}; anything else is raised again."""
+    r"""The characters that an error names, control characters as \u{1b}; anything else is raised again."""
     texts = re.findall('the text `"(.+?)"` could not be displayed', error.diagnostic)
     missing = {re.sub(r"\\u\{([0-9a-f]+)\}", lambda it: chr(int(it[1], 16)), text) for text in texts}
     if not missing:

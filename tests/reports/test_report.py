@@ -489,11 +489,6 @@ def test_special_characters_come_out_literally(tmp_path):
     assert [element["/Alt"] for element in tagged(reader, "/Figure")] == [SPECIAL]
 
 
-def test_characters_without_a_glyph_are_named(tmp_path):
-    text = text_of(read(render(document({"text": "漢 ɪəʃθ 🙂 \0 \u200d."}), tmp_path, TIMESTAMP)))
-    assert "‹U+6F22› ɪəʃθ ‹U+1F642› ‹U+0000› " in text
-
-
 def test_long_words_wrap_and_are_copied_whole(tmp_path):
     blocks = {"text": "t" * 200}, {"code": "c" * 200}, {"facts": [["name", SHA256 * 2]]}, table(rows=[["r" * 200, ""]])
     (page,) = read(render(document(*blocks), tmp_path, TIMESTAMP)).pages
