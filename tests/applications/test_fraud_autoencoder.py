@@ -529,7 +529,7 @@ def test_bad_input_leaves_with_code_2_one_line_and_no_folder(tmp_path):
         (["--simulation.customers", "0"], "--simulation.customers: found 0"),
         (["--init-from", "missing.keras"], "missing.keras: found no such file"),
         (["--resume"], "no unfinished run"),
-        (["report", "--run", "."], "no usable metrics.json"),
+        (["report", "--run", "."], "metrics.json: found no readable JSON"),
         (["simulate", "--out", "payments.xlsx"], "expected a name in .csv or .parquet"),
     ],
 )

@@ -1148,7 +1148,7 @@ def test_unusable_input_leaves_with_code_2_and_one_line(tmp_path):
         (["--init-from", "missing.keras"], "missing.keras: found no such file"),
         (["--template", "dsn", "--init-from", "missing.keras"], "found --init-from for a deep stacking network"),
         (["--resume"], "no unfinished run"),
-        (["report", "--run", "."], "no usable metrics.json"),
+        (["report", "--run", "."], "metrics.json: found no readable JSON"),
         (["evaluate", "--model", "missing.keras", "--images", "."], "missing.keras: found no such file"),
     ],
 )

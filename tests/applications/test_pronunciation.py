@@ -909,7 +909,7 @@ def folder(file, tmp_path_factory):
         (["say", "--model", "other.keras", "--words", "a"], "other.keras: found another model ("),
         (["say", "--model", "source.keras", "--words", "a"], "source.keras: found a model without phones"),
         (["evaluate", "--model", "none.keras", "--dictionary", "own.dict"], "none.keras: found no such file"),
-        (["report", "--run", "."], ".: found no usable metrics.json"),
+        (["report", "--run", "."], "metrics.json: found no readable JSON"),
     ],
 )
 def test_unusable_settings_are_said_in_one_line(words, said, folder, monkeypatch, capsys):

@@ -753,7 +753,7 @@ def test_a_run_is_not_resumed_on_other_data(folder, tmp_path, monkeypatch):
         (["--compare", "--init-from", "a.keras"], "found --compare and --init-from"),
         (["--init-from", "missing.keras"], "missing.keras: found no such file"),
         (["--resume"], "no unfinished run"),
-        (["report", "--run", "."], "no usable metrics.json"),
+        (["report", "--run", "."], "metrics.json: found no readable JSON"),
         (["evaluate", "--model", "missing.keras", "--timit", "."], "missing.keras: found no such file"),
     ],
 )

@@ -888,7 +888,7 @@ def test_unusable_text_leaves_nothing_behind(content, said, tmp_path, monkeypatc
         (["generate", "--model", "x", "--seed", "-1"], "--seed: found -1"),
         (["generate", "--model", "x", "--stop", ""], "--stop: found ('',), expected strings of at least one character"),
         (["evaluate", "--model", "none.keras", "--text", "own.txt"], "none.keras: found no such file"),
-        (["report", "--run", "."], ".: found no usable metrics.json"),
+        (["report", "--run", "."], "metrics.json: found no readable JSON"),
     ],
 )
 def test_unusable_settings_are_said_in_one_line(words, said, file, tmp_path, monkeypatch, capsys):
