@@ -87,7 +87,11 @@ def execute(main: Callable[[Sequence[str]], Any]) -> None:
     """Run a program and leave with its exit code.
 
     0: done; 1: the machine failed; 2: unusable input; 130: interrupted; 143, 129: ended by SIGTERM or SIGHUP.
+    Characters that the console lacks are printed as their code points.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
     def stop(number: int, _) -> None:
         raise Stopped(number)

@@ -23,7 +23,7 @@ from applications import run, text_report
 from applications import text_evaluation as evaluation
 from applications import text_models as models
 from data import text
-from data.dataset import BadInput
+from data.dataset import BadInput, escaped
 
 APPLICATION = "text_generation"
 
@@ -269,23 +269,26 @@ def generate(settings: Generate) -> dict[str, Any]:
         if not fits:
             raise BadInput(f"--{name.replace('_', '-')}: found {getattr(settings, name)!r}, expected {expected}")
     model = models.load(settings.model)
-    model.tokenizer.encode(settings.prompt)  # refuses what the model does not know before anything is written
+    prompt = text.as_in_text(settings.prompt)
+    if not prompt:
+        raise BadInput(f"--prompt: found {settings.prompt!r}, expected at least one character")
+    model.tokenizer.encode(prompt)  # refuses what the model does not know before anything is written
     pieces = model.write(
-        settings.prompt,
+        prompt,
         settings.tokens,
-        settings.stop,
+        [short for string in settings.stop if (short := text.as_in_text(string))],
         temperature=settings.temperature,
         top_k=settings.top_k,
         top_p=settings.top_p,
         seed=settings.seed,
     )
     written = []
-    print(settings.prompt, end="", flush=True)
+    print(prompt, end="", flush=True)
     for piece in pieces:
         print(piece, end="", flush=True)
         written.append(piece)
     print()
-    return {"prompt": settings.prompt, "text": "".join(written)}
+    return {"prompt": prompt, "text": "".join(written)}
 
 
 def evaluate(settings: Evaluate) -> dict[str, Any]:
@@ -297,6 +300,7 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     print(
         f"{int(measured.characters.sum()):,} of {int(part.characters.sum()):,} characters, "
         f"{len(measured.starts):,} blocks, {part.unknown:,} characters that the model does not know"
+        + (f": {escaped(text.name_characters(part.missing))}" if part.missing else "")
     )
     for name, value in values.items():
         print(f"{text_report.METRICS[name]:<24} {value['value']:.3f}  ({value['low']:.3f} to {value['high']:.3f})")

@@ -1,10 +1,12 @@
-"""Text as tokens: Python's own language reference, or the user's files, in blocks to train, validate and test on.
+r"""Text as tokens: Python's own language reference, or the user's files, in blocks to train, validate and test on.
 
 A text is split into paragraphs at blank lines. One that occurred before is left out, as it would be in training and in
 test. What remains is gathered to blocks of at most `BLOCK` characters, whole paragraphs each, and of every ten blocks
 the 5th is to test on, the 10th to validate on, and the others are to train on: language changes along a text, so that
 its tail would be another language. Each paragraph ends with one blank line. One longer than two blocks is cut into
-pieces, at a line end or a space if there is one. Of a text of fewer than 20 blocks, a block is a twentieth.
+pieces, at a line end or a space if there is one. Of a text of fewer than 20 blocks, a block is a twentieth. Line ends
+of all systems become "\n", letters and their accents are composed (Unicode's NFC), and of blanks that follow each other
+in one line no more than `LONGEST` are kept.
 
 Files are read in streams, as often as needed. A text of more than `IN_MEMORY` characters is never held whole: its
 tokens are in memory-mapped files, and of each paragraph 13 bytes are in memory, to find those that occurred before.
@@ -24,16 +26,18 @@ import os
 import platform
 import re
 import tempfile
+import unicodedata
 import zipfile
 import zlib
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal
 
 import numpy as np
 
-from data.dataset import BadInput, Provenance
+from data.dataset import BadInput, Provenance, escaped
 
 BLOCK = 2_000  # characters
 LONGEST = 2 * BLOCK  # characters of a paragraph that is not cut
@@ -47,13 +51,16 @@ BPE_SAMPLE = 2**22  # characters of training text that merges are learned from, 
 SUFFIXES = (".txt", ".text", ".md", ".rst", ".tex", ".py")
 UNKNOWN = "\ufffd"
 UNITS = "characters"
+MOST_UNKNOWN = 0.02  # of the characters that a model is given; of more its figures say nothing
 
 Kind = Literal["char", "byte", "bpe"]
 
 _CHUNK = 2**20  # bytes that are read at once
+_SHOWN = 8  # characters or files that are named
 _BATCH = 256  # blocks that are encoded at once
 _BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
 _LEADING_BLANK_LINES = re.compile(r"(?:[^\S\n]*\n)+")
+_LONG_BLANKS = re.compile(rf"([^\S\n]{{{LONGEST}}})[^\S\n]+")
 _PARAGRAPH_END = "\n\n"
 _USES = {"train": "train", "validation": "validate", "test": "test"}
 _CONTROLS = bytes(code for code in (*range(32), 127) if code not in b"\b\t\n\v\f\r\x1b")
@@ -151,6 +158,13 @@ class Tokenizer:
         return numbers
 
 
+def as_in_text(prompt: str) -> str:
+    """Bring a prompt to the form that texts are read in: line ends, blank lines, byte order mark, composed letters."""
+    prompt = io.IncrementalNewlineDecoder(None, translate=True).decode(prompt.removeprefix("\ufeff"), final=True)
+    *whole, last = _BLANK_LINES.split(prompt)
+    return unicodedata.normalize("NFC", _PARAGRAPH_END.join([*(paragraph.rstrip() for paragraph in whole), last]))
+
+
 def _unknown(text: str, index: int, expected: str) -> BadInput:
     character = text[index]
     return BadInput(f"prompt: character {index + 1}: found {character!r} (U+{ord(character):04X}), expected {expected}")
@@ -207,7 +221,8 @@ class Part:
 
     `tokens` is (n,) of `tokenizer.dtype`, in memory or memory-mapped; `starts`, `characters` and `bytes`, (blocks,)
     int64, are the place of each block's first token, its characters, and its bytes in UTF-8. `unknown` counts the
-    characters that the vocabulary lacks, each of which is the token of U+FFFD.
+    characters that the vocabulary lacks, each of which is the token of U+FFFD; `missing` has the count of each, but
+    where tokens are used again.
     """
 
     tokens: np.ndarray
@@ -216,6 +231,7 @@ class Part:
     bytes: np.ndarray
     unknown: int
     tokenizer: Tokenizer
+    missing: Mapping[str, int] = dataclasses.field(default_factory=dict, compare=False)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -248,7 +264,7 @@ def load_embedded(tokenizer: Kind | Tokenizer, *, vocabulary: int = 1_024, conte
         raise BadInput("pydoc_data.topics: found no such module, expected a whole Python; or use text files") from None
     kept = _Kept("pydoc_data.topics", lambda: ([topics[key]] for key in sorted(topics)))
     content = "".join(kept).encode()
-    splits, fitted, notes = _split(kept, tokenizer, vocabulary, None)
+    splits, fitted, notes = _split("pydoc_data.topics", kept, tokenizer, vocabulary, None)
     _check_length("pydoc_data.topics", splits, context)
     provenance = Provenance(
         name="Python's language reference",
@@ -259,6 +275,7 @@ def load_embedded(tokenizer: Kind | Tokenizer, *, vocabulary: int = 1_024, conte
         sha256=hashlib.sha256(content).hexdigest(),
         units=UNITS,
         notes=tuple(notes),
+        understood=tuple(notes[-1:]) if isinstance(tokenizer, Tokenizer) else (),
     )
     return Corpus(provenance, fitted, splits)
 
@@ -272,17 +289,17 @@ def load_files(
     encoding: str | None = None,
     folder: Path | None = None,
 ) -> Corpus:
-    r"""Read, check, split and encode the user's own text.
+    """Read, check, split and encode the user's own text.
 
     Files are in UTF-8, or in UTF-16 or UTF-32 with a byte order mark, or in `encoding`; each may be compressed by
-    gzip. Line ends of all systems become "\n", and white space before a blank line is left out.
+    gzip. White space before a blank line is left out.
 
     Args:
         paths: text files, and folders; in these, and in folders in them, the files that end in one of `SUFFIXES`, or
             in one of them and .gz, are read in order of their paths. Names that begin with a dot are ignored, and so
             are empty files.
         tokenizer: "char", "byte" or "bpe", to be fitted on the blocks to train on; or one that was fitted elsewhere, so
-            that characters to train on may be unknown, too.
+            that characters to train on may be unknown, too, up to `MOST_UNKNOWN` of all.
         vocabulary: tokens of "bpe", at least 256; they are fewer where the text has no more pairs that occur twice.
         context: tokens that a part must have, and one more to predict.
         encoding: a codec of Python, for all files.
@@ -299,26 +316,26 @@ def load_files(
     sha256 = _sha256(files)
     key = {"sha256": sha256, "sizes": [file.stat().st_size for file in files], "encoding": encoding}
     key |= {"tokenizer": tokenizer.to_config() if isinstance(tokenizer, Tokenizer) else tokenizer}
-    key |= {"vocabulary": vocabulary if tokenizer == "bpe" else None, "block": BLOCK}
+    key |= {"vocabulary": vocabulary if tokenizer == "bpe" else None, "block": BLOCK, "form": "NFC"}
     known = folder and _load_known(folder, key)
     if known:
         splits, fitted, characters, notes = known
     else:
         kept = _Kept(where, lambda: (_read(file, encoding or marks[file]) for file in files))
-        splits, fitted, notes = _split(kept, tokenizer, vocabulary, folder)
+        splits, fitted, notes = _split(where, kept, tokenizer, vocabulary, folder)
         characters = kept.characters
         if folder and isinstance(splits["train"].tokens, np.memmap):
             _save_known(folder, key, splits, characters, notes)
     _check_length(where, splits, context)
     provenance = Provenance(
-        name=(files[0] if len(files) == 1 else files[0].parent).name,
-        source=where,
+        name=escaped((files[0] if len(files) == 1 else files[0].parent).name),
+        source=escaped(where),
         licence="the user's own data",
         rows=characters,
         size_bytes=sum(file.stat().st_size for file in files),
         sha256=sha256,
         units=UNITS,
-        notes=(_describe_encodings(files, encoding, marks), *notes),
+        understood=(_describe_encodings(files, encoding, marks), *_describe_ignored(paths), *notes),
     )
     return Corpus(provenance, fitted, splits)
 
@@ -335,8 +352,29 @@ def load_for(paths: Sequence[Path], tokenizer: Tokenizer, *, context: int = 1, e
     marks = _check_files(files, encoding)
     kept = _Kept(_describe(files), lambda: (_read(file, encoding or marks[file]) for file in files))
     parts = _encode(((block, "all") for block in kept.blocks()), ["all"], tokenizer, kept.is_large, None)
+    _check_known(_describe(files), parts)
     _check_length(_describe(files), parts, context)
     return parts["all"]
+
+
+def name_characters(missing: Mapping[str, int]) -> str:
+    """Name those characters that a vocabulary lacks, the most frequent first, with their code points."""
+    named = sorted(missing, key=lambda character: -missing[character])
+    shown = ", ".join(f"{character!r} (U+{ord(character):04X})" for character in named[:_SHOWN])
+    return shown + f" and {len(named) - _SHOWN:,} more" * (len(named) > _SHOWN)
+
+
+def _check_known(where: str, parts: Mapping[str, Part]) -> None:
+    unknown = sum(part.unknown for part in parts.values())
+    characters = sum(int(part.characters.sum()) for part in parts.values())
+    if unknown > MOST_UNKNOWN * characters:
+        found = f"{unknown:,} of {characters:,} characters that the model does not know"
+        expected = f"{100 * MOST_UNKNOWN:g} % at most, or a model that was trained on such text"
+        raise BadInput(f"{where}: found {found}, {name_characters(_missing(parts))}; expected {expected}")
+
+
+def _missing(parts: Mapping[str, Part]) -> Counter[str]:
+    return sum((Counter(part.missing) for part in parts.values()), Counter[str]())
 
 
 def _check_length(where: str, parts: Mapping[str, Part], context: int) -> None:
@@ -349,7 +387,7 @@ def _check_length(where: str, parts: Mapping[str, Part], context: int) -> None:
 
 
 def _split(
-    kept: "_Kept", kind: Kind | Tokenizer, vocabulary: int, folder: Path | None
+    where: str, kept: "_Kept", kind: Kind | Tokenizer, vocabulary: int, folder: Path | None
 ) -> tuple[dict[str, Part], Tokenizer, list[str]]:
     """Split into parts, fit the tokenizer on one unless it is given, encode all, and say how."""
     if kind == "bpe" and vocabulary < 256:
@@ -362,6 +400,8 @@ def _split(
         training = (block for block, part in kept.split() if part == "train")
         tokenizer = _fit_tokenizer(kind, vocabulary, training, kept.characters)
     parts = _encode(kept.split(), PARTS, tokenizer, kept.is_large, folder)
+    if isinstance(kind, Tokenizer):
+        _check_known(where, parts)
     count = {name: len(part.starts) for name, part in parts.items()}
     notes = [
         *kept.notes(),
@@ -374,16 +414,18 @@ def _split(
         sample = "all blocks" if step == 1 else f"one in {step:,} blocks"
         notes.append(f"byte pairs merged as they occur in {sample} to train on, to {tokenizer.vocabulary:,} tokens")
     unknown = {name: part.unknown for name, part in parts.items()}
+    missing = _missing(parts)
+    named = f": {name_characters(missing)}" if missing else ""
     if isinstance(kind, Tokenizer):
         notes.append(
             f"{tokenizer.vocabulary:,} tokens that were fitted elsewhere; characters that they lack, "
             f"{unknown['train']:,} in training, {unknown['validation']:,} in validation and {unknown['test']:,} in "
-            "test, became U+FFFD"
+            f"test, became U+FFFD{named}"
         )
     if kind == "char":
         notes.append(
             f"{tokenizer.vocabulary - 1:,} characters in training; others, {unknown['validation']:,} in validation and "
-            f"{unknown['test']:,} in test, became U+FFFD"
+            f"{unknown['test']:,} in test, became U+FFFD{named}"
         )
     return parts, tokenizer, notes
 
@@ -401,9 +443,11 @@ class _Kept:
         self._documents = documents
         self._held: list[str] | None = []
         hashes, lengths = bytearray(), array("I")
-        characters, cut = 0, 0
+        characters, cut, composed = 0, 0, 0
         different: set[str] = set()
-        for paragraph in self._read():
+        for raw in self._raw():
+            paragraph = unicodedata.normalize("NFC", raw)
+            composed += paragraph != raw
             hashes += hashlib.blake2b(paragraph.encode(), digest_size=8).digest()
             lengths.append(len(paragraph))
             characters += len(paragraph)
@@ -425,13 +469,17 @@ class _Kept:
         self.repeats = self.paragraphs - int(self._first.sum())
         self.characters = int(np.frombuffer(lengths, np.uintc)[self._first].sum())
         self.repeated_characters = characters - self.characters
-        self.cut = cut
+        self.cut, self.composed = cut, composed
         self.block = max(1, min(BLOCK, self.characters // FEWEST_BLOCKS))
 
     def __iter__(self) -> Iterator[str]:
         return itertools.compress(self._read() if self._held is None else self._held, self._first)
 
     def _read(self) -> Iterator[str]:
+        for paragraph in self._raw():
+            yield unicodedata.normalize("NFC", paragraph)
+
+    def _raw(self) -> Iterator[str]:
         for chunks in self._documents():
             yield from _paragraphs(chunks)
 
@@ -462,6 +510,8 @@ class _Kept:
             f"{self.repeats:,} of {self.paragraphs:,} paragraphs, {share:.1%} of the characters, occurred before and "
             "were left out"
         ]
+        if self.composed:
+            notes.append(f"letters and accents apart in {self.composed:,} paragraphs were composed (NFC)")
         if self.cut:
             notes.append(f"paragraphs of more than {LONGEST:,} characters were cut, at {self.cut:,} places")
         return notes
@@ -475,7 +525,7 @@ def _paragraphs(chunks: Iterable[str]) -> Iterator[str]:
     rest = ""
     begins = True  # whether `rest` is the beginning of a paragraph, and not of a further piece of one
     for chunk in chunks:
-        *whole, rest = _BLANK_LINES.split(rest + chunk)
+        *whole, rest = _BLANK_LINES.split(_LONG_BLANKS.sub(r"\1", rest + chunk))
         for paragraph in whole:
             yield from _pieces(paragraph, begins)
             begins = True
@@ -536,6 +586,7 @@ class _Writer:
         self.tokenizer = tokenizer
         self.lengths, self.characters, self.bytes = array("q"), array("q"), array("q")
         self.unknown = 0
+        self.missing: Counter[str] = Counter()
         self.path = path if is_large else None
         if self.path:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -555,6 +606,7 @@ class _Writer:
         unknown = tokens < 0
         if unknown.any():
             self.unknown += int(unknown.sum())
+            self.missing.update(map(chr, _codes(block)[unknown].tolist()))  # only characters are ever unknown
             tokens = np.where(unknown, self.tokenizer.pieces.index(UNKNOWN.encode()), tokens)
         self.stream.write(tokens.astype(self.tokenizer.dtype).tobytes())
         self.lengths.append(len(tokens))
@@ -583,6 +635,7 @@ class _Writer:
             bytes=np.array(self.bytes, np.int64),
             unknown=self.unknown,
             tokenizer=self.tokenizer,
+            missing=dict(self.missing),
         )
 
 
@@ -670,6 +723,21 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
+def _describe_ignored(paths: Sequence[Path]) -> list[str]:
+    """Name the files of folders that are no text by their names."""
+    ignored = [
+        file.name
+        for folder in paths
+        if folder.is_dir()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and not _is_text(file.relative_to(folder))
+    ]
+    if not ignored:
+        return []
+    shown = ", ".join(ignored[:_SHOWN]) + f" and {len(ignored) - _SHOWN:,} more" * (len(ignored) > _SHOWN)
+    return [f"{len(ignored):,} files were ignored, which do not end in {', '.join(SUFFIXES)} (or .gz): {shown}"]
+
+
 def _is_text(path: Path) -> bool:
     name = path.name.lower().removesuffix(".gz")
     return name.endswith(SUFFIXES) and not any(part.startswith(".") for part in path.parts)
@@ -692,10 +760,10 @@ def _check_files(files: Sequence[Path], encoding: str | None) -> dict[Path, str 
     """Check the name of the encoding, and find that which each file's byte order mark says, if it has one."""
     if encoding is not None:
         try:
-            b" ".decode(encoding)
-        except UnicodeError:  # a space is less than a character of UTF-16
-            pass
-        except (LookupError, ValueError):
+            # In two steps, as files are read; whole, a space is less than a character of UTF-16.
+            b" ".decode(encoding, "replace")
+            codecs.getincrementaldecoder(encoding)("replace").decode(b" ")
+        except (LookupError, ValueError):  # "undefined", for one, is a codec that decodes nothing
             expected = "one that Python knows, such as utf-8, utf-16 or cp1252"
             raise BadInput(f"--encoding: found {encoding!r}, expected {expected}") from None
     marks: dict[Path, str | None] = {}
@@ -754,6 +822,8 @@ def _read(file: Path, encoding: str | None) -> Iterator[str]:
             except UnicodeDecodeError as error:
                 place = size - len(error.object) + error.start
                 raise _undecodable(file, place, error.object[error.start], encoding) from None
+            except UnicodeError as error:  # some codecs don't say where
+                raise BadInput(f"{file}: found bytes that aren't {encoding} ({error}), expected {encoding}") from None
             text = newlines.decode(text, is_last)
             if begins and text:
                 text, begins = text.removeprefix("\ufeff"), False

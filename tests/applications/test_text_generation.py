@@ -1,3 +1,4 @@
+import io
 import itertools
 import json
 import random
@@ -653,6 +654,19 @@ def test_a_prompt_that_the_model_cannot_read(model, tmp_path, monkeypatch, capsy
     assert (code, line) == (2, "error: --prompt: found '', expected at least one character")
 
 
+def test_prompts_have_the_form_of_texts(model):
+    words = ["generate", "--model", model, "--tokens", "3", "--seed", "1", "--prompt"]
+    assert main([*words, "\ufeffa\r\nnai\u0308ve"]) == main([*words, "a\nnaïve"])
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_a_console_that_lacks_characters(encoding, monkeypatch):
+    console = io.TextIOWrapper(io.BytesIO(), encoding)
+    monkeypatch.setattr(sys, "stdout", console)
+    run.execute(lambda _: [print(character, end="", flush=True) for character in "naïve 한\udcff"])
+    assert console.buffer.getvalue() == "naïve 한\udcff".encode(encoding, "backslashreplace")
+
+
 # --- Other text ---
 
 
@@ -675,10 +689,14 @@ def test_evaluate_gives_the_figures_of_the_run(own, model, blocks, tmp_path, mon
 
 def test_evaluate_counts_what_the_model_does_not_know(model, tmp_path, capsys):
     file = tmp_path / "other.txt"
-    file.write_bytes("the object of 漢字 and Ω, ".encode("utf-16"))
+    file.write_bytes(("the object of 漢字 and Ω, " + "the value of the object, " * 10).encode("utf-16"))
     found = main(["evaluate", "--model", model, "--text", str(file)])["metrics"]
     assert all(np.isfinite(value["value"]) for value in found.values())
-    assert "3 characters that the model does not know" in capsys.readouterr().out
+    said = "3 characters that the model does not know: '漢' (U+6F22), '字' (U+5B57), 'Ω' (U+03A9)\n"
+    assert said in capsys.readouterr().out
+    file.write_text("the 漢字 and Ω, ", "utf-8")
+    with pytest.raises(BadInput, match="found 3 of 15 characters that the model does not know, '漢'"):
+        main(["evaluate", "--model", model, "--text", str(file)])
 
 
 @pytest.mark.parametrize(
@@ -782,7 +800,7 @@ def test_half_precision_trains_without_nan(file, tmp_path):
 
 def test_init_from_starts_with_the_weights_and_the_tokens(own, model, tmp_path, lean):
     out, before = own
-    content = paragraphs(30, seed=1, words=("the", "zürich", "quiz", "object"))
+    content = [f"{part} {'züq'[place % 3]}" for place, part in enumerate(paragraphs(30, seed=1))]
     words = ["--text", str(write(tmp_path / "other.txt", content)), *TINY, "--epochs", "1", "--init-from", model]
     metrics = main([*words, "--learning-rate", "1e-12", "--out", str(tmp_path / "a")])
     for one, other in zip(weights(out), weights(tmp_path / "a"), strict=True):
@@ -790,7 +808,7 @@ def test_init_from_starts_with_the_weights_and_the_tokens(own, model, tmp_path, 
     notes = [run.model_notes(folder / "model.keras") for folder in (out, tmp_path / "a")]
     assert notes[0] == notes[1]
     known = set(notes[0]["tokenizer"]["characters"])
-    assert {"z", "q", "ü"} - known
+    assert {"z", "ü", "q"} - known
     for name, place in (("test", TEST), ("validation", VALIDATION)):
         unknown = [character for part in content[place::10] for character in part if character not in known]
         assert metrics["data"]["unknown"][name] == len(unknown) > 0

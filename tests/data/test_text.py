@@ -4,7 +4,9 @@ import json
 import random
 import subprocess
 import sys
+import time
 import tracemalloc
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 
 from data import text
 from data.dataset import BadInput
-from data.text import Corpus, Part, Tokenizer, find_files, load_embedded, load_files, load_for
+from data.text import Corpus, Part, Tokenizer, as_in_text, find_files, load_embedded, load_files, load_for
 
 WORDS = ("the", "of", "and", "to", "in", "is", "you", "that", "it", "was", "for", "on", "are", "statement", "from")
 
@@ -131,7 +133,7 @@ def test_no_paragraph_is_in_two_parts(tmp_path):
     assert "".join(in_order(corpus)) == whole(list(dict.fromkeys(repeated)))
     inside = {name: set(part.text().split("\n\n")) - {""} for name, part in corpus.splits.items()}
     assert sum(map(len, inside.values())) == 500
-    assert f"{len(repeated) - 500:,} of {len(repeated):,} paragraphs" in corpus.provenance.notes[1]
+    assert f"{len(repeated) - 500:,} of {len(repeated):,} paragraphs" in corpus.provenance.understood[1]
 
 
 def test_repeats_are_found_across_files_and_paragraphs_end_with_their_file(tmp_path):
@@ -172,7 +174,7 @@ def test_long_paragraphs_are_cut_at_a_line_end_or_a_space_or_anywhere(tmp_path, 
     inside = [len(block) for start, block in zip(starts, found, strict=True) if len(before[1]) < start < len(before[2])]
     assert inside[:-1] == [4_000] * (len(inside) - 1)
     assert whole([short]) in found  # not longer than two blocks: not cut
-    assert f"at {len(cut)} places" in " ".join(corpus.provenance.notes)
+    assert f"at {len(cut)} places" in " ".join(corpus.provenance.understood)
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 4096])
@@ -300,7 +302,7 @@ def test_the_vocabulary_is_that_of_training(tmp_path):
     assert not set("üΩß") & set(letters)
     assert corpus.splits["train"].unknown == 0
     assert [corpus.splits[name].unknown for name in ("test", "validation")] == [5, 3]  # U+FFFD is itself
-    assert "3 in validation and 5 in test" in corpus.provenance.notes[-1]
+    assert "3 in validation and 5 in test" in corpus.provenance.understood[-1]
     assert corpus.splits["test"].text().startswith("paragraph 00� � � �\n\n")
     assert corpus.splits["test"].bytes[0] == len("paragraph 004 ü Ω Ω\n\n".encode())
 
@@ -335,7 +337,7 @@ def test_a_prompt_with_half_a_surrogate_pair(kind, bpe):
 @pytest.mark.parametrize("kind", ["char", "byte", "bpe"])
 def test_a_tokenizer_that_was_fitted_elsewhere(tmp_path, tiny, kind):
     given = load_files([write(tmp_path / "a.txt", whole(paragraphs(100)))], kind, vocabulary=300).tokenizer
-    content = [f"{part} qüiz Ω" for part in paragraphs(100, seed=1)]
+    content = [f"{part} ü" if place % 2 else f"{part} q" for place, part in enumerate(paragraphs(100, seed=1))]
     file, folder = write(tmp_path / "b.txt", whole(content)), tmp_path / "tokens"
     corpus = load_files([file], given, folder=folder)
     assert corpus.tokenizer is given
@@ -351,16 +353,16 @@ def test_a_tokenizer_that_was_fitted_elsewhere(tmp_path, tiny, kind):
         unknown[name] = corpus.splits[name].unknown
         assert unknown[name] == sum(c not in known for c in part.text())
     assert (min(unknown.values()) > 0) == (kind == "char")
-    assert corpus.provenance.notes[-1] == (
+    named = ": 'q' (U+0071), 'ü' (U+00FC)" if kind == "char" else ""
+    assert corpus.provenance.understood[-1] == (
         f"{given.vocabulary} tokens that were fitted elsewhere; characters that they lack, {unknown['train']} in "
-        f"training, {unknown['validation']} in validation and {unknown['test']} in test, became U+FFFD"
+        f"training, {unknown['validation']} in validation and {unknown['test']} in test, became U+FFFD{named}"
     )
     # Files of tokens are used again for this tokenizer alone.
     again = load_files([file], Tokenizer.from_config(given.to_config()), folder=folder)
     same(again, corpus)
     assert again.provenance == corpus.provenance
     assert load_files([file], "char", folder=folder).tokenizer == own.tokenizer
-    assert load_embedded(given).tokenizer is given
 
 
 def test_the_sample_of_byte_pairs_is_spread_and_bounded(tmp_path, monkeypatch):
@@ -371,7 +373,7 @@ def test_the_sample_of_byte_pairs_is_spread_and_bounded(tmp_path, monkeypatch):
     content = whole(paragraphs(800))
     corpus = load_files([write(tmp_path / "a.txt", content)], "bpe", vocabulary=300)
     assert set(seen) == {-(-len(content) // 10_000)}
-    assert f"one in {seen[0]} blocks" in corpus.provenance.notes[-1]
+    assert f"one in {seen[0]} blocks" in corpus.provenance.understood[-1]
     sample = blocks(corpus.splits["train"])[:: seen[0]]
     assert sum(map(len, sample)) <= 10_000
     expected = text._fit_tokenizer("bpe", 300, iter(sample), 1)
@@ -381,6 +383,65 @@ def test_the_sample_of_byte_pairs_is_spread_and_bounded(tmp_path, monkeypatch):
 def test_too_few_byte_pairs_are_refused():
     with pytest.raises(ValueError, match="vocabulary is 255, expected at least 256"):
         load_embedded("bpe", vocabulary=255)
+
+
+def test_text_that_a_model_does_not_know_is_refused(tmp_path, tiny):
+    given = load_files([write(tmp_path / "a.txt", whole(paragraphs(100)))], "char").tokenizer
+    russian = [f"{part} {'щэяжпривет'[: place % 11]}" for place, part in enumerate(paragraphs(100, seed=1))]
+    file = write(tmp_path / "b.txt", whole(russian))
+    for load in (load_files, load_for):
+        said = message([file], given, load=load)
+        assert said.startswith(f"{file}: found 495 of ")
+        assert " characters that the model does not know, 'щ' (U+0449), 'э' (U+044D), " in said
+        assert said.endswith(" and 2 more; expected 2 % at most, or a model that was trained on such text")
+    assert "pydoc_data.topics: found 89," in message(given, load=load_embedded)
+    known = load_embedded("char").tokenizer
+    assert load_embedded(known).provenance.understood[0].startswith(f"{known.vocabulary} tokens that were fitted")
+
+
+@pytest.mark.parametrize(
+    ("given", "form"),
+    [
+        ("\n", "\n"),
+        ("\ufeffThe  ", "The  "),
+        ("a\r\nb\rc\n", "a\nb\nc\n"),
+        ("a \t\n \n\n\nb", "a\n\nb"),
+        ("cafe\u0301 \u1112\u1161\u11ab", "café 한"),
+        ("\udcff", "\udcff"),
+    ],
+)
+def test_a_prompt_has_the_form_of_texts(given, form):
+    assert as_in_text(given) == form
+
+
+def test_accents_apart_are_composed(tmp_path):
+    composed = [f"{part} {'café' * (place % 2)}" for place, part in enumerate(paragraphs(100))]
+    apart = [unicodedata.normalize("NFD", part) for part in composed]
+    assert apart != composed
+    one, other = (load_files([write(tmp_path / f"{len(p[0])}.txt", whole(p))], "char") for p in (composed, apart))
+    same(other, one)
+    changed = sum(a != b for a, b in zip(apart, composed, strict=True))
+    assert f"letters and accents apart in {changed} paragraphs were composed (NFC)" in other.provenance.understood
+
+
+def test_files_that_are_ignored_are_named(tmp_path):
+    write(tmp_path / "a.TXT", whole(paragraphs(30)))
+    assert len(load_files([tmp_path], "char").provenance.understood) == 4
+    for number in range(9):
+        write(tmp_path / f"{number}.pdf", "not read")
+    corpus = load_files([tmp_path], "char")
+    expected = "9 files were ignored, which do not end in .txt, .text, .md, .rst, .tex, .py (or .gz): 0.pdf, 1.pdf, "
+    assert corpus.provenance.understood[1].startswith(expected)
+    assert corpus.provenance.understood[1].endswith("7.pdf and 1 more")
+
+
+@pytest.mark.parametrize("blanks", [" ", "\n", " \n", "\t \n x"])
+def test_blanks_without_end_are_read_in_time(tmp_path, blanks):
+    content = f"begin{blanks * (20_000_000 // len(blanks))}end\n\n".encode()
+    began = time.perf_counter()
+    part = load_for([write(tmp_path / "a.txt", content)], Tokenizer.from_config({"kind": "byte"}))
+    assert time.perf_counter() - began < 10
+    assert part.text().split()[0] == "begin"
 
 
 # Determinism
@@ -559,7 +620,7 @@ def test_byte_order_marks(tmp_path, codec, mark, said, compress):
     file = write(tmp_path / ("a.txt.gz" if compress else "a.txt"), gzip.compress(data) if compress else data)
     corpus = load_files([file], "byte")
     assert "".join(in_order(corpus)) == content
-    assert corpus.provenance.notes[0].endswith(said)
+    assert corpus.provenance.understood[0].endswith(said)
     assert corpus.provenance.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
@@ -570,12 +631,13 @@ def test_marks_of_some_files_and_an_encoding_for_all(tmp_path):
     corpus = load_files([tmp_path], "byte")
     assert "".join(in_order(corpus)) == whole(parts)
     assert (
-        corpus.provenance.notes[0] == f"{tmp_path / 'b.txt'} read as UTF-16-LE by byte order mark; the others as UTF-8"
+        corpus.provenance.understood[0]
+        == f"{tmp_path / 'b.txt'} read as UTF-16-LE by byte order mark; the others as UTF-8"
     )
     file = write(tmp_path / "c.txt", whole(["café €", *parts]).encode("cp1252"))
     corpus = load_files([file], "byte", encoding="cp1252")
     assert in_order(corpus)[0].startswith("café €\n\n")
-    assert corpus.provenance.notes[0] == "read as cp1252, as asked"
+    assert corpus.provenance.understood[0] == "read as cp1252, as asked"
 
 
 # Bad input
