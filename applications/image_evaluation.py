@@ -377,6 +377,8 @@ def compare(
             }
         )
     differences = [{"better": a, "worse": b} | next(estimates).to_dict() for a, b in pairs]
+    for entry in differences:
+        entry["pictures"] = abs(entry["value"]) * len(labels)
     pictures = {share: len(task.labelled(0, share)) for share in task.shares}
     sizes = {
         model: [{"pictures": pictures[share]} | next(estimates).to_dict() for share in shares]
@@ -643,10 +645,13 @@ def draw(
             task.test.inputs[shown], [caption(entry) for entry in metrics["errors"]], columns=8
         )
     if len(classes) <= image_report.MOST_CLASSES:
+        # Bars begin at 0: of accuracies that are all high, only the errors differ to the eye.
+        errors = image_report.shows_errors(metrics)
+        spans = {name: span(value) for name, value in metrics["accuracy_by_class"].items()}
+        if errors:
+            spans = {name: (100 - value, 100 - high, 100 - low) for name, (value, low, high) in spans.items()}
         drawn["by_class"] = figures.grouped_bars(
-            {own: {name: span(value) for name, value in metrics["accuracy_by_class"].items()}},
-            x_label="true class",
-            y_label="accuracy [%]",
+            {own: spans}, x_label="true class", y_label=f"{'error' if errors else 'accuracy'} [%]"
         )
     template = metrics["settings"]["template"]
     stages = [name for name in fits if name.startswith(f"{template}-choice")]

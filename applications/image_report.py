@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from reports import wording
+from reports.classification import CASES
 from reports.wording import (
     counted,
     difference_of,
@@ -23,6 +24,8 @@ from reports.wording import (
 
 METRICS = {"accuracy": "Accuracy", "log_loss": "Log-loss [nats]", "calibration_error": "Calibration error"}
 MOST_CLASSES = 20  # that have a bar each; of more the report lists the confusions
+FEW_TESTED, FEW_OF_CLASS = 100, 20  # test pictures, in all and of a class, from which little follows
+PRECISE = 1_000  # test pictures, from which a tenth of a per cent is more than one of them
 LISTED_FILES = 10  # of the pictures that were taken for others
 LISTED_CLASSES = 40  # by name
 NAMES = {
@@ -43,35 +46,45 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
     The network is compared with the best baseline by the difference of their accuracies and its interval. Where it is
     not even above the share of the most frequent class, that comes first.
     """
-    own = _own(metrics)
+    own, digits = _own(metrics), _digits(metrics)
     accuracy = result_of(metrics, own)["metrics"]["accuracy"]
     if accuracy["low"] <= metrics["evaluation"]["majority"]:
         return [
-            f"The {own} does not recognise the pictures: its accuracy of {percent_span(accuracy)} is not above the "
-            f"{percent(metrics['evaluation']['majority'])} of giving every picture the most frequent class.",
+            f"The {own} does not recognise the pictures: its accuracy of {percent_span(accuracy, digits)} is not above "
+            f"the {percent(metrics['evaluation']['majority'], digits)} of giving every picture the most frequent "
+            "class.",
             f"{_measured(metrics, own)}.",
             "Before it is used, check the labels, and whether the learning curves had levelled out.",
+            *_few_tested(metrics),
             *wording.quick(metrics),
         ]
     rival = max((result for result in metrics["results"] if result["baseline"]), key=_accuracy)["model"]
     difference = difference_of(metrics, own, rival)
     pictures = counted(metrics["data"]["labelled"], "labelled picture")
     against = f"the {rival}, the most accurate of the baselines, trained on the same {pictures}"
-    gap = f"by {points(abs(difference['value']))} percentage points of accuracy"
-    gap += f" ({points_interval(difference, absolute=True)})"
-    if difference["low"] > 0:
+    gap = f"by {points(abs(difference['value']), digits)} percentage points of accuracy"
+    gap += f" ({points_interval(difference, digits, absolute=True)})"
+    read = wording.reading(difference)
+    if read == "ahead":
         first = f"The {own} recognises the pictures better than {against}: ahead {gap}."
-    elif difference["high"] < 0:
+    elif read == "behind":
         first = f"The {own} is not the classifier to take for these pictures: it is behind {against}, {gap}."
+    elif accuracy["value"] == 1 and difference["value"] == 0:
+        first = (
+            f"The {own} gives every test picture the right class, and so does {against}: these pictures can't tell "
+            "the two apart."
+        )
     else:
         first = (
-            f"The {own} cannot be told from {against}: the difference in accuracy, {signed_points(difference)} "
+            f"The {own} cannot be told from {against}: the difference in accuracy, {signed_points(difference, digits)} "
             "percentage points, may be chance."
         )
     return [
         first,
-        f"It gives {percent(accuracy['value'])} of the pictures the right class ({percent_interval(accuracy)}), an "
-        f"error of {percent(1 - accuracy['value'])}. {_measured(metrics, own)}.",
+        f"It gives {percent(accuracy['value'], digits)} of the pictures the right class "
+        f"({percent_interval(accuracy, digits)}), an error of {percent(1 - accuracy['value'], digits)}. "
+        f"{_measured(metrics, own)}.",
+        *_few_tested(metrics),
         *_order(metrics),
         *_few_labels(metrics),
         *([] if metrics["settings"]["quick"] else _weakest(metrics)),
@@ -109,7 +122,22 @@ def document(metrics: Mapping[str, Any]) -> dict[str, Any]:
 def _measured(metrics: Mapping[str, Any], model: str) -> str:
     values = result_of(metrics, model)["metrics"]
     loss, calibration = values["log_loss"], values["calibration_error"]
-    return f"Its log-loss is {_nats_span(loss)}, its calibration error {percent_span(calibration)}"
+    digits = _digits(metrics)
+    return f"Its log-loss is {_nats_span(loss)}, its calibration error {percent_span(calibration, digits)}"
+
+
+def _few_tested(metrics: Mapping[str, Any]) -> list[str]:
+    """How little follows from few test pictures, or from no error."""
+    tested, perfect = metrics["data"]["test"], metrics["headline"]["value"] == 1
+    if tested >= FEW_TESTED and not perfect:
+        return []
+    said = f"Few pictures were tested, {tested:,}: the intervals of so few are too narrow" * (tested < FEW_TESTED)
+    if perfect:
+        # With this error all of the pictures are right in one of twenty tests.
+        said += "; n" if said else "N"
+        said += f"o error among {tested:,} pictures leaves an error of up to {percent(1 - 0.05 ** (1 / tested))} "
+        said += "possible"
+    return [f"{said}."]
 
 
 def _order(metrics: Mapping[str, Any]) -> list[str]:
@@ -117,29 +145,31 @@ def _order(metrics: Mapping[str, Any]) -> list[str]:
     networks = _networks(metrics)
     if len(networks) == 1:
         return []
+    digits = _digits(metrics)
     best = max(networks, key=_accuracy)
     names = {network["model"] for network in networks}
     told = [
-        relation(entry)
+        relation(entry, digits)
         for entry in distinct(metrics["differences"])
         if best["model"] in (pair := {entry["better"], entry["worse"]}) and pair <= names
     ]
     return [
-        f"Of the {len(networks)} networks the {best['model']} has the highest accuracy, {percent(_accuracy(best))}: "
-        f"{'; '.join(told)}."
+        f"Of the {len(networks)} networks the {best['model']} has the highest accuracy, "
+        f"{percent(_accuracy(best), digits)}: {'; '.join(told)}."
     ]
 
 
 def _few_labels(metrics: Mapping[str, Any]) -> list[str]:
     """What pretraining buys where labels are few, or, without any, what few labels cost."""
-    sizes = metrics["sizes"]
+    sizes, digits = metrics["sizes"], _digits(metrics)
     if sizes is None:
         return []
     if sizes["pretraining"]:
         few, all_of = sizes["pretraining"][0], sizes["pretraining"][-1]
         shown = f"with {counted(few['pictures'], 'labelled picture')}"
         same = "the same network trained from random weights"
-        gap = f"by {points(abs(few['value']))} percentage points ({points_interval(few, absolute=True)})"
+        gap = f"by {points(abs(few['value']), digits)} percentage points "
+        gap += f"({points_interval(few, digits, absolute=True)})"
         if few["low"] > 0:
             said = f"Pretraining pays where labels are few: {shown} the DBN is ahead of {same} {gap}"
         elif few["high"] < 0:
@@ -147,24 +177,29 @@ def _few_labels(metrics: Mapping[str, Any]) -> list[str]:
         else:
             said = (
                 f"Whether pretraining pays where labels are few can't be told: {shown} the DBN differs from {same} by "
-                f"{signed_points(few)} percentage points"
+                f"{signed_points(few, digits)} percentage points"
             )
-        return [f"{said}; with {all_of['pictures']:,} by {signed_points(all_of)}."]
+        return [f"{said}; with {all_of['pictures']:,} by {signed_points(all_of, digits)}."]
     curve = sizes["models"].get(_own(metrics))
     if not curve:
         return []
     few, all_of = curve[0], curve[-1]
     return [
         f"Trained on {few['pictures']:,} labelled pictures instead of {all_of['pictures']:,}, it's right for "
-        f"{percent_span(few)} of the pictures instead of {percent(all_of['value'])}."
+        f"{percent_span(few, digits)} of the pictures instead of {percent(all_of['value'], digits)}."
     ]
 
 
 def _weakest(metrics: Mapping[str, Any]) -> list[str]:
     """The class that it finds least often, and the confusion that costs most."""
-    classes, confusions = metrics["accuracy_by_class"], metrics["confusions"]
+    classes, confusions, data = metrics["accuracy_by_class"], metrics["confusions"], metrics["data"]
     worst, _ = extremes(classes)
+    if classes[worst]["value"] == 1:
+        return []
     said = f"It's right least often for pictures of {_quoted(worst)}, {percent_span(classes[worst])}"
+    of_worst = data["counts"]["test"][data["classes"].index(worst)]
+    if of_worst < FEW_OF_CLASS:
+        said += f", of which only {of_worst:,} {'were' if of_worst != 1 else 'was'} tested"
     if confusions:
         entry = confusions[0]
         said += f"; most often it takes {_quoted(entry['true'])} for {_quoted(entry['found'])}"
@@ -176,7 +211,7 @@ def _weakest(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _results(metrics: Mapping[str, Any]) -> list[dict]:
-    evaluation = metrics["evaluation"]
+    evaluation, digits = metrics["evaluation"], _digits(metrics)
     columns = [("Model", "left"), ("Parameters", "right"), ("Training [s]", "right"), (METRICS["accuracy"], "right")]
     columns += [("Error", "right"), *((METRICS[name], "right") for name in ("log_loss", "calibration_error"))]
     rows = []
@@ -189,9 +224,9 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
                 name,
                 f"{result['parameters']:,}" if result["parameters"] else "–",
                 f"{result['fit_seconds']:,.1f}",
-                *({"value": percent(value["value"]), "detail": percent_interval(value)} for value in (accuracy, error)),
+                *(_cell(value, digits) for value in (accuracy, error)),
                 {"value": _nats(loss["value"]), "detail": f"{_nats(loss['low'])} to {_nats(loss['high'])}"},
-                {"value": percent(calibration["value"]), "detail": percent_interval(calibration)},
+                _cell(calibration, digits),
             ]
         )
     note = (
@@ -237,18 +272,19 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
             "models",
             "Accuracy, log-loss and calibration error of all models with their intervals: "
             + "; ".join(
-                f"{result['model']} {percent(_accuracy(result))}, {_nats(result['metrics']['log_loss']['value'])} "
-                f"nats, {percent(result['metrics']['calibration_error']['value'])}"
+                f"{result['model']} {percent(_accuracy(result), digits)}, "
+                f"{_nats(result['metrics']['log_loss']['value'])} nats, "
+                f"{percent(result['metrics']['calibration_error']['value'], digits)}"
                 for result in metrics["results"]
             ),
             "The same figures with their 95\u00a0% intervals.",
         ),
-        wording.differences_table(metrics, "accuracy", metrics["evaluation"]["unit"]),
+        wording.differences_table(metrics, "accuracy", metrics["evaluation"]["unit"], digits),
     ]
 
 
 def _labels(metrics: Mapping[str, Any]) -> list[dict]:
-    sizes = metrics["sizes"]
+    sizes, digits = metrics["sizes"], _digits(metrics)
     if sizes is None:
         return []
     *smaller, whole = (percent(share, 0) for share in sizes["shares"])
@@ -259,7 +295,7 @@ def _labels(metrics: Mapping[str, Any]) -> list[dict]:
     )
     rows, rules = [], []
     for name, curve in sizes["models"].items():
-        rows.append([name, *({"value": percent(p["value"]), "detail": percent_interval(p)} for p in curve)])
+        rows.append([name, *(_cell(point, digits) for point in curve)])
     if sizes["pretraining"]:
         text += (
             " The DBN learns without labels first, from all training pictures, labelled or not; the same network "
@@ -267,11 +303,11 @@ def _labels(metrics: Mapping[str, Any]) -> list[dict]:
         )
         rules = [len(rows) - 1]
         gains = (
-            {"value": f"{100 * p['value']:+.1f}", "detail": points_interval(p, signed=True)}
+            {"value": points(p["value"], digits, signed=True), "detail": points_interval(p, digits, signed=True)}
             for p in sizes["pretraining"]
         )
         rows.append(["DBN: gained by pretraining [points]", *gains])
-    few = [f"{name} {percent(curve[0]['value'])}" for name, curve in sizes["models"].items()]
+    few = [f"{name} {percent(curve[0]['value'], digits)}" for name, curve in sizes["models"].items()]
     columns = [("Model", "left"), *((counted(number, "picture"), "right") for number in sizes["pictures"])]
     return [
         {"text": text},
@@ -313,12 +349,17 @@ def _errors(metrics: Mapping[str, Any]) -> list[dict]:
     if len(data["classes"]) <= MOST_CLASSES:
         classes = metrics["accuracy_by_class"]
         worst, best = extremes(classes)
+        what, digits = "Accuracy", _digits(metrics)
+        if shows_errors(metrics):
+            what = "Error"
+            classes = {name: {"value": 1 - value["value"]} for name, value in classes.items()}
         blocks.append(
             _figure(
                 "by_class",
-                f"Accuracy of each class; {own}: {wording.all_of(classes)}",
-                f"Accuracy by true class, the mean of the seeds, with 95\u00a0% intervals. {own}: from "
-                f"{percent(classes[worst]['value'])} ({worst}) to {percent(classes[best]['value'])} ({best}).",
+                f"{what} of each class; {own}: {wording.all_of(classes, digits)}",
+                f"{what} by true class, the mean of the seeds, with 95\u00a0% intervals. {own}: from "
+                f"{percent(classes[worst]['value'], digits)} ({worst}) to {percent(classes[best]['value'], digits)} "
+                f"({best}).",
             )
         )
     elif confusions:
@@ -365,7 +406,8 @@ def _errors(metrics: Mapping[str, Any]) -> list[dict]:
             "reliability",
             f"Accuracy over confidence in bins. {said}",
             "Can its confidence be believed? Left, how often each model is right over how sure it is; below the "
-            f"diagonal it is too sure. Right, how many pictures each bin of the {own} has ({seed}).",
+            f"diagonal it is too sure. Right, how many pictures each bin of the {own} has ({seed}). Bins of fewer than "
+            f"{CASES} pictures are merged with their neighbours.",
         )
     )
     return blocks
@@ -665,6 +707,23 @@ def _own(metrics: Mapping[str, Any]) -> str:
 
 def _networks(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [result for result in metrics["results"] if not result["baseline"]]
+
+
+def shows_errors(metrics: Mapping[str, Any]) -> bool:
+    """Whether the figure of the classes shows errors instead of accuracies, which are then nearly equal bars."""
+    classes = metrics["accuracy_by_class"].values()
+    return sum(value["value"] for value in classes) > len(classes) / 2
+
+
+def _digits(metrics: Mapping[str, Any]) -> int:
+    """Digits of accuracies and errors in per cent: two where less than 1 % is wrong, if there are so many pictures."""
+    error = 1 - max(map(_accuracy, metrics["results"]))
+    return 2 if error < 0.01 and metrics["data"]["test"] >= PRECISE else 1
+
+
+def _cell(value: Mapping[str, float], digits: int) -> dict[str, str]:
+    """A share with its interval."""
+    return {"value": percent(value["value"], digits), "detail": percent_interval(value, digits)}
 
 
 def _accuracy(result: Mapping[str, Any]) -> float:

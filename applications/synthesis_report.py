@@ -135,7 +135,7 @@ def _variety(metrics: Mapping[str, Any]) -> list[str]:
 def _missing(metrics: Mapping[str, Any]) -> list[str]:
     groups, names = metrics["by_class"], metrics["data"]["classes"]
     shares = zip(names, groups["share"], groups["real_share"], strict=True)
-    return [name for name, share, real in shares if real and share < MISSING * real]
+    return [f"“{name}”" for name, share, real in shares if real and share < MISSING * real]
 
 
 def _failures(metrics: Mapping[str, Any]) -> list[str]:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 BINS = 15  # of the calibration error, as Guo et al. 2017 have it
+CASES = 20  # that a point of a reliability diagram stands for at least
 LEAST = 1e-12  # a lower probability of the true class counts as this in the log-loss
 
 
@@ -46,17 +47,21 @@ class Classification:
         return float(np.abs(np.bincount(self._bin, self._gap * weights)).sum() / weights.sum())
 
 
-def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> list[dict[str, Any]]:
+def reliability(
+    labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS, cases: int = CASES
+) -> list[dict[str, Any]]:
     """How often the class found is right, by the confidence in it: the points of a reliability diagram.
 
     Args:
         labels: (n,), the true classes, integers from 0.
         probabilities: (n, classes), whose rows sum to 1.
         bins: how many bins of equal width there are between 0 and 1. A confidence on an edge is in the lower bin.
+        cases: rows that a bin has at least, for an accuracy of few is chance: from the highest confidence down, bins
+            with fewer are merged with those below them, and what remains at the lower end with those above.
 
     Returns:
-        Of each bin that isn't empty, in order: "low" and "high", its ends; "count", its rows; "confidence", their mean
-        confidence; "accuracy", the share of them whose class was found.
+        Of each bin, merged or not, that isn't empty, in order: "low" and "high", its ends; "count", its rows;
+        "confidence", their mean confidence; "accuracy", the share of them whose class was found.
 
     Raises:
         ValueError: as `Classification`, or if there is no bin.
@@ -65,13 +70,24 @@ def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS)
         raise ValueError(f"{bins} bins, expected 1 or more")
     correct, confidence = _judged(*_checked(labels, probabilities))
     bin_of = _bins(confidence, bins)
+    counts = np.bincount(bin_of, minlength=bins)
+    found = np.flatnonzero(counts)
+    merged: list[list[int]] = []
+    for index in found[::-1]:
+        if merged and counts[merged[-1]].sum() < cases:
+            merged[-1].append(index)
+        else:
+            merged.append([index])
+    if len(merged) > 1 and counts[merged[-1]].sum() < cases:
+        rest = merged.pop()
+        merged[-1] += rest
     points = []
-    for index in np.unique(bin_of):
-        members = bin_of == index
+    for indices in merged[::-1]:
+        members = np.isin(bin_of, indices)
         points.append(
             {
-                "low": float(index / bins),
-                "high": float((index + 1) / bins),
+                "low": float(min(indices) / bins),
+                "high": float((max(indices) + 1) / bins),
                 "count": int(members.sum()),
                 "confidence": float(confidence[members].mean()),
                 "accuracy": float(correct[members].mean()),

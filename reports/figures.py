@@ -980,7 +980,8 @@ def reliability_diagram(models: Mapping[str, Sequence[Mapping[str, float]]]) -> 
         models: of each model, the bins that `reports.classification.reliability` gives.
 
     Returns:
-        The figure as SVG. Below the diagonal a model is surer than it should be.
+        The figure as SVG. Below the diagonal a model is surer than it should be. The axes of the diagonal begin at the
+        last multiple of ten below all points.
 
     Raises:
         ValueError: there is no model or no bin, or a number is not finite.
@@ -990,22 +991,28 @@ def reliability_diagram(models: Mapping[str, Sequence[Mapping[str, float]]]) -> 
     figure = _figure(_FULL, 6.6)
     axes, histogram = figure.subplots(1, 2, gridspec_kw={"width_ratios": [1, 1.15]})
     axes.plot([0, 100], [0, 100], color=_QUIET, linewidth=0.9, linestyle=_DASHED, label="as often right as sure")
-    keys = ("low", "high", "count", "confidence", "accuracy")
+    lowest, keys = 100.0, ("low", "high", "count", "confidence", "accuracy")
     for index, (model, bins) in enumerate(models.items()):
         table = _numbers(f"bins of {model}", [[point[key] for key in keys] for point in bins], 2)
         low, high, count, confidence, accuracy = table.T
         line = {"marker": _MARKERS[index % 3], "markersize": 3.5, "linewidth": 1.8 if index == 0 else 1.0}
         axes.plot(100 * confidence, 100 * accuracy, color=f"C{index}", label=model, zorder=4 - index / 10, **line)
+        lowest = min(lowest, 100 * confidence.min(), 100 * accuracy.min())
         if index == 0:
             shares = 100 * count / count.sum()
             bars = histogram.bar(100 * low, shares, 100 * (high - low), align="edge", color="C0", alpha=0.75)
             labels = [f"{share:.0f}" if share >= 1 else "<1" for share in shares]
             histogram.bar_label(bars, labels, fontsize=6.5, padding=1)
-    ends = {"xlim": (-2, 102), "xticks": range(0, 101, 20)}
-    axes.set(xlabel="confidence [%]", ylabel="accuracy [%]", ylim=(-2, 102), **ends)
+    start = 10 * math.floor(min(lowest, 89) / 10)
+    margin = (100 - start) / 50
+    span, ticks = (start - margin, 100 + margin), MaxNLocator(5, steps=[1, 2, 5, 10])
+    axes.set(xlabel="confidence [%]", ylabel="accuracy [%]", xlim=span, ylim=span)
+    axes.xaxis.set_major_locator(ticks)
+    axes.yaxis.set_major_locator(ticks)
     axes.set_aspect("equal")
     first = _short(next(iter(models)))
-    histogram.set(xlabel=f"confidence of the {first} [%]", ylabel="share of the pictures [%]", **ends)
+    histogram.set(xlabel=f"confidence of the {first} [%]", ylabel="share of the pictures [%]", xlim=(-2, 102))
+    histogram.set_xticks(range(0, 101, 20))
     histogram.set_ylim(0, 1.1 * histogram.get_ylim()[1])
     _legend(figure, "outside lower left")
     return figure

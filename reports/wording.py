@@ -7,6 +7,8 @@ from typing import Any
 
 from reports.report import render
 
+LEAST_UNITS = 6  # by which two models differ at least, for one to be called better: what a sign test needs
+
 
 def typeset(document: Mapping[str, Any], metrics: Mapping[str, Any], folder: Path) -> bytes:
     """The document as PDF, with the figures in `folder`; its date is the run's own."""
@@ -101,35 +103,49 @@ def distinct(differences: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]
     return list(pairs.values())
 
 
-def relation(difference: Mapping[str, Any]) -> str:
+def reading(difference: Mapping[str, Any]) -> str:
+    """What a difference of shares and its interval say: "ahead", "behind" or "not told apart".
+
+    Where `pictures` (or other units) says how many more the better one is right for, fewer than `LEAST_UNITS` tell
+    nothing: the interval of a bootstrap is too narrow for so few.
+    """
+    few = abs(difference.get("pictures", LEAST_UNITS)) < LEAST_UNITS
+    if few or difference["low"] <= 0 <= difference["high"]:
+        return "not told apart"
+    return "ahead" if difference["low"] > 0 else "behind"
+
+
+def relation(difference: Mapping[str, Any], digits: int = 1) -> str:
     """What a difference of shares and its interval say of two models."""
-    better, worse = difference["better"], difference["worse"]
-    if difference["low"] <= 0 <= difference["high"]:
-        gap = f"{100 * difference['value']:+.1f} points, {points_interval(difference, signed=True)}"
-        return f"the {better} cannot be told from the {worse} ({gap})"
-    place = "ahead of" if difference["low"] > 0 else "behind"
-    gap = f"{points(abs(difference['value']))} points ({points_interval(difference, absolute=True)})"
-    return f"the {better} is {place} the {worse} by {gap}"
+    better, worse, read = difference["better"], difference["worse"], reading(difference)
+    if read == "not told apart":
+        gap = f"{points(difference['value'], digits, signed=True)} points, "
+        return f"the {better} cannot be told from the {worse} ({gap}{points_interval(difference, digits, signed=True)})"
+    gap = f"{points(abs(difference['value']), digits)} points ({points_interval(difference, digits, absolute=True)})"
+    return f"the {better} is {read}{' of' * (read == 'ahead')} the {worse} by {gap}"
 
 
-def differences_table(metrics: Mapping[str, Any], measure: str, drawn: str) -> dict:
+def differences_table(metrics: Mapping[str, Any], measure: str, drawn: str, digits: int = 1) -> dict:
     """The table of all differences in a measure that is a share, as a block; `drawn` is what the bootstrap draws."""
     rows = []
     for entry in distinct(metrics["differences"]):
-        reading = "not told apart" if entry["low"] <= 0 <= entry["high"] else "ahead" if entry["low"] > 0 else "behind"
-        value = f"{100 * entry['value']:+.1f}"
-        rows.append([entry["better"], entry["worse"], value, points_interval(entry, signed=True), reading])
+        value = points(entry["value"], digits, signed=True)
+        interval = points_interval(entry, digits, signed=True)
+        rows.append([entry["better"], entry["worse"], value, interval, reading(entry)])
     names = [
         *(("Model", "left"), ("Against", "left"), ("Difference", "right"), ("95\u00a0% interval", "right")),
         ("Reading", "left"),
     ]
+    few = any("pictures" in entry for entry in metrics["differences"])
     return {
         "table": {
             "caption": f"Differences in {measure}, in percentage points",
             "columns": columns(names),
             "rows": rows,
-            "note": "Ahead or behind is said where the interval excludes 0. Both models are measured on the same "
-            f"draws of {drawn}, so that a difference may be clear though the intervals of the two overlap.",
+            "note": "Ahead or behind is said where the interval excludes 0"
+            + f" and the two differ by {LEAST_UNITS} {drawn} or more" * few
+            + f". Both models are measured on the same draws of {drawn}, so that a difference may be clear though the "
+            "intervals of the two overlap.",
         }
     }
 
@@ -137,9 +153,9 @@ def differences_table(metrics: Mapping[str, Any], measure: str, drawn: str) -> d
 # --- Numbers ---
 
 
-def points(value: float, digits: int = 1) -> str:
+def points(value: float, digits: int = 1, *, signed: bool = False) -> str:
     """A share in percentage points."""
-    return f"{100 * value:.{digits}f}"
+    return f"{100 * value:+.{digits}f}" if signed else f"{100 * value:.{digits}f}"
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -147,25 +163,27 @@ def percent(value: float, digits: int = 1) -> str:
     return f"{points(value, digits)}\u00a0%"
 
 
-def percent_interval(value: Mapping[str, float]) -> str:
+def percent_interval(value: Mapping[str, float], digits: int = 1) -> str:
     """The interval of a share."""
-    return f"{points(value['low'])} to {percent(value['high'])}"
+    return f"{points(value['low'], digits)} to {percent(value['high'], digits)}"
 
 
-def percent_span(value: Mapping[str, float]) -> str:
+def percent_span(value: Mapping[str, float], digits: int = 1) -> str:
     """A share and its interval."""
-    return f"{percent(value['value'])} ({percent_interval(value)})"
+    return f"{percent(value['value'], digits)} ({percent_interval(value, digits)})"
 
 
-def points_interval(value: Mapping[str, float], *, absolute: bool = False, signed: bool = False) -> str:
+def points_interval(
+    value: Mapping[str, float], digits: int = 1, *, absolute: bool = False, signed: bool = False
+) -> str:
     """The interval of a difference of shares, in percentage points."""
     low, high = sorted(abs(value[key]) if absolute else value[key] for key in ("low", "high"))
-    return f"{100 * low:+.1f} to {100 * high:+.1f}" if signed else f"{points(low)} to {points(high)}"
+    return f"{points(low, digits, signed=signed)} to {points(high, digits, signed=signed)}"
 
 
-def signed_points(value: Mapping[str, float]) -> str:
+def signed_points(value: Mapping[str, float], digits: int = 1) -> str:
     """A difference of shares and its interval, in percentage points."""
-    return f"{100 * value['value']:+.1f} ({points_interval(value, signed=True)})"
+    return f"{points(value['value'], digits, signed=True)} ({points_interval(value, digits, signed=True)})"
 
 
 def counted(number: int, name: str) -> str:
@@ -173,9 +191,9 @@ def counted(number: int, name: str) -> str:
     return f"{number:,} {name}{'s' * (number != 1)}"
 
 
-def all_of(groups: Mapping[str, Mapping[str, float]]) -> str:
+def all_of(groups: Mapping[str, Mapping[str, float]], digits: int = 1) -> str:
     """Every group and its share."""
-    return ", ".join(f"{name} {percent(value['value'])}" for name, value in groups.items())
+    return ", ".join(f"{name} {percent(value['value'], digits)}" for name, value in groups.items())
 
 
 def extremes(groups: Mapping[str, Mapping[str, float]]) -> tuple[str, str]:

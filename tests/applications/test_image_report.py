@@ -298,6 +298,72 @@ def test_verdict_follows_the_numbers():
     assert len({ahead[0], behind[0], equal[0], useless[0]}) == 4
 
 
+def test_what_is_right_for_almost_all_has_two_digits():
+    def said(tested, accuracy=0.9972):
+        metrics = made_up(accuracy={"CNN": accuracy, "RBF-SVM": 0.9851}, width=0.0011)
+        metrics["data"]["test"] = tested
+        table = tables(metrics)["All models on the same test pictures"]
+        return spoken(metrics), [cell["value"] for cell in table["rows"][0][3:5]]
+
+    sentences, cells = said(10_000)
+    assert "ahead by 1.21 percentage points of accuracy (1.10 to 1.32)" in sentences[0]
+    assert "99.72 % of the pictures the right class (99.61 to 99.83 %), an error of 0.28 %" in sentences[1]
+    assert cells == ["99.72\u00a0%", "0.28\u00a0%"]
+    assert said(999)[1] == ["99.7\u00a0%", "0.3\u00a0%"]  # a picture is a tenth of a per cent
+    assert said(10_000, accuracy=0.9899)[1] == ["99.0\u00a0%", "1.0\u00a0%"]
+
+
+def perfect(tested, baseline=1.0):
+    metrics = made_up(accuracy={"CNN": 1.0, "RBF-SVM": baseline}, width=0.0)
+    metrics["data"]["test"] = tested
+    metrics["accuracy_by_class"] = {name: span(1.0, 0.0) for name in metrics["accuracy_by_class"]}
+    return metrics
+
+
+def test_perfect_models_are_not_told_apart_and_no_error_is_no_proof():
+    assert spoken(perfect(900))[0] == (
+        "The CNN gives every test picture the right class, and so does the RBF-SVM, the most accurate of the "
+        "baselines, trained on the same 897 labelled pictures: these pictures can't tell the two apart."
+    )
+    # 0.997^900 and 0.741^10 are a twentieth.
+    assert spoken(perfect(900))[2] == "No error among 900 pictures leaves an error of up to 0.3 % possible."
+    assert spoken(perfect(10))[2] == (
+        "Few pictures were tested, 10: the intervals of so few are too narrow; no error among 10 pictures leaves an "
+        "error of up to 25.9 % possible."
+    )
+    assert not [sentence for sentence in spoken(perfect(900)) if "right least often" in sentence]
+    assert not [sentence for sentence in spoken(made_up()) if "tested" in sentence]
+
+
+def test_a_lead_of_a_few_pictures_is_none():
+    def said(pictures):
+        metrics = made_up(accuracy={"CNN": 0.993, "RBF-SVM": 0.961})
+        for entry in metrics["differences"]:
+            entry["pictures"] = pictures
+        table = tables(metrics)["Differences in accuracy, in percentage points"]
+        return spoken(metrics)[0], [row[-1] for row in table["rows"] if row[1] == "RBF-SVM"], table["note"]
+
+    assert "better than the RBF-SVM" in said(6.0)[0]
+    assert "cannot be told from the RBF-SVM" in said(5.9)[0]
+    assert (said(6.0)[1], said(5.9)[1]) == (["ahead"], ["not told apart"])
+    assert "excludes 0 and the two differ by 6 pictures or more" in said(6.0)[2]
+
+
+def test_a_class_of_few_test_pictures_is_told():
+    metrics = made_up()
+    metrics["data"]["counts"]["test"][9] = 4
+    (said,) = [sentence for sentence in spoken(metrics) if "right least often" in sentence]
+    assert "“9”, 94.8 % (93.6 to 96.0 %), of which only 4 were tested; most often it takes" in said
+
+
+def test_the_classes_are_drawn_by_the_smaller_of_accuracy_and_error():
+    low = made_up()
+    low["accuracy_by_class"] = {name: span(0.3) for name in low["accuracy_by_class"]}
+    assert image_report.shows_errors(made_up())
+    assert not image_report.shows_errors(low)
+    assert figures(low)["by_class"]["caption"].startswith("Accuracy by true class")
+
+
 def test_the_interval_decides_not_the_value():
     narrow, wide = (spoken(made_up(accuracy={"RBF-SVM": 0.979}, width=width))[0] for width in (0.006, 0.008))
     assert "ahead by 0.7 percentage points of accuracy (0.1 to 1.3)" in narrow
@@ -354,6 +420,7 @@ def test_every_number_of_the_report_stands_in_metrics(metrics, assert_numbers_st
     matrix = metrics["confusion_matrix"]
     derived = [
         [1 - accuracy[key] for accuracy in accuracies for key in ("value", "low", "high")],
+        [1 - value["value"] for value in metrics["accuracy_by_class"].values()],
         [len(accuracy["seeds"]) for accuracy in accuracies],
         [len(metrics[name]) for name in ("errors", "results")],
         [len(metrics["data"]["classes"]), sum(not result["baseline"] for result in metrics["results"])],
@@ -401,7 +468,7 @@ def test_alternative_texts_carry_the_numbers():
     assert "CNN 98.6 %, 0.187 nats, 1.7 %; DBN 95.7 %" in said["models"]
     assert "with 90: CNN 86.3 %, DBN 84.9 %" in said["sizes"]
     assert "2 as 0 7, 1 as 0 3" in said["confusion"]
-    assert "0 99.3 %, 1 98.8 %" in said["by_class"]
+    assert "Error of each class; CNN: 0 0.7 %, 1 1.2 %" in said["by_class"]
     assert "7 → 9, 0.97; 7 → 9, 0.93" in said["errors"]
     assert "CNN, surest 93 % and more: 847 pictures, 99.1 % right" in said["reliability"]
     assert "4 → 4, 0.99; 8 → 1, 0.73" in said["cnn_grad_cam"]

@@ -167,11 +167,11 @@ def test_of_a_judge_that_knows_nothing_nothing_follows():
 def test_missing_classes_and_copies_are_told():
     metrics = copy.deepcopy(RUNS["conditional"])
     metrics["by_class"]["share"][3] = 0.0099
-    assert "; a class it hardly draws: 3." in spoken(metrics)[3]
+    assert "; a class it hardly draws: “3”." in spoken(metrics)[3]
     metrics["by_class"]["share"][7] = 0.0
-    assert "; classes it hardly draws: 3, 7." in spoken(metrics)[3]
+    assert "; classes it hardly draws: “3”, “7”." in spoken(metrics)[3]
     metrics["by_class"]["share"][3] = 0.0101
-    assert "; a class it hardly draws: 7." in spoken(metrics)[3]
+    assert "; a class it hardly draws: “7”." in spoken(metrics)[3]
     assert "by heart" not in words(metrics)
     metrics["results"][0]["metrics"]["copied"] = span(0.04, 0.031)  # may be 0.9 %
     assert "by heart" not in words(metrics)

@@ -108,7 +108,7 @@ def test_intervals_hold_the_value():
 @pytest.mark.parametrize("bins", [1, 4, 15])
 def test_reliability_counts_what_the_error_is_made_of(bins):
     labels, probabilities = answers(11)
-    points = reliability(labels, probabilities, bins)
+    points = reliability(labels, probabilities, bins, cases=1)
     found, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     assert sum(point["count"] for point in points) == len(labels)
     for point in points:
@@ -124,13 +124,38 @@ def test_reliability_counts_what_the_error_is_made_of(bins):
 
 def test_a_confidence_on_an_edge_is_in_the_lower_bin_and_empty_bins_are_left_out():
     probabilities = np.array([[0.6, 0.4], [0.61, 0.39], [1.0, 0.0]])
-    points = reliability(np.array([0, 1, 0]), probabilities, 5)
+    points = reliability(np.array([0, 1, 0]), probabilities, 5, cases=1)
     assert [(point["low"], point["high"], point["count"]) for point in points] == [
         (0.4, 0.6, 1),
         (0.6, 0.8, 1),
         (0.8, 1.0, 1),
     ]
     assert [point["accuracy"] for point in points] == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("counts", "merged"),
+    [  # rows of each fifth of the confidence, from the second, and the ends and rows of the bins
+        ([20, 20, 20, 20], [(0.2, 0.4, 20), (0.4, 0.6, 20), (0.6, 0.8, 20), (0.8, 1.0, 20)]),
+        ([0, 19, 20, 400], [(0.4, 0.8, 39), (0.8, 1.0, 400)]),
+        ([0, 30, 1, 400], [(0.4, 0.8, 31), (0.8, 1.0, 400)]),
+        ([30, 0, 1, 400], [(0.2, 0.8, 31), (0.8, 1.0, 400)]),
+        ([1, 2, 3, 4], [(0.2, 1.0, 10)]),
+        ([0, 0, 0, 3], [(0.8, 1.0, 3)]),
+        ([50, 0, 0, 3], [(0.2, 1.0, 53)]),
+    ],
+)
+def test_bins_of_few_rows_are_merged(counts, merged):
+    confidence = np.repeat([0.3, 0.5, 0.7, 0.9], counts)
+    rest = (1 - confidence[:, None]) / 4  # of five classes, none as probable as the first
+    probabilities = np.column_stack([confidence, np.repeat(rest, 4, axis=1)])
+    labels = np.arange(len(confidence)) % 2
+    points = reliability(labels, probabilities, 5)
+    assert [(point["low"], point["high"], point["count"]) for point in points] == merged
+    for point in points:
+        inside = (confidence > point["low"]) & (confidence <= point["high"])
+        assert point["accuracy"] == pytest.approx(np.mean(labels[inside] == 0))
+        assert point["confidence"] == pytest.approx(confidence[inside].mean())
 
 
 HALVES = [[0.5, 0.5]]

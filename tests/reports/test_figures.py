@@ -575,6 +575,10 @@ def test_reliability_is_drawn_in_per_cent_with_the_shares_of_the_first_model():
     assert [bar.get_x() for bar in histogram.patches] == pytest.approx([40, 80])
     assert [bar.get_width() for bar in histogram.patches] == pytest.approx([20, 20])
     assert histogram.get_xlabel() == "confidence of the a network [%]"
+    assert axes.get_xlim() == axes.get_ylim() == (49, 101)
+    high = [BINS[0] | {"confidence": 0.91, "accuracy": 0.93}, BINS[1]]
+    assert figure_of("reliability_diagram", {"m": high}).axes[0].get_xlim() == (80 - 0.4, 100.4)
+    assert figure_of("reliability_diagram", {"m": [BINS[0] | {"accuracy": 0.0}]}).axes[0].get_xlim() == (-2, 102)
 
 
 def test_series_of_a_name_look_alike_in_all_panels():
