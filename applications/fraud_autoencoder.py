@@ -27,7 +27,7 @@ from applications import fraud_evaluation as evaluation
 from applications import fraud_report, run
 from data import fraud, table, table_files
 from data.batches import shuffled_arrays, shuffled_batches, steps_of
-from data.dataset import BadInput, Dataset, Split
+from data.dataset import BadInput, Dataset, Split, escaped
 from templates import autoencoder as template
 
 APPLICATION = "fraud_autoencoder"
@@ -46,7 +46,11 @@ class Train:
     customer: str | None = None
     """Column of the customer or card, for the card precision; never an input."""
     drop: tuple[str, ...] = ()
-    """Columns to leave out."""
+    """Columns to leave out; '' is the one without a name."""
+    encoding: str | None = None
+    """Of CSV files, such as latin-1, cp1252 or utf-16; UTF-8, or what a byte order mark says, if not given."""
+    skip_bad: bool = False
+    """Leave rows out that can't be used, and count them, instead of refusing the table."""
     unlabelled: bool = False
     """Train on all payments, not on the genuine ones alone; labels then serve validation and test only."""
 
@@ -116,6 +120,10 @@ class Score:
     """CSV or Parquet files, or folders of them, with the model's input columns; others are ignored."""
     out: Path
     """The CSV file to write."""
+    encoding: str | None = None
+    """Of CSV files, as in training."""
+    skip_bad: bool = False
+    """Leave the fields of rows that can't be used empty, and count them, instead of refusing the table."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +140,10 @@ class Evaluate:
     """Column of the payment's time, for the card precision."""
     customer: str | None = None
     """Column of the customer or card, for the card precision and the intervals."""
+    encoding: str | None = None
+    """Of CSV files, as in training."""
+    skip_bad: bool = False
+    """Leave rows out that can't be used, and count them, instead of refusing the table."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -362,23 +374,25 @@ def _check(settings: Train) -> None:
     )
     if min(settings.widths, default=1) < 1:
         raise BadInput(f"--widths: found {min(settings.widths)}, expected 1 or more for each layer")
-    if not settings.csv and (settings.label or settings.time or settings.customer or settings.drop):
-        raise BadInput("found --label, --time, --customer or --drop without --csv, expected a table to go with them")
+    flags = ("label", "time", "customer", "drop", "encoding", "skip_bad")
+    if not settings.csv and (given := [f"--{flag.replace('_', '-')}" for flag in flags if getattr(settings, flag)]):
+        raise BadInput(f"found {' and '.join(given)} without --csv, expected a table to go with them")
 
 
 def _load(settings: Train, folder: Path) -> tuple[Dataset, table.Encoder]:
     if not settings.csv:
         return fraud.load_simulated(settings.simulation, settings.protocol)
-    files = table_files.find_files(settings.csv)
-    columns = table_files.column_names(files[0])
-    if set(fraud.RAW_COLUMNS) <= set(columns) and settings.label in (None, "TX_FRAUD"):
+    reading: dict[str, Any] = {"encoding": settings.encoding, "skip_bad": settings.skip_bad}
+    files = table_files.find_files(settings.csv, **reading)
+    if set(fraud.RAW_COLUMNS) <= set(files[0].columns) and settings.label in (None, "TX_FRAUD"):
         if settings.time or settings.customer or settings.drop:
             raise BadInput(
                 f"{files[0]}: found a table in the handbook's layout, expected no --time, --customer or --drop with it"
             )
-        return fraud.load_tables(settings.csv, settings.protocol)
+        return fraud.load_tables(settings.csv, settings.protocol, **reading)
     if settings.label is None:
-        raise BadInput(f"{files[0]}: found no --label, expected the name of the column of labels: {', '.join(columns)}")
+        columns = table_files.some(files[0].columns, 40)
+        raise BadInput(f"{files[0]}: found no --label, expected the name of the column of labels: {columns}")
     if settings.alerts_per_day is not None and settings.time is None:
         raise BadInput("--alerts-per-day: found no --time, expected the column that says what a day is")
     return table.load(
@@ -389,6 +403,7 @@ def _load(settings: Train, folder: Path) -> tuple[Dataset, table.Encoder]:
         drop=settings.drop,
         seed=settings.seed,
         work_folder=folder,
+        **reading,
     )
 
 
@@ -432,34 +447,51 @@ def alert_rate(settings: Train, validation: Split, scores: np.ndarray) -> tuple[
 def score(settings: Score) -> dict[str, Any]:
     """Stream tables through a saved model to a CSV file; memory does not grow with the number of rows."""
     scorer = _load_scorer(settings.model)
-    if settings.out.exists():
-        raise BadInput(f"--out {settings.out}: found an existing file, expected a new name")
+    run.check_new(settings.out)
     encoder = table.Encoder.from_config(scorer.get_layer("anomaly_score").metadata["encoder"])
-    rows = alerts = 0
+    files = table_files.find_files(settings.csv, encoding=settings.encoding, skip_bad=settings.skip_bad)
+    _say(files.understood)
+    rows = alerts = bad_rows = 0
     with run.replacing(settings.out) as partial, partial.open("wb") as file:
-        for batch in table_files.stream(table_files.find_files(settings.csv), encoder.kinds):
-            found = evaluation.outputs(scorer, encoder.encode(batch))
+        for batch in table_files.stream(files, encoder.kinds, mark_bad=True):
+            inputs = encoder.encode(batch)
+            bad = np.zeros(len(batch), bool) if batch.bad is None else batch.bad
+            inputs[bad] = 0
+            found = evaluation.outputs(scorer, inputs)
             shares = {f"share of {name}": found["share"][:, i] for i, name in enumerate(encoder.feature_names)}
-            lines = pa.table({"score": found["score"], "alert": found["alert"], **shares})
+            columns = {"score": found["score"], "alert": found["alert"], **shares}
+            # A row that can't be used keeps its place, with empty fields.
+            lines = pa.table({name: pa.array(values, mask=bad) for name, values in columns.items()})
             pa.csv.write_csv(lines, file, pa.csv.WriteOptions(include_header=rows == 0))
             rows += len(batch)
-            alerts += int(found["alert"].sum())
-    print(f"{settings.out}: {rows:,} payments scored, {alerts:,} alerts")
-    return {"rows": rows, "alerts": alerts}
+            bad_rows += int(bad.sum())
+            alerts += int(found["alert"][~bad].sum())
+    if bad_rows:
+        _say([files.say_bad(bad_rows, rows)])
+    print(f"{settings.out}: {rows - bad_rows:,} payments scored, {alerts:,} alerts")
+    return {"rows": rows, "alerts": alerts, "bad_rows": bad_rows}
+
+
+def _say(sentences: Sequence[str]) -> None:
+    for sentence in sentences:
+        print(escaped(sentence))
 
 
 def evaluate(settings: Evaluate) -> dict[str, Any]:
     """Measure a saved model on labelled tables and print the figures with their intervals."""
     scorer = _load_scorer(settings.model)
     metadata = scorer.get_layer("anomaly_score").metadata
-    split = table.read_labelled(
+    split, understood = table.read_labelled(
         settings.csv,
         table.Encoder.from_config(metadata["encoder"]),
         label=settings.label,
         label_values=metadata["label_values"],
         time=settings.time,
         customer=settings.customer,
+        encoding=settings.encoding,
+        skip_bad=settings.skip_bad,
     )
+    _say(understood)
     scores = evaluation.in_chunks(lambda inputs: evaluation.outputs(scorer, inputs)["score"], split.inputs)
     resamples = 100 if len(split) > evaluation.SAMPLE_ROWS else 500
     found = evaluation.compare(split, {"autoencoder": [scores]}, {"autoencoder": 0}, metadata["alert_rate"], resamples)
@@ -480,8 +512,7 @@ def simulate(settings: Simulate) -> dict[str, Any]:
     writers = {".csv": pd.DataFrame.to_csv, ".parquet": pd.DataFrame.to_parquet}
     if settings.out.suffix not in writers:
         raise BadInput(f"--out {settings.out}: found {settings.out.suffix!r}, expected a name in .csv or .parquet")
-    if settings.out.exists():
-        raise BadInput(f"--out {settings.out}: found an existing file, expected a new name")
+    run.check_new(settings.out)
     payments = fraud.add_features(fraud.simulate(settings.simulation))
     with run.replacing(settings.out) as partial:
         writers[settings.out.suffix](payments, partial, index=False)

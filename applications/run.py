@@ -259,6 +259,22 @@ def jit_compile() -> Any:
     return False if keras.backend.backend() == "tensorflow" else "auto"
 
 
+def check_new(out: Path) -> None:
+    """Refuse an --out that is there already, or that no file can have for a name.
+
+    Raises:
+        BadInput: naming it.
+    """
+    try:
+        out.lstat()
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as problem:
+        found = (isinstance(problem, OSError) and problem.strerror) or problem
+        raise BadInput(f"--out {out}: found a name that can't be used ({found}), expected a new name") from None
+    raise BadInput(f"--out {out}: found an existing file, expected a new name")
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A file to write to that becomes `path` when the block ends well, and is gone when it does not.

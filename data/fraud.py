@@ -244,22 +244,33 @@ def read(paths: Sequence[Path]) -> pd.DataFrame:
     Raises:
         BadInput: if a file can't be read, lacks a column, or holds something else in it.
     """
-    files = table_files.find_files(paths)
+    return _read(table_files.find_files(paths))
+
+
+def _read(files: table_files.Tables) -> pd.DataFrame:
     kinds = dict(RAW_COLUMNS)
-    if "TX_FRAUD_SCENARIO" in table_files.column_names(files[0]):
+    if "TX_FRAUD_SCENARIO" in files[0].positions:
         kinds["TX_FRAUD_SCENARIO"] = "number"
-    parts: dict[str, list[Any]] = {name: [] for name in kinds}
-    for batch in table_files.stream(files, kinds):
+
+    def columns_of(batch: table_files.Batch) -> dict[str, Any]:
+        found: dict[str, Any] = {}
         for name, kind in kinds.items():
             if kind == "category":
-                parts[name].append(table.texts(batch, name, "a value"))
+                found[name] = table.texts(batch, name, "a value")
                 continue
-            values = table.numbers(batch, name, kind)
+            found[name] = values = table.numbers(batch, name, kind)
             table_files.reject(batch, name, np.isnan(values), "a value in every row")
             if name == "TX_AMOUNT":
                 table_files.reject(batch, name, np.abs(values) > LARGEST_AMOUNT, f"an amount up to {LARGEST_AMOUNT:g}")
             if name == "TX_FRAUD":
                 table_files.reject(batch, name, (values != 0) & (values != 1), "0 or 1")
+        return found
+
+    if files.skip_bad:
+        table_files.leave_out(files, kinds, columns_of)
+    parts: dict[str, list[Any]] = {name: [] for name in kinds}
+    for batch in table_files.stream(files, kinds):
+        for name, values in columns_of(batch).items():
             parts[name].append(values)
     columns = {
         name: _codes(arrays) if kinds[name] == "category" else np.concatenate(arrays) for name, arrays in parts.items()
@@ -390,23 +401,26 @@ def load_simulated(simulation: Simulation, protocol: Protocol) -> tuple[Dataset,
     return _dataset(payments, protocol, provenance)
 
 
-def load_tables(paths: Sequence[Path], protocol: Protocol) -> tuple[Dataset, table.Encoder]:
-    """Read the handbook's own tables, add the features and split them; see `read`.
+def load_tables(
+    paths: Sequence[Path], protocol: Protocol, *, encoding: str | None = None, skip_bad: bool = False
+) -> tuple[Dataset, table.Encoder]:
+    """Read the handbook's own tables, add the features and split them; see `read`, and `table.load` for the options.
 
     Raises:
         BadInput: if a file can't be used, or a week of the protocol holds no payment or no fraud.
     """
-    payments = read(paths)
-    files = table_files.find_files(paths)
+    files = table_files.find_files(paths, encoding=encoding, skip_bad=skip_bad)
+    payments = _read(files)
     provenance = Provenance(
         name="card payments in the handbook's layout",
         source=table_files.describe(files),
         licence="the user's own data",
         rows=len(payments),
-        size_bytes=sum(file.stat().st_size for file in files),
+        size_bytes=sum(path.stat().st_size for path in files.paths),
         sha256=table_files.sha256(files),
         units="amounts as in the table, windows in days",
         notes=_protocol_notes(protocol),
+        understood=files.understood,
     )
     return _dataset(payments, protocol, provenance)
 

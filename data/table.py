@@ -12,7 +12,7 @@ import itertools
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,21 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.dataset import BadInput, Dataset, Provenance, Split
+from data.dataset import BadInput, Dataset, Provenance, Split, escaped
 from data.table_files import (
     Batch,
-    column_names,
+    TableFile,
+    Tables,
     describe,
     find_files,
-    is_parquet,
     kind_of,
+    leave_out,
     parquet_kinds,
+    read,
     reject,
     require,
     sha256,
+    some,
     stream,
 )
 
@@ -61,7 +64,7 @@ KIND_EXPECTED = {
 }
 
 
-def read_kinds(files: Sequence[Path], drop: Sequence[str] = ()) -> dict[str, str]:
+def read_kinds(files: Tables, drop: Collection[str] = ()) -> dict[str, str]:
     """Find what each column holds, less those in `drop`, in the order of the first file.
 
     A Parquet file states it. For a CSV nine in ten of the values decide, in the first file and the first MiB
@@ -71,25 +74,35 @@ def read_kinds(files: Sequence[Path], drop: Sequence[str] = ()) -> dict[str, str
         BadInput: A file can't be read, or its columns or their types differ from the files before it.
     """
     kinds: dict[str, str] = {}
+    dropped = set(drop)
     for file in files:
-        columns = [name for name in column_names(file) if name not in drop]
-        if "" in columns:
-            raise BadInput(f"{file}: a column has no name, expected one in the header; or leave it out with --drop ''")
-        if file == files[0]:
+        columns = [name for name in file.columns if name not in dropped]
+        _check_names(file, columns)
+        if file is files[0]:
             kinds = dict.fromkeys(columns, "empty")
         elif different := sorted(set(columns) ^ set(kinds)):
             state = "is only here" if different[0] in columns else "is missing"
             raise BadInput(f"{file}: column {different[0]!r} {state}, expected the same columns as in {files[0]}")
-        if is_parquet(file):
+        if file.is_parquet:
             found = parquet_kinds(file, columns)
         else:
-            found = _csv_kinds(file, [name for name in columns if kinds[name] == "empty"])
+            found = _csv_kinds(file, files.skip_bad, [name for name in columns if kinds[name] == "empty"])
         for name, kind in found.items():
             if "empty" not in (kind, kinds[name]) and kind != kinds[name]:
                 raise BadInput(f"{file}: column {name!r} holds a {kind}, expected a {kinds[name]} as in {files[0]}")
             if kinds[name] == "empty":
                 kinds[name] = kind
     return kinds
+
+
+def _check_names(file: TableFile, columns: Sequence[str]) -> None:
+    """Refuse columns that are to be used without a name, or with that of another."""
+    if "" in file.positions and "" in columns:
+        places = [place + 1 for place in file.positions[""]]
+        found = f"column {places[0]} has" if len(places) == 1 else f"columns {places[0]} and {places[1]} have"
+        raise BadInput(f"{file}: {found} no name, expected one in the header; or leave it out with --drop ''")
+    if len(set(columns)) < len(columns):
+        require(file, next(name for name in columns if len(file.positions[name]) > 1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,6 +209,8 @@ def load(
     drop: Sequence[str] = (),
     seed: int = 0,
     work_folder: Path | None = None,
+    encoding: str | None = None,
+    skip_bad: bool = False,
 ) -> tuple[Dataset, Encoder]:
     """Read, check, encode and split a labelled table.
 
@@ -218,21 +233,32 @@ def load(
         seed: Draws the random order and the rows for the medians.
         work_folder: Where a matrix beyond `IN_MEMORY_BYTES` is kept, in a file without a name that goes with it; the
             system's temporary folder if not given.
+        encoding: Of CSV files, as Python names it; UTF-8, or what a byte order mark says, if not given.
+        skip_bad: Leave rows out that can't be used, and count them, instead of refusing the table.
 
     Raises:
         BadInput: Whatever is wrong with the table: the message names the file, the place, what was found and expected.
     """
-    files = find_files(paths)
-    columns = column_names(files[0])
+    files = find_files(paths, encoding=encoding, skip_bad=skip_bad)
+    label = label.strip()
+    time, customer = (name and name.strip() for name in (time, customer))
+    drop = list(dict.fromkeys(name.strip() for name in drop))
     flags = {"--label": label, "--time": time, "--customer": customer}
     roles = {flag: name for flag, name in flags.items() if name is not None}
-    for flag, name in [*roles.items(), *(("--drop", name) for name in drop)]:
-        require(files[0], columns, name, f" ({flag})")
-    uses = [*roles.values(), *set(drop)]
-    if twice := [name for name in uses if uses.count(name) > 1]:
-        raise BadInput(f"{files[0]}: column {twice[0]!r} has two uses, expected one of {', '.join(roles)} and --drop")
+    uses = [*roles.values(), *drop]
+    if len(set(uses)) < len(uses):
+        twice = next(name for name in uses if uses.count(name) > 1)
+        raise BadInput(f"{files[0]}: column {twice!r} has two uses, expected one of {', '.join(roles)} and --drop")
+    for flag, name in roles.items():
+        require(files[0], name, f" ({flag})")
+    for name in drop:
+        if name not in files[0].positions:
+            require(files[0], name, " (--drop)")
     kinds = read_kinds(files, drop)
-    inputs = {name: kind for name, kind in kinds.items() if name not in uses and kind != "empty"}
+    taken = set(uses)
+    inputs = {name: kind for name, kind in kinds.items() if name not in taken and kind != "empty"}
+    if skip_bad:
+        _leave_out(files, kinds, inputs, roles)
 
     keys = _read_keys(files, label, time, "number" if time and kinds[time] == "number" else "time", customer)
     if len(keys.labels) < MINIMUM_ROWS:
@@ -253,7 +279,7 @@ def load(
         raise BadInput(f"{describe(files)}: no column but {', '.join(uses)} varies, expected one to learn from")
     matrix = _encode(files, encoder, order, work_folder)
     labels = keys.labels[order]
-    extra = {"row": order}
+    extra = {"row": files.kept_rows(len(order))[order]}
     if keys.times is not None:
         extra |= {"time": keys.times[order], "day": _days(describe(files), keys.times[order])}
     if keys.customers is not None:
@@ -274,27 +300,29 @@ def load(
         by = f"by {customer}, at random"
     if time is not None:
         by = f"by {time}"
+    known = {*encoder.kinds, *roles.values()}
     lists = {
         "left out, as asked": drop,
-        "left out, as constant in training": [name for name in kinds if name not in {*encoder.kinds, *roles.values()}],
+        "left out, as constant in training": [name for name in kinds if name not in known],
         "categories": [name for name, kind in encoder.kinds.items() if kind == "category"],
         "times as seconds": [name for name, kind in encoder.kinds.items() if kind == "time"],
     }
     notes = (
         f"fraud is {label} = {keys.fraud}, genuine is {label} = {keys.genuine}",
         f"split {by}: {first:,} rows and {second - first:,} to validate on, then {len(order) - second:,} to test on",
-        *(f"{what}: {', '.join(names)}" for what, names in lists.items() if names),
+        *(f"{what}: {some(names)}" for what, names in lists.items() if names),
     )
     provenance = Provenance(
-        name=(files[0] if len(files) == 1 else files[0].parent).name,
+        name=escaped(files[0].name if len(files) == 1 else files[0].path.parent.name),
         source=describe(files),
         licence="the user's own data",
         rows=len(order),
-        size_bytes=sum(file.stat().st_size for file in files),
+        size_bytes=sum(path.stat().st_size for path in files.paths),
         sha256=sha256(files),
         units="as in the table",
         seed=seed,
         notes=notes,
+        understood=files.understood,
     )
     return Dataset(splits, encoder.feature_names, CLASSES, provenance, (keys.genuine, keys.fraud)), encoder
 
@@ -307,28 +335,56 @@ def read_labelled(
     label_values: Sequence[str],
     time: str | None = None,
     customer: str | None = None,
-) -> Split:
-    """Read a labelled table whole, in the order of its rows, as an encoder sees it.
+    encoding: str | None = None,
+    skip_bad: bool = False,
+) -> tuple[Split, tuple[str, ...]]:
+    """Read a labelled table whole, in the order of its rows, as an encoder sees it; and what was understood of it.
 
     See `load` for the columns; `label_values` spells genuine and fraud, as a `Dataset` does.
 
     Raises:
         BadInput: Whatever is wrong with the table.
     """
-    files = find_files(paths)
-    columns = column_names(files[0])
-    for flag, name in (("--label", label), ("--time", time), ("--customer", customer)):
-        if name is not None:
-            require(files[0], columns, name, f" ({flag})")
-    time_kind = "number" if time is not None and read_kinds(files)[time] == "number" else "time"
+    files = find_files(paths, encoding=encoding, skip_bad=skip_bad)
+    label = label.strip()
+    time, customer = (name and name.strip() for name in (time, customer))
+    roles = {"--label": label, "--time": time, "--customer": customer}
+    roles = {flag: name for flag, name in roles.items() if name is not None}
+    for flag, name in roles.items():
+        require(files[0], name, f" ({flag})")
+    others = set(files[0].columns) - {time}
+    time_kind = "number" if time is not None and read_kinds(files, others)[time] == "number" else "time"
+    if skip_bad:
+        _leave_out(files, encoder.kinds | ({} if time is None else {time: time_kind}), encoder.kinds, roles)
     keys = _read_keys(files, label, time, time_kind, customer, label_values)
     rows = np.arange(len(keys.labels))
-    extra = {"row": rows}
+    extra = {"row": files.kept_rows(len(rows))}
     if keys.times is not None:
         extra |= {"time": keys.times, "day": _days(describe(files), keys.times)}
     if keys.customers is not None:
         extra["customer"] = keys.customers
-    return Split(_encode(files, encoder, rows, None), keys.labels, extra)
+    return Split(_encode(files, encoder, rows, None), keys.labels, extra), files.understood
+
+
+def _leave_out(files: Tables, kinds: Mapping[str, str], inputs: Mapping[str, str], roles: Mapping[str, str]) -> None:
+    """Find the rows that can't be used, so that no stream has them, and say so.
+
+    These are rows of too many or too few fields, with a value that is not of its column's kind, or without a label,
+    time or customer.
+    """
+
+    def check(batch: Batch) -> None:
+        for name, kind in inputs.items():
+            if kind != "category":
+                numbers(batch, name, kind)
+        for flag, name in roles.items():
+            if flag == "--time":
+                kind = kinds[name] if kinds[name] == "number" else "time"
+                reject(batch, name, np.isnan(numbers(batch, name, kind)), "a time in every row")
+            else:
+                texts(batch, name, f"a {flag.removeprefix('--')}")
+
+    leave_out(files, {*inputs, *roles.values()}, check)
 
 
 def numbers(batch: Batch, name: str, kind: str) -> np.ndarray:
@@ -355,14 +411,14 @@ def numbers(batch: Batch, name: str, kind: str) -> np.ndarray:
     return values
 
 
-def _csv_kinds(file: Path, columns: Sequence[str]) -> dict[str, str]:
+def _csv_kinds(file: TableFile, skip_bad: bool, columns: Sequence[str]) -> dict[str, str]:
     """Find the kinds of a CSV's columns by the first block in which each has a value."""
     kinds = dict.fromkeys(columns, "empty")
     undecided = list(columns)
     # The first block decides about nearly all; the rest of the file is read for the others alone.
     for blocks in (1, None):
         if undecided:
-            for rows in itertools.islice(stream([file], undecided), blocks):
+            for rows in itertools.islice(read(file, undecided, skip_bad), blocks):
                 kinds |= {name: _text_kind(_present(rows.rows.column(name))) for name in undecided}
                 undecided = [name for name in undecided if kinds[name] == "empty"]
                 if not undecided:
@@ -412,7 +468,7 @@ def _parse(texts: pa.StringArray, kind: str) -> tuple[np.ndarray, np.ndarray]:
     return values, np.isnan(values) & texts.is_valid().to_numpy(zero_copy_only=False)
 
 
-def _numbered(files: Sequence[Path], kinds: Mapping[str, str]) -> Iterator[tuple[slice, Batch]]:
+def _numbered(files: Tables, kinds: Mapping[str, str]) -> Iterator[tuple[slice, Batch]]:
     """Stream batches along with their rows' positions in all the files as read."""
     start = 0
     for batch in stream(files, kinds):
@@ -432,7 +488,7 @@ class _Keys:
 
 
 def _read_keys(
-    files: Sequence[Path],
+    files: Tables,
     label: str,
     time: str | None,
     time_kind: str,
@@ -544,9 +600,7 @@ def _days(source: str, times: np.ndarray) -> np.ndarray:
     return days.astype(np.int32)
 
 
-def _fit(
-    files: Sequence[Path], kinds: Mapping[str, str], training: np.ndarray, rows: int, rng: np.random.Generator
-) -> Encoder:
+def _fit(files: Tables, kinds: Mapping[str, str], training: np.ndarray, rows: int, rng: np.random.Generator) -> Encoder:
     """Fit the encoder on the rows at the positions `training`, of so many `rows` in all."""
     is_training, is_sampled = np.zeros((2, rows), bool)
     is_training[training] = True
@@ -593,7 +647,7 @@ def _fit(
     return Encoder(tuple(columns))
 
 
-def _encode(files: Sequence[Path], encoder: Encoder, order: np.ndarray, folder: Path | None) -> np.ndarray:
+def _encode(files: Tables, encoder: Encoder, order: np.ndarray, folder: Path | None) -> np.ndarray:
     """Encode all rows to their places in the order: (rows, features) float32, mapped to a file if it's large."""
     places = np.empty(len(order), np.int64)
     places[order] = np.arange(len(order))

@@ -647,7 +647,10 @@ def test_the_encoder_reads_features_as_columns(tmp_path, season, simulated):
     part = data.splits["test"]
     features = add_features(season)[list(FEATURES)].iloc[part.extra["row"]]
     features.to_csv(tmp_path / "new.csv", index=False)
-    rows = [encoder.encode(batch) for batch in table_files.stream([tmp_path / "new.csv"], encoder.kinds)]
+    rows = [
+        encoder.encode(batch)
+        for batch in table_files.stream(table_files.find_files([tmp_path / "new.csv"]), encoder.kinds)
+    ]
     np.testing.assert_array_equal(np.concatenate(rows), part.inputs)
     medians = np.median(data.splits["validation_train"].inputs, axis=0)
     np.testing.assert_array_equal(np.float32([column.fill for column in encoder.columns]), medians)

@@ -48,7 +48,7 @@ def small(header: str, rows: list[str], count: int = 100) -> str:
 
 
 def encode(encoder: Encoder, path: Path) -> np.ndarray:
-    return np.concatenate([encoder.encode(batch) for batch in stream([path], encoder.kinds)])
+    return np.concatenate([encoder.encode(batch) for batch in stream(find_files([path]), encoder.kinds)])
 
 
 def message(*arguments, **options) -> str:
@@ -429,14 +429,14 @@ def test_several_files_are_one_table(tmp_path, frame):
 
 def test_stream_counts_rows_and_lines(tmp_path):
     path = write(tmp_path / "a.csv", 'x,y\n1,a\n\n2,"b\nb"\n3,c\n')
-    batches = list(stream([path], {"x": "number"}, rows_per_batch=2))
-    assert [(batch.file, batch.first_row, len(batch)) for batch in batches] == [(path, 0, 2), (path, 2, 1)]
+    batches = list(stream(find_files([path]), {"x": "number"}, rows_per_batch=2))
+    assert [(batch.file.path, list(batch.numbers)) for batch in batches] == [(path, [0, 1]), (path, [2])]
     assert batches[0].rows.column("x").to_pylist() == ["1", "2"]
     assert batches[0].rows.schema.names == ["x"]
     assert batches[0].place(1) == f"{path}: line 4"
     assert batches[1].place(0) == f"{path}: line 6"
     pd.DataFrame({"x": [1, 2, 3]}).to_parquet(tmp_path / "a.pq")
-    batches = list(stream([tmp_path / "a.pq"], {"x": "number"}, rows_per_batch=2))
+    batches = list(stream(find_files([tmp_path / "a.pq"]), {"x": "number"}, rows_per_batch=2))
     assert batches[1].place(0) == f"{tmp_path / 'a.pq'}: row 3"
 
 
@@ -444,7 +444,7 @@ def test_kinds_beyond_the_first_block(tmp_path, monkeypatch):
     monkeypatch.setattr(table_files, "BLOCK_BYTES", 1000)
     rows = [f"{i}{'.5' if i > 400 else ''},{'late' if i > 400 else ''},,w{i % 3},{i % 2 == 0}" for i in range(500)]
     path = write(tmp_path / "a.csv", small("x,late,empty,word,even", rows, 500))
-    assert read_kinds([path]) == {
+    assert read_kinds(find_files([path])) == {
         "x": "number",
         "late": "category",
         "empty": "empty",
@@ -469,14 +469,14 @@ def test_kinds_of_parquet(tmp_path):
     )
     path = write(tmp_path / "a.parquet", content)
     kinds = {"whole": "number", "flag": "boolean", "when": "time", "word": "category", "none": "empty"}
-    assert read_kinds([path]) == kinds
+    assert read_kinds(find_files([path])) == kinds
     # A column without values in the first file takes its kind from the next.
     second = write(tmp_path / "b.csv", "none,word,when,flag,whole\n7,c,2024-01-01,true,1\n")
-    assert read_kinds([path, second]) == kinds | {"none": "number"}
+    assert read_kinds(find_files([path, second])) == kinds | {"none": "number"}
 
 
 def test_a_long_table_is_never_whole_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(table_files, "BLOCK_BYTES", 2**16)
+    monkeypatch.setattr(table_files, "BLOCK_BYTES", 2**15)
     monkeypatch.setattr(table, "IN_MEMORY_BYTES", 2**16)
     monkeypatch.setattr(table, "MEDIAN_ROWS", 100)
     rows = 40_000
@@ -508,7 +508,7 @@ def test_missing_paths(tmp_path):
     check(message([path], label="y"), f"{path}: unknown kind of file", ".parquet")
     path = write(tmp_path / "a.csv", "x,y\n1,0\n")
     check(message([tmp_path, path], label="y"), f"{path}: given twice, expected each file once")
-    assert find_files([tmp_path]) == [path]
+    assert find_files([tmp_path]).paths == [path]
 
 
 @pytest.mark.parametrize(
@@ -518,10 +518,8 @@ def test_missing_paths(tmp_path):
         ("\n\n", "no line but blank ones, expected a header"),
         ("x,fraud\n", "no rows, expected some after the names of the columns"),
         ("x,fraud", "no rows, expected some after the names of the columns"),
-        ("x;fraud\n1;0\n", "line 1 has one column, expected commas between them: is the delimiter ';'?"),
-        ("x\tfraud\n1\t0\n", "line 1 has one column, expected commas between them: is the delimiter '\\t'?"),
-        ("x,y,x,fraud\n1,2,3,0\n", "two columns are named 'x', expected each name once"),
-        (",x,fraud\n1,2,0\n", "a column has no name, expected one in the header; or leave it out with --drop ''"),
+        ("x,y,x,fraud\n1,2,3,0\n", "columns 1 and 3 are both named 'x', expected one; leave them out with --drop x"),
+        (",x,fraud\n1,2,0\n", "column 1 has no name, expected one in the header; or leave it out with --drop ''"),
         (small("x", ["1", "2"]) + "\n3,0,9\n", "line 103 has 3 fields, expected 2 as in the header"),
         (small("x", ["1", "2"]) + "3\n", "line 102 has 1 fields, expected 2 as in the header"),
         (small("x", ["1"]).encode() + b"caf\xe9,0\n", "line 102: the byte 0xe9 isn't UTF-8, expected a table in UTF-8"),
@@ -576,8 +574,8 @@ def test_cut_gzip(tmp_path, frame, keep):
     whole = buffer.getvalue()
     path = write(tmp_path / "a.csv.gz", whole[: int(keep * len(whole))])
     check(message([path], label="fraud"), f"{path}: can't be read (Truncated compressed stream), expected a whole CSV")
-    path = write(tmp_path / "b.csv.gz", "x,fraud\n1,0\n")
-    check(message([path], label="fraud"), f"{path}: can't be read (zlib", "expected a whole CSV")
+    path = write(tmp_path / "b.csv.gz", whole[:20] + b"x" * 50)
+    check(message([path], label="fraud"), f"{path}: can't be read (", "expected a whole CSV")
 
 
 def test_broken_parquet(tmp_path, frame):
