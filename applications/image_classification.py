@@ -27,6 +27,7 @@ from applications import image_models as models
 from applications import image_report, pictures, run
 from data import images
 from data.dataset import BadInput
+from data.picture_files import describe
 
 APPLICATION = "image_classification"
 LEAST_LABELS = 3  # of each class, for one of them to be validated on
@@ -83,7 +84,7 @@ class Classify:
     model: Path
     """The model.keras of a run."""
     files: tuple[Path, ...]
-    """PNG, JPEG, BMP or WebP files of any size."""
+    """PNG, JPEG, BMP, WebP, GIF, TIFF or PNM files of any size."""
     out: Path | None = None
     """A CSV file to write every probability to."""
 
@@ -243,7 +244,8 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
         },
     }
     this_run.write("history.csv", run.history(fits))
-    this_run.save_model(own.model, {"classes": list(dataset.classes), "template": settings.template})
+    notes = {"classes": list(dataset.classes), "template": settings.template, "levels": dict(dataset.levels)}
+    this_run.save_model(own.model, notes)
     this_run.say("drawing and writing the report")
     evaluation.draw(this_run, task, metrics, trainers, first, fits)
     this_run.finish(
@@ -339,7 +341,10 @@ def classify(settings: Classify) -> dict[str, Any]:
     if not settings.files:
         raise BadInput("--files: found none, expected one or more pictures")
     height, width, channels = model.input_shape[1:]
-    shown = images.read_pictures(settings.files, height=height, width=width, channels=channels)
+    levels = images.levels_of_files(settings.files, channels=channels, levels=pictures.levels(settings.model))
+    for sentence in describe(levels):
+        print(sentence)
+    shown = images.read_pictures(settings.files, height=height, width=width, channels=channels, levels=levels)
     probabilities = models.in_batches(model.predict_on_batch, shown)
     for path, of_picture in zip(settings.files, probabilities, strict=True):
         order = np.argsort(-of_picture, kind="stable")[:3]
@@ -358,7 +363,7 @@ def classify(settings: Classify) -> dict[str, Any]:
 def evaluate(settings: Evaluate) -> dict[str, Any]:
     """Measure a saved model on labelled pictures and print the figures with their intervals."""
     model, classes = _load_classifier(settings.model)
-    test = pictures.load_labelled(settings, model.input_shape[1:], classes)
+    test = pictures.load_labelled(settings, model.input_shape[1:], classes, pictures.levels(settings.model))
     values = evaluation.measures(test, models.in_batches(model.predict_on_batch, test.inputs))
     print(f"{len(test):,} pictures, {len(np.unique(test.labels))} classes")
     for name, value in values.items():

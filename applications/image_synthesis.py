@@ -246,7 +246,7 @@ def _train(settings: Any, start: Any, this_run: run.Run, command: str) -> dict[s
         },
     }
     this_run.write("history.csv", run.history({"judge": judge_fit} | fits))
-    this_run.save_model(model, {"classes": list(dataset.classes)})
+    this_run.save_model(model, {"classes": list(dataset.classes), "levels": dict(dataset.levels)})
     with this_run.writing(JUDGE) as partial:
         net.save(partial)
     this_run.say("drawing and writing the report")
@@ -345,7 +345,8 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     artist = models.load(settings.model)
     net: Any = run.load_model(settings.model.with_name(JUDGE), lambda net: net.get_layer("dense_1"))
     judge = models.Judge(net)
-    test = pictures.load_labelled(settings, artist.model.generator.output_shape[1:], artist.classes)
+    shape = artist.model.generator.output_shape[1:]
+    test = pictures.load_labelled(settings, shape, artist.classes, pictures.levels(settings.model))
     features, found = judge(models.scaled(test.inputs))
     own, shown = judge(artist.draw(test.labels, seed=settings.seed))
     values = evaluation.likeness(features, own)

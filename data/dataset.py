@@ -71,10 +71,15 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Named splits of one source; `label_values` is how the source spells the classes."""
+    """Named splits of one source; `label_values` is how the source spells the classes.
+
+    Of pictures, `levels` says for each kind of number which values became black and white, for a saved model to read
+    others alike; see `data.picture_files`.
+    """
 
     splits: Mapping[str, Split]
     feature_names: tuple[str, ...]
     classes: tuple[str, ...]
     provenance: Provenance
     label_values: tuple[str, ...] = ("0", "1")
+    levels: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)

@@ -13,7 +13,7 @@ All pictures are held in memory, one byte a value: n × height × width × chann
 they are read and split. Sources of more than `LARGEST_BYTES` are refused.
 """
 
-import contextlib
+import dataclasses
 import functools
 import gzip
 import hashlib
@@ -21,11 +21,11 @@ import importlib.resources
 import io
 import math
 import os
-import pickle
 import re
 import sys
 import tarfile
 import tempfile
+import unicodedata
 import warnings
 import zipfile
 import zlib
@@ -35,37 +35,41 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 from sklearn.datasets import load_digits
 
-from data.dataset import BadInput, Dataset, Provenance, Split
+from data import cifar
+from data import picture_folders as folders
+from data.dataset import BadInput, Dataset, Provenance, Split, escaped
+from data.picture_files import (
+    BYTES,
+    Levels,
+    describe,
+    levels_of,
+    read_header,
+    read_picture,
+    read_range,
+    reason,
+    scaled,
+)
 
 LARGEST_BYTES = 8 * 10**9
-LARGEST_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485  # Pillow's limit against decompression bombs
+SMALL = 10**8  # bytes; of more than that a file may say that it holds at most
+MOST_COMPRESSED = 250  # times its own size: MNIST's compress by 5
+LARGEST_BATCH = 2 * 10**8  # bytes of a batch of CIFAR-10: the published ones have 31 million
 SMALLEST_SIDE, LARGEST_SIDE = 8, 64  # of pictures whose size is chosen from those in a folder
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-PARTS = {
-    "train": ("train", "training"),
-    "validation": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-}
+LEAST_SIDE = 4  # of pictures in arrays, which keep their size
 DIGITS = tuple("0123456789")
 FASHION_CLASSES = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
 CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR_BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
-ALL = "all"  # the one class of pictures without classes
 UNITS = "brightness of each pixel, 0 (black) to 255 (white)"
 
-_FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
-_EXPECTED = "expected PNG, JPEG, BMP or WebP"
-_GREY_MODES = ("1", "L", "LA", "I", "I;16")
-_IDX_FILES = ("train-images", "train-labels", "t10k-images", "t10k-labels")
-_ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 _OWN = "the user's own data"
 _MNIST_LICENCE = "Creative Commons Attribution-ShareAlike 3.0 (Yann LeCun and Corinna Cortes)"
 _LAST_SIXTH = "the source's own test pictures; validated on the last sixth of each class of its training pictures"
+_LAST_SIXTH_DRAWN = "; validated on the last sixth of each class of the others"
 _DRAWN = "a fifth of each class drawn to test on, and a fifth of what remains to validate on"
 _KERAS_FILES = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
 _DOWNLOADS = {  # where keras.datasets takes them from, and how many bytes they are
@@ -164,103 +168,248 @@ def _embedded(images: np.ndarray, labels: np.ndarray, rows: Mapping[str, np.ndar
 # Files of well-known sets
 
 
-def load_npz(path: Path) -> Dataset:
-    """Read a NumPy archive of x_train, y_train, x_test and y_test, as `mnist.npz` of keras.datasets.
+def load_npz(path: Path, seed: int = 0, *, without_classes: bool = False) -> Dataset:
+    """Read a NumPy archive of pictures and labels, as `mnist.npz` of keras.datasets or those of MedMNIST.
 
-    Pictures are uint8 of (n, height, width), or with a last axis of 1 or 3 channels; labels are integers of (n,) or
-    (n, 1), 0 or more. The classes are the numbers that y_train holds.
+    Arrays are known by their names: `x_train`, `y_train`, `train_images`, `val_labels`, `testX` and the like, or
+    `images` and `labels` of pictures that aren't divided yet. Pictures are (n, height, width), or with an axis of 1, 3
+    or 4 channels behind or before height and width; 4 are laid over white. Numbers that aren't uint8 of 0 to 255 are
+    brought there as `data.picture_files` says. Labels are integers, strings or truth values of (n,) or (n, 1), or one
+    column a class of which each row has one 1. The classes are the values that the training labels have.
+
+    Args:
+        path: the archive.
+        seed: draws the pictures to test on, where the archive has none; if it has no parts, those to validate on too.
+        without_classes: accept pictures without labels or of one class; they are then of class "all".
 
     Raises:
-        BadInput: The file is missing, cut or no such archive; an array is missing, of another shape or type, or beyond
-            `LARGEST_BYTES`; pictures and labels differ in number; a label of y_test is none of y_train's; there is
-            one class alone, or one of a single picture.
+        BadInput: The file is missing, cut or no such archive; an array is missing, of another shape or type, holds
+            values that aren't numbers, or is beyond `LARGEST_BYTES`; pictures and labels differ in number; a label to
+            test or to validate on is none of the training labels; there is one class alone, or one of too few pictures.
     """
-    return _npz(path, name=path.name, licence=_OWN)
+    return _divided(_npz(path), seed, without_classes, source=str(path), name=path.name, licence=_OWN, paths=[path])
 
 
-def _npz(path: Path, **provenance: Any) -> Dataset:
-    _require_file(path, "expected a NumPy archive of x_train, y_train, x_test and y_test")
-    arrays: dict[str, np.ndarray] = {}
+@dataclasses.dataclass
+class _Arrays:
+    """Pictures as they are in a file, and their labels, if any; of both the place in words."""
+
+    images: np.ndarray
+    labels: np.ndarray | None
+    image_place: str
+    label_place: str
+
+
+@dataclasses.dataclass
+class _Source:
+    """What a file or a folder of arrays holds: by part, "" if it has no parts; `names` of its labels if it says so."""
+
+    parts: dict[str, _Arrays]
+    understood: list[str] = dataclasses.field(default_factory=list)
+    names: Mapping[int, str] | None = None
+
+
+_ROLES = {
+    **dict.fromkeys(
+        ("x", "image", "images", "img", "imgs", "data", "picture", "pictures", "input", "inputs"), "images"
+    ),
+    **dict.fromkeys(("y", "label", "labels", "target", "targets", "class", "classes"), "labels"),
+}
+_PART_NAMES = {
+    **{"train": "train", "training": "train", "test": "test", "testing": "test"},
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+}
+
+
+def _array_role(name: str) -> tuple[str, str] | None:
+    """Say of which part an array is by its name, and whether it holds images or labels."""
+    letters = re.sub(r"[\W_]", "", name.lower())
+    for part in ("", *sorted(_PART_NAMES, key=len, reverse=True)):
+        for rest in (letters.removeprefix(part), letters.removesuffix(part)):
+            if rest in _ROLES and len(rest) + len(part) == len(letters):
+                return _PART_NAMES.get(part, ""), _ROLES[rest]
+    return None
+
+
+def _npz(path: Path) -> _Source:
+    expected = "expected a NumPy archive of x_train, y_train, x_test and y_test"
+    _require_file(path, expected)
     try:
         with zipfile.ZipFile(path) as archive:
-            sizes = {info.filename: info.file_size for info in archive.infolist()}
-            for name in _ARRAYS:
-                if f"{name}.npy" not in sizes:
-                    found = ", ".join(sorted(key.removesuffix(".npy") for key in sizes)) or "nothing"
-                    raise BadInput(f"{path}: found no array {name}, only {found}, expected {', '.join(_ARRAYS)}")
-                _check_bytes(f"{path}: {name}", sizes[f"{name}.npy"])
-                with archive.open(f"{name}.npy") as stream:
-                    arrays[name] = np.lib.format.read_array(stream, allow_pickle=False)
+            entries = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            roles = {name: role for name in entries if (role := _array_role(name))}
+            found = folders.listed(sorted(entries)) or "nothing"
+            known: dict[tuple[str, str], str] = {}
+            for name, role in roles.items():
+                if role in known:
+                    raise BadInput(f"{path}: found the arrays {known[role]} and {name}, expected one of them")
+                known[role] = name
+            parts = [part for part in ("train", "validation", "test", "") if (part, "images") in known]
+            if not parts:
+                raise BadInput(f"{path}: found no array x_train, only {found}, {expected}")
+            if "" in parts and len(parts) > 1:
+                both = f"{known['', 'images']} and {known[parts[0], 'images']}"
+                raise BadInput(f"{path}: found the arrays {both}, expected pictures with parts or without")
+            source = _Source({})
+            budget = LARGEST_BYTES
+            for part in parts:
+                arrays: list[np.ndarray | None] = []
+                for role in ("images", "labels"):
+                    name = known.get((part, role))
+                    array = _read_npy(f"{path}: {name}", archive, entries[name], budget) if name else None
+                    budget -= entries[name].file_size if name else 0
+                    arrays.append(array)
+                images, labels = arrays
+                assert images is not None
+                name = known[part, "images"]
+                labels_name = known.get((part, "labels"), f"y_{part}".strip("_"))
+                if labels is None:
+                    labels_name = labels_name if part in ("", "train", "test") else "y_val"
+                source.parts[part] = _Arrays(images, labels, f"{path}: {name}", f"{path}: {labels_name}")
+            used = {name for role, name in known.items() if role[0] in parts}
+            if ignored := sorted(entries.keys() - used):
+                source.understood.append(f"left out: the arrays {folders.listed(ignored)}")
+            for part, arrays_of_part in source.parts.items():
+                if arrays_of_part.labels is None and any(other.labels is not None for other in source.parts.values()):
+                    place = arrays_of_part.label_place.removeprefix(f"{path}: ")
+                    raise BadInput(f"{path}: found no array {place}, only {found}, expected labels {part}".rstrip())
+            return source
     except BadInput:
         raise
     except Exception as error:  # a damaged archive raises nearly anything
-        raise BadInput(f"{path}: found no NumPy archive that can be read ({_reason(error)}), expected one") from None
-    for name in ("x_train", "x_test"):
-        array = arrays[name]
-        shaped = array.ndim == 3 or (array.ndim == 4 and array.shape[-1] in (1, 3))
-        if array.dtype != np.uint8 or not shaped or 0 in array.shape:
-            expected = "expected uint8 of (n, height, width), or with a last axis of 1 or 3 channels"
-            raise BadInput(f"{path}: {name}: found {array.dtype} of {array.shape}, {expected}")
-        arrays[name] = array if array.ndim == 4 else array[..., None]
-    if arrays["x_train"].shape[1:] != arrays["x_test"].shape[1:]:
-        found, expected = arrays["x_test"].shape[1:], arrays["x_train"].shape[1:]
-        raise BadInput(f"{path}: x_test: found pictures of {found}, expected {expected} as in x_train")
-    for name in ("y_train", "y_test"):
-        array = arrays[name]
-        if array.dtype.kind not in "iu" or array.shape not in ((array.size,), (array.size, 1)):
-            raise BadInput(f"{path}: {name}: found {array.dtype} of {array.shape}, expected integers of (n,)")
-        arrays[name] = array.reshape(-1)
-    return _divided(
-        [arrays[name] for name in _ARRAYS],
-        [f"{path}: {name}" for name in _ARRAYS],
-        source=str(path),
-        size_bytes=path.stat().st_size,
-        sha256=_sha256([path]),
-        **provenance,
-    )
+        raise BadInput(f"{path}: found no NumPy archive that can be read ({reason(error)}), expected one") from None
 
 
-def load_idx(folder: Path) -> Dataset:
-    """Read a folder of the four IDX files of MNIST or Fashion-MNIST, each as it is or compressed by gzip.
+def _read_npy(place: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, budget: int) -> np.ndarray:
+    """Read an array, if its header says that it is of simple values and as long as the archive's entry."""
+    _check_bytes(place, entry.file_size, entry.compress_size, budget)
+    with archive.open(entry) as stream:
+        version = np.lib.format.read_magic(stream)
+        if version not in ((1, 0), (2, 0), (3, 0)):
+            raise ValueError(f"format {version[0]}.{version[1]}")
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = header(stream)
+    if dtype.kind not in "biufUS":
+        raise BadInput(f"{place}: found {_type(dtype)}, which is not read for safety, expected numbers or text")
+    if math.prod(shape) * dtype.itemsize > entry.file_size:
+        raise BadInput(f"{place}: found a header of {_shape(shape)} {dtype}, expected as much as the file holds")
+    with archive.open(entry) as stream:
+        return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def _type(dtype: np.dtype) -> str:
+    return "Python objects" if dtype.hasobject else f"values of {str(dtype)[:40]}"
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return " × ".join(map(str, shape)) or "one value"
+
+
+def load_idx(folder: Path, seed: int = 0, *, without_classes: bool = False) -> Dataset:
+    """Read the IDX files of MNIST, Fashion-MNIST or EMNIST, each as it is or compressed by gzip.
 
     They are train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, with
-    .gz or without it. The classes are the numbers in the training labels.
+    test for t10k, dots for hyphens, .gz or something before it; below the folder, if not in it. Without files to test
+    on, these are drawn. EMNIST's pictures, which are stored on their sides, are turned. The classes are the numbers in
+    the training labels, or the letters that EMNIST's mapping gives to them.
+
+    Args:
+        folder: the folder; if it holds several sets, with the beginning of one's names: `gzip/emnist-letters`.
+        seed: draws the pictures to test on, where there are none.
+        without_classes: accept files without labels or of one class; all pictures are then of class "all".
 
     Raises:
         BadInput: A file is missing, of another kind, shorter or longer than its header says, or beyond
-            `LARGEST_BYTES`; else as `load_npz`.
+            `LARGEST_BYTES`; the folder holds several sets; else as `load_npz`.
     """
-    return _idx(folder, name=folder.name, licence=_OWN)
+    source, paths = _idx(folder, without_classes)
+    return _divided(source, seed, without_classes, source=str(folder), name=folder.name, licence=_OWN, paths=paths)
 
 
-def _idx(folder: Path, classes: Sequence[str] | None = None, **provenance: Any) -> Dataset:
-    if not folder.is_dir():
+_IDX_NAME = re.compile(
+    r"(.*?)[-_.]?(train|t10k|test)[-_.](images|labels)[-_.]idx([13])[-_.]ubyte(\.gz)?", re.IGNORECASE
+)
+
+
+def _idx(folder: Path, without_classes: bool = False) -> tuple[_Source, list[Path]]:
+    start, inside = "", folder
+    if not folder.is_dir() and folder.parent.is_dir():
+        start, inside = folder.name.lower(), folder.parent
+    if not inside.is_dir():
         raise BadInput(f"{folder}: found no such folder, expected one of IDX files")
-    paths, arrays = [], []
-    for name in _IDX_FILES:
-        rank = 3 if name.endswith("images") else 1
-        pattern = re.compile(rf"{name}[-.]idx{rank}-ubyte(\.gz)?")
-        found = sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name) and path.is_file())
-        if not found:
-            raise BadInput(f"{folder}: found no {name}-idx{rank}-ubyte, expected that file, or with .gz")
-        paths.append(found[0])
-        arrays.append(_read_idx(found[0], rank))
-    if arrays[0].shape[1:] != arrays[2].shape[1:]:
-        found, expected = ("{} × {}".format(*arrays[i].shape[1:]) for i in (2, 0))
-        raise BadInput(f"{paths[2]}: found pictures of {found}, expected {expected} as in {paths[0].name}")
-    arrays[0], arrays[2] = arrays[0][..., None], arrays[2][..., None]
-    return _divided(
-        arrays,
-        [str(path) for path in paths],
-        classes,
-        source=str(folder),
-        size_bytes=sum(path.stat().st_size for path in paths),
-        sha256=_sha256(paths),
-        **provenance,
-    )
+    known: dict[str, dict[str, Path]] = {}
+    for path in sorted(_files(inside), key=lambda path: (len(path.parts), path)):
+        if (match := _IDX_NAME.fullmatch(path.name)) and match[1].lower().startswith(start):
+            part = "train" if match[2].lower() == "train" else "t10k"
+            known.setdefault(match[1].lower(), {}).setdefault(f"{part}-{match[3].lower()}", path)
+    if start and not known:
+        raise BadInput(f"{folder}: found no such folder, expected one of IDX files")
+    if start in known and len(known) > 1:
+        known = {start: known[start]}
+    if len(known) > 1:
+        example = inside / min(known)
+        expected = f"expected one of them, as {example}"
+        raise BadInput(f"{folder}: found files of the sets {folders.listed(sorted(known))}, {expected}")
+    name, files = next(iter(known.items()), ("", {}))
+    wanted = [
+        "train-images",
+        "train-labels",
+        *(["t10k-images", "t10k-labels"] if any("t10k" in f for f in files) else []),
+    ]
+    for missing in (wanted_file for wanted_file in wanted if wanted_file not in files):
+        if not (without_classes and missing.endswith("labels") and not any("labels" in file for file in files)):
+            rank = 3 if missing.endswith("images") else 1
+            raise BadInput(f"{folder}: found no {missing}-idx{rank}-ubyte, expected that file, or with .gz")
+    source = _Source({})
+    budget = LARGEST_BYTES
+    for key, part in (("train", "train"), ("t10k", "test")):
+        if (images_path := files.get(f"{key}-images")) is None:
+            continue
+        images, labels_path = _read_idx(images_path, 3, budget), files.get(f"{key}-labels")
+        budget -= images.nbytes
+        labels = None if labels_path is None else _read_idx(labels_path, 1, budget)
+        if "emnist" in name:
+            images = images.swapaxes(1, 2)
+        source.parts[part] = _Arrays(images, labels, str(images_path), str(labels_path))
+    if "emnist" in name:
+        source.understood.append("EMNIST's pictures, which are stored on their sides, are turned upright")
+        source.names = _emnist_names(inside, name)
+    return source, [files[file] for file in wanted if file in files]
 
 
-def _read_idx(path: Path, rank: int) -> np.ndarray:
+def _files(folder: Path) -> Iterator[Path]:
+    """List the files in a folder and, where there are IDX files in none of them, at most two levels below it."""
+    levels = [folder]
+    for _ in range(3):
+        try:
+            inside = [path for level in levels for path in sorted(level.iterdir()) if path.name[0] != "."]
+            found = [path for path in inside if path.is_file()]
+            levels = [path for path in inside if path.is_dir() and path.name != "__MACOSX"]
+        except OSError as error:
+            raise BadInput(
+                f"{folder}: found a folder that can't be read ({reason(error)}), expected IDX files"
+            ) from None
+        yield from found
+        if any(_IDX_NAME.fullmatch(path.name) for path in found):
+            return
+
+
+def _emnist_names(folder: Path, name: str) -> Mapping[int, str] | None:
+    """Read which letters EMNIST's labels stand for: a line for each, of the label and one or two character codes."""
+    path = next((path for path in _files(folder) if path.name.lower() == f"{name}-mapping.txt"), None)
+    if path is None or path.stat().st_size > 100_000:
+        return None
+    names = {}
+    for line in path.read_text(encoding="ascii", errors="replace").splitlines():
+        numbers = line.split()
+        if not all(re.fullmatch(r"[0-9]{1,4}", number) for number in numbers):
+            return None
+        if len(numbers) > 1:
+            names[int(numbers[0])] = "".join(chr(int(code)) for code in numbers[1:3] if 32 < int(code) < 127)
+    return names if all(names.values()) and len(set(names.values())) == len(names) else None
+
+
+def _read_idx(path: Path, rank: int, budget: int) -> np.ndarray:
     what = "pictures" if rank == 3 else "labels"
     try:
         with path.open("rb") as plain:
@@ -275,27 +424,27 @@ def _read_idx(path: Path, rank: int) -> np.ndarray:
                     raise BadInput(f"{path}: found {found}, expected IDX {what}, which begin with 0x{0x800 + rank:08x}")
                 shape = tuple(int(size) for size in np.frombuffer(header, ">u4", offset=4))
                 if 0 in shape:
-                    raise BadInput(f"{path}: found a header of {' × '.join(map(str, shape))}, expected no 0")
+                    raise BadInput(f"{path}: found a header of {_shape(shape)}, expected no 0")
                 size = math.prod(shape)
-                _check_bytes(str(path), size)
+                _check_bytes(str(path), size, path.stat().st_size, budget)
                 content = stream.read(size + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise BadInput(f"{path}: found a file that can't be read ({_reason(error)}), expected IDX {what}") from None
+        raise BadInput(f"{path}: found a file that can't be read ({reason(error)}), expected IDX {what}") from None
     if len(content) != size:
         found = "more" if len(content) > size else f"{len(content):,}"
         raise BadInput(f"{path}: found {found} bytes of {what}, expected {size:,} as its header says")
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
-def load_cifar(folder: Path) -> Dataset:
+def load_cifar(folder: Path, seed: int = 0, *, without_classes: bool = False) -> Dataset:
     """Read CIFAR-10's Python batches: data_batch_1 to data_batch_5 and test_batch, 32 × 32 pixels in colour.
 
-    They may also be in cifar-10-batches-py below the folder, as the archive unpacks. Nothing in them is executed: only
-    arrays, lists, dictionaries, strings and numbers are unpickled.
+    They may also be in cifar-10-batches-py below the folder, as the archive unpacks. They are parsed and never
+    unpickled; see `data.cifar`. `seed` and `without_classes` are as for the other loaders, and change nothing.
 
     Raises:
-        BadInput: A batch is missing, cut or no such pickle; labels and pictures differ in number, or a label isn't
-            0 to 9; there is a class of a single picture.
+        BadInput: A batch is missing, cut, no such pickle or of more than 200 MB; labels and pictures differ in number,
+            or a label isn't 0 to 9; there is a class of a single picture.
     """
     return _cifar(folder, name=folder.name, licence=_OWN)
 
@@ -307,8 +456,14 @@ def _cifar(folder: Path, **provenance: Any) -> Dataset:
     used = inner if inner.is_dir() and not (folder / CIFAR_BATCHES[0]).exists() else folder
 
     def read(name: str) -> bytes:
-        _require_file(used / name, "expected CIFAR-10's Python batches, data_batch_1 to 5 and test_batch")
-        return (used / name).read_bytes()
+        expected = "expected CIFAR-10's Python batches, data_batch_1 to 5 and test_batch"
+        path = used / name
+        _require_file(path, expected)
+        try:
+            _check_batch(path, path.stat().st_size)
+            return path.read_bytes()
+        except OSError as error:
+            raise BadInput(f"{path}: found a file that can't be read ({reason(error)}), {expected}") from None
 
     return _cifar_batches(read, used, source=str(folder), **provenance)
 
@@ -324,12 +479,17 @@ def _cifar_archive(path: Path, **provenance: Any) -> Dataset:
                 stream = archive.extractfile(members[name]) if name in members else None
                 if stream is None:
                     raise BadInput(f"{path}: found no {name} in it, {expected}")
-                _check_bytes(f"{path}: {name}", members[name].size)
+                _check_batch(path / name, members[name].size)
                 return stream.read()
 
             return _cifar_batches(read, path, source=str(path), **provenance)
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise BadInput(f"{path}: found an archive that can't be read ({_reason(error)}), {expected}") from None
+        raise BadInput(f"{path}: found an archive that can't be read ({reason(error)}), {expected}") from None
+
+
+def _check_batch(path: Path, size: int) -> None:
+    if size > LARGEST_BATCH:
+        raise BadInput(f"{path}: found {size / 1e6:,.0f} MB, expected at most {LARGEST_BATCH / 1e6:,.0f} MB in a batch")
 
 
 def _cifar_batches(read: Callable[[str], bytes], place: Path, **provenance: Any) -> Dataset:
@@ -342,22 +502,20 @@ def _cifar_batches(read: Callable[[str], bytes], place: Path, **provenance: Any)
         pixels, numbers = _cifar_batch(place / name, content)
         images.append(pixels)
         labels.append(numbers)
-    return _divided(
-        [np.concatenate(images[:-1]), np.concatenate(labels[:-1]), images[-1], labels[-1]],
-        [f"{place}: {name}" for name in ("pictures to train on", "data_batch_1 to 5", "pictures", "test_batch")],
-        CIFAR_CLASSES,
-        size_bytes=size,
-        sha256=digest.hexdigest(),
-        **provenance,
-    )
+    train = _Arrays(np.concatenate(images[:-1]), np.concatenate(labels[:-1]), f"{place}", f"{place}: data_batch_1 to 5")
+    test = _Arrays(images[-1], labels[-1], f"{place}", f"{place}: test_batch")
+    source = _Source({"train": train, "test": test}, names=dict(enumerate(CIFAR_CLASSES)))
+    return _divided(source, 0, size_bytes=size, sha256=digest.hexdigest(), **provenance)
 
 
 def _cifar_batch(path: Path, content: bytes) -> tuple[np.ndarray, np.ndarray]:
     expected = "expected one of CIFAR-10's Python batches"
     try:
-        batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escapes in damaged strings
+            batch = cifar.parse(content)
     except Exception as error:  # a damaged pickle raises nearly anything
-        raise BadInput(f"{path}: found a file that can't be read ({_reason(error)}), {expected}") from None
+        raise BadInput(f"{path}: found a file that can't be read ({reason(error)}), {expected}") from None
     if not isinstance(batch, dict):
         raise BadInput(f"{path}: found a pickled {type(batch).__name__}, {expected}")
     fields = {key.decode("latin-1") if isinstance(key, bytes) else key: value for key, value in batch.items()}
@@ -366,6 +524,8 @@ def _cifar_batch(path: Path, content: bytes) -> tuple[np.ndarray, np.ndarray]:
         raise BadInput(f"{path}: data: found no array, expected uint8 of (n, 3072)")
     if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.shape[1] != 3072 or not len(pixels):
         raise BadInput(f"{path}: data: found {pixels.dtype} of {pixels.shape}, expected uint8 of (n, 3072)")
+    if isinstance(numbers, np.ndarray) and numbers.ndim == 1 and numbers.dtype.kind in "iu":
+        numbers = numbers.tolist()
     if not isinstance(numbers, list) or not all(isinstance(number, int) for number in numbers):
         raise BadInput(f"{path}: labels: found no list of integers, {expected}")
     if len(numbers) != len(pixels):
@@ -377,60 +537,210 @@ def _cifar_batch(path: Path, content: bytes) -> tuple[np.ndarray, np.ndarray]:
     return images, np.array(numbers, np.int64)
 
 
-class _Unpickler(pickle.Unpickler):
-    """Builds NumPy arrays and Python's own containers, and nothing else that a pickle may name."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        module = module.replace("numpy._core", "numpy.core")
-        allowed = {
-            ("numpy.core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
-            ("numpy.core.numeric", "_frombuffer"): np.zeros(0).__reduce_ex__(5)[0],
-            ("numpy", "ndarray"): np.ndarray,
-            ("numpy", "dtype"): np.dtype,
-            ("_codecs", "encode"): _encode,
-        }
-        if (module, name) not in allowed:
-            raise pickle.UnpicklingError(f"{module}.{name} isn't allowed")
-        return allowed[module, name]
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    """Stand in for `_codecs.encode`, by which Python 3 pickles bytes for Python 2."""
-    return text.encode("latin-1")
-
-
 def _divided(
-    arrays: Sequence[np.ndarray],
-    places: Sequence[str],
-    classes: Sequence[str] | None = None,
+    source_arrays: _Source,
+    seed: int,
+    without_classes: bool = False,
+    *,
+    paths: Sequence[Path] = (),
     **provenance: Any,
 ) -> Dataset:
-    """Check labels, and split training pictures, training labels, test pictures and test labels, named by `places`."""
-    for images, labels, place in ((*arrays[:2], places[1]), (*arrays[2:], places[3])):
-        if len(images) != len(labels):
-            raise BadInput(f"{place}: found {len(labels):,} labels, expected {len(images):,} as there are pictures")
-    values = np.unique(arrays[1])
-    if values[0] < 0:
-        raise BadInput(f"{places[1]}: found the label {values[0]}, expected 0 or more")
-    if classes is not None:
-        for labels, place in ((arrays[1], places[1]), (arrays[3], places[3])):
-            if labels.max() >= len(classes):
-                raise BadInput(f"{place}: found the label {labels.max()}, expected 0 to {len(classes) - 1}")
-    if (unknown := np.setdiff1d(arrays[3], values)).size:
-        listed = ", ".join(map(str, values[:12])) + (", …" if len(values) > 12 else "")
-        raise BadInput(f"{places[3]}: found the label {unknown[0]}, expected those of the training pictures: {listed}")
-    names: list[str] = [str(value) if classes is None else classes[int(value)] for value in values]
-    train_labels, test_labels = (np.searchsorted(values, labels) for labels in (arrays[1], arrays[3]))
-    _check_classes(places[1], train_labels, names, 2, "to train and to validate on")
-    by_class = [np.flatnonzero(train_labels == label) for label in range(len(names))]
-    validation = np.sort(np.concatenate([rows[-max(1, round(len(rows) / 6)) :] for rows in by_class]))
-    train = np.setdiff1d(np.arange(len(train_labels)), validation)
-    splits = {
-        "train": Split(arrays[0][train], train_labels[train], {"row": train}),
-        "validation": Split(arrays[0][validation], train_labels[validation], {"row": validation}),
-        "test": Split(arrays[2], test_labels, {"row": np.arange(len(test_labels))}),
-    }
-    return _dataset(splits, names, label_values=[str(value) for value in values], notes=(_LAST_SIXTH,), **provenance)
+    """Check pictures and labels, bring them to uint8 and to classes, and split them."""
+    parts, understood, levels = source_arrays.parts, list(source_arrays.understood), {}
+    shapes = {part: _with_channels(arrays, understood) for part, arrays in parts.items()}
+    main = "train" if "train" in parts else ""
+    if main not in parts:
+        raise BadInput(
+            f"{next(iter(parts.values())).image_place}: found no pictures to train on beside it, expected some"
+        )
+    for part, shape in shapes.items():
+        if shape != shapes[main]:
+            expected = f"expected {_shape(shapes[main])} as in {Path(parts[main].image_place).name}"
+            raise BadInput(f"{parts[part].image_place}: found pictures of {_shape(shape)}, {expected}")
+    _to_bytes(parts, levels, understood)
+    labels, names, values = _labels(source_arrays, main, without_classes, understood)
+    pool = labels[main]
+    missing = [part for part in ("test", "validation") if part not in parts]
+    drawn = [part for part in missing if part == "test" or not main]
+    uses = ["train", *(["test"] if "test" in missing else []), *(["validate"] if "validation" in missing else [])]
+    used = " and ".join(f"to {use}" for use in uses)
+    _check_classes(parts[main].label_place, pool, names, len(uses), f"{used} on")
+    rows = _drawn(pool, seed, drawn)
+    if "validation" in missing and main:
+        by_class = [np.flatnonzero(pool[rows["train"]] == label) for label in range(len(names))]
+        last = np.concatenate([of_class[-max(1, round(len(of_class) / 6)) :] for of_class in by_class])
+        rows["validation"] = np.sort(rows["train"][last])
+        rows["train"] = np.setdiff1d(rows["train"], rows["validation"])
+    splits = {}
+    for part in folders.PARTS:
+        origin = main if part in rows else part
+        chosen = rows[part] if part in rows else np.arange(len(labels[part]))
+        splits[part] = Split(parts[origin].images[chosen], labels[origin][chosen], {"row": chosen})
+    if not main:
+        how = _DRAWN
+    elif not missing:
+        how = "the source's own parts"
+    elif missing == ["validation"]:
+        how = _LAST_SIXTH
+    else:
+        how = f"a fifth of each class to train on drawn to test on{_LAST_SIXTH_DRAWN * ('validation' in missing)}"
+    if "test" in missing:
+        provenance["seed"] = seed
+    if paths:
+        provenance |= {"size_bytes": sum(path.stat().st_size for path in paths), "sha256": _sha256(paths)}
+    return _dataset(
+        splits,
+        names,
+        label_values=values,
+        notes=(how,),
+        understood=(_understood_classes(splits, names), *understood),
+        levels=levels,
+        **provenance,
+    )
+
+
+def _with_channels(arrays: _Arrays, understood: list[str]) -> tuple[int, ...]:
+    """Bring pictures to (n, height, width, channels) and return the shape of one."""
+    images = arrays.images
+    first = images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[-1] not in (1, 3, 4)
+    shaped = images.ndim == 3 or first or (images.ndim == 4 and images.shape[-1] in (1, 3, 4))
+    if images.dtype.kind not in "biuf" or not shaped or 0 in images.shape:
+        expected = "expected numbers of (n, height, width), or with an axis of 1, 3 or 4 channels"
+        raise BadInput(f"{arrays.image_place}: found {images.dtype} of {images.shape}, {expected}")
+    if first:
+        images = np.moveaxis(images, 1, -1)
+        sentence = f"arrays of {_shape(arrays.images.shape[1:])} are channels, height and width"
+        if sentence not in understood:
+            understood.append(sentence)
+    elif images.ndim == 3:
+        images = images[..., None]
+    if min(images.shape[1:3]) < LEAST_SIDE:
+        found = f"pictures of {images.shape[1]} × {images.shape[2]} pixels"
+        raise BadInput(f"{arrays.image_place}: found {found}, expected at least {LEAST_SIDE} × {LEAST_SIDE}")
+    arrays.images = images
+    return (*images.shape[1:3], min(images.shape[3], 3))
+
+
+def _to_bytes(parts: Mapping[str, _Arrays], levels: dict[str, tuple[float, float]], understood: list[str]) -> None:
+    """Bring the pictures of all parts to uint8 of 0 to 255, by one range for those of one type; add it to `levels`."""
+    for kind in dict.fromkeys(_kind(arrays.images) for arrays in parts.values()):
+        of_kind = [arrays for arrays in parts.values() if _kind(arrays.images) == kind]
+        for arrays in of_kind:
+            if kind == "float" and not np.isfinite(arrays.images).all():
+                row = int(np.argwhere(~np.isfinite(arrays.images))[0][0])
+                raise BadInput(
+                    f"{arrays.image_place}: found a value that isn't finite in row {row}, expected brightness"
+                )
+        if kind not in levels:
+            opaque = [arrays.images[..., :3] for arrays in of_kind]
+            levels[kind] = levels_of(
+                min(images.min().item() for images in opaque), max(images.max().item() for images in opaque)
+            )
+            counts = {kind: sum(len(arrays.images) for arrays in of_kind)}
+            understood += describe({kind: levels[kind]}, counts)
+        for arrays in of_kind:
+            arrays.images = _bytes(arrays.images, kind, levels[kind])
+
+
+def _kind(images: np.ndarray) -> str:
+    return "float" if images.dtype.kind == "f" else "uint8" if images.dtype == np.uint8 else "integer"
+
+
+def _bytes(images: np.ndarray, kind: str, levels: tuple[float, float]) -> np.ndarray:
+    plain = (kind, levels) == ("uint8", BYTES)
+    if plain and images.shape[-1] < 4:
+        return np.ascontiguousarray(images)
+    found = np.empty((*images.shape[:3], min(images.shape[3], 3)), np.uint8)
+    for first in range(0, len(images), 256):
+        block = scaled(images[first : first + 256], levels)
+        if images.shape[-1] == 4:
+            alpha = block[..., 3:] / 255
+            block = alpha * block[..., :3] + (1 - alpha) * 255
+        found[first : first + 256] = np.rint(block)
+    return found
+
+
+def _labels(
+    source: _Source, main: str, without_classes: bool, understood: list[str]
+) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
+    """Bring the labels of all parts to numbers of classes, with the classes' names and how the source spells them."""
+    found: dict[str, np.ndarray] = {}
+    for part, arrays in source.parts.items():
+        if arrays.labels is None:
+            if not without_classes:
+                name = arrays.label_place.rsplit(": ", 1)[-1]
+                raise BadInput(f"{arrays.image_place}: found no labels ({name}) beside it, expected some")
+            found[part] = np.zeros(len(arrays.images), np.int64)
+            continue
+        found[part] = _one_a_picture(arrays, understood)
+        if len(found[part]) != len(arrays.images):
+            expected = f"expected {len(arrays.images):,} as there are pictures"
+            raise BadInput(f"{arrays.label_place}: found {len(found[part]):,} labels, {expected}")
+    if len({labels.dtype.kind == "U" for labels in found.values()}) > 1:
+        raise BadInput(f"{source.parts[main].label_place}: found numbers in one part and text in another, expected one")
+    values = np.unique(found[main])
+    if without_classes and (len(values) < 2 or any(arrays.labels is None for arrays in source.parts.values())):
+        return {part: np.zeros(len(labels), np.int64) for part, labels in found.items()}, [folders.ALL], [folders.ALL]
+    numeric = values.dtype.kind != "U"
+    spelled = [str(value) for value in values]
+    if not numeric and all(re.fullmatch(r"[0-9]{1,18}", text) for text in spelled):
+        values = values[np.argsort([int(text) for text in spelled], kind="stable")]
+        spelled = [str(value) for value in values]
+    names = spelled
+    if numeric:
+        if values[0] < 0:
+            raise BadInput(f"{source.parts[main].label_place}: found the label {values[0]}, expected 0 or more")
+        if source.names is not None:
+            for part, labels in found.items():
+                if unnamed := [value for value in np.unique(labels).tolist() if value not in source.names]:
+                    expected = f"expected {min(source.names)} to {max(source.names)}"
+                    raise BadInput(f"{source.parts[part].label_place}: found the label {unnamed[0]}, {expected}")
+            names = [source.names[int(value)] for value in values]
+    for part, labels in found.items():
+        if (unknown := np.setdiff1d(labels, values)).size:
+            expected = f"expected those of the training pictures: {folders.listed(spelled)}"
+            raise BadInput(f"{source.parts[part].label_place}: found the label {unknown[0]}, {expected}")
+    number = {value: label for label, value in enumerate(values.tolist())}
+    classes = {part: np.array([number[value] for value in labels.tolist()], np.int64) for part, labels in found.items()}
+    return classes, [escaped(unicodedata.normalize("NFC", name)) for name in names], spelled
+
+
+def _one_a_picture(arrays: _Arrays, understood: list[str]) -> np.ndarray:
+    """Bring labels to (n,) int64 or text."""
+    labels, place = arrays.labels, arrays.label_place
+    assert labels is not None
+    columns = labels.reshape(len(labels), -1) if labels.ndim == 2 and 0 not in labels.shape else None
+    if labels.ndim != 1 and columns is None:
+        raise BadInput(f"{place}: found {labels.dtype} of {labels.shape}, expected one label a picture, (n,)")
+    if columns is not None and columns.shape[1] > 1:
+        if labels.dtype.kind not in "biuf" or not (np.isin(columns, (0, 1)).all() and (columns.sum(1) == 1).all()):
+            expected = "expected one label a picture, (n,), or one column a class with one 1 in each row"
+            raise BadInput(f"{place}: found {labels.dtype} of {labels.shape}, {expected}")
+        sentence = f"labels of {columns.shape[1]} columns: the column of the 1 is the class, from 0"
+        if sentence not in understood:
+            understood.append(sentence)
+        return columns.argmax(1).astype(np.int64)
+    labels = labels.reshape(-1)
+    if labels.dtype.kind == "S":
+        labels = np.array([text.decode("utf-8", "surrogateescape") for text in labels.tolist()])
+    if labels.dtype.kind == "U":
+        if "" in labels:
+            raise BadInput(f"{place}: found an empty text in row {labels.tolist().index('')}, expected a label")
+        return labels
+    if labels.dtype.kind == "f" and not (np.isfinite(labels).all() and (labels == np.rint(labels)).all()):
+        raise BadInput(f"{place}: found {labels.dtype} with fractions, expected integers or text")
+    if labels.size and not -(2**62) < labels.min() <= labels.max() < 2**62:
+        raise BadInput(f"{place}: found labels of more than 18 digits, expected smaller ones")
+    return labels.astype(np.int64)
+
+
+def _understood_classes(splits: Mapping[str, Split], names: Sequence[str]) -> str:
+    counts = sum(np.bincount(split.labels, minlength=len(names)) for split in splits.values())
+    if tuple(names) == (folders.ALL,):
+        return f"{folders.pictures(int(np.sum(counts)))} without classes"
+    return f"{len(names):,} classes: " + folders.listed(
+        f"{name} ({folders.pictures(count)})" for name, count in zip(names, np.asarray(counts).tolist(), strict=True)
+    )
 
 
 # Sets that keras.datasets downloads
@@ -468,9 +778,13 @@ def _cached(name: str) -> Dataset | None:
     """Read a set from the first of Keras's folders that holds it; None if none does."""
     for cache in _caches():
         if name == "mnist" and (cache / "mnist.npz").exists():
-            return _npz(cache / "mnist.npz", name="MNIST", licence=_MNIST_LICENCE)
+            path = cache / "mnist.npz"
+            return _divided(_npz(path), 0, source=str(path), name="MNIST", licence=_MNIST_LICENCE, paths=[path])
         if name == "fashion_mnist" and all((cache / "fashion-mnist" / file).exists() for file in _DOWNLOADS[name][1]):
-            return _idx(cache / "fashion-mnist", FASHION_CLASSES, name="Fashion-MNIST", licence="MIT (Zalando SE)")
+            source, paths = _idx(cache / "fashion-mnist")
+            source.names = dict(enumerate(FASHION_CLASSES))
+            place = str(cache / "fashion-mnist")
+            return _divided(source, 0, source=place, name="Fashion-MNIST", licence="MIT (Zalando SE)", paths=paths)
         if name == "cifar10" and (dataset := _cached_cifar(cache)) is not None:
             return dataset
     return None
@@ -503,18 +817,18 @@ def _download(name: str) -> None:
     try:
         getattr(keras.datasets, name).load_data()
     except Exception as error:  # Keras raises bare Exception
-        raise BadInput(f"{source}: found no way to download {name} ({_reason(error)}), expected a network") from None
+        raise BadInput(f"{source}: found no way to download {name} ({reason(error)}), expected a network") from None
 
 
 # Folders of pictures
 
 
 def load_folder(folder: Path, *, size: int | None, skip_bad: bool, seed: int, without_classes: bool = False) -> Dataset:
-    """Read a folder that holds a folder of pictures for each class: PNG, JPEG, BMP or WebP, of any size.
+    """Read a folder that holds a folder of pictures for each class, of any size and any of the usual formats.
 
-    The class folders may be in folders train, validation (or val) and test; what of these is missing is drawn from the
-    training pictures. Pictures in folders below a class folder count for it. Names that begin with a dot are ignored;
-    other files than pictures too, by their suffix, and counted.
+    The class folders may be in folders of parts, to train, to validate and to test on, which are known by their names;
+    what of these is missing is drawn from the training pictures. See `data.picture_folders`. Pictures in folders below
+    a class folder count for it. What is left out is named in `Provenance.understood`.
 
     The pictures are decoded as by `read_pictures`, to 1 channel if none has any colour, else 3.
 
@@ -529,54 +843,68 @@ def load_folder(folder: Path, *, size: int | None, skip_bad: bool, seed: int, wi
             class, "all": `classes` is ("all",) and each label 0.
 
     Raises:
-        BadInput: There is no such folder, no picture or one class alone; a class is without picture, has too few to be
-            split, or is not among those to train on; a picture can't be read, without `skip_bad`; the pictures
-            together are beyond `LARGEST_BYTES`.
+        BadInput: There is no such folder, no picture or one class alone; a class is without picture or has too few to
+            be split; it can't be said what the classes are; the parts have different ones; a picture can't be read,
+            without `skip_bad`; the pictures together are beyond `LARGEST_BYTES`.
     """
-    listed, notes = _list_pictures(folder, without_classes)
-    skipped: list[str] = []
+    found = folders.find(folder, without_classes=without_classes)
+    listed = found.pictures
+    skipped: dict[str, None] = {}
     attempt = functools.partial(_attempt, folder=folder, skipped=skipped if skip_bad else None)
-    headers = [attempt(_read_header, path) for _, _, path in listed]
+    headers = [attempt(read_header, path) for _, _, path in listed]
     rows = [row for row, header in enumerate(headers) if header]
     if not rows:
-        raise BadInput(f"{folder}: found {len(listed):,} pictures, all of them bad; the first is {skipped[0]}")
-    sizes = np.array([headers[row][:2] for row in rows])
+        raise BadInput(f"{folder}: found {len(listed):,} pictures, all of them bad; the first is {next(iter(skipped))}")
+    sizes = np.array([(headers[row].height, headers[row].width) for row in rows])
     height, width = _choose_size(sizes) if size is None else (size, size)
-    channels = 3 if any(headers[row][2] for row in rows) else 1
+    channels = 3 if any(headers[row].coloured for row in rows) else 1
     _check_bytes(str(folder), len(rows) * height * width * channels)
+    levels = _levels(attempt, [(listed[row][2], headers[row].kind) for row in rows], channels, {"uint8": BYTES})
 
     images = np.empty((len(listed), height, width, channels), np.uint8)
-    digest, size_bytes, coloured, used = hashlib.sha256(), 0, False, []
+    read = functools.partial(read_picture, height=height, width=width, channels=channels)
+    used, plain = [], []
     for row in rows:
-        path = listed[row][2]
-        picture = attempt(_read_picture, path, height=height, width=width, channels=channels)
+        picture = attempt(read, listed[row][2], levels=levels)
         if picture is not None:
             images[row] = picture
-            coloured = coloured or bool(np.any(picture != picture[..., :1]))
-            content = path.read_bytes()
-            digest.update(f"{path.relative_to(folder).as_posix()}\0{len(content)}\0".encode())
-            digest.update(content)
-            size_bytes += len(content)
             used.append(row)
+            if headers[row].kind == "uint8":
+                plain.append(row)
+    if plain and all(images[row].max() < 128 for row in plain):
+        levels = {**levels, **_levels(attempt, [(listed[row][2], "uint8") for row in plain], channels, {})}
+        for row in plain:
+            images[row] = attempt(read, listed[row][2], levels=levels)
+    coloured = any(np.any(images[row] != images[row][..., :1]) for row in used)
+    digest, size_bytes = hashlib.sha256(), 0
+    for row in used:
+        content_size = _add_file(digest, listed[row][2], folder)
+        size_bytes += content_size
     if lost := sorted({part for part, _, _ in listed} - {listed[row][0] for row in used}):
-        found = f"no good picture {'among those for ' + lost[0] if lost[0] else 'at all'}"
-        raise BadInput(f"{folder}: found {found}, expected some; the first bad one is {skipped[0]}")
+        bad = f"no good picture {'among those for ' + lost[0] if lost[0] else 'at all'}"
+        raise BadInput(f"{folder}: found {bad}, expected some; the first bad one is {next(iter(skipped))}")
     if not coloured:
         images = images[..., :1]
 
     names = _class_names(listed)
     labels = np.array([names.index(listed[row][1]) for row in used])
     parts = np.array([listed[row][0] for row in used])
-    files = np.array([listed[row][2].relative_to(folder).as_posix() for row in used])
+    files = np.array([_file_name(listed[row][2], folder) for row in used])
     chosen, how = _split_folder(folder, parts, labels, names, seed)
     numbers = np.array(used)
     splits = {
         part: Split(images[numbers[i]], labels[i], {"row": numbers[i], "file": files[i]}) for part, i in chosen.items()
     }
     smallest, largest = (f"{size[0]} × {size[1]}" for size in (sizes.min(axis=0), sizes.max(axis=0)))
-    found = smallest if smallest == largest else f"{smallest} to {largest}"
+    of_sizes = smallest if smallest == largest else f"{smallest} to {largest}"
+    understood = [_understood_classes(splits, names), *found.understood]
+    understood += describe(levels, Counter(headers[row].kind for row in used))
+    if transparent := sum(headers[row].transparent for row in used):
+        understood.append(f"{folders.pictures(transparent)} with transparent parts, laid over white")
     if skipped:
-        notes = [*notes, f"{len(skipped):,} bad pictures left out, the first: {skipped[0]}"]
+        understood.append(
+            f"{len(skipped):,} bad picture{'s' * (len(skipped) != 1)} left out, the first: {next(iter(skipped))}"
+        )
     return _dataset(
         splits,
         names,
@@ -586,43 +914,129 @@ def load_folder(folder: Path, *, size: int | None, skip_bad: bool, seed: int, wi
         size_bytes=size_bytes,
         sha256=digest.hexdigest(),
         seed=seed,
-        notes=(how, f"pictures of {found} pixels (height × width), brought to {height} × {width}", *notes),
+        notes=(how, f"pictures of {of_sizes} pixels (height × width), brought to {height} × {width}"),
+        understood=understood,
+        levels=levels,
     )
 
 
-def read_labelled(
-    folder: Path, *, height: int, width: int, channels: int, skip_bad: bool, without_classes: bool = False
-) -> tuple[Split, tuple[str, ...]]:
-    """Read a folder, laid out as for `load_folder`, as one split, to evaluate a saved model; and its classes' names.
+def _levels(attempt: Callable[..., Any], pictures: Sequence[tuple[Path, str]], channels: int, known: Levels) -> Levels:
+    """Choose the levels of the kinds of pictures that aren't known, by the least and greatest value of each kind."""
+    levels = dict(known)
+    for kind in sorted({kind for _, kind in pictures} - known.keys()):
+        ranges = [attempt(read_range, path, channels=channels) for path, other in pictures if other == kind]
+        ranges = [found for found in ranges if found]
+        levels[kind] = levels_of(min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else BYTES
+    return levels
 
-    Of a folder with a part to test on, only that is read, else all. A class may have a single picture.
+
+def _add_file(digest: Any, path: Path, folder: Path) -> int:
+    """Add a file's name and contents to a checksum, and return its size."""
+    size = path.stat().st_size
+    digest.update(os.fsencode(path.relative_to(folder).as_posix()) + f"\0{size}\0".encode())
+    with path.open("rb") as stream:
+        while block := stream.read(2**20):
+            digest.update(block)
+    return size
+
+
+def _file_name(path: Path, folder: Path) -> str:
+    return escaped(path.relative_to(folder).as_posix())
+
+
+def read_labelled(
+    folder: Path,
+    *,
+    height: int,
+    width: int,
+    channels: int,
+    skip_bad: bool,
+    without_classes: bool = False,
+    levels: Levels | None = None,
+) -> tuple[Split, tuple[str, ...], tuple[str, ...]]:
+    """Read a folder, laid out as for `load_folder`, as one split, to evaluate a saved model.
+
+    Of a folder with a part to test on, only that is read, else all. A class may have a single picture. `levels` are
+    those of the data set that the model was trained on, as far as it had pictures of the same kind.
+
+    Returns:
+        The split, its classes' names, and what was understood.
 
     Raises:
         BadInput: As `load_folder`, but for what is about splitting.
     """
-    listed, _ = _list_pictures(folder, without_classes)
-    listed = [entry for entry in listed if entry[0] == "test"] or listed
+    found = folders.find(folder, without_classes=without_classes, to_test=True)
+    listed = [entry for entry in found.pictures if entry[0] == "test"] or found.pictures
     _check_bytes(str(folder), len(listed) * height * width * channels)
-    skipped: list[str] = []
+    skipped: dict[str, None] = {}
     attempt = functools.partial(_attempt, folder=folder, skipped=skipped if skip_bad else None)
-    pictures = [attempt(_read_picture, path, height=height, width=width, channels=channels) for _, _, path in listed]
-    rows = np.array([row for row, picture in enumerate(pictures) if picture is not None])
-    if not rows.size:
-        raise BadInput(f"{folder}: found {len(listed):,} pictures, all of them bad; the first is {skipped[0]}")
-    names = _class_names([listed[row] for row in rows])
-    labels = np.array([names.index(listed[row][1]) for row in rows])
-    files = np.array([listed[row][2].relative_to(folder).as_posix() for row in rows])
-    return Split(np.stack([pictures[row] for row in rows]), labels, {"row": rows, "file": files}), tuple(names)
+    headers = [attempt(read_header, path) for _, _, path in listed]
+    known = {"uint8": BYTES} | dict(levels or {})
+    kinds = [(path, header.kind) for (_, _, path), header in zip(listed, headers, strict=True) if header]
+    all_levels = _levels(attempt, kinds, channels, known)
+    images, used = np.empty((len(listed), height, width, channels), np.uint8), []
+    for row, (_, _, path) in enumerate(listed):
+        if headers[row]:
+            picture = attempt(read_picture, path, height=height, width=width, channels=channels, levels=all_levels)
+            if picture is not None:
+                images[row] = picture
+                used.append(row)
+    if not used:
+        raise BadInput(f"{folder}: found {len(listed):,} pictures, all of them bad; the first is {next(iter(skipped))}")
+    rows = np.array(used)
+    names = _class_names([listed[row] for row in used])
+    labels = np.array([names.index(listed[row][1]) for row in used])
+    files = np.array([_file_name(listed[row][2], folder) for row in used])
+    split = Split(images[rows], labels, {"row": rows, "file": files})
+    understood = [
+        _understood_classes({"test": split}, names),
+        *found.understood,
+        *describe({kind: all_levels[kind] for kind in all_levels if kind in {kind for _, kind in kinds}}),
+        *(
+            [f"{len(skipped):,} bad picture{'s' * (len(skipped) != 1)} left out, the first: {next(iter(skipped))}"]
+            if skipped
+            else []
+        ),
+    ]
+    return split, tuple(names), tuple(understood)
 
 
-def _attempt(read: Callable[..., Any], path: Path, *, folder: Path, skipped: list[str] | None, **settings: int) -> Any:
-    """Read a picture; a bad one gives None and a line in `skipped`, if that is a list."""
+def read_labelled_arrays(
+    kind: str, path: Path, *, without_classes: bool = False, levels: Levels | None = None
+) -> tuple[Split, tuple[str, ...], tuple[str, ...]]:
+    """Read pictures of the kind "npz", "idx" or "cifar", as for `load_npz` and the like, as one split to evaluate on.
+
+    Of a source with a part to test on, only that is read, else all of its first part. `levels` and what is returned
+    are as for `read_labelled`.
+
+    Raises:
+        BadInput: As these, but for what is about splitting.
+    """
+    if kind == "cifar":
+        dataset = load_cifar(path)
+        return dataset.splits["test"], dataset.classes, dataset.provenance.understood
+    source = _npz(path) if kind == "npz" else _idx(path, without_classes)[0]
+    part = "test" if "test" in source.parts else next(iter(source.parts))
+    arrays = source.parts[part]
+    source.parts = {part: arrays}
+    understood = list(source.understood)
+    _with_channels(arrays, understood)
+    _to_bytes(source.parts, dict(levels or {}), understood)
+    labels, names, _ = _labels(source, part, without_classes, understood)
+    split = Split(arrays.images, labels[part], {"row": np.arange(len(arrays.images))})
+    return split, tuple(names), (_understood_classes({part: split}, names), *understood)
+
+
+def _attempt(
+    read: Callable[..., Any], path: Path, *, folder: Path, skipped: dict[str, None] | None, **settings: Any
+) -> Any:
+    """Read a picture; a bad one gives None and a line in `skipped`, if there are such lines; each line once."""
     try:
         return read(path, **settings)
     except BadInput as problem:
         if skipped is None:
             raise
-        skipped.append(str(problem).removeprefix(f"{folder}{os.sep}"))
+        skipped[str(problem).removeprefix(escaped(f"{folder}{os.sep}"))] = None
         return None
 
 
@@ -632,72 +1046,11 @@ def _class_names(listed: Sequence[tuple[str, str, Path]]) -> list[str]:
     return sorted(names, key=int) if all(name.isdecimal() for name in names) else names
 
 
-def _list_pictures(folder: Path, without_classes: bool = False) -> tuple[list[tuple[str, str, Path]], list[str]]:
-    """List part ("train", "validation", "test", or "" for none), class and path of each picture; and what isn't one."""
-    expected = "expected a folder of pictures for each class"
-    if not folder.is_dir():
-        raise BadInput(f"{folder}: found no such folder, {expected}")
-    inside = _folders(folder)
-    if without_classes and len(inside) < 2 and not any(map(_folders, inside)):
-        pictures = sorted(path for path in folder.rglob("*") if path.is_file() and _is_picture(path))
-        if not pictures:
-            raise BadInput(f"{folder}: found no picture in it, {_EXPECTED}")
-        return [("", ALL, path) for path in pictures], []
-    named = {part: [path for path in inside if path.name.lower() in names] for part, names in PARTS.items()}
-    others = [path for path in inside if path.name.lower() not in sum(PARTS.values(), ())]
-    # A class may be called train, and hold pictures: then it's no part.
-    if not any(_folders(path) for path in named["train"]):
-        if not others and any(_folders(path) for path in inside):
-            found = ", ".join(path.name for path in inside)
-            raise BadInput(f"{folder}: found the folders {found}, expected a folder train as well")
-        roots = {"": [folder]}
-    else:
-        if others:
-            raise BadInput(f"{others[0]}: found a folder beside {named['train'][0].name}, {expected} inside of that")
-        roots = named
-    if twice := [paths for paths in roots.values() if len(paths) > 1]:
-        raise BadInput(f"{twice[0][1]}: found a second folder beside {twice[0][0].name}, expected one of them")
-
-    listed: list[tuple[str, str, Path]] = []
-    ignored: Counter[str] = Counter()
-    loose = 0
-    for part, root in ((part, paths[0]) for part, paths in roots.items() if paths):
-        loose += sum(_is_picture(path) for path in root.iterdir() if path.is_file() and path.name[0] != ".")
-        classes = _folders(root)
-        if not classes:
-            raise BadInput(f"{root}: found no folder in it, {expected}")
-        for of_class in classes:
-            files = sorted(path for path in of_class.rglob("*") if path.is_file())
-            files = [path for path in files if not any(p[0] == "." for p in path.relative_to(of_class).parts)]
-            pictures = [path for path in files if _is_picture(path)]
-            ignored.update(path.suffix.lower() or "no suffix" for path in files if not _is_picture(path))
-            if not pictures:
-                raise BadInput(f"{of_class}: found no picture in it, {_EXPECTED}, or that there is no such folder")
-            listed += [(part, of_class.name, path) for path in pictures]
-    notes = []
-    if ignored:
-        kinds = ", ".join(f"{count:,} of {kind}" for kind, count in sorted(ignored.items()))
-        notes.append(f"files that aren't PNG, JPEG, BMP or WebP by their names, ignored: {kinds}")
-    if loose:
-        notes.append(f"pictures outside of a class's folder, ignored: {loose:,}")
-    return listed, notes
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(
-        path for path in folder.iterdir() if path.is_dir() and path.name[0] != "." and path.name != "__MACOSX"
-    )
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES
-
-
 def _choose_size(sizes: np.ndarray) -> tuple[int, int]:
     """Choose height and width by the rule of `load_folder`, from (n, 2) heights and widths."""
     common = sizes[0] if np.all(sizes == sizes[0]) else np.full(2, np.median(sizes.min(axis=1)))
-    scaled = common * min(1, LARGEST_SIDE / max(common))
-    height, width = (max(SMALLEST_SIDE, round(float(side))) for side in scaled)
+    scale = min(1, LARGEST_SIDE / max(common))
+    height, width = (max(SMALLEST_SIDE, round(float(side) * scale)) for side in common)
     return height, width
 
 
@@ -705,7 +1058,7 @@ def _split_folder(
     folder: Path, parts: np.ndarray, labels: np.ndarray, names: Sequence[str], seed: int
 ) -> tuple[dict[str, np.ndarray], str]:
     """Find which pictures are in each split, and say in one sentence how."""
-    given = {part: np.flatnonzero(parts == part) for part in PARTS if np.any(parts == part)}
+    given = {part: np.flatnonzero(parts == part) for part in folders.PARTS if np.any(parts == part)}
     missing = [part for part in ("test", "validation") if part not in given]
     pool = given.get("train", np.flatnonzero(parts == ""))
     uses = " and ".join(["to train", *(f"to {'test' if part == 'test' else 'validate'}" for part in missing)])
@@ -717,7 +1070,7 @@ def _split_folder(
         how = f"the folder's own parts, but a fifth of each class to train on drawn for {missing[0]}"
     else:
         how = "the folder's own parts"
-    return {part: given[part] if part in given and part != "train" else chosen[part] for part in PARTS}, how
+    return {part: given[part] if part in given and part != "train" else chosen[part] for part in folders.PARTS}, how
 
 
 def _drawn(labels: np.ndarray, seed: int, parts: Sequence[str] = ("test", "validation")) -> dict[str, np.ndarray]:
@@ -735,72 +1088,34 @@ def _drawn(labels: np.ndarray, seed: int, parts: Sequence[str] = ("test", "valid
 # Pictures
 
 
-def read_pictures(paths: Sequence[Path], *, height: int, width: int, channels: int) -> np.ndarray:
-    """Read PNG, JPEG, BMP or WebP files as (n, height, width, channels) uint8.
+def read_pictures(
+    paths: Sequence[Path], *, height: int, width: int, channels: int, levels: Levels | None = None
+) -> np.ndarray:
+    """Read picture files as (n, height, width, channels) uint8, each as `data.picture_files.read_picture` says.
 
-    A picture is turned as its EXIF data say, laid over white where it's transparent, and resized without regard to its
-    proportions, by linear interpolation over all the pixels that fall together. Of 16 bits the upper 8 are taken, of
-    an animation the first picture. For 1 channel, colours become grey by the ITU-R 601 weights.
+    `levels` are those of the data set that a model was trained on; what it doesn't say of pictures of other kinds is
+    found by `levels_of_files`.
 
     Raises:
-        BadInput: A file is missing, of another kind (whatever its name says), cut or damaged, or of more than
-            `LARGEST_PIXELS` pixels; or all together are beyond `LARGEST_BYTES`.
+        BadInput: A picture can't be read; or all together are beyond `LARGEST_BYTES`.
     """
     _check_bytes(f"{len(paths):,} pictures", len(paths) * height * width * channels)
+    levels = levels_of_files(paths, channels=channels, levels=levels)
     images = np.empty((len(paths), height, width, channels), np.uint8)
     for row, path in enumerate(paths):
-        images[row] = _read_picture(path, height, width, channels)
+        images[row] = read_picture(path, height=height, width=width, channels=channels, levels=levels)
     return images
 
 
-def _read_picture(path: Path, height: int, width: int, channels: int) -> np.ndarray:
-    with _opened(path) as image:
-        # A large JPEG is decoded at a half, a quarter or an eighth, still at least twice as large as asked.
-        image.draft(None, (2 * max(height, width), 2 * max(height, width)))
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):
-            image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-        elif image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        image = image.convert("L" if channels == 1 else "RGB")
-        if image.size != (width, height):
-            image = image.resize((width, height), Image.Resampling.BILINEAR)
-        return np.asarray(image).reshape(height, width, channels)
+def levels_of_files(paths: Sequence[Path], *, channels: int, levels: Levels | None = None) -> Levels:
+    """Choose the levels of these files: those of a data set, if it had pictures of their kinds, else their own."""
+    kinds = [(path, read_header(path).kind) for path in paths]
 
+    def read(reader: Callable[..., Any], path: Path, **settings: Any) -> Any:
+        return reader(path, **settings)
 
-def _read_header(path: Path) -> tuple[int, int, bool]:
-    """Read a picture's height and width, as it's to be seen, and whether it may have colours."""
-    with _opened(path) as image:
-        width, height = image.size
-        # Of a PNG, Pillow would decode the whole to look for EXIF data behind it.
-        exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
-        if exif.get(0x0112, 1) >= 5:  # the orientations that exchange height and width
-            height, width = width, height
-        return height, width, image.mode not in _GREY_MODES
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open a picture; what its decoding raises inside of the `with` becomes BadInput."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_FORMATS) as image:
-                yield image
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        pixels = re.search(r"\d+", str(error))
-        found = f"{int(pixels[0]):,} pixels" if pixels else "a decompression bomb"
-        expected = f"expected at most {LARGEST_PIXELS:,}, Pillow's limit against decompression bombs"
-        raise BadInput(f"{path}: found {found}, {expected}") from None
-    except UnidentifiedImageError:
-        start = path.read_bytes()[:8] if path.stat().st_size else b""
-        found = f"a file that begins with {start!r}" if start else "an empty file"
-        raise BadInput(f"{path}: found {found}, {_EXPECTED}") from None
-    except FileNotFoundError:
-        raise BadInput(f"{path}: found no such file, {_EXPECTED}") from None
-    except Exception as error:  # damaged files raise OSError, SyntaxError, ValueError, struct.error and others
-        raise BadInput(f"{path}: found a picture that can't be read ({_reason(error)}), {_EXPECTED}") from None
+    found = _levels(read, kinds, channels, {"uint8": BYTES} | dict(levels or {}))
+    return {kind: found[kind] for kind in sorted({kind for _, kind in kinds})}
 
 
 # Of all
@@ -812,16 +1127,24 @@ def _dataset(
     *,
     notes: Sequence[str],
     label_values: Sequence[str] | None = None,
+    understood: Sequence[str] = (),
+    levels: Levels | None = None,
     **provenance: Any,
 ) -> Dataset:
-    splits = {part: splits[part] for part in PARTS}
+    splits = {part: splits[part] for part in folders.PARTS}
     train, validation, test = (len(split) for split in splits.values())
     counts = f"{train:,} pictures to train on, {validation:,} to validate on, {test:,} to test on"
     known = {_fingerprint(picture) for picture in splits["train"].inputs}
     if repeated := sum(_fingerprint(picture) in known for picture in splits["test"].inputs):
         notes = [*notes, f"test pictures that are also, pixel by pixel, among those to train on: {repeated:,}"]
-    described = Provenance(rows=train + validation + test, units=UNITS, notes=(counts, *notes), **provenance)
-    return Dataset(splits, (), tuple(classes), described, tuple(label_values or classes))
+    described = Provenance(
+        rows=train + validation + test,
+        units=UNITS,
+        notes=(counts, *notes),
+        understood=tuple(understood),
+        **provenance,
+    )
+    return Dataset(splits, (), tuple(classes), described, tuple(label_values or classes), dict(levels or {}))
 
 
 def _fingerprint(picture: np.ndarray) -> bytes:
@@ -829,7 +1152,7 @@ def _fingerprint(picture: np.ndarray) -> bytes:
 
 
 def _check_classes(place: str, labels: np.ndarray, names: Sequence[str], least: int, uses: str) -> None:
-    if len(names) < 2 and tuple(names) != (ALL,):
+    if len(names) < 2 and tuple(names) != (folders.ALL,):
         raise BadInput(f"{place}: found one class, {names[0]!r}, expected at least 2")
     for label, count in enumerate(np.bincount(labels, minlength=len(names)).tolist()):
         if count < least:
@@ -837,10 +1160,14 @@ def _check_classes(place: str, labels: np.ndarray, names: Sequence[str], least: 
             raise BadInput(f"{place}: found {found}, expected at least {least}, {uses}")
 
 
-def _check_bytes(place: str, size: int) -> None:
-    if size > LARGEST_BYTES:
+def _check_bytes(place: str, size: int, stored: int | None = None, budget: int | None = None) -> None:
+    """Refuse what is beyond memory; or, of a file of `stored` bytes, what can't be so small."""
+    if size > (LARGEST_BYTES if budget is None else budget):
         expected = f"expected at most {LARGEST_BYTES / 1e9:g} GB, as all of it is held in memory"
         raise BadInput(f"{place}: found pictures of {size / 1e9:.1f} GB, {expected}")
+    if stored is not None and size > SMALL and size > MOST_COMPRESSED * stored:
+        found = f"{size / 1e9:.1f} GB, said to be in {stored / 1e6:.1f} MB"
+        raise BadInput(f"{place}: found {found}, expected at most {MOST_COMPRESSED} times as much as the file has")
 
 
 def _require_file(path: Path, expected: str) -> None:
@@ -855,9 +1182,3 @@ def _sha256(paths: Sequence[Path]) -> str:
             while block := stream.read(2**20):
                 digest.update(block)
     return digest.hexdigest()
-
-
-def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    line = text.splitlines()[0].rstrip(".")
-    return line if len(line) <= 100 else f"{line[:100]}…"  # some put the damaged bytes in

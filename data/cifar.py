@@ -1,0 +1,176 @@
+"""CIFAR-10's Python batches, read without unpickling.
+
+A batch is a pickle of a dictionary with `data`, an array (n, 3072) uint8, and `labels`, a list of n numbers. Its
+opcodes are listed by the standard library's `pickletools`, which executes none of them, and followed here as far as
+dictionaries, lists, strings, numbers and NumPy's arrays of numbers need it. Whatever else a pickle may ask for is
+refused, and nothing is held that isn't in the file.
+"""
+
+import dataclasses
+import math
+import pickletools
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+MOST_STEPS = 500_000  # opcodes of a batch; of the published ones the largest needs 40,000
+
+_NOTHING = {"PROTO", "FRAME", "STOP"}
+_VALUES = {
+    *("NONE", "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+    *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+}
+_CONSTANTS = {"NEWTRUE": True, "NEWFALSE": False}
+_EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
+_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+_MARK = object()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Name:
+    """A function or a class that the pickle names; it stands for itself and is never imported."""
+
+    text: str
+
+
+class _Array:
+    """An array whose contents are still to come."""
+
+    value: np.ndarray | None = None
+
+
+def parse(content: bytes) -> Any:
+    """Return what a pickle of Python's own containers and of NumPy's arrays of numbers holds.
+
+    Raises:
+        ValueError: The pickle is damaged, or holds something else. Others as damaged files bring them about.
+    """
+    stack: list[Any] = []
+    memo: dict[int, Any] = {}
+    encoded: dict[int, tuple[str, bytes]] = {}
+    argument: Any
+    for step, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+        if step >= MOST_STEPS:
+            raise ValueError(f"more than {MOST_STEPS:,} opcodes")
+        name = opcode.name
+        if name in _NOTHING:
+            continue
+        if name in _VALUES:
+            if isinstance(argument, int) and argument.bit_length() > 63:
+                raise ValueError("a number of more than 63 bits")
+            stack.append(argument)
+        elif name in _CONSTANTS:
+            stack.append(_CONSTANTS[name])
+        elif name in _EMPTY:
+            stack.append(_EMPTY[name]())
+        elif name == "MARK":
+            stack.append(_MARK)
+        elif name in _TUPLES:
+            stack[-_TUPLES[name] :] = [tuple(_last(stack, _TUPLES[name]))]
+        elif name in ("TUPLE", "LIST", "DICT"):
+            values = _since_mark(stack)
+            pairs = dict(zip(values[::2], values[1::2], strict=True)) if name == "DICT" else {}
+            stack.append({"TUPLE": tuple(values), "LIST": values, "DICT": pairs}[name])
+        elif name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            memo[len(memo) if name == "MEMOIZE" else argument] = stack[-1]
+        elif name in ("GET", "BINGET", "LONG_BINGET"):
+            stack.append(memo[argument])
+        elif name in ("APPEND", "APPENDS"):
+            values = _since_mark(stack) if name == "APPENDS" else [stack.pop()]
+            _of(stack[-1], list).extend(values)
+        elif name in ("SETITEM", "SETITEMS"):
+            values = _since_mark(stack) if name == "SETITEMS" else [stack.pop() for _ in range(2)][::-1]
+            _of(stack[-1], dict).update(zip(values[::2], values[1::2], strict=True))
+        elif name == "GLOBAL":
+            stack.append(_name(*argument.split(" ", 1)))
+        elif name == "STACK_GLOBAL":
+            module, attribute = _last(stack, 2)
+            stack[-2:] = [_name(_of(module, str), _of(attribute, str))]
+        elif name == "REDUCE":
+            function, arguments = _last(stack, 2)
+            stack[-2:] = [_result(_of(function, _Name).text, _of(arguments, tuple), encoded)]
+        elif name == "BUILD":
+            state = stack.pop()
+            if isinstance(stack[-1], _Array):
+                _, shape, dtype, by_columns, raw = _of(state, tuple)
+                stack[-1].value = _array(raw, dtype, shape, "F" if by_columns else "C", encoded)
+            elif not isinstance(stack[-1], np.dtype):  # of which the state says what is known
+                raise ValueError("an object of another kind")
+        else:
+            raise ValueError(f"the opcode {name}")
+    (result,) = stack
+    if isinstance(result, dict):
+        return {key: value.value if isinstance(value, _Array) else value for key, value in result.items()}
+    return result
+
+
+def _last(stack: list[Any], count: int) -> list[Any]:
+    if len(stack) < count:
+        raise ValueError("an opcode without its values")
+    return stack[-count:]
+
+
+def _since_mark(stack: list[Any]) -> list[Any]:
+    place = len(stack) - 1 - next(i for i, value in enumerate(reversed(stack)) if value is _MARK)
+    values = stack[place + 1 :]
+    del stack[place:]
+    return values
+
+
+def _of(value: Any, kind: type) -> Any:
+    if not isinstance(value, kind):
+        raise ValueError(f"a {type(value).__name__} in place of a {kind.__name__.lstrip('_').lower()}")
+    return value
+
+
+def _name(module: str, attribute: str) -> _Name:
+    text = f"{module}.{attribute}".replace("numpy._core", "numpy.core").replace("__builtin__", "builtins")
+    known = (
+        *("numpy.core.multiarray._reconstruct", "numpy.core.numeric._frombuffer", "numpy.ndarray", "numpy.dtype"),
+        *("_codecs.encode", "builtins.bytes"),
+    )
+    if text not in known:
+        raise ValueError(f"{text[:60]} isn't allowed")
+    return _Name(text)
+
+
+def _result(function: str, arguments: tuple, encoded: dict[int, tuple[str, bytes]]) -> Any:
+    match function.rsplit(".", 1)[1], arguments:
+        case "_reconstruct", (_Name(text="numpy.ndarray"), _, _):
+            return _Array()
+        case "_frombuffer", (raw, dtype, shape, order):
+            array = _Array()
+            array.value = _array(raw, dtype, shape, order, encoded)
+            return array
+        case "dtype", (str() as text, *_) if re.fullmatch(r"[|<>=]?[biufc][0-9]{1,2}", text):
+            return np.dtype(text)
+        case "encode", (str() as text, str() as encoding) if encoding.lower() in ("latin1", "latin-1", "iso-8859-1"):
+            return _bytes(text, encoded)  # by which Python 3 pickles bytes for Python 2
+        case "bytes", ():
+            return b""
+    raise ValueError(f"a call of {function} with other values")
+
+
+def _bytes(text: str, encoded: dict[int, tuple[str, bytes]]) -> bytes:
+    """Encode a string of the file, once, however often the pickle asks for it."""
+    if id(text) not in encoded:
+        encoded[id(text)] = text, text.encode("latin-1")
+    return encoded[id(text)][1]
+
+
+def _array(raw: Any, dtype: Any, shape: Any, order: Any, encoded: dict[int, tuple[str, bytes]]) -> np.ndarray:
+    if isinstance(raw, str):  # Python 2's strings are bytes
+        raw = _bytes(raw, encoded)
+    dtype, sizes = _of(dtype, np.dtype), _sizes(shape)
+    if not isinstance(raw, bytes | bytearray) or len(raw) != math.prod(sizes) * dtype.itemsize:
+        raise ValueError(f"an array that isn't as long as {sizes} of {dtype}")
+    return np.frombuffer(raw, dtype).reshape(sizes, order="F" if order == "F" else "C")
+
+
+def _sizes(shape: Any) -> Sequence[int]:
+    if not isinstance(shape, tuple) or len(shape) > 4 or not all(isinstance(size, int) and size >= 0 for size in shape):
+        raise ValueError("an array of a strange shape")
+    return shape

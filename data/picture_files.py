@@ -1,0 +1,287 @@
+"""One picture: from a file of the usual formats to an array of the size and the channels that are asked for.
+
+Brightness becomes 0 (black) to 255 (white). Of files of 8 bits a value it is that already. What 16 and 32 bits or
+floating-point numbers mean depends on the camera, so one range of a whole set is spread over 0 to 255: that which its
+type or custom has (0 to 1, 0 to 255, 0 to 65,535, -1 to 1), if the set uses more than the lower half of it, else its
+own, from its least to its greatest value. Pictures of 8 bits that stay in the lower half are treated alike.
+
+Nothing is decoded that would take more than `LARGEST_DECODED` bytes.
+"""
+
+import contextlib
+import dataclasses
+import re
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from data.dataset import BadInput
+
+LARGEST_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485  # Pillow's limit against decompression bombs
+LARGEST_DECODED = 400_000_000  # bytes that a picture may take once decoded
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".webp", ".gif", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+)
+EXPECTED = "expected PNG, JPEG, BMP, WebP, GIF, TIFF or PNM"
+
+Kind = Literal["uint8", "integer", "float"]
+Levels = Mapping[str, tuple[float, float]]  # of each kind: the values that become black and white
+BYTES = (0.0, 255.0)
+
+_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "GIF", "TIFF", "PPM")
+_GREY_MODES = ("1", "L", "LA", "La", "I", "F")
+_CUSTOMARY = (1, 255, 65_535)
+_KINDS = {"uint8": "8 bits", "integer": "16 or 32 bits", "float": "floating-point numbers"}
+# Pillow reads the upper byte of 16-bit colours. Of the same bytes in the other order, that's the lower one.
+_LOWER = {";16B": ";16L", ";16L": ";16B", ";16N": ";16B" if sys.byteorder == "little" else ";16L"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """What is known of a picture before it's decoded; height and width are those of the upright picture."""
+
+    height: int
+    width: int
+    coloured: bool
+    transparent: bool
+    kind: Kind
+
+
+# Levels
+
+
+def levels_of(low: float, high: float) -> tuple[float, float]:
+    """Choose which values of a set become black and white, of its least and its greatest value."""
+    for white in _CUSTOMARY:
+        if low >= 0 and white / 2 < high <= white:
+            return 0.0, float(white)
+    if -1 <= low < 0 and 0.5 < max(-low, high) <= 1:
+        return -1.0, 1.0
+    return (float(low), float(high)) if low < high else BYTES
+
+
+def scaled(values: np.ndarray, levels: tuple[float, float]) -> np.ndarray:
+    """Spread values over 0 to 255, as float32; what is beyond the levels is cut."""
+    black, white = levels
+    shifted = values.astype(np.float64 if values.dtype.itemsize > 2 else np.float32)
+    shifted -= black
+    shifted *= 255 / (white - black)
+    return np.clip(shifted, 0, 255, out=shifted).astype(np.float32, copy=False)
+
+
+def describe(levels: Levels, counts: Mapping[str, int] | None = None) -> list[str]:
+    """Say in sentences what became black and white, where that isn't 0 and 255 of 8 bits."""
+    sentences = []
+    for kind, (black, white) in levels.items():
+        if (kind, (black, white)) != ("uint8", BYTES):
+            number = f"{counts[kind]:,} " if counts else ""
+            sentences.append(
+                f"{number}pictures of {_KINDS[kind]}: brightness {_number(black)} is taken for black and "
+                f"{_number(white)} for white, in all of them"
+            )
+    return sentences
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value == round(value) else f"{value:.4g}"
+
+
+# Files
+
+
+def read_header(path: Path) -> Header:
+    """Read what `Header` holds.
+
+    Raises:
+        BadInput: as `read_picture`, as far as it shows without decoding.
+    """
+    with _opened(path) as (image, raw):
+        width, height = image.size
+        # Of a PNG, Pillow would decode the whole to look for EXIF data behind it.
+        exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
+        if exif.get(0x0112, 1) in _TURNED:
+            height, width = width, height
+        coloured = image.mode not in _GREY_MODES and not image.mode.startswith("I;16")
+        kind = _kind(image, raw)
+        transparent = image.has_transparency_data and (kind == "uint8" or "A" in image.getbands())
+        return Header(height, width, coloured, transparent, kind)
+
+
+def read_range(path: Path, channels: int) -> tuple[float, float]:
+    """Decode a picture and return its least and its greatest value, before any scaling.
+
+    Raises:
+        BadInput: as `read_picture`.
+    """
+    with _opened(path) as (image, raw):
+        _check_size(path, image, raw)
+        planes = [plane for plane, is_alpha in _planes(path, image, raw, channels) if not is_alpha]
+        return min(float(plane.min()) for plane in planes), max(float(plane.max()) for plane in planes)
+
+
+def read_picture(path: Path, *, height: int, width: int, channels: int, levels: Levels) -> np.ndarray:
+    """Read a picture as (height, width, channels) uint8.
+
+    It is turned as its EXIF data say, laid over white where it's transparent, and resized without regard to its
+    proportions, by linear interpolation over all the pixels that fall together. Of an animation or of several pages
+    the first is taken. For 1 channel, colours become grey by the ITU-R 601 weights.
+
+    Raises:
+        BadInput: The file is missing, of another kind (whatever its name says), cut or damaged, holds values that
+            aren't numbers, or has more than `LARGEST_PIXELS` pixels or than `LARGEST_DECODED` bytes.
+    """
+    with _opened(path) as (image, raw):
+        # A large JPEG is decoded at a half, a quarter or an eighth, still at least twice as large as asked.
+        image.draft(None, (2 * max(height, width), 2 * max(height, width)))
+        _check_size(path, image, raw)
+        image.load()
+        orientation = image.getexif().get(0x0112, 1)
+        size = (height, width) if orientation in _TURNED else (width, height)
+        kind = _kind(image, raw)
+        if kind == "uint8" and levels.get("uint8", BYTES) == BYTES:
+            picture = _bytes(image, size, channels)
+        else:
+            resized = []
+            for plane, is_alpha in _planes(path, image, raw, channels):
+                plane = scaled(plane, BYTES if is_alpha else levels[kind])
+                resized.append(Image.fromarray(plane).resize(size, Image.Resampling.BILINEAR))
+            picture = np.stack([np.asarray(plane) for plane in resized], axis=-1)
+            if picture.shape[-1] == channels + 1:
+                alpha = picture[..., -1:] / 255
+                picture = alpha * picture[..., :-1] + (1 - alpha) * 255
+            picture = np.rint(picture).astype(np.uint8)
+        return np.ascontiguousarray(_upright(picture, orientation))
+
+
+def _bytes(image: Any, size: tuple[int, int], channels: int) -> np.ndarray:
+    """Turn a picture of 8 bits into an array of the size (width, height)."""
+    mode = "L" if channels == 1 else "RGB"
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        if image.size != size:
+            image = image.resize(size, Image.Resampling.BILINEAR)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert(mode)
+    if image.size != size:
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(image).reshape(size[1], size[0], channels)
+
+
+def _planes(path: Path, image: Any, raw: str, channels: int) -> Iterator[tuple[np.ndarray, bool]]:
+    """Decode a picture plane by plane, at its full depth; with each, whether it's the opacity, of 8 bits."""
+    if change := _deep_colour(image, raw):
+        names = image.getbands()
+        with Image.open(path, formats=_FORMATS) as lower:
+            lower.tile = [
+                tile._replace(args=change if isinstance(tile.args, str) else (change, *tuple(tile.args or ())[1:]))
+                for tile in lower.tile
+            ]
+            lower.load()
+        colours = [
+            (np.asarray(image.getchannel(name)).astype(np.uint16) << 8) | np.asarray(lower.getchannel(name))
+            for name in names[:3]
+        ]
+        if channels == 1:
+            red, green, blue = colours
+            yield 0.299 * red + 0.587 * green + 0.114 * blue, False
+        else:
+            yield from ((plane, False) for plane in colours)
+        if "A" in names:
+            yield np.asarray(image.getchannel("A")), True
+        return
+    if _kind(image, raw) == "uint8":
+        plain = _bytes(image, image.size, channels)
+        yield from ((plain[..., channel], False) for channel in range(channels))
+        return
+    plane = np.asarray(image)
+    if image.mode == "I" and image.format == "TIFF" and image.tag_v2.get(339, 1) in (1, (1,)):
+        plane = plane.view(np.uint32)  # which Pillow takes for signed
+    if plane.dtype.kind == "f" and not np.isfinite(plane).all():
+        raise BadInput(f"{path}: found values that aren't finite numbers, expected brightness")
+    yield from ((plane, False) for _ in range(channels))
+
+
+def _deep_colour(image: Any, raw: str) -> str | None:
+    """Of a picture of 16 bits a colour, name the raw mode that reads its lower bytes."""
+    if image.mode in ("RGB", "RGBA") and raw in (f"{image.mode}{end}" for end in _LOWER):
+        return image.mode + _LOWER[raw.removeprefix(image.mode)]
+    return None
+
+
+def _raw_mode(image: Any) -> str:
+    """Name the way in which values are stored, "" if that isn't known."""
+    args = image.tile[0].args if getattr(image, "tile", None) else ""
+    args = args[0] if isinstance(args, tuple) and args else args
+    return args if isinstance(args, str) else ""
+
+
+def _kind(image: Any, raw: str) -> Kind:
+    if image.mode == "F":
+        return "float"
+    return "integer" if image.mode.startswith("I") or _deep_colour(image, raw) else "uint8"
+
+
+_TURNED = (5, 6, 7, 8)  # the orientations that exchange height and width
+
+
+def _upright(picture: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn a picture as one of EXIF's eight orientations says."""
+    if orientation in _TURNED:
+        picture = picture.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        picture = picture[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        picture = picture[::-1]
+    return picture
+
+
+def _check_size(path: Path, image: Any, raw: str) -> None:
+    """Refuse what would take too much memory, by the header."""
+    many = image.mode in ("I", "F") or image.format == "WEBP" or _deep_colour(image, raw)
+    each = 12 if many else 1 if image.mode in ("1", "L", "P") else 4
+    size = each * image.width * image.height
+    if size > LARGEST_DECODED:
+        found = f"{image.height:,} × {image.width:,} pixels, which take {size / 1e9:.1f} GB decoded"
+        raise BadInput(f"{path}: found {found}, expected at most {LARGEST_DECODED / 1e9:g} GB")
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, str]]:
+    """Open a picture, and name its raw mode; what its decoding raises inside of the `with` becomes BadInput."""
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise BadInput(f"{path}: found a pipe or a device, {EXPECTED}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=_FORMATS) as image:
+                yield image, _raw_mode(image)  # which decoding forgets
+    except BadInput:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        pixels = re.search(r"\d+", str(error))
+        found = f"{int(pixels[0]):,} pixels" if pixels else "a decompression bomb"
+        expected = f"expected at most {LARGEST_PIXELS:,}, Pillow's limit against decompression bombs"
+        raise BadInput(f"{path}: found {found}, {expected}") from None
+    except UnidentifiedImageError:
+        with path.open("rb") as stream:
+            start = stream.read(8)
+        found = f"a file that begins with {start!r}" if start else "an empty file"
+        raise BadInput(f"{path}: found {found}, {EXPECTED}") from None
+    except FileNotFoundError:
+        raise BadInput(f"{path}: found no such file, {EXPECTED}") from None
+    except Exception as error:  # damaged files raise OSError, SyntaxError, ValueError, struct.error and others
+        raise BadInput(f"{path}: found a picture that can't be read ({reason(error)}), {EXPECTED}") from None
+
+
+def reason(error: Exception) -> str:
+    """Say in part of a line why something failed."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    line = text.splitlines()[0].rstrip(".")
+    return line if len(line) <= 100 else f"{line[:100]}…"  # some put the damaged bytes in
