@@ -1242,7 +1242,8 @@ def surprise(passages: Mapping[str, Sequence[tuple[str, float]]], *, columns: in
     """
     if not passages or columns < 1:
         raise ValueError(f"passages: {len(passages)} in {columns} columns")
-    letters, costs = {}, {}
+    letters: dict[str, list[str]] = {}
+    costs: dict[str, np.ndarray] = {}
     for title, tokens in passages.items():
         bits = _numbers(f"bits of {title}", [cost for _, cost in tokens])
         sizes = [len(text) for text, _ in tokens]
@@ -1276,22 +1277,21 @@ def surprise(passages: Mapping[str, Sequence[tuple[str, float]]], *, columns: in
         lines = [[" "] * columns for _ in range(rows)]
         for letter, shade, (row, column, span) in zip(letters[title], shades, of_passage, strict=True):
             cells[row, column : column + span] = shade
-            letter = _VISIBLE.get(letter, letter)
-            if span == 1 and len(letter) == 1 and regular.get_char_index(ord(letter)) and _runs_on(letter):
-                lines[row][column] = letter
+            sign = _VISIBLE.get(letter, letter)
+            if span == 1 and len(sign) == 1 and regular.get_char_index(ord(sign)) and _runs_on(sign):
+                lines[row][column] = sign
                 continue
             # By itself, as it has another width or direction.
             middle, base = (column + span / 2) * wide, top - row * tall
             if missing.isdisjoint(letter):
-                letter = _visible(letter)
-                fitting = min(size, 7 * span * wide / max(_width(letter), 0.1))
-                style = {"fontsize": fitting, "va": "baseline"}
-                axes.text(middle, base - 0.98 * size, letter, color="black", ha="center", **style)
+                sign = _visible(sign)
+                fitting = min(size, 7 * span * wide / max(_width(sign), 0.1))
+                axes.text(middle, base - 0.98 * size, sign, color="black", ha="center", va="baseline", fontsize=fitting)
             else:
                 digits = f"{ord(letter[0]):04X}"
                 digits = f"{digits[:-2]}\n{digits[-2:]}"
-                style = {"fontsize": 0.45 * size, "va": "center", "linespacing": 1}
-                axes.text(middle, base - tall / 2, digits, color=_INK, ha="center", **style)
+                style = {"fontsize": 0.45 * size, "linespacing": 1}
+                axes.text(middle, base - tall / 2, digits, color=_INK, ha="center", va="center", **style)
         axes.imshow(cells, extent=(0, columns * wide, bottom, top), interpolation="none", aspect="auto")
         for row, line in enumerate(lines):
             base = top - row * tall - 0.98 * size

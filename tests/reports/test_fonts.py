@@ -4,6 +4,7 @@ import datetime
 import io
 import warnings
 import xml.etree.ElementTree as ElementTree
+from typing import Any
 
 import numpy as np
 import pypdf
@@ -65,7 +66,8 @@ def pdf_of(folder, text: str) -> tuple[bytes, str, set[str]]:
     pdf = render(document, folder, DATE)
     assert render(document, folder, DATE) == pdf
     pages = pypdf.PdfReader(io.BytesIO(pdf)).pages
-    names = {str(font["/BaseFont"]) for page in pages for font in page["/Resources"]["/Font"].values()}
+    resources: list[Any] = [page["/Resources"] for page in pages]
+    names = {str(font["/BaseFont"]) for of_page in resources for font in of_page["/Font"].values()}
     return pdf, "".join(page.extract_text() for page in pages), {name.split("+")[1] for name in names}
 
 
