@@ -90,7 +90,8 @@ def _svg(draw: Callable[_Arguments, Figure], *, naming: bool = True) -> Callable
         # "default" first, so that a reader's own matplotlibrc changes nothing.
         with matplotlib.style.context(["default", _LOOK, {"font.family": [_SANS, *families]}]):
             buffer = io.BytesIO()
-            draw(*shown(args, missing), **shown(kwargs, missing)).savefig(buffer, format="svg", metadata={"Date": None})
+            figure = draw(*shown(args, missing), **shown(kwargs, missing))  # pyright: ignore[reportCallIssue]
+            figure.savefig(buffer, format="svg", metadata={"Date": None})
         return buffer.getvalue()
 
     return drawn
