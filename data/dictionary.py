@@ -1,0 +1,624 @@
+"""A pronouncing dictionary as a file: which form it has, and what it lists.
+
+An entry stands in each line, a word and its phones, with a tab or spaces between, and which of the two most of the
+first lines tell. A further pronunciation of a word is listed as `word(1)` or `word(2)`, under the word itself, or in
+the same line behind a comma, a semicolon or one of " ~ ", " | " and " / ", as in `/a/, /b/`; slashes or square brackets
+around a pronunciation are left out. What stands in round brackets may be said or not, and becomes two pronunciations.
+What other programs write between or behind the two is found by what most lines have there, and left out: columns of
+numbers (Kaldi's lexiconp, the Montreal Forced Aligner, Phonetisaurus, Sequitur) and the output symbol of HTK, as in
+`HELLO [HELLO] hh ah l ow`. A line may be a heading, which may name further columns, or a comment (`#`, `;`, `//`), and
+an entry may end with one, behind ` #`.
+
+In a file whose phones aren't separated by spaces, as IPA is often written, each letter is a phone, with the combining
+marks, length marks and other modifier letters behind it; tie bars join two letters to one. Marks between syllables
+(`.`, `-`, `‿`) are no phones and are left out.
+"""
+
+import codecs
+import collections
+import dataclasses
+import hashlib
+import io
+import itertools
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from data.dataset import BadInput, Provenance
+from data.text import opened
+
+LONGEST, LONGEST_PHONES = 256, 1_024  # letters of a word, and characters of one pronunciation
+UNITS = "entries"
+
+_LINE = 2**16  # characters
+_BLANKS = 1_000_000  # blank lines in a row
+_SAMPLE = 5_000  # lines that tell the form
+_MOST = 0.9  # of the lines have what is part of the form
+_ARPABET_SHARE = 0.95  # of all phones are letters with or without a digit where digits are stress
+_MOST_OPTIONAL = 3  # parts in brackets of one pronunciation
+_NAMED = 8
+_COMMENTS = ("#", ";", "//")
+_COMMENT = re.compile(r"[ \t]#.*")
+NUMBERED = re.compile(r"(?<=.)\(\d+\)$")
+_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
+_OUTPUT = re.compile(r"\[[^\]]*\]\s*(?=[^\s,;~|/\[])")
+_SLASHES = re.compile(r"/([^/]*)/")
+_BRACKETS = re.compile(r"\[([^\]]*)\]")
+_BETWEEN = re.compile(r",\s*|;\s+|\s[~|/]\s")
+_OPTIONAL = re.compile(r"\(([^()]*)\)")
+_SPECIAL = re.compile(r"<.*>|\[.*\]|\{.*\}|!\S+")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Without a width and without a meaning in words: spaces of no width, marks of byte order and of direction.
+_INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+_APOSTROPHES = "'’‘ʼ"
+_ARPABET = re.compile(r"[A-Za-z]+[0-2]?")
+STRESS_MARKS = "ˈˌ"
+_SYLLABLES = ".-‿·‐"
+_TIES = "\u0361\u035c\u0362"
+_RHOTICITY = "\u02de"
+_WORDS = {
+    *("word", "words", "grapheme", "graphemes", "spelling", "orthography", "orth", "entry", "headword", "lemma"),
+    *("token", "written", "text"),
+}
+_PHONES = {
+    *("phone", "phones", "phoneme", "phonemes", "pronunciation", "pronunciations", "transcription", "transcriptions"),
+    *("ipa", "arpabet", "x-sampa", "sampa", "pron", "prons", "phonetic", "phonetics"),
+}
+
+
+class Entries:
+    """Words and their pronunciations as text, phones separated by spaces; a second dict for words with several."""
+
+    def __init__(self) -> None:
+        self.first: dict[str, str] = {}
+        self.more: dict[str, dict[str, None]] = {}
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def add(self, word: str, phones: str) -> bool:
+        """Add a pronunciation, if it's new."""
+        if word not in self.first:
+            self.first[word] = phones
+            return True
+        alternates = self.more.setdefault(word, {self.first[word]: None})
+        if phones in alternates:
+            return False
+        alternates[phones] = None
+        return True
+
+    def of(self, word: str) -> Iterable[str]:
+        """Give the pronunciations of a word, in their order."""
+        return self.more.get(word) or (self.first[word],)
+
+    def phones(self) -> collections.Counter[str]:
+        """How often each phone is listed."""
+        counts: collections.Counter[str] = collections.Counter()
+        for phones in self.first.values():
+            counts.update(phones.split(" "))
+        for alternates in self.more.values():
+            for phones in itertools.islice(alternates, 1, None):
+                counts.update(phones.split(" "))
+        return counts
+
+
+def normalised(word: str) -> str:
+    """A word as it's looked up and spelt: in lower case and in Unicode's composed form, NFC.
+
+    Lower case, not Unicode's case folding, which would make "Maße" the same word as "Masse".
+    """
+    return word.lower() if word.isascii() else unicodedata.normalize("NFC", word.lower())
+
+
+def read(
+    path: Path, *, stress: bool = False, encoding: str | None = None, skip_bad: bool = False
+) -> tuple[Entries, Provenance]:
+    """Read a dictionary, and normalise words and phones.
+
+    Args:
+        path: the file; it may be compressed by gzip.
+        stress: keep the marks of stress: the digits 0 to 2 at the end of phones, where nearly all phones are ASCII
+            letters with or without one, and the marks ˈ and ˌ of IPA. Without them, pronunciations that they alone
+            made different become one.
+        encoding: a codec of Python. Without it, UTF-8, or UTF-16 with a byte order mark, or, if spaces separate the
+            columns, Latin-1.
+        skip_bad: leave out lines that are no entries, and count them.
+
+    Raises:
+        BadInput: Whatever is wrong with the dictionary: the message names the file, the place, what was found and
+            expected.
+    """
+    raw = _Raw(path, encoding, skip_bad)
+    change, said = _phone_changer(raw, stress)
+    entries = Entries()
+    became_one, repeated = 0, raw.repeated
+    for spelling in raw.entries.first:
+        word = normalised(spelling)
+        is_known = word in entries.first
+        became_one += is_known
+        for phones in raw.entries.of(spelling):
+            is_new = entries.add(word, change(phones))
+            repeated += not is_new and not is_known
+    pronunciations = len(entries) + sum(len(alternates) - 1 for alternates in entries.more.values())
+    phones = entries.phones()
+    if len(phones) == 1:
+        only = next(iter(phones))
+        raise BadInput(f"{path}: found the phone {only!r} alone in {len(entries):,} words, expected a set of several")
+    understood = [
+        f"a dictionary in the form {raw.form}",
+        f"{pronunciations:,} pronunciations of {len(entries):,} words",
+        f"{len(phones):,} phones: {named(sorted(phones))}",
+        *said,
+        *raw.said,
+    ]
+    if repeated:
+        understood.append(f"{repeated:,} further pronunciations that don't differ from one before were left out")
+    if became_one:
+        understood.append(f"{became_one:,} spellings became one with another, in lower case and composed form (NFC)")
+    with path.open("rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    return entries, Provenance(
+        name=path.name,
+        source=str(path),
+        licence="the user's own data",
+        rows=raw.count,
+        size_bytes=path.stat().st_size,
+        sha256=sha256,
+        units=UNITS,
+        understood=tuple(understood),
+    )
+
+
+def named(names: Sequence[str], most: int = _NAMED) -> str:
+    """Name a few, and say how many more there are."""
+    shown = ", ".join(name[:30] for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
+
+
+# Phones
+
+
+def _phone_changer(raw: "_Raw", stress: bool) -> tuple[Callable[[str], str], list[str]]:
+    """Make the function that separates the phones of a pronunciation and takes marks off, and say what it does."""
+    names = raw.entries.phones()
+    said: list[str] = []
+    digits = _are_stress(names) if raw.are_separate else False
+    marks = [mark for mark in STRESS_MARKS if any(mark in name for name in names)]
+    drop = str.maketrans("", "", "" if stress else "".join(marks))
+    for kind in ["stress digits at the end of phones"] * digits + ["the stress marks ˈ and ˌ"] * bool(marks):
+        said.append(f"{kind} were {'kept' if stress else 'dropped'}")
+    if raw.are_separate:
+        syllables = sorted({mark for name in names for mark in _SYLLABLES if name != name.strip(mark)})
+        changed = {name: name.translate(drop).strip("".join(syllables)) for name in names}
+        odd = {new for new in changed.values() if new and not _ARPABET.fullmatch(new)}
+        if digits and odd:
+            said.append(f"phones of another form were kept as they are: {named(sorted(odd))}")
+        if digits and not stress:
+            changed = {name: new if new in odd else new.rstrip("012") for name, new in changed.items()}
+        if syllables:
+            said.append(f"the marks between syllables {' '.join(syllables)} were left out")
+        if all(name == new for name, new in changed.items()):
+            return str, said
+        return lambda phones: " ".join(filter(None, [changed[phone] for phone in phones.split(" ")])), said
+    characters = set().union(*names)
+    syllables = sorted(characters & set(_SYLLABLES))
+    modifiers = {c for c in characters if unicodedata.category(c) in ("Mn", "Mc", "Me", "Lm")} - set(STRESS_MARKS)
+    modifiers = re.escape("".join(modifiers) + _TIES + _RHOTICITY)
+    letter = f"[^{modifiers}][{modifiers}]*"
+    # A letter whose marks end with a tie bar goes on with the next letter; marks before any letter are a phone.
+    pattern = re.compile(f"(?:{letter}(?<=[{_TIES}]))*{letter}|[{modifiers}]+")
+    drop |= dict.fromkeys(map(ord, [" ", *syllables]))
+    said.insert(
+        0,
+        "no spaces separate the phones: each letter is one, with the combining, length and other modifier marks behind "
+        "it, and tie bars join two letters to one",
+    )
+    if syllables:
+        said.append(f"the marks between syllables {' '.join(syllables)} were left out")
+    return lambda phones: " ".join(pattern.findall(phones.translate(drop))), said
+
+
+def _are_stress(names: collections.Counter[str]) -> bool:
+    """Whether the digits at the end of phones mark stress: nearly all phones are letters with or without a 0, 1 or 2.
+
+    Tones go up to 4 or more, and X-SAMPA has digits and signs of its own; a few odd phones change nothing.
+    """
+    plain = sum(count for name, count in names.items() if _ARPABET.fullmatch(name))
+    stressed = sum(count for name, count in names.items() if _ARPABET.fullmatch(name) and name[-1].isdigit())
+    with_digit = sum(count for name, count in names.items() if any(map(str.isdigit, name)))
+    return 0 < stressed >= _ARPABET_SHARE * with_digit and plain >= _ARPABET_SHARE * names.total()
+
+
+# Forms
+
+
+@dataclasses.dataclass(frozen=True)
+class _Form:
+    """How the lines of a file are to be read.
+
+    Attributes:
+        is_table: tabs separate the columns, not spaces.
+        columns: the places of word and phones, if a heading names them among others.
+        indexed: a number stands before the word.
+        numbers: as many numbers stand before the phones, or, in a table, columns of them anywhere.
+        outputs: HTK's output symbols stand before the phones.
+        heading: the first line is one.
+    """
+
+    is_table: bool
+    columns: tuple[int, int] | None = None
+    indexed: bool = False
+    numbers: int = 0
+    outputs: bool = False
+    heading: str = ""
+
+    def __str__(self) -> str:
+        parts = ["a word", *["its output symbol in [ ]"] * self.outputs]
+        parts += ["a number" if self.numbers == 1 else f"{self.numbers} numbers"] * bool(self.numbers)
+        parts = ["a number"] * self.indexed + parts
+        left_out = ", of which word and phones were used" if len(parts) > 1 else ""
+        if self.columns:
+            left_out = ", as its heading names them among other columns, which were left out"
+        return f"“{', '.join(parts)}, {'a tab' if self.is_table else 'spaces'}, its phones”{left_out}"
+
+    def entry(self, line: str) -> tuple[str, list[str]]:
+        """Take a line apart into the word and its pronunciations; ValueError says what is wrong with it."""
+        word, phones = self._halves(_less_comment(line))
+        if self.outputs:
+            phones = _OUTPUT.sub("", phones, count=1) if phones.startswith("[") else phones
+            word = word.strip('"').removeprefix("\\") or word
+        if self.numbers:
+            phones = _less_numbers(phones, self.numbers)
+        if self.outputs and phones.startswith("["):  # behind the number
+            phones = _OUTPUT.sub("", phones, count=1)
+        alternates = [_tidy(word, one) for one in _alternates(phones)]
+        return word, [one for of in alternates for one in _with_and_without(of)]
+
+    def _halves(self, line: str) -> tuple[str, str]:
+        if not self.is_table:
+            word, *phones = line.split(maxsplit=1)
+            return word, "".join(phones).strip()
+        columns = [_unquoted(" ".join(column.split())) for column in line.split("\t")]
+        if self.columns:
+            if len(columns) <= max(self.columns):
+                raise ValueError(f"found {_counted(len(columns))}, {line[:40]!r}, expected those of the heading")
+            word, phones = (columns[place] for place in self.columns)
+        else:
+            word, *others = columns[self.indexed :] or [""]
+            others = [column for column in others if column]
+            if self.numbers:
+                others = [column for column in others if not _NUMBER.fullmatch(column)]
+            if self.outputs and len(others) > 1:
+                others = [column for column in others if not _BRACKETS.fullmatch(column)]
+            if len(others) > 1:
+                found = f"found {_counted(len(columns))}, {line[:40]!r}"
+                raise ValueError(f"{found}, expected a word, a tab and its phones")
+            if not others and len(columns) == 1:
+                raise ValueError(f"found one column, {line[:40]!r}, expected a word, a tab and its phones")
+            phones = "".join(others)
+        if not word:
+            raise ValueError("found no word before the tab, expected one")
+        return word, phones
+
+
+def is_heading(name: str) -> bool:
+    """Whether a word is what columns of words are called."""
+    return name.casefold() in _WORDS
+
+
+def _less_comment(line: str) -> str:
+    return _COMMENT.sub("", line) if "#" in line else line
+
+
+def _unquoted(column: str) -> str:
+    return column[1:-1].strip() if len(column) > 1 and column[0] == column[-1] == '"' else column
+
+
+def _counted(columns: int) -> str:
+    return "one column" if columns == 1 else f"{columns:,} columns"
+
+
+def _less_numbers(phones: str, most: int) -> str:
+    """Without the numbers before the phones, at most so many."""
+    for _ in range(most):
+        number, *rest = phones.split(maxsplit=1) or [""]
+        if not rest or not _NUMBER.fullmatch(number):
+            break
+        phones = rest[0]
+    return phones
+
+
+def _alternates(phones: str) -> list[str]:
+    """The pronunciations of one entry."""
+    groups = [phones]
+    if phones.startswith(("/", "[")):
+        groups = (_SLASHES if phones[0] == "/" else _BRACKETS).findall(phones) or groups
+    found = [one for group in groups for one in _BETWEEN.split(group)]
+    return [one for one in found if one.strip()] or [""]
+
+
+def _with_and_without(phones: str) -> list[str]:
+    """The pronunciations with and without each part that stands in round brackets."""
+    if "(" not in phones and ")" not in phones:
+        return [phones]
+    parts = _OPTIONAL.split(phones)  # what is in brackets has odd places
+    optional = len(parts) // 2
+    if any(sign in part for part in parts for sign in "()"):
+        raise ValueError(f"found {phones[:40]!r}, expected round brackets in pairs")
+    choices = itertools.product((True, False), repeat=optional)
+    if optional > _MOST_OPTIONAL:
+        choices = [(True,) * optional, (False,) * optional]
+    found = []
+    for chosen in choices:
+        said = [part for place, part in enumerate(parts) if place % 2 == 0 or chosen[place // 2]]
+        found.append(" ".join("".join(said).split()))
+    return [one for one in found if _has_phones(one)]
+
+
+def _has_phones(phones: str) -> bool:
+    return bool(phones.strip(STRESS_MARKS + _SYLLABLES + " "))
+
+
+def _tidy(word: str, phones: str) -> str:
+    """Put one space between phones, in composed form; ValueError if there are none or too many."""
+    phones = " ".join(phones.split())
+    if not _has_phones(phones.replace("(", "").replace(")", "")):
+        raise ValueError(f"found {word[:40]!r} without phones, expected them behind it")
+    if len(word) > LONGEST or len(phones) > LONGEST_PHONES:
+        found = f"found {len(word):,} letters and {len(phones):,} characters of phones"
+        raise ValueError(f"{found}, expected at most {LONGEST:,} and {LONGEST_PHONES:,}: is it an entry?")
+    return phones if phones.isascii() else unicodedata.normalize("NFC", phones)
+
+
+def _form_of(lines: Sequence[str]) -> _Form:
+    """The form that most of the first lines have."""
+    lines = [_less_comment(line) for line in lines]
+    form = _Form(2 * sum("\t" in line for line in lines) >= len(lines))
+    names = [name.strip().casefold() for name in (lines[0].split("\t") if form.is_table else lines[0].split())]
+    words = [place for place, name in enumerate(names) if name in _WORDS]
+    phones = [place for place, name in enumerate(names) if name in _PHONES]
+    is_pair = len(names) == 2 and phones == [1]
+    if is_pair or (words and phones and (form.is_table or (words[0] == 0 and phones[0] == len(names) - 1))):
+        form = dataclasses.replace(form, heading=lines[0])
+        if form.is_table and not is_pair:
+            return dataclasses.replace(form, columns=(words[0], phones[0]))
+    bodies = lines[1:] if form.heading else lines
+    rows: list[tuple[str, list[str]]] = []
+    for line in bodies:
+        columns = [column.strip() for column in line.split("\t" if form.is_table else None)]
+        rows.append((columns[0], [column for column in columns[1:] if column]))
+    if form.is_table and _most(_NUMBER.fullmatch(word) and len(rest) > 1 for word, rest in rows):
+        form = dataclasses.replace(form, indexed=True)
+        rows = [(rest[0], rest[1:]) for _, rest in rows if rest]
+    texts = [" ".join(rest) for _, rest in rows]
+    if 2 * sum(bool(_OUTPUT.match(_less_numbers(text, 1))) for text in texts) > len(texts):
+        form = dataclasses.replace(form, outputs=True)
+        texts = [_OUTPUT.sub("", text, count=1) for text in texts]
+    columns = [sum(bool(_NUMBER.fullmatch(column)) for column in rest) for _, rest in rows]
+    if not (form.is_table and _most(0 < count < len(rest) for count, (_, rest) in zip(columns, rows, strict=True))):
+        columns = [_numbers_before(text) for text in texts]  # and if tabs don't separate them
+    if _most(columns):
+        form = dataclasses.replace(form, numbers=collections.Counter(columns).most_common(1)[0][0])
+    if not form.heading and len(rows) > 20:
+        form = dataclasses.replace(form, heading=lines[0] if _is_heading(form, lines) else "")
+    return form
+
+
+def _most(conditions: Iterable[object]) -> bool:
+    """Whether most of the conditions hold, of which there are some."""
+    held = [bool(condition) for condition in conditions]
+    return bool(held) and sum(held) >= _MOST * len(held)
+
+
+def _numbers_before(phones: str) -> int:
+    """How many numbers stand before the phones."""
+    tokens = phones.split()
+    count = len(list(itertools.takewhile(_NUMBER.fullmatch, tokens)))
+    return count if count < len(tokens) else 0
+
+
+def _is_heading(form: _Form, lines: Sequence[str]) -> bool:
+    """Whether the first line is a heading of unknown names: what would be its phones is in no other line."""
+    found: list[list[str]] = []
+    for line in lines:
+        try:
+            found.append(form.entry(line)[1])
+        except ValueError:
+            found.append([])
+    first, *others = found
+    if not _most(others):
+        return False
+    if not first:
+        return form.is_table and "\t" in lines[0] and not any(map(str.isdigit, lines[0]))
+    texts = [one for of in others for one in of]
+    if 2 * sum(" " in one for one in texts) >= sum(len(one) > 1 for one in texts):
+        known = {phone for one in texts for phone in one.split(" ")}
+        return all(len(phone) > 1 and phone not in known for one in first for phone in one.split(" "))
+    known = set().union(*texts)
+    return all(re.fullmatch(r"[\w ()/.-]+", one, re.ASCII) and not known.issuperset(one) for one in first)
+
+
+# Files
+
+
+class _Raw:
+    """What a dictionary says, as it spells it."""
+
+    def __init__(self, path: Path, encoding: str | None, skip_bad: bool) -> None:
+        self.entries = Entries()
+        self.count = self.repeated = 0
+        self.said: list[str] = []
+        notes = _Notes()
+        lines = _content(checked(path, "a dictionary"), encoding, notes)
+        sample = collections.deque(itertools.islice(lines, _SAMPLE))
+        if not sample:
+            raise BadInput(f"{path}: found no entry, expected words and their phones, one word in each line")
+        self.form = _form_of([line for _, line in sample])
+        of_several = separate = left_out = several = optional = bad = 0
+        first_bad = ""
+        is_first = True
+        for number, line in itertools.chain(_emptied(sample), lines):
+            if is_first:
+                is_first = False
+                if self.form.heading:
+                    continue
+                if not self.form.is_table and (" " not in line or "," in line.split()[0][1:]):
+                    expected = "expected a word and its phones, with a tab or spaces between"
+                    raise BadInput(f"{path}: line {number:,}: found one column, {line[:40]!r}, {expected}")
+            try:
+                if control := _CONTROL.search(line):
+                    raise ValueError(f"found the control character {control[0]!r}, expected text")
+                word, alternates = self.form.entry(line)
+            except ValueError as error:
+                if not skip_bad:
+                    raise BadInput(f"{path}: line {number:,}: {error}") from None
+                bad += 1
+                first_bad = first_bad or f"line {number:,}: {error}"
+                continue
+            special = _SPECIAL.fullmatch(word)
+            if special or (not self.form.is_table and not word[0].isalnum() and word[0] not in _APOSTROPHES):
+                left_out += 1
+                continue
+            self.count += 1
+            base = NUMBERED.sub("", word).strip() if word[-1] == ")" else word
+            several += len(alternates) > 1
+            optional += "(" in line and "(" in _less_comment(line).removeprefix(word)
+            for phones in alternates:
+                of_several += len(phones) > 1
+                separate += " " in phones
+                self.repeated += not self.entries.add(base, phones)
+        if not self.count:
+            found = f"; {bad:,} lines were skipped, the first: {first_bad}" if bad else ""
+            raise BadInput(f"{path}: found no entry, expected words and their phones, one word in each line{found}")
+        self.are_separate = 2 * separate >= of_several
+        if self.form.heading:
+            self.said.append(f"the first line, “{' '.join(self.form.heading.split())[:60]}”, is a heading")
+        if notes.encoding:
+            self.said.append(notes.encoding)
+        if several:
+            self.said.append(f"{several:,} entries list several pronunciations in one line")
+        if optional:
+            self.said.append(f"{optional:,} entries have phones in round brackets: with and without them")
+        if left_out:
+            self.said.append(
+                f"{left_out:,} entries that begin with neither a letter, a digit nor an apostrophe, such as the names "
+                "of punctuation marks and of noises, were left out"
+            )
+        if notes.comments:
+            self.said.append(f"{notes.comments:,} lines of comments were left out")
+        if notes.invisible:
+            self.said.append(f"invisible characters were taken out of {notes.invisible:,} lines")
+        if bad:
+            self.said.append(f"{bad:,} lines that are no entries were left out, the first of them {first_bad}")
+
+
+def _emptied(lines: collections.deque[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    while lines:
+        yield lines.popleft()
+
+
+class _Notes:
+    """What is noticed while the lines of a file are read."""
+
+    encoding = ""
+    comments = invisible = 0
+
+
+def checked(file: Path, expected: str) -> Path:
+    """Check that a file is there and isn't empty."""
+    if file.is_dir():
+        raise BadInput(f"{file}: found a folder, expected {expected}, one file")
+    if not file.is_file():
+        raise BadInput(f"{file}: found no such file, expected {expected}")
+    if file.stat().st_size == 0:
+        raise BadInput(f"{file}: found an empty file, expected {expected}")
+    return file
+
+
+def content(file: Path, encoding: str | None = None) -> Iterator[tuple[int, str]]:
+    """Give each line of a file with its number, less comments and blank lines."""
+    return _content(file, encoding, _Notes())
+
+
+def _content(file: Path, encoding: str | None, notes: _Notes) -> Iterator[tuple[int, str]]:
+    with opened(file) as stream:
+        buffered = io.BufferedReader(stream)  # pyright: ignore[reportArgumentType] - it reads as a raw stream does
+        head = buffered.peek(2)[:2]
+        if encoding is None and head in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            encoding = "utf-16"
+            notes.encoding = "read as UTF-16, by its byte order mark"
+        elif encoding:
+            notes.encoding = f"read as {encoding}, as asked"
+        try:
+            # Bytes that aren't UTF-8 come out as halves of surrogate pairs, and are looked at line by line.
+            errors = "strict" if encoding else "surrogateescape"
+            reader = io.TextIOWrapper(buffered, encoding or "utf-8", errors)
+        except (LookupError, ValueError):
+            expected = "one that Python knows, such as utf-8, utf-16 or cp1252"
+            raise BadInput(f"--encoding: found {encoding!r}, expected {expected}") from None
+        yield from _lines(reader, file, encoding, notes)
+
+
+def _lines(reader: io.TextIOWrapper, file: Path, encoding: str | None, notes: _Notes) -> Iterator[tuple[int, str]]:
+    first_of: dict[str, int] = {}  # the first line in each encoding
+    blanks = 0
+    for number in itertools.count(1):
+        place = f"{file}: line {number:,}"
+        try:
+            line = reader.readline(_LINE)
+        except UnicodeError as error:
+            found = f"a byte that isn't {encoding}"
+            if isinstance(error, UnicodeDecodeError):
+                found = f"the byte 0x{error.object[error.start]:02x}, which isn't {encoding}"
+            raise BadInput(f"{file}: after line {number - 1:,}: found {found}, expected {encoding}") from None
+        if not line:
+            return
+        if len(line) == _LINE:
+            found = f"found {_LINE:,} bytes without a line end"
+            raise BadInput(f"{place}: {found}, expected an entry in each line")
+        if not line.isascii():
+            if encoding is None:
+                line = _decoded(line, file, number, first_of)
+                if "Latin-1" in first_of:
+                    notes.encoding = "read as Latin-1, as it isn't UTF-8"
+            elif any("\ud800" <= character <= "\udfff" for character in line):
+                raise BadInput(f"{place}: found half of a surrogate pair, expected characters of Unicode")
+            if _INVISIBLE.search(line):
+                notes.invisible += number > 1 or _INVISIBLE.search(line, 1) is not None  # a mark of byte order is none
+                line = _INVISIBLE.sub("", line)
+        if "\0" in line:
+            expected = "expected text in UTF-8: is it UTF-16 (--encoding utf-16-le), or no text at all?"
+            raise BadInput(f"{place}: found a NUL byte, {expected}")
+        line = line.strip(" \r\n")
+        if not line or line.isspace():
+            blanks += 1
+            if blanks > _BLANKS:
+                raise BadInput(f"{place}: found {_BLANKS:,} blank lines in a row, expected an entry in each line")
+        elif line.startswith(_COMMENTS):
+            notes.comments += 1
+        else:
+            blanks = 0
+            yield number, line
+
+
+def _decoded(line: str, file: Path, number: int, first_of: dict[str, int]) -> str:
+    """A line that isn't ASCII, as UTF-8 or Latin-1; `first_of` gets the line where each one was first seen."""
+    place = f"{file}: line {number:,}"
+    stray = next((character for character in line if "\udc80" <= character <= "\udcff"), None)
+    if stray is None:
+        if "Latin-1" in first_of:
+            raise BadInput(f"{place}: found UTF-8, expected Latin-1 as in line {first_of['Latin-1']:,}")
+        first_of.setdefault("UTF-8", number)
+        return line
+    found = f"found the byte 0x{ord(stray) - 0xDC00:02x}, which isn't UTF-8"
+    other = "(--encoding names another)"
+    if "\t" in line:
+        raise BadInput(f"{place}: {found}, expected UTF-8 {other}")
+    line = line.encode("utf-8", "surrogateescape").decode("latin-1")
+    if any("\x7f" < character < "\xa0" for character in line):
+        raise BadInput(f"{place}: {found}, expected UTF-8 or Latin-1 {other}")
+    if "UTF-8" in first_of:
+        raise BadInput(f"{place}: {found}, expected UTF-8 as in line {first_of['UTF-8']:,} {other}")
+    first_of.setdefault("Latin-1", number)
+    return line
