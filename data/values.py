@@ -1,0 +1,506 @@
+"""What the text of a table's column means: numbers as people and programs write them, dates, times of the day, labels.
+
+A column's kind is "empty", "category", "boolean", one of `NUMBERS`, or one of `TIMES`. "number" is what a computer
+prints; the others say how the column is spelled. A kind is decided once, of all values of a column (`Look`, `decide`);
+`parse` then reads any text of that kind and never guesses.
+"""
+
+import collections
+import dataclasses
+import functools
+import itertools
+import re
+import unicodedata
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+# A column of amounts with one misprint is not a category: from this share on the other values are errors to report.
+KIND_SHARE = 0.9
+FEW_WORDS = 8
+VOCABULARY_SIZE = 32
+
+# What stands for a missing value in a column of numbers, booleans or times, in lower case and without blanks around it.
+MARKS = (
+    *("", "na", "n/a", "n.a.", "n.a", "n/d", "n.d.", "n/v", "n.v.", "k.a.", "s/d", "#n/a", "#n/a n/a", "#n/v", "#na"),
+    *("<na>", "<n/a>", "[na]", "(na)", "(n/a)", "nan", "-nan", "+nan", "<nan>", "1.#ind", "-1.#ind", "1.#qnan"),
+    *("-1.#qnan", "nat", "null", "(null)", "<null>", "[null]", "#null!", "none", "(none)", "<none>", "nil", "(nil)"),
+    *("?", "??", "???", "-", "--", "---", "----", "–", "—", "−", ".", "..", "...", "…", "*", "**", "\\n", "_"),
+    *("unknown", "(unknown)", "<unknown>", "unk", "missing", "(missing)", "<missing>", "[missing]", "(blank)", "blank"),
+    *("empty", "(empty)", "undefined", "not available", "not applicable", "no data", "nodata", "void"),
+    *("#div/0!", "#div/0", "#value!", "#ref!", "#name?", "#num!", "#error!", "#wert!", "#zahl!", "#bezug!", "#valeur!"),
+)
+
+# --- Kinds ---
+
+POINT, COMMA = "point", "comma"
+
+
+@dataclasses.dataclass(frozen=True)
+class Spelling:
+    """How the numbers of a column are written; `grouped`: the other sign of point and comma parts the thousands."""
+
+    decimal: str = POINT
+    grouped: bool = False
+    percent: bool = False
+
+    @property
+    def kind(self) -> str:
+        """Its name as a kind of column."""
+        thousands = f", {COMMA if self.decimal == POINT else POINT} between thousands" if self.grouped else ""
+        return f"number with decimal {self.decimal}{thousands}{', in per cent' if self.percent else ''}"
+
+
+_SPELLINGS = [Spelling(*choice) for choice in itertools.product((POINT, COMMA), (False, True), (False, True))]
+NUMBERS = {"number": Spelling(), **{spelling.kind: spelling for spelling in _SPELLINGS}}
+TIMES = ("time", "day-first time", "month-first time")
+CLOCK = "time of day"
+
+
+def family(kind: str) -> str:
+    """The kind without its spelling: "number", "time", or the kind itself; a time of day is a number."""
+    if kind in NUMBERS or kind == CLOCK:
+        return "number"
+    return "time" if kind in TIMES else kind
+
+
+def expected(kind: str) -> str:
+    """What a value of the kind is, for messages."""
+    if kind in NUMBERS:
+        return "a finite number, up to 1e15" + kind.removeprefix("number").replace(" with", ", with", 1)
+    return {
+        "boolean": "true or false",
+        "time": "an ISO 8601 date or time such as 2024-01-31 13:45:00",
+        "day-first time": "a date such as 31/01/2024, the day first",
+        "month-first time": "a date such as 01/31/2024, the month first",
+        CLOCK: "a time of the day such as 13:45 or 13:45:00",
+    }[kind]
+
+
+# --- Missing values ---
+
+
+def without_marks(texts: pa.StringArray) -> pa.StringArray:
+    """Trim the texts, and make the marks of missing values null."""
+    trimmed = pc.utf8_trim_whitespace(texts)
+    return pc.if_else(pc.is_in(pc.utf8_lower(trimmed), pa.array(MARKS)), None, trimmed)
+
+
+# --- Numbers ---
+
+_CODES = re.findall(
+    "[A-Z]+",
+    "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTC BTN BWP BYN BZD CAD CDF "
+    "CHF CLP CNH CNY COP CRC CUP CVE CZK DEM DJF DKK DOP DZD EGP ERN ETB ETH EUR FJD FKP FRF GBP GEL GHS GIP GMD GNF "
+    "GTQ GYD HKD HNL HRK HTG HUF IDR ILS INR IQD IRR ISK ITL JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP "
+    "LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK "
+    "PHP PKR PLN PYG QAR RMB RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SYP SZL THB TJS TMT TND "
+    "TOP TRY TTD TWD TZS UAH UGX USD USDT UYU UZS VES VND VUV WST XAF XCD XOF XPF YER ZAR ZMW ZWL",
+)
+_NAMES = (
+    *("Rs", "rs", "kr", "Kr", "dkr", "nkr", "skr", "zł", "zl", "Kč", "Ft", "lei", "лв", "руб", "р", "Fr", "SFr", "sFr"),
+    *("Rp", "Ksh", "TL", "euro", "Euro", "EURO", "euros", "Euros", "dollars", "Dollars", "元", "円", "원"),
+)
+_CURRENCIES = frozenset((*_CODES, *(code.lower() for code in _CODES), *(code.title() for code in _CODES), *_NAMES))
+_LONGEST_AFFIX = 16
+_MINUS = "-\u2212\u2013\u2010\u2011\uff0d"
+_BLANKS = " \u00a0\u2007\u2009\u202f"
+_APOSTROPHES = "'\u2019\u02bc`\u00b4"
+_PARTS = (
+    r"^(?P<before>[^\d]*?)"
+    rf"(?P<body>[.,]?\d[\d.,{_BLANKS}{_APOSTROPHES}]*)"
+    r"(?P<exponent>(?:[eE][+-]?\d+)?)"
+    r"(?P<after>[^\d]*)$"
+)
+
+
+def _body(decimal: str, thousands: str) -> str:
+    groups = "|".join(rf"(?:[{sign}]\d{{3}})+" for sign in (thousands, _BLANKS, _APOSTROPHES))
+    indian = r"|[1-9]\d?(?:,\d\d)+,\d{3}" if decimal == "." else ""
+    # A point may end a number, as in Fortran; a comma that does is more likely a list.
+    end = r"(?:\.\d*)?" if decimal == "." else r"(?:,\d+)?"
+    return rf"^(?:(?:\d+|[1-9]\d{{0,2}}(?:{groups}){indian}){end}|[{decimal}]\d+)$"
+
+
+_BODIES = {POINT: _body(".", ","), COMMA: _body(",", ".")}
+# Thousands, or three decimals: what a value alone can't tell.
+_ONE_GROUP = {POINT: r"^[1-9]\d{0,2},\d{3}$", COMMA: r"^[1-9]\d{0,2}\.\d{3}$"}
+_PRINTED = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
+_INFINITE = r"(?i)^[+-]?(?:inf|infinity|∞)$"
+
+
+@functools.lru_cache(4_096)
+def _affixes(before: str, after: str) -> tuple[int, bool, str] | None:
+    """Sign, whether per cent, and currency of what stands before and behind a number; None if it's something else."""
+    before, after = "".join(before.split()), "".join(after.split())
+    brackets = before.count("(") == after.count(")") == 1 and "(" not in after and ")" not in before
+    if brackets:
+        before, after = before.replace("(", ""), after.replace(")", "")
+    both = before + after
+    minus = sum(character in _MINUS for character in both)
+    if minus + brackets + both.count("+") > 1 or both.count("%") > 1:
+        return None
+    before, after = (re.sub(f"[{_MINUS}+%]", "", part) for part in (before, after))
+    if not all(_is_currency(part) for part in (before, after) if part) or ("%" in both and before + after):
+        return None
+    return -1 if minus or brackets else 1, "%" in both, " ".join(part for part in (before, after) if part)
+
+
+def _is_currency(text: str) -> bool:
+    """Whether a text is a currency's code or name, or a sign, alone or beside letters as in US$ and R$."""
+    name = text.removesuffix(".")
+    signs = [character for character in name if unicodedata.category(character) == "Sc"]
+    return name in _CURRENCIES or (
+        len(signs) == 1 and len(name) <= 4 and all(c.isalpha() for c in name if c != signs[0])
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Spelled:
+    """Different texts taken apart: the digits of each, or null, with what stands around them."""
+
+    body: pa.StringArray
+    exponent: pa.StringArray
+    sign: np.ndarray
+    percent: np.ndarray
+    currency: np.ndarray
+
+
+def _take_apart(texts: pa.StringArray) -> _Spelled:
+    # "5.-" and "5,--" are whole amounts; the point of "Rs.5" belongs to the currency.
+    texts = pc.replace_substring_regex(texts, rf"(\d)[.,][{_MINUS}—]{{1,2}}(\D*)$", r"\1\2")
+    texts = pc.replace_substring_regex(texts, r"^(\D*\pL)\.", r"\1")
+    parts = pc.extract_regex(texts, _PARTS)
+    before, body, exponent, after = (pc.struct_field(parts, index) for index in range(4))
+    pairs = pc.binary_join_element_wise(before, after, "\0").dictionary_encode()
+    found = [
+        _affixes(*pair.split("\0", 1)) if len(pair) <= _LONGEST_AFFIX and pair.count("\0") == 1 else None
+        for pair in pairs.dictionary.to_pylist()
+    ]
+    found.append(None)
+    codes = pairs.indices.fill_null(len(found) - 1).to_numpy()
+    known = np.array([entry is not None for entry in found])[codes]
+    return _Spelled(
+        body=pc.utf8_trim_whitespace(pc.if_else(pa.array(known), body, None)),
+        exponent=exponent,
+        sign=np.array([entry[0] if entry else 1 for entry in found])[codes],
+        percent=np.array([bool(entry and entry[1]) for entry in found])[codes],
+        currency=np.array([entry[2] if entry else "" for entry in found])[codes],
+    )
+
+
+def _matches(texts: pa.StringArray, pattern: str) -> np.ndarray:
+    return pc.match_substring_regex(texts, pattern).fill_null(False).to_numpy(zero_copy_only=False)
+
+
+def _plain(texts: pa.StringArray) -> np.ndarray | None:
+    """The numbers, if all are as a computer prints them."""
+    try:
+        return texts.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:
+        return None
+
+
+def _numbers(texts: pa.StringArray, spelling: Spelling) -> np.ndarray:
+    if spelling == Spelling() and (values := _plain(texts)) is not None:
+        return values
+    encoded = texts.dictionary_encode()
+    spelled = _take_apart(encoded.dictionary)
+    body = spelled.body
+    right = _matches(body, _BODIES[spelling.decimal])
+    if not spelling.grouped:
+        # 1,234 may be a number of thousands or one with decimals: it's one of them where the column is known to be.
+        right &= ~_matches(body, _ONE_GROUP[spelling.decimal])
+    body = pc.replace_substring_regex(
+        body, rf"[{_BLANKS}{_APOSTROPHES}{',' if spelling.decimal == POINT else '.'}]", ""
+    )
+    if spelling.decimal == COMMA:
+        body = pc.replace_substring(body, ",", ".")
+    body = pc.if_else(pa.array(right), pc.binary_join_element_wise(body, spelled.exponent, ""), None)
+    values = body.cast(pa.float64()).to_numpy(zero_copy_only=False) * spelled.sign
+    values = np.where((spelled.percent == spelling.percent) | (values == 0), values, np.nan)
+    infinite = _matches(encoded.dictionary, _INFINITE)
+    values = np.append(np.where(infinite, np.inf, values), np.nan)
+    return values[encoded.indices.fill_null(len(values) - 1).to_numpy()]
+
+
+# --- Dates and times ---
+
+_CLOCK_TIME = (
+    r"(?P<hour>\d{1,2}):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d(?:[.,]\d+)?))? ?(?P<half>(?:[AaPp]\.?[Mm]\.?)?)"
+)
+_CLOCK = rf"^{_CLOCK_TIME}$"
+_ZONE = r"(?: ?(?:Z|UTC|GMT|\+00:?00))?"
+_DATE = rf"^(?P<a>\d{{1,4}})[-/.](?P<b>\d{{1,2}})[-/.](?P<c>\d{{1,4}})\.?(?:(?:T|,? +){_CLOCK_TIME}{_ZONE})?$"
+_YEAR_LAST = r"^\d{1,2}[-/.]\d{1,2}[-/.](?:\d{4}|\d\d)(?:\D|$)"
+_YEAR_FIRST = r"^\d{4}[-/.]\d{1,2}(?:[-/.]\d{1,2}(?:\D|$)|$)"
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_NAMED = (
+    r"^(?:[A-Za-z]{3,9},? )?(\d{1,2})(?:st|nd|rd|th)?[-/. ]*([A-Za-z]{3,9})[-/., ]*(\d{4}|\d\d)((?:\D.*)?)$",
+    r"^(?:[A-Za-z]{3,9},? )?([A-Za-z]{3,9})\.? (\d{1,2})(?:st|nd|rd|th)?,? (\d{4})((?:\D.*)?)$",
+)
+_BOOLEAN = r"(?i)^(true|false)$"
+
+
+def _fields(texts: pa.StringArray, pattern: str, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Groups of a pattern as float64, NaN where a text doesn't match or the group isn't there."""
+    parts = pc.extract_regex(texts, pattern)
+    fields = {}
+    for name in names:
+        field = pc.replace_substring(pc.struct_field(parts, name), ",", ".")
+        fields[name] = pc.if_else(pc.equal(field, ""), None, field).cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return fields
+
+
+def _seconds_of_day(texts: pa.StringArray, pattern: str) -> np.ndarray:
+    fields = _fields(texts, pattern, ("hour", "minute", "second"))
+    half = pc.utf8_lower(pc.struct_field(pc.extract_regex(texts, pattern), "half"))
+    afternoon, morning = (_matches(half, f"^{letter}") for letter in "pa")
+    hour = fields["hour"]
+    bad = (hour > 24) | ((afternoon | morning) & ((hour < 1) | (hour > 12)))
+    hour = np.where(afternoon | morning, hour % 12, hour) + 12 * afternoon
+    seconds = hour * 3_600 + fields["minute"] * 60 + np.nan_to_num(fields["second"])
+    return np.where(bad | (seconds > 86_400), np.nan, seconds)
+
+
+def _dates(texts: pa.StringArray, day_first: bool) -> np.ndarray:
+    """Dates of which the day and the month are numbers, with or without a time, as seconds since 1970."""
+    fields = _fields(texts, _DATE, ("a", "b", "c"))
+    year_first = _matches(texts, _YEAR_FIRST)
+    year_last = _matches(texts, _YEAR_LAST)
+    a, b, c = fields.values()
+    year = np.where(year_first, a, c)
+    year = np.where(year < 69, year + 2_000, np.where(year < 100, year + 1_900, year))
+    first, second = (a, b) if day_first else (b, a)
+    month, day = np.where(year_first, b, second), np.where(year_first, c, first)
+    table = pd.DataFrame({"year": year, "month": month, "day": day})
+    usable = (year_first | year_last) & table.notna().all(axis=1).to_numpy() & (year > 1_677) & (year < 2_262)
+    seconds = np.full(len(texts), np.nan)
+    if usable.any():
+        stamps = pd.to_datetime(table[usable].astype(np.int64), errors="coerce")
+        seconds[usable] = np.where(stamps.isna(), np.nan, pd.DatetimeIndex(stamps).as_unit("s").asi8)
+    of_day = _seconds_of_day(texts, _DATE)
+    return seconds + np.where(np.isnan(of_day) & ~_matches(texts, ":"), 0, of_day)
+
+
+def _times(texts: pa.StringArray, kind: str) -> np.ndarray:
+    # pandas also takes words such as "now" for times, and a year alone.
+    iso = pc.if_else(pc.match_substring_regex(texts, r"^\d{4}-"), texts, None)
+    stamps = pd.to_datetime(iso.to_pandas(), utc=True, format="ISO8601", errors="coerce")
+    seconds = np.where(stamps.isna(), np.nan, pd.DatetimeIndex(stamps).as_unit("us").asi8 / 1e6)
+    if np.isnan(seconds[texts.is_valid().to_numpy(zero_copy_only=False)]).any():
+        rest = pc.if_else(pa.array(np.isnan(seconds)), texts, None)
+        numeric = pc.if_else(pc.match_substring_regex(rest, _YEAR_LAST), None, rest) if kind == "time" else rest
+        seconds = np.where(np.isnan(seconds), _dates(numeric, kind != "month-first time"), seconds)
+        named = _without_month_names(rest)
+        seconds = np.where(np.isnan(seconds), _dates(named, day_first=True), seconds)
+    return seconds
+
+
+def _without_month_names(texts: pa.StringArray) -> pa.StringArray:
+    """Write 31 Jan 2024 and January 31, 2024 as 31/1/2024, and all else as null."""
+    day_first, month_first = (pc.match_substring_regex(texts, pattern).fill_null(False) for pattern in _NAMED)
+    texts = pc.if_else(pc.or_(day_first, month_first), texts, None)
+    texts = pc.replace_substring_regex(texts, _NAMED[0], r"\1/\2/\3\4")
+    texts = pc.replace_substring_regex(texts, _NAMED[1], r"\2/\1/\3\4")
+    for number, name in enumerate(_MONTHS, start=1):
+        texts = pc.replace_substring_regex(texts, rf"(?i)^(\d+)/{name}[a-z]*/", rf"\1/{number}/")
+    return texts
+
+
+# --- A column ---
+
+
+def parse(texts: pa.StringArray, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Read text of a kind as float64, NaN where it's missing; times are seconds since 1970, or of the day.
+
+    The second array marks the values that aren't of the kind; an infinite number isn't among them.
+    """
+    texts = without_marks(texts)
+    if kind == "boolean":
+        codes = pc.index_in(pc.utf8_lower(texts), pa.array(["false", "true", "0", "1"]))
+        values = codes.to_numpy(zero_copy_only=False) % 2
+    elif kind in NUMBERS:
+        values = _numbers(texts, NUMBERS[kind])
+    else:
+        values = _seconds_of_day(texts, _CLOCK) if kind == CLOCK else _times(texts, kind)
+    values = np.asarray(values, np.float64)
+    return values, np.isnan(values) & texts.is_valid().to_numpy(zero_copy_only=False)
+
+
+class Unclear(Exception):  # noqa: N818 - it's the column that is unclear
+    """The values of a column contradict each other; `row` is the position of the one to name, from 0."""
+
+    def __init__(self, row: int, wanted: str):
+        super().__init__(wanted)
+        self.row = row
+        self.wanted = wanted
+
+
+class Look:
+    """What was seen of a column: how many values are spelled how, and where the first of each spelling is."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.counts: collections.Counter[str] = collections.Counter()
+        self.first: dict[str, tuple[int, str]] = {}
+        self.marks: collections.Counter[str] = collections.Counter()
+        self.currencies: collections.Counter[str] = collections.Counter()
+        self.distinct: dict[str, set[str]] = {"number": set(), "other": set()}
+
+    def add(self, texts: pa.StringArray) -> None:
+        """Look at the next rows, null where the reader found a missing value."""
+        encoded = texts.dictionary_encode()
+        words = encoded.dictionary
+        codes = encoded.indices.fill_null(len(words)).to_numpy()
+        amounts = np.bincount(codes, minlength=len(words) + 1)
+        places = np.full(len(words) + 1, len(texts))
+        np.minimum.at(places, codes, np.arange(len(codes)))
+
+        def see(name: str, mask: np.ndarray) -> None:
+            chosen = np.flatnonzero(mask)
+            if len(chosen):
+                self.counts[name] += int(amounts[chosen].sum())
+                first = chosen[np.argmin(places[chosen])]
+                self.first.setdefault(name, (self.rows + int(places[first]), words[int(first)].as_py()))
+
+        clean = without_marks(words)
+        valid = clean.is_valid().to_numpy(zero_copy_only=False)
+        for index in np.flatnonzero(~valid):
+            self.marks[words[int(index)].as_py().strip()] += int(amounts[index])
+        see("value", valid)
+
+        spelled = _take_apart(clean)
+        point, comma = (_matches(spelled.body, _BODIES[decimal]) for decimal in (POINT, COMMA))
+        infinite = _matches(clean, _INFINITE)
+        number = point | comma | infinite
+        see("number", number)
+        see("printed", infinite | _matches(clean, _PRINTED))
+        see("percent", number & spelled.percent)
+        see("not percent", number & ~spelled.percent & ~_matches(spelled.body, r"^[0.,]+$"))
+        see("decimal point", point & ~comma)
+        see("decimal comma", comma & ~point)
+        see("comma before three", _matches(spelled.body, _ONE_GROUP[POINT]))
+        see("point before three", _matches(spelled.body, _ONE_GROUP[COMMA]))
+        see("has a comma", number & _matches(spelled.body, ","))
+        see("has a point", number & _matches(spelled.body, r"\."))
+        see("below 1000", _matches(spelled.body, r"^\d{1,3}$"))
+        see("from 1000", _matches(spelled.body, r"^\d{4,}$"))
+        for name in np.unique(spelled.currency[number]):
+            if name:
+                self.currencies[name] += int(amounts[:-1][number & (spelled.currency == name)].sum())
+
+        other = valid & ~number
+        see("other", other)
+        if other.any():
+            see("boolean", _matches(clean, _BOOLEAN))
+            see(CLOCK, _matches(clean, _CLOCK))
+            date = _matches(clean, _DATE) & _matches(clean, _YEAR_LAST)
+            see("date", date)
+            if date.any():
+                fields = _fields(clean, _DATE, ("a", "b"))
+                see("day first", date & (fields["a"] > 12))
+                see("month first", date & (fields["b"] > 12))
+                see("day or month", date & (fields["a"] != fields["b"]))
+                see("slashed", date & ~_matches(clean, r"^\d+\."))
+            time = _matches(clean, _YEAR_FIRST) | _matches(clean, _NAMED[0]) | _matches(clean, _NAMED[1])
+            see("time", time & ~parse(clean, "time")[1] if time.any() else time)
+        for name, mask in (("number", number), ("other", other)):
+            if len(self.distinct[name]) <= VOCABULARY_SIZE:
+                self.distinct[name].update(words.filter(pa.array(mask)).slice(0, 10 * VOCABULARY_SIZE).to_pylist())
+        self.rows += len(texts)
+
+    def settled(self) -> str | None:
+        """The kind, if these values leave no doubt about what the others are; a number is then a printed one."""
+        values = self.counts["value"]
+        if values == 0:
+            return "empty"
+        if self.counts["printed"] == values and not self.marks and not self._points_part_thousands():
+            return "number"
+        for kind in ("boolean", "time"):
+            if self.counts[kind] == values:
+                return kind
+        some = ("number", "boolean", "time", "date", CLOCK)
+        return None if any(self.counts[name] for name in some) else "category"
+
+    def kind(self, commas_elsewhere: bool = False) -> str:
+        """Decide of all the values; `commas_elsewhere`: other columns of the table have a decimal comma.
+
+        Raises:
+            Unclear: Most values are of one kind, and some aren't; or they contradict each other.
+        """
+        values = self.counts["value"]
+        if values == 0:
+            return "empty"
+        few_words = len(self.distinct["other"]) <= FEW_WORDS and len(self.distinct["number"]) > VOCABULARY_SIZE
+        numbers = self.counts["number"] / values
+        if numbers >= KIND_SHARE or (few_words and numbers >= 1 - KIND_SHARE):
+            kind = self._spelling(commas_elsewhere).kind
+            if self.counts["printed"] == values and not self.marks and kind == Spelling().kind:
+                return "number"
+        elif self.counts["date"] >= KIND_SHARE * values:
+            kind = self._date_order()
+        else:
+            kinds = [kind for kind in ("boolean", "time", CLOCK) if self.counts[kind] >= KIND_SHARE * values]
+            if not kinds:
+                return "category"
+            kind = kinds[0]
+        if family(kind) == "number" and kind != CLOCK:
+            self._refuse(
+                "other", expected(kind) + ", or nothing if missing, as most of the column's values are numbers"
+            )
+        return kind
+
+    def has_decimal_comma(self) -> bool:
+        """Whether commas, and no points, are before decimals here."""
+        return self.counts["decimal comma"] > 9 * self.counts["decimal point"]
+
+    def _refuse(self, name: str, wanted: str) -> None:
+        if name in self.first:
+            raise Unclear(self.first[name][0], wanted)
+
+    def _points_part_thousands(self) -> bool:
+        """Whether 1.226 is rather 1226: a number is whole up to 999, and then always has three digits after a point."""
+        seen = self.counts
+        others = seen["decimal point"] or seen["from 1000"] or not seen["below 1000"]
+        return seen["point before three"] >= 20 and not others
+
+    def _spelling(self, commas_elsewhere: bool) -> Spelling:
+        seen = self.counts
+        point, comma = seen["decimal point"], seen["decimal comma"]
+        if point and comma:
+            sign, other = ("point", "comma") if point >= comma else ("comma", "point")
+            example = self.first[f"decimal {sign}"][1]
+            self._refuse(f"decimal {other}", f"a decimal {sign} as in {example!r}")
+        if not point and not comma and seen["comma before three"] and seen["point before three"]:
+            example = self.first["point before three"][1]
+            self._refuse("comma before three", f"thousands and decimals parted in one way: it also holds {example!r}")
+        unclear = seen["comma before three"] or seen["point before three"]
+        by_comma = comma or (not point and unclear and (commas_elsewhere or self._points_part_thousands()))
+        percent = seen["percent"] > 0
+        if percent and seen["not percent"]:
+            if seen["percent"] > seen["not percent"]:
+                self._refuse("not percent", f"per cent as in {self.first['percent'][1]!r}")
+            self._refuse("percent", f"no per cent, as in {self.first['not percent'][1]!r}")
+        return Spelling(
+            COMMA if by_comma else POINT,
+            grouped=seen["has a point" if by_comma else "has a comma"] > 0,
+            percent=percent,
+        )
+
+    def _date_order(self) -> str:
+        seen = self.counts
+        if seen["day first"] and seen["month first"]:
+            first, other = ("day", "month") if seen["day first"] >= seen["month first"] else ("month", "day")
+            example = self.first[f"{first} first"][1]
+            self._refuse(f"{other} first", f"the {first} first as in {example!r}")
+        if seen["month first"]:
+            return "month-first time"
+        # Nobody writes a month first with points.
+        if not seen["day first"] and seen["day or month"] and seen["slashed"]:
+            wanted = "dates that show whether the day or the month is first; write them as 2024-01-31"
+            self._refuse("day or month", wanted)
+        return "day-first time"
