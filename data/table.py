@@ -7,6 +7,7 @@ The time column orders the rows and gives the days of the evaluation; it isn't a
 every time seen in training. The customer column groups rows; as an input it would only be memorised.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import shutil
@@ -17,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.dataset import BadInput, Dataset, Provenance, Split, escaped
+from data.labels import label_key, which_is_fraud
 from data.table_files import (
     Batch,
     TableFile,
@@ -38,43 +39,72 @@ from data.table_files import (
     some,
     stream,
 )
+from data.values import (
+    CLOCK,
+    COMMA,
+    NUMBERS,
+    POINT,
+    TIMES,
+    UNITS,
+    USUAL_MARKS,
+    VOCABULARY_SIZE,
+    Look,
+    Unclear,
+    expected_of,
+    family,
+    fits,
+    guess_unit,
+    in_seconds,
+    is_plain,
+    parse,
+    printed,
+)
 
 IN_MEMORY_BYTES = 256 * 2**20
 MEDIAN_ROWS = 200_000
-VOCABULARY_SIZE = 32
 HASH_BUCKETS = 64
 MINIMUM_ROWS = 10
 CLASSES = ("genuine", "fraud")
 LONGEST_DAYS = 36_525
 LARGEST = 1e15  # its square, and a sum of such squares, still fits float32
-MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NAN", "-nan", "NaT", "null", "NULL", "Null", "None")
+UNIX_YEARS = 1e8  # from 1973 on a number of seconds is a date
+MOST_LABELS = 1_000
+ROWS_TO_TELL = 1_000
+ROWS_COMPARED = 100_000
 
-# A text column is of the first kind that most of its values look like; the others are then errors to report, not a
-# reason to take a column of amounts with one misprint for a category.
-KIND_SHARE = 0.9
-KIND_PATTERNS = {
-    "number": r"(?i)^\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*$|^\s*[+-]?inf(inity)?\s*$",
-    "boolean": r"(?i)^\s*(true|false)\s*$",
-    "time": r"^\s*\d{4}-\d\d-\d\d([T ]\d\d:\d\d|\s*$)",
-}
-KIND_EXPECTED = {
-    "number": "a finite number, up to 1e15",
-    "boolean": "true or false",
-    "time": "an ISO 8601 date or time such as 2024-01-31 13:45:00",
-}
+
+@dataclasses.dataclass(frozen=True)
+class _Seen:
+    """What each column holds, and what was seen of those whose values had to be looked at."""
+
+    kinds: dict[str, str]
+    looks: dict[str, Look]
+
+
+class _Unprinted(Exception):  # noqa: N818
+    """A column of numbers as a computer prints them holds others further down."""
 
 
 def read_kinds(files: Tables, drop: Collection[str] = ()) -> dict[str, str]:
-    """Find what each column holds, less those in `drop`, in the order of the first file.
+    """Find what each column holds, less those in `drop`, in the order of the first file: see `data.values`.
 
-    A Parquet file states it. For a CSV nine in ten of the values decide, in the first file and the first MiB
-    with any. The kinds are "number", "boolean", "time", "category", and "empty" for a column without any value.
+    A Parquet file states it, but of text. Of text the first MiB of each file decides where all its values are plainly
+    of one kind, else all values of the column.
 
     Raises:
-        BadInput: A file can't be read, or its columns or their types differ from the files before it.
+        BadInput: A file can't be read, or its columns or their types differ from the files before it; most values of a
+            column are numbers or dates and some aren't, or they can be read in two ways.
     """
+    return _see(files, drop).kinds
+
+
+def _see(files: Tables, drop: Collection[str], as_text: Sequence[str] = (), *, thorough: bool = False) -> _Seen:
+    """See `read_kinds`; columns in `as_text` are categories unseen, and with `thorough` all values of all decide."""
     kinds: dict[str, str] = {}
     dropped = set(drop)
+    typed: dict[str, tuple[str, TableFile]] = {}
+    text_of: dict[str, TableFile] = {}
+    looks: dict[str, Look] = {}
     for file in files:
         columns = [name for name in file.columns if name not in dropped]
         _check_names(file, columns)
@@ -83,16 +113,57 @@ def read_kinds(files: Tables, drop: Collection[str] = ()) -> dict[str, str]:
         elif different := sorted(set(columns) ^ set(kinds)):
             state = "is only here" if different[0] in columns else "is missing"
             raise BadInput(f"{file}: column {different[0]!r} {state}, expected the same columns as in {files[0]}")
-        if file.is_parquet:
-            found = parquet_kinds(file, columns)
-        else:
-            found = _csv_kinds(file, files.skip_bad, [name for name in columns if kinds[name] == "empty"])
+        found = parquet_kinds(file, columns) if file.is_parquet else dict.fromkeys(columns, "category")
         for name, kind in found.items():
-            if "empty" not in (kind, kinds[name]) and kind != kinds[name]:
-                raise BadInput(f"{file}: column {name!r} holds a {kind}, expected a {kinds[name]} as in {files[0]}")
-            if kinds[name] == "empty":
-                kinds[name] = kind
-    return kinds
+            if kind == "category":
+                text_of.setdefault(name, file)
+            elif kind != "empty":
+                first, before = typed.setdefault(name, (kind, file))
+                if kind != first:
+                    raise BadInput(f"{file}: column {name!r} holds a {kind}, expected a {first} as in {before}")
+        unread = [name for name, kind in found.items() if kind == "category" and name not in as_text]
+        for batch in itertools.islice(read(file, unread, files.skip_bad), 1) if unread and not thorough else ():
+            for name in unread:
+                column = _strings(batch, name)
+                # Nearly all columns of most tables are plain numbers, and there may be thousands of them.
+                if name in looks or not is_plain(column):
+                    looks.setdefault(name, Look()).add(column, 0)
+
+    settled = {name: looks[name].settled() if name in looks else "number" for name in text_of if name not in as_text}
+    doubtful = [name for name, kind in settled.items() if thorough or kind in ("empty", None)]
+    looks |= {name: Look(lenient=files.skip_bad) for name in doubtful}
+    for rows, batch in _numbered(files, doubtful) if doubtful else ():
+        for name in doubtful:
+            if kind_of(batch.file, batch.rows.schema.field(name)) == "category":
+                looks[name].add(_strings(batch, name), rows.start)
+    commas = any(looks[name].has_decimal_comma() for name in doubtful)
+    for name in kinds:
+        kind = "category" if name in as_text else settled.get(name) or "empty"
+        if name in doubtful:
+            try:
+                kind = looks[name].kind(commas)
+            except Unclear as problem:
+                raise _unclear(files, name, problem) from None
+        if name in typed and name not in as_text:
+            stated, file = typed[name]
+            if kind == "empty":
+                kind = stated
+            elif family(kind) != stated or not fits(kind, stated):
+                first, second, place = (stated, kind, text_of[name]) if file == files[0] else (kind, stated, file)
+                raise BadInput(f"{place}: column {name!r} holds a {second}, expected a {first} as in {files[0]}")
+        kinds[name] = kind
+    return _Seen(kinds, looks)
+
+
+def _unclear(files: Tables, name: str, problem: Unclear) -> BadInput:
+    for rows, batch in _numbered(files, [name]):
+        if problem.row < rows.stop:
+            bad = np.arange(rows.start, rows.stop) == problem.row
+            try:
+                reject(batch, name, bad, problem.wanted)
+            except BadInput as found:
+                return found
+    raise AssertionError("the row was seen before")
 
 
 def _check_names(file: TableFile, columns: Sequence[str]) -> None:
@@ -155,10 +226,23 @@ class Column:
 
 
 @dataclasses.dataclass(frozen=True)
+class TimeColumn:
+    """How the column of times is read: its kind, and for a number its unit or calendar, see `data.values`."""
+
+    name: str
+    kind: str
+    unit: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Encoder:
-    """How a table becomes a float32 matrix, as fitted on training rows and kept with a trained model."""
+    """How a table becomes a float32 matrix, as fitted on training rows and kept with a trained model.
+
+    `time` is no input; it says how the times of a labelled table are read.
+    """
 
     columns: tuple[Column, ...]
+    time: TimeColumn | None = None
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -190,14 +274,14 @@ class Encoder:
     def to_config(self) -> dict[str, Any]:
         """Return what `from_config` needs, as plain JSON."""
         columns = [dataclasses.asdict(column) | {"vocabulary": list(column.vocabulary)} for column in self.columns]
-        return {"columns": columns}
+        return {"columns": columns, "time": dataclasses.asdict(self.time) if self.time else None}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Encoder":
         """Rebuild the encoder that gave this config."""
-        return cls(
-            tuple(Column(**{**column, "vocabulary": tuple(column["vocabulary"])}) for column in config["columns"])
-        )
+        columns = (Column(**{**column, "vocabulary": tuple(column["vocabulary"])}) for column in config["columns"])
+        time = config.get("time")
+        return cls(tuple(columns), TimeColumn(**time) if time else None)
 
 
 def load(
@@ -211,6 +295,8 @@ def load(
     work_folder: Path | None = None,
     encoding: str | None = None,
     skip_bad: bool = False,
+    time_unit: str | None = None,
+    fraud_values: Sequence[str] = (),
 ) -> tuple[Dataset, Encoder]:
     """Read, check, encode and split a labelled table.
 
@@ -220,14 +306,16 @@ def load(
     every part; with `customer`, it's random by customer, and no customer is on two sides. The encoder is fitted on
     "validation_train" alone; its medians are of at most 200,000 of these rows, drawn at random.
 
-    Labels are int8: 0 is "genuine", 1 is "fraud". The fraud label is 1 or true, else the rarer of the two values.
+    Labels are int8: 0 is "genuine", 1 is "fraud". Of two values that one is fraud whose words say so (see
+    `data.labels`), else the one that is at most half as frequent. What was understood, and columns that seem to number
+    the rows, are in the provenance.
     Each split's `extra` has "row" (int64, the position in the files as read), with `time` also "time" (seconds) and
     "day" (int32, whole days of 86,400 seconds since the first day) and with `customer` also "customer" (int64 codes).
 
     Args:
         paths: CSV and Parquet files, and folders of them.
         label: The column of the two classes.
-        time: The column of times: seconds as a number, or ISO 8601 text (UTC where it names no zone), or timestamps.
+        time: The column of times: numbers, or dates as text (UTC where it names no zone), or timestamps.
         customer: The column that says whose row it is.
         drop: Columns to leave out.
         seed: Draws the random order and the rows for the medians.
@@ -235,6 +323,9 @@ def load(
             system's temporary folder if not given.
         encoding: Of CSV files, as Python names it; UTF-8, or what a byte order mark says, if not given.
         skip_bad: Leave rows out that can't be used, and count them, instead of refusing the table.
+        time_unit: What a number of time counts: see `data.values.UNITS`. If not given, times since 1970 are known by
+            their size, and others are seconds.
+        fraud_values: Labels that are fraud, all others being genuine.
 
     Raises:
         BadInput: Whatever is wrong with the table: the message names the file, the place, what was found and expected.
@@ -254,13 +345,36 @@ def load(
     for name in drop:
         if name not in files[0].positions:
             require(files[0], name, " (--drop)")
-    kinds = read_kinds(files, drop)
-    taken = set(uses)
-    inputs = {name: kind for name, kind in kinds.items() if name not in taken and kind != "empty"}
-    if skip_bad:
-        _leave_out(files, kinds, inputs, roles)
+    arguments = (files, label, time, customer, drop, seed, work_folder, time_unit, fraud_values)
+    as_text = [label] if customer is None else [label, customer]
+    if not skip_bad:
+        with contextlib.suppress(_Unprinted):
+            return _load(_see(files, drop, as_text), *arguments, printed_only=True)
+    return _load(_see(files, drop, as_text, thorough=True), *arguments, printed_only=False)
 
-    keys = _read_keys(files, label, time, "number" if time and kinds[time] == "number" else "time", customer)
+
+def _load(
+    seen: _Seen,
+    files: Tables,
+    label: str,
+    time: str | None,
+    customer: str | None,
+    drop: Sequence[str],
+    seed: int,
+    work_folder: Path | None,
+    time_unit: str | None,
+    fraud_values: Sequence[str],
+    *,
+    printed_only: bool,
+) -> tuple[Dataset, Encoder]:
+    kinds = seen.kinds
+    roles = [name for name in (label, time, customer) if name is not None]
+    inputs = {name: kind for name, kind in kinds.items() if name not in roles and kind != "empty"}
+
+    time_column = _time_column(files, time, kinds[time], time_unit) if time is not None else None
+    if files.skip_bad:
+        _leave_out(files, inputs, label, time_column, customer)
+    keys = _read_keys(files, label, time_column, customer, fraud_values=fraud_values, printed_only=printed_only)
     if len(keys.labels) < MINIMUM_ROWS:
         found = f"{len(keys.labels)} rows are too few to split"
         raise BadInput(f"{describe(files)}: {found}, expected at least {MINIMUM_ROWS}")
@@ -274,14 +388,16 @@ def load(
                 whole = f"of all {len(order):,} rows {np.sum(keys.labels == code):,} are"
                 raise BadInput(f"{describe(files)}: {found} ({whole}), expected both classes in every part")
 
-    encoder = _fit(files, inputs, parts["training"], len(order), rng) if inputs else Encoder(())
-    if not encoder.columns:
-        raise BadInput(f"{describe(files)}: no column but {', '.join(uses)} varies, expected one to learn from")
+    columns, numbering = _fit(files, inputs, parts["training"], len(order), rng, printed_only) if inputs else ((), ())
+    if not columns:
+        uses = ", ".join([*roles, *drop])
+        raise BadInput(f"{describe(files)}: no column but {uses} varies, expected one to learn from")
+    encoder = Encoder(columns, keys.time)
     matrix = _encode(files, encoder, order, work_folder)
     labels = keys.labels[order]
     extra = {"row": files.kept_rows(len(order))[order]}
     if keys.times is not None:
-        extra |= {"time": keys.times[order], "day": _days(describe(files), keys.times[order])}
+        extra |= {"time": keys.times[order], "day": _days(keys.times[order])}
     if keys.customers is not None:
         extra["customer"] = keys.customers[order]
     ranges = {
@@ -295,23 +411,13 @@ def load(
         for name, rows in ranges.items()
     }
 
-    by = "in random order, with equal shares of fraud"
-    if customer is not None:
-        by = f"by {customer}, at random"
-    if time is not None:
-        by = f"by {time}"
-    known = {*encoder.kinds, *roles.values()}
-    lists = {
-        "left out, as asked": drop,
-        "left out, as constant in training": [name for name in kinds if name not in known],
-        "categories": [name for name, kind in encoder.kinds.items() if kind == "category"],
-        "times as seconds": [name for name, kind in encoder.kinds.items() if kind == "time"],
-    }
-    notes = (
-        f"fraud is {label} = {keys.fraud}, genuine is {label} = {keys.genuine}",
-        f"split {by}: {first:,} rows and {second - first:,} to validate on, then {len(order) - second:,} to test on",
-        *(f"{what}: {some(names)}" for what, names in lists.items() if names),
-    )
+    understood = [
+        keys.understood,
+        *_understood_times(keys, order, (first, second), customer),
+        *_understood_columns(seen, encoder, [*roles, *drop]),
+        *([f"left out, as asked: {some(list(drop))}"] if drop else []),
+        *numbering,
+    ]
     provenance = Provenance(
         name=escaped(files[0].name if len(files) == 1 else files[0].path.parent.name),
         source=describe(files),
@@ -321,10 +427,92 @@ def load(
         sha256=sha256(files),
         units="as in the table",
         seed=seed,
-        notes=notes,
-        understood=files.understood,
+        understood=(*files.understood, *understood),
     )
     return Dataset(splits, encoder.feature_names, CLASSES, provenance, (keys.genuine, keys.fraud)), encoder
+
+
+def _understood_times(keys: "_Keys", order: np.ndarray, cuts: tuple[int, int], customer: str | None) -> Iterator[str]:
+    first, second = cuts
+    sizes = f"{first:,} rows and {second - first:,} to validate on, then {len(order) - second:,} to test on"
+    if keys.time is None or keys.times is None:
+        by = f"by {customer}, at random" if customer is not None else "in random order, with equal shares of fraud"
+        yield f"split {by}: {sizes}"
+        return
+    times = keys.times[order]
+    unit = "" if keys.time.unit is None else f" read as {keys.time.unit}"
+    order_of_date = {"day-first time": ", the day first", "month-first time": ", the month first"}
+    unit += order_of_date.get(keys.time.kind, "")
+
+    def said(time: float) -> str:
+        if keys.time is not None and (keys.time.kind in TIMES or time >= UNIX_YEARS):
+            return str(np.datetime64(int(time), "s")).replace("T", " ")
+        return f"day {(time - times[0]) / 86_400:,.1f}"
+
+    yield f"{keys.time.name}{unit}: from {said(times[0])} to {said(times[-1])}, {np.ptp(times) / 86_400:,.1f} days"
+    starts = f"validation begins {said(times[first])}, test {said(times[second])}"
+    yield f"split by {keys.time.name}: {sizes}; {starts}"
+
+
+def _understood_columns(seen: _Seen, encoder: Encoder, not_inputs: Sequence[str]) -> Iterator[str]:
+    """Say what the columns were read as, and which spellings were met."""
+    inputs = {column.name: column for column in encoder.columns}
+    hashed = [name for name, column in inputs.items() if column.kind == "category" and not column.vocabulary]
+    numeric = [name for name, column in inputs.items() if column.kind in NUMBERS]
+    lists = {
+        "numbers": numeric,
+        "times of the day, as seconds": [name for name, column in inputs.items() if column.kind == CLOCK],
+        "true or false": [name for name, column in inputs.items() if column.kind == "boolean"],
+        "times, as seconds": [name for name, column in inputs.items() if column.kind in TIMES],
+        "categories": [name for name, column in inputs.items() if column.vocabulary],
+        f"categories of more than {VOCABULARY_SIZE} values, in {HASH_BUCKETS} buckets": hashed,
+    }
+    yield "columns: " + "; ".join(f"{len(names)} {what} ({some(names)})" for what, names in lists.items() if names)
+    spellings = {name: NUMBERS[inputs[name].kind] for name in numeric}
+    spelled = {
+        "with a decimal comma": [name for name, spelling in spellings.items() if spelling.decimal == COMMA],
+        "with points between thousands": [n for n, s in spellings.items() if s.decimal == COMMA and s.grouped],
+        "with commas between thousands": [n for n, s in spellings.items() if s.decimal == POINT and s.grouped],
+        "in per cent": [name for name, spelling in spellings.items() if spelling.percent],
+        "the day first": [name for name, column in inputs.items() if column.kind == "day-first time"],
+        "the month first": [name for name, column in inputs.items() if column.kind == "month-first time"],
+    }
+    yield from (f"{what}: {some(names)}" for what, names in spelled.items() if names)
+    for column in encoder.columns:
+        if (look := seen.looks.get(column.name)) is None:
+            continue
+        if column.kind in NUMBERS and len(look.currencies) > 1:
+            found = some([f"{name} {count:,} times" for name, count in look.currencies.most_common()])
+            yield f"{column.name} holds several currencies, read alike: {found}"
+        elif column.kind in NUMBERS and look.currencies:
+            yield f"{column.name} is in {next(iter(look.currencies))}"
+        if column.kind == "category" and look.counts["number"] >= 0.1 * look.counts["value"]:
+            share = look.counts["number"] / look.counts["value"]
+            word = look.first["other"][1]
+            yield f"{column.name} is a category: {share:.0%} of its values are numbers, but {word!r} is not"
+    marked: dict[str, list[str]] = {}
+    for column in encoder.columns:
+        if column.kind != "category" and (look := seen.looks.get(column.name)):
+            for mark in look.unusual_marks:
+                marked.setdefault(mark, []).append(column.name)
+    if marked:
+        found = [f"{mark!r} in {some(names)}" for mark, names in marked.items()]
+        yield f"taken for missing values: {some(found)}"
+    known = {*inputs, *not_inputs}
+    constant = [name for name in seen.kinds if name not in known]
+    if constant:
+        yield f"left out, as constant in training: {some(constant)}"
+
+
+def _time_column(files: Tables, name: str, kind: str, unit: str | None) -> TimeColumn:
+    if kind == CLOCK:
+        found = f"column {name!r} holds times of the day"
+        raise BadInput(f"{describe(files)}: {found}, expected dates with it, as which day it is isn't known (--time)")
+    if kind not in (*NUMBERS, *TIMES):
+        kind = "time"
+    if unit is not None and kind in TIMES:
+        raise BadInput(f"--time-unit {unit}: column {name!r} holds dates, expected numbers or no unit")
+    return TimeColumn(name, kind, unit)
 
 
 def read_labelled(
@@ -337,10 +525,13 @@ def read_labelled(
     customer: str | None = None,
     encoding: str | None = None,
     skip_bad: bool = False,
+    time_unit: str | None = None,
+    fraud_values: Sequence[str] = (),
 ) -> tuple[Split, tuple[str, ...]]:
     """Read a labelled table whole, in the order of its rows, as an encoder sees it; and what was understood of it.
 
-    See `load` for the columns; `label_values` spells genuine and fraud, as a `Dataset` does.
+    See `load` for the columns; `label_values` spells genuine and fraud, as a `Dataset` does, where `fraud_values` are
+    not given.
 
     Raises:
         BadInput: Whatever is wrong with the table.
@@ -352,21 +543,28 @@ def read_labelled(
     roles = {flag: name for flag, name in roles.items() if name is not None}
     for flag, name in roles.items():
         require(files[0], name, f" ({flag})")
-    others = set(files[0].columns) - {time}
-    time_kind = "number" if time is not None and read_kinds(files, others)[time] == "number" else "time"
+    time_column = None
+    if time is not None:
+        if encoder.time is not None and encoder.time.name == time and time_unit is None:
+            time_column = encoder.time
+        else:
+            kind = read_kinds(files, set(files[0].columns) - {time})[time]
+            time_column = _time_column(files, time, kind, time_unit)
     if skip_bad:
-        _leave_out(files, encoder.kinds | ({} if time is None else {time: time_kind}), encoder.kinds, roles)
-    keys = _read_keys(files, label, time, time_kind, customer, label_values)
+        _leave_out(files, encoder.kinds, label, time_column, customer)
+    keys = _read_keys(files, label, time_column, customer, label_values, fraud_values)
     rows = np.arange(len(keys.labels))
     extra = {"row": files.kept_rows(len(rows))}
     if keys.times is not None:
-        extra |= {"time": keys.times, "day": _days(describe(files), keys.times)}
+        extra |= {"time": keys.times, "day": _days(keys.times)}
     if keys.customers is not None:
         extra["customer"] = keys.customers
     return Split(_encode(files, encoder, rows, None), keys.labels, extra), files.understood
 
 
-def _leave_out(files: Tables, kinds: Mapping[str, str], inputs: Mapping[str, str], roles: Mapping[str, str]) -> None:
+def _leave_out(
+    files: Tables, inputs: Mapping[str, str], label: str, time: TimeColumn | None, customer: str | None
+) -> None:
     """Find the rows that can't be used, so that no stream has them, and say so.
 
     These are rows of too many or too few fields, with a value that is not of its column's kind, or without a label,
@@ -377,101 +575,67 @@ def _leave_out(files: Tables, kinds: Mapping[str, str], inputs: Mapping[str, str
         for name, kind in inputs.items():
             if kind != "category":
                 numbers(batch, name, kind)
-        for flag, name in roles.items():
-            if flag == "--time":
-                kind = kinds[name] if kinds[name] == "number" else "time"
-                reject(batch, name, np.isnan(numbers(batch, name, kind)), "a time in every row")
-            else:
-                texts(batch, name, f"a {flag.removeprefix('--')}")
+        texts(batch, label, "a label")
+        if time is not None:
+            _times(batch, time)
+        if customer is not None:
+            texts(batch, customer, "a customer")
 
-    leave_out(files, {*inputs, *roles.values()}, check)
+    leave_out(files, {*inputs, label, *([time.name] if time else []), *([customer] if customer else [])}, check)
 
 
-def numbers(batch: Batch, name: str, kind: str) -> np.ndarray:
+def numbers(batch: Batch, name: str, kind: str, *, largest: float = LARGEST, printed_only: bool = False) -> np.ndarray:
     """Read a column as (rows,) float64, NaN where a value is missing; times are in seconds since 1970.
 
     Raises:
-        BadInput: A value isn't of the kind ("number", "boolean" or "time"), or is beyond float32.
+        BadInput: A value isn't of the kind, any but "category", or is beyond `largest`.
     """
     column = batch.rows.column(name)
     found = kind_of(batch.file, batch.rows.schema.field(name))
-    # Text is parsed as CSV text is, but a time is no number.
-    if {kind, found} & {"time"} and {kind, found} & {"number", "boolean"}:
+    # Text is parsed as CSV text is, but a time is no number, and of a number it isn't known whether it's in per cent.
+    if found not in ("category", "empty") and not fits(kind, found):
         raise BadInput(f"{batch.file}: column {name!r} holds a {found}, expected a {kind}")
     if found == "time":
         column = column.cast(pa.timestamp("us", getattr(column.type, "tz", None)), safe=False).cast(pa.int64())
         return column.to_numpy(zero_copy_only=False) / 1e6
-    if found != "category":
-        values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-        bad = np.abs(values) > LARGEST
+    if found == "category":
+        texts = _strings(batch, name)
+        if printed_only and kind == "number" and printed(texts) is None:
+            raise _Unprinted
+        found_values, bad = parse(texts, kind)
     else:
-        values, bad = _parse(column, kind)
-        bad |= np.abs(values) > LARGEST
-    reject(batch, name, bad, KIND_EXPECTED[kind])
-    return values
+        found_values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        bad = np.zeros(len(batch), bool)
+    large = np.abs(found_values) > largest
+    expected = expected_of(kind)
+    if not bad.any() and large.any() and np.isfinite(found_values[np.argmax(large)]):
+        expected += f"; if the column names rows rather than counts, leave it out with --drop {name!r}"
+    reject(batch, name, bad | large, expected)
+    return found_values
 
 
-def _csv_kinds(file: TableFile, skip_bad: bool, columns: Sequence[str]) -> dict[str, str]:
-    """Find the kinds of a CSV's columns by the first block in which each has a value."""
-    kinds = dict.fromkeys(columns, "empty")
-    undecided = list(columns)
-    # The first block decides about nearly all; the rest of the file is read for the others alone.
-    for blocks in (1, None):
-        if undecided:
-            for rows in itertools.islice(read(file, undecided, skip_bad), blocks):
-                kinds |= {name: _text_kind(_present(rows.rows.column(name))) for name in undecided}
-                undecided = [name for name in undecided if kinds[name] == "empty"]
-                if not undecided:
-                    break
-    return kinds
+def _times(batch: Batch, time: TimeColumn, *, printed_only: bool = False) -> np.ndarray:
+    """Read the times of a batch, (rows,) float64, as they are counted; a row without one is rejected."""
+    times = numbers(batch, time.name, time.kind, largest=np.inf, printed_only=printed_only)
+    reject(batch, time.name, np.isinf(times), expected_of(time.kind))
+    reject(batch, time.name, np.isnan(times), "a time in every row")
+    return times
 
 
-def _text_kind(column: pa.StringArray) -> str:
-    values = column.drop_null()
-    if len(values) == 0:
-        return "empty"
-    for kind, pattern in KIND_PATTERNS.items():
-        if pc.sum(pc.match_substring_regex(values, pattern)).as_py() >= KIND_SHARE * len(values):
-            return kind
-    return "category"
+def _strings(batch: Batch, name: str) -> pa.StringArray:
+    return batch.rows.column(name).cast(pa.string())
 
 
 def _texts(batch: Batch, name: str) -> pa.StringArray:
     """Read a column as text, null where a value is missing."""
-    return _present(batch.rows.column(name).cast(pa.string()))
+    texts = _strings(batch, name)
+    return pc.if_else(pc.is_in(texts, pa.array(USUAL_MARKS)), None, texts)
 
 
-def _present(texts: pa.StringArray) -> pa.StringArray:
-    """Make the missing values null."""
-    return pc.if_else(pc.is_in(texts, pa.array(MISSING)), None, texts)
-
-
-def _parse(texts: pa.StringArray, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Turn text into (rows,) float64, NaN where it's missing or isn't of the kind, and say where it isn't."""
-    if kind == "number":
-        try:  # the usual spellings, at once
-            values = texts.cast(pa.float64()).to_numpy(zero_copy_only=False)
-            return values, np.zeros(len(values), bool)
-        except pa.ArrowInvalid:
-            pass
-    texts = _present(texts)
-    if kind == "boolean":
-        codes = pc.index_in(pc.utf8_lower(pc.utf8_trim_whitespace(texts)), pa.array(["false", "true", "0", "1"]))
-        values = codes.to_numpy(zero_copy_only=False) % 2
-    elif kind == "number":
-        values = np.asarray(pd.to_numeric(texts.to_pandas(), errors="coerce"), np.float64)
-    else:
-        # pandas also takes words such as "now" for times.
-        dated = pc.if_else(pc.match_substring_regex(texts, r"^\s*\d{4}-"), texts, None)
-        stamps = pd.to_datetime(dated.to_pandas(), utc=True, format="ISO8601", errors="coerce")
-        values = np.where(stamps.isna(), np.nan, pd.DatetimeIndex(stamps).as_unit("us").asi8 / 1e6)
-    return values, np.isnan(values) & texts.is_valid().to_numpy(zero_copy_only=False)
-
-
-def _numbered(files: Tables, kinds: Mapping[str, str]) -> Iterator[tuple[slice, Batch]]:
+def _numbered(files: Tables, columns: Collection[str]) -> Iterator[tuple[slice, Batch]]:
     """Stream batches along with their rows' positions in all the files as read."""
     start = 0
-    for batch in stream(files, kinds):
+    for batch in stream(files, columns):
         yield slice(start, start + len(batch)), batch
         start += len(batch)
 
@@ -483,6 +647,8 @@ class _Keys:
     labels: np.ndarray
     genuine: str
     fraud: str
+    understood: str
+    time: TimeColumn | None
     times: np.ndarray | None
     customers: np.ndarray | None
 
@@ -490,53 +656,110 @@ class _Keys:
 def _read_keys(
     files: Tables,
     label: str,
-    time: str | None,
-    time_kind: str,
+    time: TimeColumn | None,
     customer: str | None,
     label_values: Sequence[str] = (),
+    fraud_values: Sequence[str] = (),
+    *,
+    printed_only: bool = False,
 ) -> _Keys:
-    kinds = {label: "category"}
-    if time is not None:
-        kinds[time] = time_kind
-    if customer is not None:
-        kinds[customer] = "category"
-    codes: dict[str, int] = {value: code for code, value in enumerate(label_values)}
+    columns = [label, *([time.name] if time else []), *([customer] if customer else [])]
+    asked = {label_key(value) for value in fraud_values}
+    known = {label_key(value): value for value in label_values} if not asked else {}
+    codes = {key: code for code, key in enumerate(known)}
+    spelled = list(known.values())
     code_parts: list[np.ndarray] = []
     times: list[np.ndarray] = []
     customers: list[pa.StringArray] = []
-    for batch in stream(files, kinds):
+    for batch in stream(files, columns):
         encoded = texts(batch, label, "a label").dictionary_encode()
         rows = encoded.indices.to_numpy()
-        values = [_label_value(text) for text in encoded.dictionary.to_pylist()]
-        for index, value in enumerate(values):
-            if codes.setdefault(value, len(codes)) > 1:
-                reject(batch, label, rows == index, "one of two classes, as {!r} and {!r} before".format(*codes))
-        code_parts.append(np.array([codes[value] for value in values], np.int8)[rows])
+        found = encoded.dictionary.to_pylist()
+        keys = [label_key(text) for text in found]
+        for index, key in enumerate(keys):
+            if key not in codes:
+                spelled.append(key if key in ("0", "1") else found[index].strip())
+            code = codes.setdefault(key, len(codes))
+            if not asked and code > 1:
+                expected = "one of two classes, as {!r} and {!r} before".format(*spelled)
+                reject(batch, label, rows == index, f"{expected}, or --fraud-value to say which are fraud")
+            if code >= MOST_LABELS:
+                reject(batch, label, rows == index, f"at most {MOST_LABELS:,} different labels")
+        code_parts.append(np.array([codes[key] for key in keys], np.int16)[rows])
         if time is not None:
-            seconds = numbers(batch, time, time_kind)
-            reject(batch, time, np.isnan(seconds), "a time in every row")
-            times.append(seconds)
+            times.append(_times(batch, time, printed_only=printed_only))
         if customer is not None:
             customers.append(texts(batch, customer, "a customer"))
 
-    found = np.concatenate(code_parts)
-    if len(np.unique(found)) < 2:
-        raise BadInput(
-            f"{describe(files)}: column {label!r} holds only {list(codes)[found[0]]!r}, expected two classes"
-        )
-    genuine, fraud = label_values or sorted(codes)
-    if (
-        not label_values
-        and (genuine, fraud) != ("0", "1")
-        and np.sum(found == codes[genuine]) < np.sum(found == codes[fraud])
-    ):
-        genuine, fraud = fraud, genuine
+    found_codes = np.concatenate(code_parts)
+    amounts = np.bincount(found_codes, minlength=len(spelled)).tolist()
+    counts = dict(zip(spelled, amounts, strict=True))
+    genuine, fraud = _classes(files, label, counts, fraud_values, len(known) > 0)
+    is_fraud = np.array([name in fraud for name in spelled])
+    labels = is_fraud[found_codes].astype(np.int8)
+    frauds = int(labels.sum())
+    others = some([name for name in counts if name not in fraud])
+    understood = (
+        f"fraud is {label} = {some(fraud)}: {frauds:,} of {len(labels):,} rows ({frauds / len(labels):.2%}); "
+        f"genuine is {label} = {others}"
+    )
+    seconds, time = _seconds(files, time, np.concatenate(times)) if time else (None, None)
     customer_codes = None
     if customer is not None:
         chunks = pa.chunked_array(customers).dictionary_encode().chunks
         customer_codes = np.concatenate([chunk.indices.to_numpy() for chunk in chunks]).astype(np.int64)
-    labels = (found == codes[fraud]).astype(np.int8)
-    return _Keys(labels, genuine, fraud, np.concatenate(times) if time is not None else None, customer_codes)
+    return _Keys(labels, genuine, " or ".join(fraud), understood, time, seconds, customer_codes)
+
+
+def _classes(
+    files: Tables, label: str, counts: Mapping[str, int], fraud_values: Sequence[str], known: bool
+) -> tuple[str, list[str]]:
+    """How genuine is spelled, and which labels are fraud, of the `counts` of each."""
+    place = f"{describe(files)}: column {label!r}"
+    found = [name for name, count in counts.items() if count]
+    for value in fraud_values:
+        if label_key(value) not in {label_key(name) for name in found}:
+            raise BadInput(f"{place} has no {value!r} (--fraud-value), expected one of its labels: {some(found)}")
+    if len(found) < 2:
+        raise BadInput(f"{place} holds only {found[0]!r}, expected two classes")
+    if fraud_values:
+        asked = {label_key(value) for value in fraud_values}
+        fraud = [name for name in found if label_key(name) in asked]
+        others = [name for name in found if name not in fraud]
+        if not others:
+            raise BadInput(f"{place} holds nothing but {some(fraud)} (--fraud-value), expected other labels too")
+        return others[0] if len(others) == 1 else "any other", fraud
+    if known:
+        genuine, fraud_name = counts
+        return genuine, [fraud_name]
+    said = which_is_fraud({label_key(name): count for name, count in counts.items()})
+    if said is None:
+        held = " and ".join(f"{name!r} {count:,} times" for name, count in counts.items())
+        raise BadInput(f"{place} holds {held}, expected it to be clear which is fraud: name it with --fraud-value")
+    genuine, fraud_name = sorted(counts, key=lambda name: label_key(name) == said)
+    return genuine, [fraud_name]
+
+
+def _seconds(files: Tables, time: TimeColumn, times: np.ndarray) -> tuple[np.ndarray, TimeColumn]:
+    """Turn the times into seconds, and say how they were read."""
+    place = f"{describe(files)}: column {time.name!r}"
+    if time.kind in TIMES:
+        seconds, unit = times, None
+    else:
+        unit = time.unit or guess_unit(times) or "seconds"
+        seconds = in_seconds(times, unit)
+        if np.isnan(seconds).any():
+            raise BadInput(f"{place} holds {times[np.isnan(seconds)][0]:.0f}, expected a time as {unit}")
+    days = np.ptp(seconds) / 86_400
+    ask = f"say what it counts with --time-unit {', '.join(UNITS)}"
+    counted = f"from {times.min():.15g} to {times.max():.15g}"
+    if days > LONGEST_DAYS:
+        as_read = f"runs {counted}; as {unit} that" if unit else "holds times; that"
+        found = f"{as_read} is {days:,.0f} days, expected at most {LONGEST_DAYS:,}"
+        raise BadInput(f"{place} {found}{f'; {ask}' if unit else ''}")
+    if time.unit is None and unit == "seconds" and days < 1 and seconds.min() < UNIX_YEARS:
+        raise BadInput(f"{place} runs {counted}; as seconds that is {days * 24:.2g} hours, expected days; {ask}")
+    return seconds, dataclasses.replace(time, unit=unit)
 
 
 def texts(batch: Batch, name: str, expected: str) -> pa.StringArray:
@@ -544,15 +767,6 @@ def texts(batch: Batch, name: str, expected: str) -> pa.StringArray:
     column = _texts(batch, name)
     reject(batch, name, column.is_null().to_numpy(zero_copy_only=False), f"{expected} in every row")
     return column
-
-
-def _label_value(text: str) -> str:
-    """Spell equal labels alike: 1, 1.0 and True."""
-    text = {"true": "1", "false": "0"}.get(text.strip().lower(), text.strip())
-    try:
-        return repr(float(text)).removesuffix(".0")
-    except ValueError:
-        return text
 
 
 def _order(keys: _Keys, rng: np.random.Generator) -> tuple[np.ndarray, list[int]]:
@@ -592,16 +806,57 @@ def _mix(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.argsort(ranks, kind="stable")
 
 
-def _days(source: str, times: np.ndarray) -> np.ndarray:
+def _days(times: np.ndarray) -> np.ndarray:
     days = np.floor(times / 86_400)
-    days -= days.min()
-    if days.max() > LONGEST_DAYS:
-        raise BadInput(f"{source}: the times span {days.max():,.0f} days, expected seconds: are they milliseconds?")
-    return days.astype(np.int32)
+    return (days - days.min()).astype(np.int32)
 
 
-def _fit(files: Tables, kinds: Mapping[str, str], training: np.ndarray, rows: int, rng: np.random.Generator) -> Encoder:
-    """Fit the encoder on the rows at the positions `training`, of so many `rows` in all."""
+class _Identity:
+    """Whether a column has another value in each row, as far as was seen: a running number, or a key."""
+
+    def __init__(self) -> None:
+        self.differs = True
+        self.rises = True
+        self.last = -np.inf
+        self.rows = 0
+        self.kept: list[Any] = []
+
+    def add(self, values: np.ndarray | pa.StringArray) -> None:
+        """See the next rows: numbers, or text."""
+        if not self.differs:
+            return
+        if isinstance(values, np.ndarray):
+            self.differs = bool(np.all(values == np.floor(values)))  # a missing value isn't equal to itself
+            self.rises &= self.differs and values[0] > self.last and bool(np.all(np.diff(values) > 0))
+            self.last = values[-1]
+            self.differs &= self.rises or len(np.unique(values)) == len(values)
+        else:
+            self.rises = False
+            self.differs = values.null_count == 0 and len(values.unique()) == len(values)
+        if self.rows < ROWS_COMPARED:
+            self.kept.append(pa.array(values))
+        self.rows += len(values)
+
+    def said(self, name: str) -> str | None:
+        """What to say of the column, if it is so."""
+        way_out = f"as an input it may be learned by heart; leave it out with --drop {name!r}"
+        if self.differs and self.rises:
+            return f"{name} rises from row to row, as a running number does: {way_out}"
+        if not self.differs or self.rows < ROWS_TO_TELL:
+            return None
+        kept = pa.chunked_array(self.kept)
+        return f"{name} has another value in every row: {way_out}" if len(kept.unique()) == len(kept) else None
+
+
+def _fit(
+    files: Tables,
+    kinds: Mapping[str, str],
+    training: np.ndarray,
+    rows: int,
+    rng: np.random.Generator,
+    printed_only: bool,
+) -> tuple[tuple[Column, ...], list[str]]:
+    """Fit the columns on the rows at the positions `training`, of so many in all, and name those that number rows."""
     is_training, is_sampled = np.zeros((2, rows), bool)
     is_training[training] = True
     is_sampled[rng.choice(training, min(MEDIAN_ROWS, len(training)), replace=False)] = True
@@ -612,18 +867,24 @@ def _fit(files: Tables, kinds: Mapping[str, str], training: np.ndarray, rows: in
     with_missing: set[str] = set()
     sample: list[np.ndarray] = []
     vocabularies: dict[str, set[str]] = {name: set() for name, kind in kinds.items() if kind == "category"}
+    identities = {name: _Identity() for name, kind in kinds.items() if kind in NUMBERS or kind == "category"}
     for here, batch in _numbered(files, kinds):
         chosen = is_training[here]
         block = np.empty((len(batch), len(names)), np.float32)
         for index, name in enumerate(names):
-            block[:, index] = numbers(batch, name, kinds[name])
+            found = numbers(batch, name, kinds[name], printed_only=printed_only)
+            block[:, index] = found
+            if name in identities:
+                identities[name].add(found)
         sample.append(block[is_sampled[here]])
         block = block[chosen]
         lowest = np.fmin(lowest, np.fmin.reduce(block, axis=0, initial=np.inf))
         highest = np.fmax(highest, np.fmax.reduce(block, axis=0, initial=-np.inf))
         absent |= np.isnan(block).any(axis=0)
         for name, vocabulary in vocabularies.items():
-            texts = _texts(batch, name).filter(pa.array(chosen))
+            texts = _texts(batch, name)
+            identities[name].add(texts)
+            texts = texts.filter(pa.array(chosen))
             if texts.null_count:
                 with_missing.add(name)
             if len(vocabulary) <= VOCABULARY_SIZE:
@@ -644,7 +905,8 @@ def _fit(files: Tables, kinds: Mapping[str, str], training: np.ndarray, rows: in
                 # A value so rare that the sample has none: any value of the column does.
                 fill = float(np.median(present)) if len(present) else float(low)
                 columns.append(Column(name, kind, bool(missing), fill, varies=bool(low < high)))
-    return Encoder(tuple(columns))
+    said = [identities[column.name].said(column.name) for column in columns if column.name in identities]
+    return tuple(columns), [sentence for sentence in said if sentence]
 
 
 def _encode(files: Tables, encoder: Encoder, order: np.ndarray, folder: Path | None) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What the text of a table's column means: numbers as people and programs write them, dates, times of the day, labels.
+"""What the text of a table's column means: numbers as people and programs write them, dates, times of the day.
 
 A column's kind is "empty", "category", "boolean", one of `NUMBERS`, or one of `TIMES`. "number" is what a computer
 prints; the others say how the column is spelled. A kind is decided once, of all values of a column (`Look`, `decide`);
@@ -67,7 +67,14 @@ def family(kind: str) -> str:
     return "time" if kind in TIMES else kind
 
 
-def expected(kind: str) -> str:
+def fits(kind: str, typed: str) -> bool:
+    """Whether a column of a file that states its type, "number", "boolean" or "time", can be read as of a kind."""
+    if (typed == "time") != (family(kind) == "time"):
+        return False
+    return kind != CLOCK and not (kind in NUMBERS and NUMBERS[kind].percent) and kind != "category"
+
+
+def expected_of(kind: str) -> str:
     """What a value of the kind is, for messages."""
     if kind in NUMBERS:
         return "a finite number, up to 1e15" + kind.removeprefix("number").replace(" with", ", with", 1)
@@ -81,6 +88,11 @@ def expected(kind: str) -> str:
 
 
 # --- Missing values ---
+
+# Those that programs write; the rest of the marks are worth a word, as they may mean something else.
+USUAL_MARKS = (
+    *("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NAN", "-nan", "NaT", "null", "NULL", "Null", "None"),
+)
 
 
 def without_marks(texts: pa.StringArray) -> pa.StringArray:
@@ -196,17 +208,21 @@ def _matches(texts: pa.StringArray, pattern: str) -> np.ndarray:
     return pc.match_substring_regex(texts, pattern).fill_null(False).to_numpy(zero_copy_only=False)
 
 
-def _plain(texts: pa.StringArray) -> np.ndarray | None:
-    """The numbers, if all are as a computer prints them."""
+def printed(texts: pa.StringArray) -> np.ndarray | None:
+    """The numbers (rows,) float64, if all are as a computer prints them, and missing values too."""
     try:
         return texts.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:
+        pass
+    try:
+        trimmed = pc.utf8_trim_whitespace(texts)
+        present = pc.if_else(pc.is_in(trimmed, pa.array(USUAL_MARKS)), None, trimmed)
+        return present.cast(pa.float64()).to_numpy(zero_copy_only=False)
     except pa.ArrowInvalid:
         return None
 
 
 def _numbers(texts: pa.StringArray, spelling: Spelling) -> np.ndarray:
-    if spelling == Spelling() and (values := _plain(texts)) is not None:
-        return values
     encoded = texts.dictionary_encode()
     spelled = _take_apart(encoded.dictionary)
     body = spelled.body
@@ -319,6 +335,8 @@ def parse(texts: pa.StringArray, kind: str) -> tuple[np.ndarray, np.ndarray]:
 
     The second array marks the values that aren't of the kind; an infinite number isn't among them.
     """
+    if kind == "number" and (values := printed(texts)) is not None:
+        return values, np.zeros(len(texts), bool)
     texts = without_marks(texts)
     if kind == "boolean":
         codes = pc.index_in(pc.utf8_lower(texts), pa.array(["false", "true", "0", "1"]))
@@ -340,19 +358,35 @@ class Unclear(Exception):  # noqa: N818 - it's the column that is unclear
         self.wanted = wanted
 
 
-class Look:
-    """What was seen of a column: how many values are spelled how, and where the first of each spelling is."""
+def is_plain(texts: pa.StringArray) -> bool:
+    """Whether a column holds numbers as a computer prints them and nothing else, quickly; False where it may not."""
+    values = printed(texts)
+    if values is None or np.isnan(values).all():
+        return False
+    fractions = values[values != np.floor(values)]
+    thousandths = 1_000 * fractions[np.isfinite(fractions)]
+    if len(thousandths) == 0 or np.nanmax(np.abs(values)) >= 1_000:
+        return True
+    # All may be 1.226 for 1226: see `Look`.
+    return not np.allclose(thousandths, np.round(thousandths), 0, 1e-6)
 
-    def __init__(self) -> None:
-        self.rows = 0
+
+class Look:
+    """What was seen of a column: how many values are spelled how, and where the first of each spelling is.
+
+    If `lenient`, a few values that are not like the others are left to `parse`.
+    """
+
+    def __init__(self, *, lenient: bool = False) -> None:
+        self.lenient = lenient
         self.counts: collections.Counter[str] = collections.Counter()
-        self.first: dict[str, tuple[int, str]] = {}
+        self.first: dict[str, tuple[int, str]] = {}  # its row, and the text
         self.marks: collections.Counter[str] = collections.Counter()
         self.currencies: collections.Counter[str] = collections.Counter()
         self.distinct: dict[str, set[str]] = {"number": set(), "other": set()}
 
-    def add(self, texts: pa.StringArray) -> None:
-        """Look at the next rows, null where the reader found a missing value."""
+    def add(self, texts: pa.StringArray, first_row: int) -> None:
+        """Look at rows, the first of them at the position `first_row`; null where a field is empty."""
         encoded = texts.dictionary_encode()
         words = encoded.dictionary
         codes = encoded.indices.fill_null(len(words)).to_numpy()
@@ -365,12 +399,13 @@ class Look:
             if len(chosen):
                 self.counts[name] += int(amounts[chosen].sum())
                 first = chosen[np.argmin(places[chosen])]
-                self.first.setdefault(name, (self.rows + int(places[first]), words[int(first)].as_py()))
+                self.first.setdefault(name, (first_row + int(places[first]), words[int(first)].as_py()))
 
         clean = without_marks(words)
         valid = clean.is_valid().to_numpy(zero_copy_only=False)
         for index in np.flatnonzero(~valid):
             self.marks[words[int(index)].as_py().strip()] += int(amounts[index])
+        self.marks.pop("", None)
         see("value", valid)
 
         spelled = _take_apart(clean)
@@ -411,14 +446,13 @@ class Look:
         for name, mask in (("number", number), ("other", other)):
             if len(self.distinct[name]) <= VOCABULARY_SIZE:
                 self.distinct[name].update(words.filter(pa.array(mask)).slice(0, 10 * VOCABULARY_SIZE).to_pylist())
-        self.rows += len(texts)
 
     def settled(self) -> str | None:
         """The kind, if these values leave no doubt about what the others are; a number is then a printed one."""
         values = self.counts["value"]
         if values == 0:
             return "empty"
-        if self.counts["printed"] == values and not self.marks and not self._points_part_thousands():
+        if self.counts["printed"] == values and not (self.unusual_marks or self._points_part_thousands()):
             return "number"
         for kind in ("boolean", "time"):
             if self.counts[kind] == values:
@@ -439,7 +473,7 @@ class Look:
         numbers = self.counts["number"] / values
         if numbers >= KIND_SHARE or (few_words and numbers >= 1 - KIND_SHARE):
             kind = self._spelling(commas_elsewhere).kind
-            if self.counts["printed"] == values and not self.marks and kind == Spelling().kind:
+            if self.counts["printed"] == values and not self.unusual_marks and kind == Spelling().kind:
                 return "number"
         elif self.counts["date"] >= KIND_SHARE * values:
             kind = self._date_order()
@@ -450,16 +484,25 @@ class Look:
             kind = kinds[0]
         if family(kind) == "number" and kind != CLOCK:
             self._refuse(
-                "other", expected(kind) + ", or nothing if missing, as most of the column's values are numbers"
+                "other", expected_of(kind) + ", or nothing if missing, as most of the column's values are numbers"
             )
         return kind
+
+    @property
+    def unusual_marks(self) -> dict[str, int]:
+        """What else than the usual marks stands for missing values, and how often."""
+        return {mark: count for mark, count in self.marks.items() if mark not in USUAL_MARKS}
+
+    def share(self, name: str) -> float:
+        """Which share of the values is so."""
+        return self.counts[name] / max(self.counts["value"], 1)
 
     def has_decimal_comma(self) -> bool:
         """Whether commas, and no points, are before decimals here."""
         return self.counts["decimal comma"] > 9 * self.counts["decimal point"]
 
     def _refuse(self, name: str, wanted: str) -> None:
-        if name in self.first:
+        if name in self.first and not (self.lenient and self.share(name) <= 1 - KIND_SHARE):
             raise Unclear(self.first[name][0], wanted)
 
     def _points_part_thousands(self) -> bool:
@@ -479,10 +522,10 @@ class Look:
             example = self.first["point before three"][1]
             self._refuse("comma before three", f"thousands and decimals parted in one way: it also holds {example!r}")
         unclear = seen["comma before three"] or seen["point before three"]
-        by_comma = comma or (not point and unclear and (commas_elsewhere or self._points_part_thousands()))
-        percent = seen["percent"] > 0
-        if percent and seen["not percent"]:
-            if seen["percent"] > seen["not percent"]:
+        by_comma = comma > point or (not point and unclear and (commas_elsewhere or self._points_part_thousands()))
+        percent = seen["percent"] > seen["not percent"]
+        if seen["percent"] and seen["not percent"]:
+            if percent:
                 self._refuse("not percent", f"per cent as in {self.first['percent'][1]!r}")
             self._refuse("percent", f"no per cent, as in {self.first['not percent'][1]!r}")
         return Spelling(
@@ -497,10 +540,60 @@ class Look:
             first, other = ("day", "month") if seen["day first"] >= seen["month first"] else ("month", "day")
             example = self.first[f"{first} first"][1]
             self._refuse(f"{other} first", f"the {first} first as in {example!r}")
-        if seen["month first"]:
+        if seen["month first"] > seen["day first"]:
             return "month-first time"
         # Nobody writes a month first with points.
         if not seen["day first"] and seen["day or month"] and seen["slashed"]:
             wanted = "dates that show whether the day or the month is first; write them as 2024-01-31"
             self._refuse("day or month", wanted)
         return "day-first time"
+
+
+# --- What a number of time counts ---
+
+UNITS = {
+    "nanoseconds": 1e-9,
+    "microseconds": 1e-6,
+    "milliseconds": 1e-3,
+    "seconds": 1.0,
+    "minutes": 60.0,
+    "hours": 3_600.0,
+    "days": 86_400.0,
+    "weeks": 7 * 86_400.0,
+    "months": 365.25 / 12 * 86_400.0,
+}
+_FIRST_UNIX, _LAST_UNIX = 1e8, 5e9  # 1973 and 2128
+_CALENDARS = {"YYYYMMDD": 1.0, "YYYYMMDDhhmm": 1e4, "YYYYMMDDhhmmss": 1e6}
+
+
+def guess_unit(times: np.ndarray) -> str | None:
+    """The unit of times since 1970, by their size, or the calendar of numbers such as 20240131; None if neither."""
+    for unit in ("nanoseconds", "microseconds", "milliseconds", "seconds"):
+        seconds = times * UNITS[unit]
+        if seconds.min() >= _FIRST_UNIX and seconds.max() <= _LAST_UNIX:
+            found = unit
+            break
+    else:
+        found = None
+    for calendar in _CALENDARS:
+        if not np.isnan(in_seconds(times, calendar)).any():
+            return calendar
+    return found
+
+
+def in_seconds(times: np.ndarray, unit: str) -> np.ndarray:
+    """Turn times in a unit, or numbers such as 20240131, into seconds; NaN where such a number is no date."""
+    if unit in UNITS:
+        return times * UNITS[unit]
+    dates, of_day = np.divmod(times, _CALENDARS[unit])
+    possible = (dates >= 19_000_101) & (dates <= 21_001_231) & (of_day == np.floor(of_day))
+    seconds = np.full(len(times), np.nan)
+    if possible.any():
+        text = pa.array(dates[possible].astype(np.int64)).cast(pa.string())
+        iso = pc.replace_substring_regex(text, r"^(\d{4})(\d\d)(\d\d)$", r"\1-\2-\3")
+        seconds[possible] = _times(iso, "time")
+    if unit == "YYYYMMDDhhmm":
+        of_day = of_day * 100
+    hour, minute, second = of_day // 10_000, of_day // 100 % 100, of_day % 100
+    seconds[(hour > 23) | (minute > 59) | (second > 59)] = np.nan
+    return seconds + hour * 3_600 + minute * 60 + second

@@ -107,7 +107,7 @@ def test_splits_are_views_of_one_matrix(tmp_path, frame):
 
 
 def test_equal_times_stay_on_one_side(tmp_path, frame):
-    frame["seconds"] = np.repeat([0, 1, 2, 3, 4], [250, 300, 60, 130, 260])
+    frame["seconds"] = 86_400 * np.repeat([0, 1, 2, 3, 4], [250, 300, 60, 130, 260])
     data, _ = load([write(tmp_path / "a.csv", frame)], label="fraud", time="seconds")
     # The boundaries at 600 and 800 lie in groups of 550 to 610 and 740 to 1000, and move to the nearer end.
     assert len(data.splits["validation_train"]) == 610
@@ -188,7 +188,10 @@ def test_time_goes_before_customer(tmp_path, frame):
         ("False", "True", 0.25, "1"),
         ("TRUE", "false", 0.25, "1"),
         ("legit", "stolen", 0.25, "stolen"),
-        ("stolen", "legit", 0.25, "legit"),
+        ("stolen", "legit", 0.25, "stolen"),
+        ("Legit", "Fraud", 0.75, "Fraud"),
+        ("BENIGN", "DDoS", 0.75, "DDoS"),
+        ("blue", "red", 0.25, "red"),
         ("2", "1", 0.25, "1"),
         ("no", "yes", 0.5, "yes"),
     ],
@@ -201,7 +204,7 @@ def test_labels(tmp_path, genuine, fraud, share, positive):
     spelled = {"0.0": "0", "1.0": "1", "false": "0", "true": "1"}
     expected = [spelled.get(values[row].lower(), values[row]) == positive for row in part.extra["row"]]
     np.testing.assert_array_equal(part.labels, expected)
-    assert f"fraud is label = {positive}, " in data.provenance.notes[0]
+    assert f"fraud is label = {positive}: " in data.provenance.understood[0]
 
 
 def test_quoted_and_boolean_labels_of_two_files(tmp_path):
@@ -234,7 +237,7 @@ def test_encoder_by_hand(tmp_path):
         "colour is missing",
         "since",
     )
-    assert "left out, as constant in training: same" in data.provenance.notes
+    assert "left out, as constant in training: same" in data.provenance.understood
     new = write(
         tmp_path / "new.csv",
         "since,colour,new,size,unused\n2024-01-01,red,TRUE,1.5,?\n1970-01-02,blue,0,NA,?\n1970-01-01T00:01:00Z,,1,-3e2,?\n"
@@ -294,7 +297,7 @@ def test_fitted_on_the_training_part_alone(tmp_path, frame):
     _, fitted = load([write(tmp_path / "a.csv", frame)], label="fraud", time="seconds")
     data, encoder = load([write(tmp_path / "b.csv", changed)], label="fraud", time="seconds")
     assert encoder == fitted
-    assert "left out, as constant in training: late" in data.provenance.notes
+    assert "left out, as constant in training: late" in data.provenance.understood
     amounts = data.splits["test"].inputs[:, 0]
     assert set(amounts) == {np.float32(1e6), np.float32(frame.amount[:600].median())}
 
@@ -304,7 +307,7 @@ def test_constants_and_empty_columns(tmp_path):
     data, encoder = load([write(tmp_path / "a.csv", small("x,empty,five,colour,mark", rows))], label="fraud")
     # A column that is constant where it's given still tells by its missing values.
     assert encoder.feature_names == ("x", "five is missing", "mark = x", "mark is other", "mark is missing")
-    assert "left out, as constant in training: empty, colour" in data.provenance.notes
+    assert "left out, as constant in training: empty, colour" in data.provenance.understood
     np.testing.assert_array_equal(
         encode(encoder, write(tmp_path / "new.csv", "x,five,mark\n1,6,\n1,,x\n")), [[1, 0, 0, 0, 1], [1, 1, 1, 0, 0]]
     )
@@ -323,7 +326,7 @@ def test_median_of_a_sample(tmp_path, frame, monkeypatch):
 def test_fill_of_a_column_that_the_sample_misses(tmp_path, monkeypatch):
     monkeypatch.setattr(table, "MEDIAN_ROWS", 1)
     content = pd.DataFrame({"t": range(100), "x": [8.0, 9.0] + [None] * 98, "fraud": [0, 1] * 50})
-    _, encoder = load([write(tmp_path / "a.csv", content)], label="fraud", time="t")
+    _, encoder = load([write(tmp_path / "a.csv", content)], label="fraud", time="t", time_unit="seconds")
     assert encoder.columns[0].fill in (8.0, 9.0)
 
 
@@ -379,9 +382,12 @@ def test_credit_card_layout(tmp_path):
     assert provenance.size_bytes == path.stat().st_size
     assert provenance.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert (provenance.name, provenance.source, provenance.seed) == ("creditcard.csv", str(path), 0)
-    assert provenance.notes == (
-        "fraud is Class = 1, genuine is Class = 0",
-        "split by Time: 180 rows and 60 to validate on, then 60 to test on",
+    names = ", ".join(f"V{i}" for i in range(1, 9))
+    assert provenance.understood == (
+        "fraud is Class = 1: 30 of 300 rows (10.00%); genuine is Class = 0",
+        "Time read as seconds: from day 0.0 to day 2.1, 2.1 days",
+        "split by Time: 180 rows and 60 to validate on, then 60 to test on; validation begins day 1.2, test day 1.7",
+        f"columns: 29 numbers ({names} and 21 more)",
     )
 
 
@@ -525,7 +531,10 @@ def test_missing_paths(tmp_path):
         (small("x", ["1"]).encode() + b"caf\xe9,0\n", "line 102: the byte 0xe9 isn't UTF-8, expected a table in UTF-8"),
         (b"x,\xff\xfe\n1,0\n", "line 1: the byte 0xff isn't UTF-8, expected a table in UTF-8"),
         (small("x", ["1", "2"]) + "oops,0\n", "line 102, column 'x' holds 'oops', expected a finite number"),
-        (small("x", ["1", "2"]) + '"1,5",0\n', "line 102, column 'x' holds '1,5', expected a finite number"),
+        (
+            small("x", ["1.25", "2"]) + '"1,5",0\n',
+            "line 102, column 'x' holds '1,5', expected a decimal point as in",
+        ),
         (small("x", ["1", "inf"]), "line 3, column 'x' holds 'inf', expected a finite number"),
         (small("x", ["1", "2"]) + "1e39,0\n", "line 102, column 'x' holds '1e39', expected a finite number"),
         (small("x", ["true", "false"]) + "maybe,0\n", "line 102, column 'x' holds 'maybe', expected true or false"),
@@ -609,7 +618,7 @@ def test_bad_parquet_values(tmp_path, frame):
         (lambda f: f.rename(columns={"shop": "store"}), "column 'shop' is missing, expected the same columns as in"),
         (lambda f: f.assign(zone=1), "column 'zone' is only here, expected the same columns as in"),
         (lambda f: f.assign(shop=5), "column 'shop' holds a number, expected a category as in"),
-        (lambda f: f.assign(amount="much"), "column 'amount' holds a category, expected a number as in"),
+        (lambda f: f.assign(amount=f.amount > 1), "column 'amount' holds a boolean, expected a number as in"),
     ],
 )
 def test_files_of_different_columns(tmp_path, frame, change, expected):
@@ -709,10 +718,75 @@ def test_no_fraud_in_a_part(tmp_path, frame, part, rows):
     )
 
 
-def test_milliseconds_for_seconds(tmp_path, frame):
-    path = write(tmp_path / "a.csv", frame.assign(seconds=np.linspace(1.6e12, 1.7e12, ROWS)))
-    text = message([path], label="fraud", time="seconds")
-    check(text, f"{path}: the times span 1,157,407 days, expected seconds: are they milliseconds?")
+# Times
+
+
+@pytest.mark.parametrize(
+    ("times", "unit", "first", "days"),
+    [
+        (np.linspace(1.6e9, 1.61e9, ROWS), None, "2020-09-13 12:26:40", 115.7),
+        (np.linspace(1.6e12, 1.61e12, ROWS).round(), None, "2020-09-13 12:26:40", 115.7),
+        (np.linspace(1.6e15, 1.61e15, ROWS).round(), None, "2020-09-13 12:26:40", 115.7),
+        (np.linspace(1.6e18, 1.61e18, ROWS).round(), None, "2020-09-13 12:26:40", 115.7),
+        (np.repeat([20240131, 20240201, 20240301, 20240302], ROWS // 4), None, "2024-01-31 00:00:00", 31.0),
+        (
+            np.repeat([20240131235959, 20240201000001, 20240301000000, 20240302235959], ROWS // 4),
+            None,
+            "2024-01-31 23:59:59",
+            31.0,
+        ),
+        (np.arange(ROWS) * 743 // ROWS, "hours", "day 0.0", 30.9),
+        (np.arange(ROWS) * 8 // ROWS, "months", "day 0.0", 213.1),
+        (np.arange(ROWS), "seconds", "day 0.0", 0.0),
+        ([f"{i % 28 + 1:02d}/{i // 28 % 12 + 1:02d}/2023" for i in range(ROWS)], None, "2023-01-01 00:00:00", 361.0),
+        ([f"{i // 28 % 12 + 1}/{i % 28 + 1}/23 1:30 PM" for i in range(ROWS)], None, "2023-01-01 13:30:00", 361.0),
+        ([f"{i % 28 + 1}. Feb 2023".replace(".", "") for i in range(ROWS)], None, "2023-02-01 00:00:00", 27.0),
+        ([f"01.{i % 12 + 1:02d}.2023" for i in range(ROWS)], None, "2023-01-01 00:00:00", 334.0),
+    ],
+)
+def test_units_and_dates(tmp_path, frame, times, unit, first, days):
+    path = write(tmp_path / "a.csv", frame.assign(seconds=times))
+    data, encoder = load([path], label="fraud", time="seconds", time_unit=unit)
+    assert f"from {first} to " in data.provenance.understood[1]
+    assert f", {days:,.1f} days" in data.provenance.understood[1]
+    found = np.concatenate([data.splits[part].extra["time"] for part in ("train", "test")])
+    np.testing.assert_allclose(np.ptp(found) / 86_400, days, atol=0.05)
+    again, _ = table.read_labelled([path], encoder, label="fraud", label_values=("0", "1"), time="seconds")
+    np.testing.assert_array_equal(np.sort(again.extra["time"]), found)
+
+
+@pytest.mark.parametrize(
+    ("times", "unit", "expected"),
+    [
+        (
+            np.arange(ROWS) % 743,
+            None,
+            "runs from 0 to 742; as seconds that is 0.21 hours, expected days",
+        ),
+        (
+            np.arange(ROWS) % 8,
+            None,
+            "0.0019 hours, expected days; say what it counts with --time-unit",
+        ),
+        (np.linspace(0, 1e12, ROWS), None, "as seconds that is 11,574,074 days, expected at most 36,525; say what"),
+        (2 * np.arange(ROWS), "months", "as months that is 60,814 days"),
+        (["06:21"] * ROWS, None, "column 'seconds' holds times of the day, expected dates with it"),
+        ([f"2024-01-0{i % 9 + 1}" for i in range(ROWS)], "hours", "--time-unit hours: column 'seconds' holds dates"),
+        (
+            ["01/02/2024", "03/04/2024"] * (ROWS // 2),
+            None,
+            "line 2, column 'seconds' holds '01/02/2024', expected dates",
+        ),
+        (
+            ["13/02/2024", "02/14/2024"] * (ROWS // 2),
+            None,
+            "line 3, column 'seconds' holds '02/14/2024', expected the",
+        ),
+    ],
+)
+def test_times_that_make_no_days(tmp_path, frame, times, unit, expected):
+    path = write(tmp_path / "a.csv", frame.assign(seconds=times))
+    check(message([path], label="fraud", time="seconds", time_unit=unit), expected)
 
 
 # Bad input: new rows

@@ -1,0 +1,57 @@
+"""Which of a table's labels says fraud: by the words themselves, else by how often each is found."""
+
+import re
+from collections.abc import Mapping
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(word.strip() for word in text.split(","))
+
+
+_FRAUD = _words(
+    "yes, y, true, t, fraud, frauds, fraudulent, fraudster, anomaly, anomalous, anomalies, abnormal, attack, "
+    "attacks, attacker, malicious, malware, intrusion, intruder, suspicious, suspect, illicit, illegal, illegitimate, "
+    "positive, pos, spam, scam, phishing, bot, botnet, outlier, bad, chargeback, charged back, charged off, stolen, "
+    "theft, fake, forged, counterfeit, unauthorized, unauthorised, default, defaulted, faulty, defective, failure, "
+    "invalid, compromised, laundering, ja, oui, si, sí, sim, да, 是, 真, betrug, fraude, frode, anomalie"
+)
+_GENUINE = _words(
+    "no, n, false, f, genuine, normal, normale, benign, legit, legitimate, legal, licit, valid, ok, okay, good, "
+    "clean, regular, authentic, authorized, authorised, honest, negative, neg, ham, inlier, safe, real, trusted, paid, "
+    "fully paid, healthy, ordinary, background, nein, non, não, nao, нет, 否, 假, echt, legitim"
+)
+
+
+def label_key(text: str) -> str:
+    """What equal labels have in common: 1, 1.0 and True; Yes, yes and YES."""
+    text = " ".join(text.split()).casefold()
+    text = {"true": "1", "false": "0"}.get(text, text)
+    try:
+        return repr(float(text)).removesuffix(".0")
+    except ValueError:
+        return text
+
+
+def means_fraud(text: str) -> bool | None:
+    """Whether a label says fraud or genuine by its words; None if it says neither. 0 is genuine; 1 may be either."""
+    if re.fullmatch(r"[-+.\d]+", text):
+        return False if text == "0" else None
+    words = " ".join(re.sub(r"[\W_]+", " ", text).casefold().split()).removeprefix("is ")
+    if words in _FRAUD | _GENUINE:
+        return words in _FRAUD
+    if negated := re.match(r"(?:not|non|no|nicht|kein|keine) ?(?:a )?(\D+)$", words):
+        meant = means_fraud(negated[1])
+        if meant is not None:
+            return not meant
+    found = {word in _FRAUD for word in words.split() if len(word) > 2 and word in _FRAUD | _GENUINE}
+    return found.pop() if len(found) == 1 else None
+
+
+def which_is_fraud(counts: Mapping[str, int]) -> str | None:
+    """Which of two labels is fraud: as their words say, else the one that is at most half as frequent; else None."""
+    one, other = counts
+    meanings = means_fraud(one), means_fraud(other)
+    if meanings[0] != meanings[1]:
+        return one if meanings[0] or meanings[1] is False else other
+    rare, frequent = sorted(counts, key=lambda label: counts[label])
+    return rare if 2 * counts[rare] <= counts[frequent] else None
