@@ -31,6 +31,9 @@ from data.dataset import BadInput, Dataset, Split, escaped
 from templates import autoencoder as template
 
 APPLICATION = "fraud_autoencoder"
+TimeUnit = Literal[
+    "nanoseconds", "microseconds", "milliseconds", "seconds", "minutes", "hours", "days", "weeks", "months"
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +44,12 @@ class Train:
     """Your own payments: CSV or Parquet files, or folders of them. Without it, payments are simulated."""
     label: str | None = None
     """Column that says which payments were fraud. Tables in the handbook's layout need no column names."""
+    fraud_value: tuple[str, ...] = ()
+    """Labels that are fraud; all others are then genuine. By default known words decide, else the rarer of two."""
     time: str | None = None
-    """Column of the payment's time, seconds or dates; the split is then by time."""
+    """Column of the payment's time, numbers or dates; the split is then by time."""
+    time_unit: TimeUnit | None = None
+    """What a number of time counts. By default seconds, or what dates since 1970 say by their size."""
     customer: str | None = None
     """Column of the customer or card, for the card precision; never an input."""
     drop: tuple[str, ...] = ()
@@ -136,8 +143,12 @@ class Evaluate:
     """CSV or Parquet files, or folders of them, with the model's input columns and labels."""
     label: str
     """Column that says which payments were fraud."""
+    fraud_value: tuple[str, ...] = ()
+    """Labels that are fraud; all others are then genuine. By default as in training."""
     time: str | None = None
     """Column of the payment's time, for the card precision."""
+    time_unit: TimeUnit | None = None
+    """What a number of time counts. By default as in training."""
     customer: str | None = None
     """Column of the customer or card, for the card precision and the intervals."""
     encoding: str | None = None
@@ -228,9 +239,13 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
     # The rate carries over as a quantile of the final model's own scores of the validation payments.
     own_scores = first.scores(splits["validation"])
     threshold = evaluation.threshold_of(own_scores, rate)
-    scorer = first.scorer(
-        threshold, {"encoder": encoder.to_config(), "label_values": dataset.label_values, "alert_rate": rate}
-    )
+    metadata = {
+        "encoder": encoder.to_config(),
+        "label_values": dataset.label_values,
+        "fraud_values": settings.fraud_value,
+        "alert_rate": rate,
+    }
+    scorer = first.scorer(threshold, metadata)
     resamples = 100 if settings.quick or len(test) > evaluation.SAMPLE_ROWS else 500
 
     metrics = {
@@ -374,9 +389,11 @@ def _check(settings: Train) -> None:
     )
     if min(settings.widths, default=1) < 1:
         raise BadInput(f"--widths: found {min(settings.widths)}, expected 1 or more for each layer")
-    flags = ("label", "time", "customer", "drop", "encoding", "skip_bad")
+    flags = ("label", "fraud_value", "time", "time_unit", "customer", "drop", "encoding", "skip_bad")
     if not settings.csv and (given := [f"--{flag.replace('_', '-')}" for flag in flags if getattr(settings, flag)]):
         raise BadInput(f"found {' and '.join(given)} without --csv, expected a table to go with them")
+    if settings.time_unit and not settings.time:
+        raise BadInput("found --time-unit without --time, expected the column whose numbers it is of")
 
 
 def _load(settings: Train, folder: Path) -> tuple[Dataset, table.Encoder]:
@@ -385,10 +402,10 @@ def _load(settings: Train, folder: Path) -> tuple[Dataset, table.Encoder]:
     reading: dict[str, Any] = {"encoding": settings.encoding, "skip_bad": settings.skip_bad}
     files = table_files.find_files(settings.csv, **reading)
     if set(fraud.RAW_COLUMNS) <= set(files[0].columns) and settings.label in (None, "TX_FRAUD"):
-        if settings.time or settings.customer or settings.drop:
-            raise BadInput(
-                f"{files[0]}: found a table in the handbook's layout, expected no --time, --customer or --drop with it"
-            )
+        for name in ("fraud_value", "time", "customer", "drop"):
+            if getattr(settings, name):
+                flag = f"--{name.replace('_', '-')}"
+                raise BadInput(f"{files[0]}: found a table in the handbook's layout, expected no {flag} with it")
         return fraud.load_tables(settings.csv, settings.protocol, **reading)
     if settings.label is None:
         columns = table_files.some(files[0].columns, 40)
@@ -404,6 +421,8 @@ def _load(settings: Train, folder: Path) -> tuple[Dataset, table.Encoder]:
         seed=settings.seed,
         work_folder=folder,
         **reading,
+        time_unit=settings.time_unit,
+        fraud_values=settings.fraud_value,
     )
 
 
@@ -490,13 +509,15 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
         customer=settings.customer,
         encoding=settings.encoding,
         skip_bad=settings.skip_bad,
+        time_unit=settings.time_unit,
+        fraud_values=settings.fraud_value or metadata.get("fraud_values", ()),
     )
     _say(understood)
     scores = evaluation.in_chunks(lambda inputs: evaluation.outputs(scorer, inputs)["score"], split.inputs)
     resamples = 100 if len(split) > evaluation.SAMPLE_ROWS else 500
     found = evaluation.compare(split, {"autoencoder": [scores]}, {"autoencoder": 0}, metadata["alert_rate"], resamples)
     values = found["results"][0]["metrics"]
-    spelled = f"{settings.label} = {metadata['label_values'][1]}"
+    spelled = f"{settings.label} = {' or '.join(settings.fraud_value) or metadata['label_values'][1]}"
     print(f"{len(split):,} payments, {int(split.labels.sum()):,} of them fraud ({spelled})")
     for name, value in values.items():
         label = fraud_report.METRICS[name].format(rate=f"{metadata['alert_rate']:.3%}")
