@@ -469,7 +469,7 @@ def test_bad_pictures_stop_a_run_or_are_counted(folder, own, tmp_path, lean):
     assert not (tmp_path / "a").exists()
     metrics = main([*words, "--skip-bad", "--size", "9", "--out", str(tmp_path / "b")])
     assert [metrics["data"][part] for part in ("train", "validation", "test")] == [24, 6, 12]
-    assert any(note.startswith("2 bad pictures left out") for note in metrics["data"]["notes"])
+    assert any(text.startswith("2 bad pictures left out") for text in metrics["data"]["understood"])
     assert metrics["data"]["shape"] == [9, 9, 3]
 
 
@@ -1092,7 +1092,7 @@ def test_unusable_input_leaves_with_code_2_and_one_line(tmp_path):
     _, errors = done.communicate()
     assert done.returncode == 2
     assert len(errors.splitlines()) == 1
-    assert re.search(r"error: photographs/a/0\.png: found .*expected PNG, JPEG, BMP or WebP", errors)
+    assert re.search(r"error: photographs/a/0\.png: found .*expected PNG, JPEG, BMP, WebP, GIF", errors)
     assert sorted(tmp_path.rglob("*")) == before
 
 

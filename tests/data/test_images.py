@@ -8,6 +8,7 @@ import struct
 import sys
 import tarfile
 import tempfile
+import tracemalloc
 import types
 import zipfile
 import zlib
@@ -19,7 +20,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from data import images
+from data import cifar, images
 from data.dataset import BadInput, Dataset
 from data.images import (
     CIFAR_BATCHES,
@@ -31,6 +32,7 @@ from data.images import (
     load_idx,
     load_npz,
     read_labelled,
+    read_labelled_arrays,
     read_pictures,
 )
 
@@ -250,6 +252,153 @@ def test_a_reason_is_no_longer_than_a_line(tmp_path):
     assert len(bad(load_npz, path).removeprefix(str(path))) < 200
 
 
+def loaded(dataset: Dataset) -> dict[str, tuple[np.ndarray, list[str]]]:
+    """Pictures and names of classes, by part, in the order of their rows; what was drawn is put together again."""
+    return {
+        part: (split.inputs, [dataset.classes[label] for label in split.labels])
+        for part, split in dataset.splits.items()
+    }
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("x_train", "y_train", "x_val", "y_val", "x_test", "y_test"),
+        ("train_images", "train_labels", "val_images", "val_labels", "test_images", "test_labels"),
+        ("X_train", "Y_train", "X_valid", "Y_valid", "X_test", "Y_test"),
+        ("trainX", "trainY", "devX", "devY", "testX", "testY"),
+        ("images_train", "labels_train", "images_dev", "labels_dev", "images_test", "labels_test"),
+    ],
+)
+def test_arrays_by_the_names_that_others_give_them(tmp_path, names):
+    x, y = pixels(30, 8, 9), np.tile([3, 4, 8], 10)
+    arrays_of = (x[:15], y[:15, None], x[15:24], y[15:24, None], x[24:], y[24:, None])
+    np.savez(tmp_path / "a.npz", **dict(zip(names, arrays_of, strict=True)), note=np.arange(3))
+    dataset = load_npz(tmp_path / "a.npz")
+    for (part, (inputs, labels)), start, end in zip(loaded(dataset).items(), (0, 15, 24), (15, 24, 30), strict=True):
+        np.testing.assert_array_equal(inputs[..., 0], x[start:end], part)
+        assert labels == [str(label) for label in y[start:end]]
+    assert dataset.provenance.notes[1] == "the source's own parts"
+    assert dataset.provenance.understood == (
+        "3 classes: 3 (10 pictures), 4 (10 pictures), 8 (10 pictures)",
+        "left out: the arrays note",
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda x: x.astype(np.int64), "16 or 32 bits: brightness 0 is taken for black and 255"),
+        (lambda x: (x / 255).astype(np.float32), "floating-point numbers: brightness 0 is taken for black and 1 for"),
+        (lambda x: x.astype(np.float64), "floating-point numbers: brightness 0 is taken for black and 255"),
+        (lambda x: x / 127.5 - 1, "brightness -1 is taken for black and 1 for white, in all of them"),
+        (lambda x: (x / 255).astype(np.float16), "floating-point numbers: brightness 0 is taken for black and 1 for"),
+        (lambda x: x.astype(np.uint16) * 4, "16 or 32 bits: brightness 0 is taken for black and 1,020"),
+        (lambda x: x[:, None], "arrays of 1 × 8 × 9 are channels, height and width"),
+        (lambda x: x[..., None], "2 classes"),
+        (lambda x: np.stack([x] * 3 + [np.full_like(x, 255)], axis=-1), "2 classes"),
+        (lambda x: np.stack([x] * 3, axis=1), "arrays of 3 × 8 × 9 are channels, height and width"),
+    ],
+)
+def test_arrays_of_other_types_and_shapes(tmp_path, change, said):
+    x, y = pixels(40, 8, 9), np.arange(40) % 2
+    x[0, 0, :2] = 0, 255
+    np.savez(tmp_path / "a.npz", x_train=change(x[:30]), y_train=y[:30], x_test=change(x[30:]), y_test=y[30:])
+    dataset = load_npz(tmp_path / "a.npz")
+    assert any(said in sentence for sentence in dataset.provenance.understood)
+    assert dataset.splits["test"].inputs.shape[1:3] == (8, 9)
+    np.testing.assert_allclose(dataset.splits["test"].inputs[..., 0], x[30:], atol=1 if x.dtype == np.float16 else 0.1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (np.eye(3)[np.arange(40) % 3], ("0", "1", "2")),
+        ((np.arange(40) % 2 == 0), ("0", "1")),
+        ((np.arange(40) % 3).astype(np.float32), ("0", "1", "2")),
+        (np.array(["cat", "dog"] * 20), ("cat", "dog")),
+        (np.array([b"caf\xc3\xa9", b"dog"] * 20), ("caf\u00e9", "dog")),
+        (np.array(["9", "10"] * 20)[:, None], ("9", "10")),
+    ],
+)
+def test_labels_of_other_types(tmp_path, labels, classes):
+    x = pixels(40, 8, 9)
+    np.savez(tmp_path / "a.npz", images=x, labels=labels)
+    dataset = load_npz(tmp_path / "a.npz", seed=3)
+    assert dataset.classes == classes
+    first = labels.argmax(1) if labels.ndim == 2 and labels.shape[1] > 1 else labels.reshape(-1)
+    spelled = [
+        text.decode() if isinstance(text, bytes) else str(int(text) if labels.dtype.kind in "bf" else text)
+        for text in first.tolist()
+    ]
+    for split in dataset.splits.values():
+        assert [dataset.classes[label] for label in split.labels] == [spelled[row] for row in split.extra["row"]]
+        np.testing.assert_array_equal(split.inputs[..., 0], x[split.extra["row"]])
+    assert len(set(np.concatenate([split.extra["row"] for split in dataset.splits.values()]).tolist())) == 40
+    assert dataset.provenance.seed == 3
+
+
+def test_arrays_without_a_test_part_keep_their_validation_part(tmp_path):
+    x, y = pixels(40, 8, 9), np.arange(40) % 2
+    np.savez(tmp_path / "a.npz", x_train=x[:30], y_train=y[:30], x_val=x[30:], y_val=y[30:])
+    dataset = load_npz(tmp_path / "a.npz")
+    assert {part: len(split) for part, split in dataset.splits.items()} == {"train": 24, "validation": 10, "test": 6}
+    np.savez(tmp_path / "b.npz", x_train=x, y_train=y)
+    dataset = load_npz(tmp_path / "b.npz")
+    assert {part: len(split) for part, split in dataset.splits.items()} == {"train": 26, "validation": 6, "test": 8}
+    assert dataset.splits["validation"].extra["row"].tolist() != last_sixth(y)
+    assert dataset.provenance.notes[1].startswith("a fifth of each class to train on drawn to test on; validated on")
+
+
+@pytest.mark.parametrize(
+    "arrays_of",
+    [{"x_train": pixels(30, 8, 9)}, {"images": pixels(30, 8, 9)}, {"x": pixels(30, 8, 9), "y": np.zeros(30, int)}],
+)
+def test_arrays_without_classes(tmp_path, arrays_of):
+    np.savez(tmp_path / "a.npz", **arrays_of)
+    dataset = load_npz(tmp_path / "a.npz", without_classes=True)
+    assert dataset.classes == ("all",)
+    assert dataset.provenance.rows == 30
+    assert dataset.provenance.understood[0] == "30 pictures without classes"
+    bad(load_npz, tmp_path / "a.npz")
+    split, names, _ = read_labelled_arrays("npz", tmp_path / "a.npz", without_classes=True)
+    assert (len(split), names) == (30, ("all",))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"X_train": pixels(60, 9, 10)}, ["found the arrays x_train and X_train, expected one of them"]),
+        ({"images": pixels(60, 9, 10)}, ["found the arrays images and x_train"]),
+        ({"y_train": np.eye(5)[np.arange(60) % 5] + np.eye(5)[np.arange(60) % 5 - 1]}, ["y_train", "(60, 5)"]),
+        ({"y_train": np.array(["a", "b"] * 30)}, ["numbers in one part and text in another"]),
+        ({"y_train": np.full(60, 2**63, np.uint64)}, ["y_train", "more than 18 digits"]),
+        ({"x_train": pixels(60, 1, 9)}, ["1 × 9 pixels"]),
+    ],
+)
+def test_arrays_that_can_not_be_told_are_refused(tmp_path, changes, expected):
+    text = bad(load_npz, npz(tmp_path / "a.npz", **changes))
+    assert all(part in text for part in expected), text
+
+
+@pytest.mark.parametrize("what", ["header", "ratio"])
+def test_an_archive_says_how_much_it_holds_before_it_is_read(tmp_path, monkeypatch, what):
+    """A header of gigabytes over a few bytes, and gigabytes that are packed into few."""
+    monkeypatch.setattr(images, "SMALL", 10**6)
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (60, 10000, 10000), }"
+    content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x_train.npy", content + bytes(100 if what == "header" else 10**7))
+        archive.writestr("y_train.npy", b"")
+    text = bad(load_npz, tmp_path / "a.npz")
+    assert ("60 × 10000 × 10000" if what == "header" else "expected at most 250 times") in text
+    (tmp_path / "set").mkdir()
+    content = gzip.compress(struct.pack(">4I", 0x803, 10, 1000, 1000) + bytes(10**7))
+    (tmp_path / "set" / "train-images-idx3-ubyte.gz").write_bytes(content)
+    (tmp_path / "set" / "train-labels-idx1-ubyte").write_bytes(idx(np.zeros(10, np.uint8)))
+    assert "0.0 GB, said to be in 0.0 MB, expected at most 250 times" in bad(load_idx, tmp_path / "set")
+
+
 def test_npz_beyond_memory_is_refused_by_its_header(tmp_path, monkeypatch):
     path = npz(tmp_path / "a.npz")
     with zipfile.ZipFile(path) as archive:
@@ -337,6 +486,56 @@ def test_bad_idx_folders_are_named(tmp_path):
     assert "no t10k-images-idx3-ubyte" in bad(load_idx, folder)
 
 
+def emnist(folder: Path, name: str, mapping: str | None = None) -> dict[str, np.ndarray]:
+    """Write a set of EMNIST: pictures on their sides, labels from 1."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = arrays() | {"y_train": 1 + arrays()["y_train"], "y_test": 1 + arrays()["y_test"]}
+    for part, x, y in (("train", "x_train", "y_train"), ("test", "x_test", "y_test")):
+        (folder / f"{name}-{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(data[x].swapaxes(1, 2))))
+        (folder / f"{name}-{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(data[y])))
+    if mapping:
+        (folder / f"{name}-mapping.txt").write_text(mapping)
+    return data
+
+
+def test_emnist_is_turned_and_has_letters(tmp_path):
+    data = emnist(tmp_path, "emnist-letters", "".join(f"{i} {64 + i} {96 + i}\n" for i in range(1, 27)))
+    dataset = load_idx(tmp_path)
+    check_divided(dataset, data["x_train"][..., None], data["y_train"], data["x_test"][..., None], data["y_test"])
+    assert dataset.classes == ("Aa", "Bb", "Cc", "Dd", "Ee")
+    assert "EMNIST's pictures, which are stored on their sides, are turned upright" in dataset.provenance.understood
+    digits = emnist(tmp_path, "emnist-digits")
+    text = bad(load_idx, tmp_path)
+    assert "files of the sets emnist-digits, emnist-letters, expected one of them, as " in text
+    assert str(tmp_path / "emnist-digits") in text
+    dataset = load_idx(tmp_path / "emnist-digits")
+    assert dataset.classes == ("1", "2", "3", "4", "5")
+    np.testing.assert_array_equal(dataset.splits["test"].inputs[..., 0], digits["x_test"])
+    split, names, _ = read_labelled_arrays("idx", tmp_path / "emnist-letters")
+    np.testing.assert_array_equal(split.inputs[..., 0], data["x_test"])
+    assert [names[label] for label in split.labels] == ["_ABCDE"[y] + "_abcde"[y] for y in data["y_test"]]
+
+
+@pytest.mark.parametrize("place", ["MNIST/raw/{}", "{0}/{0}", "TRAIN/{}", "{}"])
+def test_idx_files_below_the_folder(tmp_path, place):
+    for path in idx_folder(tmp_path / "flat").iterdir():
+        target = tmp_path / "set" / place.format(path.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
+    assert load_idx(tmp_path / "set").provenance.rows == 80
+
+
+def test_idx_without_files_to_test_on(tmp_path):
+    for path in idx_folder(tmp_path).glob("t10k*"):
+        path.unlink()
+    dataset = load_idx(tmp_path)
+    check_splits(dataset)
+    assert dataset.provenance.rows == 60
+    (tmp_path / "train-labels-idx1-ubyte").unlink()
+    assert "no train-labels-idx1-ubyte" in bad(load_idx, tmp_path)
+    assert load_idx(tmp_path, without_classes=True).classes == ("all",)
+
+
 # CIFAR-10
 
 
@@ -369,7 +568,7 @@ def check_cifar(dataset: Dataset) -> None:
     assert dataset.classes == CIFAR_CLASSES
 
 
-@pytest.mark.parametrize("protocol", range(2, 6))
+@pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize("as_bytes", [True, False])
 def test_cifar(tmp_path, protocol, as_bytes):
     folder = cifar_folder(tmp_path, protocol=protocol, as_bytes=as_bytes)
@@ -438,6 +637,50 @@ def test_bad_batches_are_named(tmp_path, batch, expected):
     text = bad(load_cifar, folder)
     assert text.startswith(str(folder / "data_batch_2"))
     assert all(part in text for part in expected), text
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\x80\x04\x8e\xff\xff\xff\xff\x00\x00\x00\x00.", "expected 4294967295 bytes"),
+        (b"r\xff\xff\xff\x7f", "can't be read"),  # a place in the memo, of gigabytes if one is kept as an array
+        (b"]r\xff\xff\xff\x7f.", "a pickled list"),
+        (b"(" * 500_001 + b".", "more than 500,000 opcodes"),
+        (b"I" + b"9" * 4_000 + b"\n.", "more than 63 bits"),
+        (b"I" + b"9" * 5_000 + b"\n.", "can't be read"),
+        (b"\x80\x02cnumpy\ndtype\nU\x02u1\x85R.", "a pickled"),
+        (b"\x80\x02cnumpy\ndtype\nU\x03u1,\x85R.", "a call of numpy.dtype"),
+        (b"\x80\x02cnumpy.core.multiarray\n_reconstruct\nNK\x00U\x01b\x87R.", "a call of numpy.core"),
+        (b"\x80\x02c__builtin__\nbytes\nJ\xff\xff\xff\x7f\x85R.", "a call of builtins.bytes"),
+        (b"\x80\x02cbuiltins\neval\nU\x011\x85R.", "builtins.eval isn't allowed"),
+        (b"\x80\x02}b.", "can't be read"),
+        (b"\x80\x02}(]]u.", "unhashable"),
+        (b"t.", "can't be read"),
+        (b"0.", "the opcode POP"),
+        (b"\x80\x02Pa\n.", "the opcode PERSID"),
+    ],
+)
+def test_pickles_that_crash_an_unpickler_or_take_gigabytes(tmp_path, content, said):
+    folder = cifar_folder(tmp_path)
+    (folder / "data_batch_1").write_bytes(content)
+    assert said in bad(load_cifar, folder)
+
+
+def test_a_string_that_is_encoded_again_and_again_is_held_once(tmp_path):
+    text = b"X" + struct.pack("<I", 10**6) + b"a" * 10**6 + b"q\x00"
+    encode = b"c_codecs\nencode\nq\x01X\x06\x00\x00\x00latin1q\x02"
+    again = b"h\x01h\x00h\x02\x86R"
+    tracemalloc.start()
+    value = cifar.parse(b"\x80\x02]q\x03(" + text + encode + again * 20_000 + b"e.")
+    assert len(value) == 20_003
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+
+
+def test_a_batch_is_no_larger_than_it_may_be(tmp_path, monkeypatch):
+    folder = cifar_folder(tmp_path)
+    monkeypatch.setattr(images, "LARGEST_BATCH", 1_000)
+    assert "found 0 MB, expected at most 0 MB in a batch" in bad(load_cifar, folder)
 
 
 def test_bad_cifar_folders_are_named(tmp_path):
