@@ -13,6 +13,7 @@ model and every number to a run's folder.
 import applications  # isort: skip  # noqa: F401 - first, for it imports the backend without its start-up lines
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -23,9 +24,11 @@ from applications import pronunciation_evaluation as evaluation
 from applications import pronunciation_models as models
 from applications import pronunciation_report, run
 from data import pronunciation
-from data.dataset import BadInput
+from data.dataset import BadInput, escaped
+from data.dictionary import named
 
 APPLICATION = "pronunciation"
+SHOWN_LETTERS = 40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +36,15 @@ class Train:
     """Train on CMUdict or on your own dictionary, compare with classical models, and write the report."""
 
     dictionary: Path | None = None
-    """Your own: a file in CMUdict's form, or a word, a tab and its phones in each line; also .gz."""
+    """Your own: a file in CMUdict's form, or a word, a tab and its phones in each line, or that of Kaldi, HTK, the
+    Montreal Forced Aligner or Phonetisaurus; also .gz."""
+    encoding: str | None = None
+    """Of the dictionary and the list of test words, such as cp1252; by default UTF-8, or UTF-16 with its mark."""
+    skip_bad: bool = False
+    """Leave out lines that are no entries, and count them."""
+    letters: Literal["auto", "nfc", "nfd"] = "auto"
+    """What a letter is: a character of Unicode's composed form (nfc), or of the decomposed one (nfd), in which Korean
+    syllables and letters with accents are several; auto decides by how rare letters of the validation words are."""
     stress: bool = False
     """Keep the digits that mark stress in CMUdict's vowels: 69 phones instead of 39."""
     test_words: Path | None = None
@@ -89,7 +100,10 @@ class Train:
 
 @dataclasses.dataclass(frozen=True)
 class Say:
-    """Print the most probable pronunciations of words, with their probabilities."""
+    """Print the most probable pronunciations of words, with their probabilities.
+
+    Words that the model can't read are named at the end, and the exit code is 2; the others are pronounced.
+    """
 
     model: Path
     """The model.keras of a run."""
@@ -108,7 +122,11 @@ class Evaluate:
     model: Path
     """The model.keras of a run."""
     dictionary: Path
-    """In CMUdict's form, or a word, a tab and its phones in each line; also .gz."""
+    """In one of the forms that can be trained on; also .gz."""
+    encoding: str | None = None
+    """Of the dictionary, such as cp1252; by default UTF-8, or UTF-16 with its mark."""
+    skip_bad: bool = False
+    """Leave out lines that are no entries, and count them."""
     beams: int = 4
     """Pronunciations that the search follows at once."""
 
@@ -145,6 +163,9 @@ def train(settings: Train) -> dict[str, Any]:
         raise BadInput(
             f"--stress: found {settings.stress}, expected {start.stress}, as the model of --init-from has it"
         )
+    if start and settings.letters not in ("auto", start.coder.form.lower()):
+        expected = start.coder.form.lower()
+        raise BadInput(f"--letters: found {settings.letters}, expected {expected}, as the model of --init-from has it")
     keras.mixed_precision.set_global_policy(settings.precision)
     try:
         with run.Run(APPLICATION, settings) as this_run:
@@ -156,7 +177,12 @@ def train(settings: Train) -> dict[str, Any]:
 def _train(
     settings: Any, others: Sequence[Any], start: models.Pronouncer | None, this_run: run.Run, command: str
 ) -> dict[str, Any]:
-    lexicon = _load(settings)
+    lexicon = _load(settings, start)
+    if start:
+        name = str(settings.dictionary or lexicon.provenance.name)
+        said = [f"in the test words {one}" for one in evaluation.unknown(start, lexicon.splits["test"], name)]
+        provenance = dataclasses.replace(lexicon.provenance, understood=(*lexicon.provenance.understood, *said))
+        lexicon = dataclasses.replace(lexicon, provenance=provenance)
     this_run.check_data(lexicon.provenance)
     sizes = ", ".join(f"{name} {len(part):,}" for name, part in lexicon.splits.items())
     this_run.say(f"words: {sizes}; {len(lexicon.coder.letters)} letters, {len(lexicon.coder.phone_set)} phones")
@@ -209,11 +235,14 @@ def _network(
     return network
 
 
-def _load(settings: Any) -> pronunciation.Lexicon:
+def _load(settings: Any, start: models.Pronouncer | None) -> pronunciation.Lexicon:
+    forms: dict[str, pronunciation.Form] = {"nfc": "NFC", "nfd": "NFD"}
+    form = start.coder.form if start else forms.get(settings.letters)
     choices: dict[str, Any] = {"stress": settings.stress, "test_words": settings.test_words, "share": settings.share}
     if settings.dictionary is None:
-        return pronunciation.load_embedded(**choices)
-    return pronunciation.load_dictionary(settings.dictionary, **choices)
+        return pronunciation.load_embedded(**choices, form=form)
+    choices |= {"encoding": settings.encoding, "skip_bad": settings.skip_bad}
+    return pronunciation.load_dictionary(settings.dictionary, **choices, form=form)
 
 
 def _check(settings: Any) -> None:
@@ -231,6 +260,10 @@ def _check(settings: Any) -> None:
         )
     if settings.template == "lstm" and settings.units % 2:
         raise BadInput(f"--units: found {settings.units}, expected an even number, half for each direction")
+    if settings.dictionary is None:
+        for name in ("encoding", "skip_bad"):
+            if getattr(settings, name):
+                raise BadInput(f"found --{name.replace('_', '-')} without --dictionary, expected a file to go with it")
     if settings.compare and settings.init_from:
         raise BadInput("found --compare and --init-from, expected one: the weights fit one network only")
 
@@ -248,17 +281,19 @@ def say(settings: Say) -> dict[str, Any]:
         if not fits:
             raise BadInput(f"--{name}: found {getattr(settings, name)!r}, expected {expected}")
     model = models.load(settings.model)
-    for word in settings.words:
-        spelt = pronunciation.normalised(word)
-        if strange := [letter for letter in spelt if letter not in model.coder.letters]:
-            raise BadInput(
-                f"--words {word}: found {strange[0]!r}, expected letters that the model knows: "
-                f"{' '.join(model.coder.letters)}"
-            )
-    found = model.say(settings.words, settings.beams)
-    for word, said in zip(settings.words, found, strict=True):
+    unread = {word: problem for word in settings.words if (problem := model.problem(word))}
+    words = [word for word in settings.words if word not in unread]
+    found = model.say(words, settings.beams)
+    for word, said in zip(words, found, strict=True):
         for rank, one in enumerate(said[: settings.best]):
             print(f"{'' if rank else word:<20} {one.probability:6.1%}  {' '.join(one.phones)}")
+    if unread:
+        sys.stdout.flush()
+        raise BadInput(
+            f"--words: {len(unread)} of {len(settings.words)} could not be said: "
+            + "; ".join(f"{word}: {problem}" for word, problem in unread.items())
+            + f"; expected the model's letters: {named(model.coder.letters, SHOWN_LETTERS)}"
+        )
     return {"words": settings.words, "said": found}
 
 
@@ -267,14 +302,21 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     if settings.beams < 1:
         raise BadInput(f"--beams: found {settings.beams}, expected 1 or more")
     model = models.load(settings.model)
-    words, _ = pronunciation.load_words(settings.dictionary, stress=model.stress)
-    found = [said[0].phones for said in model.say(words.spellings, settings.beams)]
+    words, provenance = pronunciation.load_words(
+        settings.dictionary, stress=model.stress, encoding=settings.encoding, skip_bad=settings.skip_bad
+    )
+    unknown = evaluation.unknown(model, words, str(settings.dictionary))
+    for sentence in (*provenance.understood, *unknown):
+        print(escaped(sentence))
+    readable = [word for word in words.spellings if len(model.coder.spelt(word)) <= model.longest]
+    said = dict(zip(readable, model.say(readable, settings.beams), strict=True))
+    found = [said[word][0].phones if word in said else () for word in words.spellings]
     values = evaluation.measures(found, words)
     print(f"{len(words):,} words")
     for name, value in values.items():
         label = pronunciation_report.METRICS[name]
         print(f"{label:<20} {value['value']:.4f}  ({value['low']:.4f} to {value['high']:.4f})")
-    return {"metrics": values}
+    return {"metrics": values, "unknown": unknown}
 
 
 def report(settings: Report) -> dict[str, Any]:

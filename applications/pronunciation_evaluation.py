@@ -1,7 +1,9 @@
 """What the pronunciation application measures and draws: networks, the baseline, where the errors are, examples."""
 
+import collections
 import dataclasses
 import time
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +14,8 @@ from applications import pronunciation_report, run
 from applications.pronunciation_baselines import LetterContext
 from applications.pronunciation_report import BASELINE
 from applications.text_baselines import NGram
+from data.dataset import BadInput
+from data.dictionary import named
 from data.pronunciation import Lexicon, Words
 from reports import figures
 from reports import pronunciation as measured
@@ -115,6 +119,43 @@ def measures(found: Sequence[Phones], words: Words) -> dict[str, dict[str, Any]]
     return measured.compare({"model": [Pronunciation(found, words.pronunciations)]}, [])[0]["model"]
 
 
+def unknown(model: models.Pronouncer, words: Words, name: str) -> list[str]:
+    """What a trained model lacks of the words of a dictionary of this name, and so gets wrong.
+
+    Raises:
+        BadInput: if it can get no word right.
+    """
+    known, letters = set(model.coder.phone_set), collections.Counter()
+    strange = {
+        phone for of_word in words.pronunciations for phones in of_word for phone in phones if phone not in known
+    }
+    lost = sum(all(not known.issuperset(phones) for phones in of_word) for of_word in words.pronunciations)
+    if lost == len(words):
+        raise BadInput(
+            f"{name}: found the phones {named(sorted(strange))}, and one that the model doesn't know in each "
+            f"pronunciation, expected its phones: {named(model.coder.phone_set)}"
+        )
+    sentences = []
+    if strange:
+        sentences.append(
+            f"the model doesn't know {len(strange):,} of the phones ({named(sorted(strange))}): {lost:,} of "
+            f"{len(words):,} words have one in each pronunciation and count as wrong"
+        )
+    for word in words.spellings:
+        letters.update(model.coder.strange(word))
+    if letters:
+        found = named([letter for letter, _ in letters.most_common()])
+        count = sum(bool(model.coder.strange(word)) for word in words.spellings)
+        sentences.append(f"the model doesn't know {len(letters):,} of the letters ({found}), in {count:,} words")
+    long = sum(len(model.coder.spelt(word)) > model.longest for word in words.spellings)
+    if long:
+        sentences.append(
+            f"{long:,} of {len(words):,} words have more letters than the {model.longest} that the model reads, and "
+            "count as wrong"
+        )
+    return sentences
+
+
 def describe(lexicon: Lexicon) -> dict[str, Any]:
     """The data for metrics.json."""
     provenance = lexicon.provenance
@@ -124,6 +165,7 @@ def describe(lexicon: Lexicon) -> dict[str, Any]:
         | {
             "entries": {name: sum(map(len, part.pronunciations)) for name, part in lexicon.splits.items()},
             "letters": len(lexicon.coder.letters),
+            "form": lexicon.coder.form,
             "phones": len(lexicon.coder.phone_set),
         }
     )
@@ -260,7 +302,7 @@ def _examples(network: Network, judged: Pronunciation, test: Words) -> dict[str,
     return {
         kind: [
             {
-                "word": test.spellings[row],
+                "word": unicodedata.normalize("NFC", test.spellings[row]),
                 "said": " ".join(judged.found[row]),
                 "listed": [" ".join(phones) for phones in test.pronunciations[row]],
                 "probability": float(probability[row]),
@@ -324,7 +366,7 @@ def draw(this_run: run.Run, metrics: dict[str, Any], networks: Sequence[Network]
         maps = transformer.cross_attention_maps(own.model.model, source, target)
         drawn["attention"] = figures.attention(maps, [*phones, "end"], list(word))
         metrics["attention"] = {
-            "word": word,
+            "word": unicodedata.normalize("NFC", word),
             "said": " ".join(phones),
             "layers": len(maps),
             "heads": len(maps[0]),

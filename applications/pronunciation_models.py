@@ -11,6 +11,7 @@ import numpy as np
 from applications import run
 from data.batches import shuffled_pairs, sorted_pairs, steps_of
 from data.dataset import BadInput
+from data.dictionary import named
 from data.pronunciation import Coder, Lexicon, Words
 from templates import recurrent, transformer
 
@@ -95,6 +96,16 @@ class Pronouncer:
             "longest": self.longest,
             "stress": self.stress,
         }
+
+    def problem(self, word: str) -> str:
+        """Why the network can't read a word, or nothing."""
+        if not word.strip():
+            return "found no letter, expected some"
+        if strange := self.coder.strange(word):
+            return f"found {named([repr(letter) for letter in strange])}, which the model doesn't know"
+        if (letters := len(self.coder.spelt(word))) > self.longest:
+            return f"found {letters} letters, expected at most {self.longest}, which the model reads"
+        return ""
 
     def say(self, spellings: Sequence[str], beams: int = 1) -> list[list[Said]]:
         """The pronunciations that a search with so many beams finds for each word, the best first.

@@ -287,6 +287,7 @@ def _data(metrics: Mapping[str, Any]) -> list[dict]:
     data = metrics["data"]
     names = {"train": "training", "validation": "validation (choice of the epoch)", "test": "test (result)"}
     columns = [("Split", "left"), ("Words", "right"), ("Pronunciations", "right")]
+    decomposed = " (of Unicode's decomposed form)" if data.get("form") == "NFD" else ""
     return [
         {
             "table": {
@@ -299,7 +300,7 @@ def _data(metrics: Mapping[str, Any]) -> list[dict]:
         {
             "facts": [
                 *wording.provenance(data, f"{data['rows']:,} {data['units']}, {data['size_bytes'] / 1e6:,.2f} MB"),
-                ["Letters, phones", f"{data['letters']:,} and {data['phones']:,}"],
+                ["Letters, phones", f"{data['letters']:,}{decomposed} and {data['phones']:,}"],
             ]
         },
     ]

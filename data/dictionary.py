@@ -311,6 +311,10 @@ def _less_comment(line: str) -> str:
     return _COMMENT.sub("", line) if "#" in line else line
 
 
+def _many(number: int, name: str) -> str:
+    return f"{number:,} {name}{'s' * (number != 1)}"
+
+
 def _unquoted(column: str) -> str:
     return column[1:-1].strip() if len(column) > 1 and column[0] == column[-1] == '"' else column
 
@@ -506,11 +510,11 @@ class _Raw:
                 "of punctuation marks and of noises, were left out"
             )
         if notes.comments:
-            self.said.append(f"{notes.comments:,} lines of comments were left out")
+            self.said.append(f"left out: {_many(notes.comments, 'line')} of comments")
         if notes.invisible:
-            self.said.append(f"invisible characters were taken out of {notes.invisible:,} lines")
+            self.said.append(f"invisible characters were taken out of {_many(notes.invisible, 'line')}")
         if bad:
-            self.said.append(f"{bad:,} lines that are no entries were left out, the first of them {first_bad}")
+            self.said.append(f"left out as no entries: {_many(bad, 'line')}, the first of them {first_bad}")
 
 
 def _emptied(lines: collections.deque[tuple[int, str]]) -> Iterator[tuple[int, str]]:

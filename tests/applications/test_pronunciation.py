@@ -674,13 +674,11 @@ def test_company_changes_no_pronunciation(loaded, parts):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["beda", "bez"], "--words bez: found 'z', expected letters that the model knows: a b c d e h"),
         (["--best", "0"], "--best: found 0, expected 1 or more"),
         (["--best", "9"], "--beams: found 8, expected at least the 9 of --best"),
         (["--beams", "2"], "--beams: found 2, expected at least the 3 of --best"),
         ([""], "--words: found ('',), expected one or more"),
         ([], "--words: found (), expected one or more"),
-        (["beda" * 5], f"{'beda' * 5}: found 20 letters, expected at most "),
     ],
 )
 def test_say_refuses_what_it_cannot_read(words, said, model, at_once, monkeypatch, capsys):
@@ -689,6 +687,23 @@ def test_say_refuses_what_it_cannot_read(words, said, model, at_once, monkeypatc
     assert code == 2
     assert line.startswith("error: ")
     assert said.removeprefix("--words ") in line
+
+
+def test_say_says_what_it_can_and_names_the_rest(model, at_once, monkeypatch, capsys):
+    words = ["beda", "Bez", "HEAD", "b\x1ba", "beda" * 5, " ", "fügt"]
+    monkeypatch.setattr(sys, "argv", ["pronunciation.py", "say", "--model", model, "--words", *words])
+    with pytest.raises(SystemExit) as raised:
+        run.execute(main)
+    assert raised.value.code == 2
+    said, errors = capsys.readouterr()
+    assert [line.split()[0] for line in said.splitlines() if line[0] != " "] == ["beda", "HEAD"]
+    longest = models.load(Path(model)).longest
+    assert errors == (
+        "error: --words: 5 of 7 could not be said: Bez: found 'z', which the model doesn't know; b\\x1ba: found "
+        f"'\\x1b', which the model doesn't know; {'beda' * 5}: found 20 letters, expected at most {longest}, which the "
+        "model reads;  : found no letter, expected some; fügt: found 'f', 'ü', 'g', 't', which the model doesn't know; "
+        "expected the model's letters: a, b, c, d, e, h\n"
+    )
 
 
 def test_the_longest_word_that_may_be_said_is_said(loaded):
@@ -721,11 +736,23 @@ def test_evaluate_measures_what_the_model_does_not_know(model, at_once, stranger
     expected = rates(said_first(stranger.search(list(entries), 1)), entries.values())
     for name, value in expected.items():
         assert found[name]["value"] == pytest.approx(value)
+    printed = capsys.readouterr().out
+    assert "the model doesn't know 1 of the phones (Z): 0 of 3 words have one in each pronunciation" in printed
+    assert "the model doesn't know 2 of the letters (z, ç), in 2 words" in printed
+    longest = run.model_notes(Path(model))["longest"]
+    write(file, cmu({"beda" * 5: (("B", "D"),), "beda": (("B", "Z"),), "head": (("B", "D"),)}))
+    assert main(["evaluate", "--model", model, "--dictionary", str(file)])["unknown"] == [
+        "the model doesn't know 1 of the phones (Z): 1 of 3 words have one in each pronunciation and count as wrong",
+        f"1 of 3 words have more letters than the {longest} that the model reads, and count as wrong",
+    ]
     capsys.readouterr()
-    write(file, cmu(entries | {"beda" * 5: (("B", "D"),)}))
+    write(file, "".join(f"{word}\tʒ x\n" for word in entries))
     code, line = left(monkeypatch, capsys, "evaluate", "--model", model, "--dictionary", file)
-    assert code == 2
-    assert "found 20 letters, expected at most " in line
+    assert (code, line) == (
+        2,
+        f"error: {file}: found the phones x, ʒ, and one that the model doesn't know in each pronunciation, expected its "
+        "phones: AH0, B, D, EH1, K, S",
+    )
     code, line = left(monkeypatch, capsys, "evaluate", "--model", model, "--dictionary", file, "--beams", "0")
     assert (code, line) == (2, "error: --beams: found 0, expected 1 or more")
 

@@ -93,7 +93,7 @@ def test_forms_of_other_programs(tmp_path, form, heading):
     stressless = [phones.translate({ord("0"): None, ord("1"): None}) for phones in ARPABET]
     assert found == {word: [stressless[place % 10]] for place, word in enumerate(WORDS)}
     assert "stress digits at the end of phones were dropped" in understood
-    assert ("4 lines of comments were left out" in understood) == bool(heading)
+    assert ("left out: 4 lines of comments" in understood) == bool(heading)
     numbers = ("{n}", "{m", "{i}", "1.0", "1 {", "0.5", "1e")
     assert ("number" in understood) == any(sign in FORMS[form] for sign in numbers)
     assert ("output symbol" in understood) == ("HTK" in form)
@@ -154,7 +154,7 @@ def test_variants_and_marks_in_ipa(tmp_path, entry, expected):
     assert ("several pronunciations in one line" in understood) == (len(expected) > 1)
     assert ("in round brackets" in understood) == any(part in entry for part in ("(ə)", "(k)"))
     assert ("between syllables - . ‿ were" in understood) == ("‿" in entry)
-    assert ("taken out of 1 lines" in understood) == ("\u200b" in entry)
+    assert ("taken out of 1 line" in understood) == ("\u200b" in entry)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_bad_lines_can_be_left_out(tmp_path):
         listed(tmp_path, text)
     found, understood = listed(tmp_path, text, skip_bad=True)
     assert list(found) == [*WORDS, "d"]
-    assert "3 lines that are no entries were left out, the first of them line 61: found one column, 'a'" in understood
+    assert "left out as no entries: 3 lines, the first of them line 61: found one column, 'a'" in understood
 
 
 @pytest.mark.parametrize("blank", ["\n", " \n", "\r\n", " ", "\t", "\u3000\n"])
