@@ -750,8 +750,8 @@ def test_evaluate_measures_what_the_model_does_not_know(model, at_once, stranger
     code, line = left(monkeypatch, capsys, "evaluate", "--model", model, "--dictionary", file)
     assert (code, line) == (
         2,
-        f"error: {file}: found the phones x, ʒ, and one that the model doesn't know in each pronunciation, expected its "
-        "phones: AH0, B, D, EH1, K, S",
+        f"error: {file}: found the phones x, ʒ, and one that the model doesn't know in each pronunciation, expected "
+        "its phones: AH0, B, D, EH1, K, S",
     )
     code, line = left(monkeypatch, capsys, "evaluate", "--model", model, "--dictionary", file, "--beams", "0")
     assert (code, line) == (2, "error: --beams: found 0, expected 1 or more")
