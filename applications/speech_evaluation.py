@@ -12,7 +12,7 @@ from applications import run
 from data import acoustics, speech
 from data.batches import shuffled_batches, sorted_sequences, steps_of
 from data.dataset import Split
-from data.phones import PHONE_CLASSES
+from data.phones import IGNORED, PHONE_CLASSES
 from reports import figures
 from reports.metrics import bootstrap, over_seeds
 from reports.tagging import Tagging, accuracy_by, boundary_distance, confusion, most_confused
@@ -45,7 +45,10 @@ QUESTIONS = (
 
 
 class Sentences:
-    """The sentences of a split: of each its frames (time, bands), its labels (time,) and what is known of it."""
+    """The sentences of a split: of each its frames (time, bands), its labels (time,) and what is known of it.
+
+    Labels are `IGNORED` where there is no phone. `scored` are the other frames, (n,), which count.
+    """
 
     def __init__(self, split: Split, utterances: Sequence[speech.Utterance]):
         self.split = split
@@ -54,6 +57,7 @@ class Sentences:
         self.labels = [split.labels[utterance.start : utterance.end] for utterance in utterances]
         # Which sentence a frame belongs to, (frames,).
         self.number = np.repeat(np.arange(len(utterances)), [len(labels) for labels in self.labels])
+        self.scored = np.flatnonzero(split.labels != IGNORED)
 
     @classmethod
     def of(cls, corpus: speech.Speech, name: str) -> "Sentences":
@@ -130,7 +134,7 @@ def tags(
         for window in cut(len(labels), context, margin)
     ]
     inputs = [sentences.inputs[number][start:end] for number, start, end, _, _ in windows]
-    labels = [sentences.labels[number][start:end] for number, start, end, _, _ in windows]
+    labels = [np.zeros(end - start, np.int32) for _, start, end, _, _ in windows]  # unknown to what is tagged
     found = [np.empty(len(labels), np.int32) for labels in sentences.labels]
     batches, members = sorted_sequences(inputs, labels, BATCH)
     for (frames, _), indices in zip(batches.as_numpy_iterator(), members, strict=True):
@@ -154,7 +158,8 @@ class Answers:
 
 def majority(this_run: run.Run, sentences: Mapping[str, Sentences], settings: Any) -> Answers:
     """The most frequent phone of training, for every frame."""
-    phone = np.bincount(sentences["train"].split.labels).argmax()
+    train = sentences["train"]
+    phone = np.bincount(train.split.labels[train.scored]).argmax()
     return Answers([[np.full(len(labels), phone, np.int32) for labels in sentences["test"].labels]], 0, [])
 
 
@@ -184,10 +189,10 @@ def _window_model(
     widths: Sequence[int],
 ) -> Answers:
     train, validation, test = (sentences[name] for name in ("train", "validation", "test"))
-    rows = len(train.split)
+    rows = len(train.scored)
     batch_size = min(WINDOW_BATCH, rows)
     steps, execution = steps_of(rows, batch_size, 1 if keras.backend.backend() == "torch" else 32)
-    held_out = np.arange(len(validation.split))
+    held_out = validation.scored
     if len(held_out) > VALIDATION_ROWS:
         held_out = np.random.default_rng(seed).choice(held_out, VALIDATION_ROWS, replace=False)
 
@@ -213,9 +218,13 @@ def _window_model(
         )
 
         def batches(first_epoch: int, last_epoch: int, own_seed: int = own_seed) -> Any:
-            # The label travels as one more column.
+            def read(order: np.ndarray) -> np.ndarray:
+                frames = train.scored[order]
+                # The label travels as one more column.
+                return np.column_stack([train.windows(frames), train.split.labels[frames].astype(np.float32)])
+
             return shuffled_batches(
-                lambda order: np.column_stack([train.windows(order), train.split.labels[order].astype(np.float32)]),
+                read,
                 rows,
                 batch_size=batch_size,
                 steps=steps,
@@ -258,6 +267,10 @@ def describe(corpus: speech.Speech) -> dict[str, Any]:
             "sentences": {name: len(corpus.utterances[name]) for name in splits},
             "speakers": {name: len({u.speaker for u in corpus.utterances[name]}) for name in splits},
             "minutes": {name: len(part) * acoustics.STEP / acoustics.RATE / 60 for name, part in splits.items()},
+            "scored": {name: int(np.sum(part.labels != IGNORED)) for name, part in splits.items()},
+            "heard": len(
+                {u.speaker for u in corpus.utterances["test"]} & {u.speaker for u in corpus.utterances["train"]}
+            ),
         }
     )
 
@@ -297,7 +310,7 @@ def compare(
     shown = (own, "perceptron")
     by_group = {
         kind: {
-            model: accuracy_by(_correct(test, found[model]), codes, test.number, len(names), len(test))
+            model: accuracy_by(_correct(test, found[model]), codes, test.number[test.scored], len(names), len(test))
             for model in shown
         }
         for kind, (names, codes) in groups.items()
@@ -335,14 +348,15 @@ def compare(
         kind: {model: {name: next(estimates).to_dict() for name in names} for model in shown}
         for kind, (names, _) in groups.items()
     }
-    counts = confusion(np.concatenate(test.labels), np.concatenate(list(found[own][0])), len(speech.PHONES))
+    truth, guess = test.split.labels[test.scored], np.concatenate(list(found[own][0]))[test.scored]
+    counts = confusion(truth, guess, len(speech.PHONES))
     return {
         "evaluation": {
             "resamples": resamples,
             "unit": "sentences",
             "tolerance_ms": 10 * TOLERANCE,
             "reach": REACH,
-            "context_frames": min(CONTEXT_FRAMES, len(test.split)),
+            "context_frames": min(CONTEXT_FRAMES, len(test.scored)),
         },
         "headline": {
             "model": own,
@@ -358,14 +372,14 @@ def compare(
 
 
 def _correct(test: Sentences, found: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-    """How often each frame was right over the trainings, (frames,) from 0 to 1."""
-    truth = np.concatenate(test.labels)
-    return np.mean([np.concatenate(list(of_seed)) == truth for of_seed in found], axis=0)
+    """How often each frame that counts was right over the trainings, (frames,) from 0 to 1."""
+    truth = test.split.labels
+    return np.mean([np.concatenate(list(of_seed)) == truth for of_seed in found], axis=0)[test.scored]
 
 
 def _groups(test: Sentences) -> dict[str, tuple[list[str], np.ndarray]]:
-    """Of each way to divide the frames: the names of the groups that occur, and the group of each frame."""
-    labels = np.concatenate(test.labels)
+    """Of each way to divide the frames that count: the names of the groups that occur, and the group of each frame."""
+    labels = test.split.labels
     class_of = np.repeat(np.arange(len(PHONE_CLASSES)), [len(phones) for phones in PHONE_CLASSES.values()])
     distance = np.concatenate([boundary_distance(of_sentence) for of_sentence in test.labels])
 
@@ -385,6 +399,7 @@ def _groups(test: Sentences) -> dict[str, tuple[list[str], np.ndarray]]:
     }
     kept = {}
     for kind, (names, codes) in divided.items():
+        codes = codes[test.scored]
         present = np.unique(codes)
         kept[kind] = ([names[code] for code in present], np.searchsorted(present, codes))
     return kept
@@ -421,8 +436,8 @@ def context(
         "frames": the drawn test frames (n,); "past", "future", "both": (contexts, n) of bool.
     """
     random = np.random.default_rng(seed)
-    total = len(test.split)
-    frames = np.sort(random.choice(total, min(CONTEXT_FRAMES, total), replace=False))
+    total = len(test.scored)
+    frames = test.scored[np.sort(random.choice(total, min(CONTEXT_FRAMES, total), replace=False))]
     ends = np.array([(u.start, u.end) for u in test.utterances])[test.number[frames]]
     truth = test.split.labels[frames]
     right = {}
@@ -466,10 +481,12 @@ def context_accuracy(
 
 
 def examples(test: Sentences, found: Sequence[np.ndarray]) -> list[dict[str, Any]]:
-    """A good, a typical and the worst sentence of the first training, by frame accuracy."""
+    """A good, a typical and the worst sentence of the first training, by frame accuracy, as far as there are three."""
     tagging = Tagging(test.labels, found, tolerance=TOLERANCE)
     order = np.argsort(-tagging.sentence_accuracy, kind="stable")
     places = {"good": len(order) // 10, "typical": len(order) // 2, "worst": len(order) - 1}
+    if len(order) < 3:
+        places = {"good": 0, "worst": 1} if len(order) == 2 else {"only": 0}
     return [
         {
             "kind": kind,
@@ -503,12 +520,14 @@ def segments(labels: np.ndarray, seconds: float) -> list[tuple[float, float, int
 
 
 def _track(labels: np.ndarray, truth: np.ndarray) -> list[tuple[float, float, str, bool]]:
-    """Segments to draw; right is one of which most frames are."""
+    """Segments to draw; right is one of which most frames that count are."""
     step = acoustics.STEP / acoustics.RATE
     track = []
     for start, end, label in frame_segments(labels):
-        frames = slice(round(start / step), round(end / step))
-        track.append((start, end, speech.PHONES[label], bool(np.mean(truth[frames] == label) > 0.5)))
+        known = truth[round(start / step) : round(end / step)]
+        known = known[known != IGNORED]
+        is_right = not len(known) or bool(np.mean(known == label) > 0.5)
+        track.append((start, end, "–" if label == IGNORED else speech.PHONES[label], is_right))
     return track
 
 

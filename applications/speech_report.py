@@ -59,9 +59,14 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
             f"The {own} does not tag phones: its frame accuracy of {percent_span(accuracy)} is not above the "
             f"{percent(constant['value'])} of giving every frame the most frequent phone.",
             f"{others[0].upper()}{others[1:]}.",
+            *_known_speakers(metrics),
             "Before it is used, check the labels, and whether the learning curves had levelled out.",
             *last,
         ]
+    heard = _heard(metrics)
+    whom = "speakers whom it heard in training, too" if heard else "speakers it never heard"
+    if heard and heard < metrics["data"]["speakers"]["test"]:
+        whom = "speakers of whom it heard some in training"
     rival = max((result for result in metrics["results"] if result["baseline"]), key=_accuracy)["model"]
     difference = difference_of(metrics, own, rival)
     against = f"the {rival}, the best of the baselines"
@@ -70,18 +75,20 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
     gap = f"by {points(abs(difference['value']))} percentage points of frame accuracy"
     gap += f" ({points_interval(difference, absolute=True)})"
     if difference["low"] > 0:
-        first = f"The {own} tags the phones of speakers it never heard better than {against}: ahead {gap}."
+        first = f"The {own} tags the phones of {whom} better than {against}: ahead {gap}."
     elif difference["high"] < 0:
-        first = f"The {own} is not the tagger to take for speakers it never heard: it is behind {against}, {gap}."
+        first = f"The {own} is not the tagger to take for {whom}: it is behind {against}, {gap}."
     else:
+        on = "sentences that neither saw" if heard else "speakers that neither heard"
         first = (
-            f"On speakers that neither heard, the {own} cannot be told from {against}: the difference in frame "
+            f"On {on}, the {own} cannot be told from {against}: the difference in frame "
             f"accuracy, {signed_points(difference)} percentage points, may be chance."
         )
     return [
         first,
         f"It gives {percent(accuracy['value'])} of the frames the right phone ({percent_interval(accuracy)}); "
         f"{others}.",
+        *_known_speakers(metrics),
         _what_context_buys(metrics),
         *_weakest(metrics),
         *_order(metrics),
@@ -95,7 +102,7 @@ def document(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "title": "Tagging speech with phones, frame by frame",
         "subtitle": f"{data['name']}: {counted(data['sentences']['test'], 'sentence')} of "
-        f"{counted(data['speakers']['test'], 'speaker')} tested, {data['test']:,} frames",
+        f"{counted(data['speakers']['test'], 'speaker')} tested, {_scored(metrics, 'test'):,} frames",
         "language": "en",
         "verdict": verdict(metrics),
         "sections": [
@@ -112,6 +119,15 @@ def document(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 # --- The verdict's further sentences ---
+
+
+def _known_speakers(metrics: Mapping[str, Any]) -> list[str]:
+    """That test speakers were heard in training, if they were."""
+    heard, tested = _heard(metrics), metrics["data"]["speakers"]["test"]
+    if not heard:
+        return []
+    who = f"{heard} of the {tested} test speakers were" if tested > 1 else "The test speaker was"
+    return [f"{who} heard in training: on speakers whom it does not know it will be right less often."]
 
 
 def _what_context_buys(metrics: Mapping[str, Any]) -> str:
@@ -240,7 +256,7 @@ def _context(metrics: Mapping[str, Any]) -> list[dict]:
     alone, most = curves["both"][0], curves["both"][-1]
     limit = metrics["model"]["context"]
     pieces = "whole sentences" if limit is None else f"pieces of {limit} frames and sees no more at once"
-    enough = next(point for point in curves["both"] if point["value"] >= most["low"])
+    enough = next((point for point in curves["both"] if point["value"] >= most["low"]), most)
     text = (
         f"The {own} was trained on {pieces}. Here it is shown a frame with so many frames before it, after it or on "
         f"both sides, and nothing else ({metrics['evaluation']['context_frames']:,} test frames drawn at random, the "
@@ -360,12 +376,17 @@ def _bars(metrics: Mapping[str, Any], kind: str, how: str, said: str) -> dict[st
 def _sentences(metrics: Mapping[str, Any]) -> list[dict]:
     own, number = _own(metrics), metrics["data"]["sentences"]["test"]
     names = {"good": "A good sentence", "typical": "A typical sentence", "worst": "The worst sentence"}
+    names["only"] = "The test sentence"
+    which = (
+        "Three of the test sentences: one that a tenth of them surpass, the one in the middle and the last"
+        if len(metrics["examples"]) == 3
+        else "All of the test sentences"
+    )
     blocks: list[dict] = [
         {
-            "text": f"Three of the test sentences, ranked by the frame accuracy of the {own} (seed {metrics['seed']}): "
-            "one that a tenth of them surpass, the one in the middle and the last. Under the spectrum stand the true "
-            f"phones, those of the {own} and those of the perceptron; one is coloured where half of its frames or "
-            "more are wrong."
+            "text": f"{which}, ranked by the frame accuracy of the {own} (seed {metrics['seed']}). Under the spectrum "
+            f"stand the true phones, those of the {own} and those of the perceptron; one is coloured where half of its "
+            "frames or more are wrong."
         }
     ]
     for example in metrics["examples"]:
@@ -401,10 +422,13 @@ def _data(metrics: Mapping[str, Any]) -> list[dict]:
     data = metrics["data"]
     names = {"train": "training", "validation": "validation (choice of the epoch)", "test": "test (result)"}
     columns = [("Split", "left"), ("Speakers", "right"), ("Sentences", "right"), ("Minutes", "right")]
+    left_out = sum(data[key] - _scored(metrics, key) for key in names)
+    note = f"{left_out:,} of the frames have a label that is no phone, and count neither in training nor in any figure."
     return [
         {
             "table": {
-                "caption": "The split, by speaker",
+                "caption": f"The split, by {'sentence' if _heard(metrics) else 'speaker'}",
+                **({"note": note} if left_out else {}),
                 "columns": wording.columns([*columns, ("Frames", "right")]),
                 "rows": [
                     [
@@ -517,14 +541,23 @@ def _model(metrics: Mapping[str, Any]) -> list[dict]:
 
 def _limits(metrics: Mapping[str, Any]) -> list[dict]:
     data, settings = metrics["data"], metrics["settings"]
+    unit = "sentences" if _heard(metrics) else "speakers"
     limits = []
     if settings["timit"]:
         limits += [
             "The labels are taken for the truth: where the person or the program that made them erred, the model is "
             "charged with the error.",
-            "A speaker is in one split alone. Whether the same sentence is said in two splits was not checked, but for "
-            "TIMIT's SA1 and SA2, which are left out.",
         ]
+        if _heard(metrics):
+            limits.append(
+                "The split is by sentence. The network has heard the voices that it is tested on, the room and the "
+                "microphone: take these figures for more recordings of the same speakers, not for those of others."
+            )
+        else:
+            limits.append(
+                "A speaker is in one split alone. Whether the same sentence is said in two splits was not checked, but "
+                "for TIMIT's SA1 and SA2, which are left out."
+            )
     else:
         limits += [
             "The voices are synthetic: formants that a program moves by rules, with labels of the program's own. They "
@@ -533,7 +566,9 @@ def _limits(metrics: Mapping[str, Any]) -> list[dict]:
             "No sentence is in two splits, but words are, so that a network may profit from words that it has heard "
             "in training.",
         ]
-    if data["speakers"]["test"] == 1:
+    if _heard(metrics):
+        heard = "On speakers whom it does not know the figures will be lower."
+    elif data["speakers"]["test"] == 1:
         heard = "There was one test speaker; on others the figures may be quite different."
     else:
         heard = f"There were {data['speakers']['test']} test speakers; on others the figures may be different."
@@ -543,8 +578,8 @@ def _limits(metrics: Mapping[str, Any]) -> list[dict]:
         "count as one, in the truth as in what was found. Nothing is smoothed, and no language model is used.",
         "A frame is labelled with the phone at the centre of its window of 25\u00a0ms. Next to a boundary it holds two "
         "phones, and a part of those errors can't be avoided.",
-        "The epoch was chosen on the validation speakers, so that the lowest validation loss is lower than it would "
-        "be on others. This run chose nothing on the test speakers.",
+        f"The epoch was chosen on the validation {unit}, so that the lowest validation loss is lower than it would "
+        f"be on others. This run chose nothing on the test {unit}.",
         "Each speaker's bands are normalised with the mean and the deviation of all that the speaker says"
         + (", and the network sees what follows a frame too" if settings["bidirectional"] else "")
         + ": it tags recordings, not someone who is still speaking.",
@@ -562,6 +597,16 @@ def _limits(metrics: Mapping[str, Any]) -> list[dict]:
             "One that is behind here may gain more than others from settings of its own."
         )
     return [{"list": [*limits, *wording.limits(metrics)]}]
+
+
+def _heard(metrics: Mapping[str, Any]) -> int:
+    """How many of the test speakers were heard in training."""
+    return metrics["data"].get("heard", 0)
+
+
+def _scored(metrics: Mapping[str, Any], split: str) -> int:
+    """The frames of a split that have a phone."""
+    return metrics["data"].get("scored", metrics["data"])[split]
 
 
 def _own(metrics: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ from applications import run, speech_report
 from applications import speech_evaluation as evaluation
 from data import acoustics, recordings, speech
 from data.batches import shuffled_sequences, sorted_sequences
-from data.dataset import BadInput
+from data.dataset import BadInput, escaped
 from reports import figures
 from templates import recurrent, transformer
 
@@ -63,7 +63,10 @@ class Train:
     """Train on synthetic speech or on your own, compare with classical taggers, and write the report."""
 
     timit: Path | None = None
-    """Your own recordings: a folder laid out as TIMIT is, WAV with PHN or TextGrid. Without it, speech is made."""
+    """Your own recordings: a folder laid out as TIMIT is, WAV or FLAC with PHN or TextGrid. Without it, speech is
+    made."""
+    tier: str = ""
+    """Name of the phones' tier in TextGrids, where it is not "phones" or one like it."""
     skip_bad: bool = False
     """Leave out recordings that can't be used, and count them, instead of stopping at the first."""
 
@@ -125,7 +128,7 @@ class Tag:
     model: Path
     """The model.keras of a run."""
     wav: Path
-    """The recording, WAV or NIST SPHERE, one channel."""
+    """The recording: WAV, FLAC, NIST SPHERE or the like."""
     out: Path
     """The folder to write <name>.TextGrid and <name>.svg to."""
     start: float = 0.0
@@ -139,7 +142,9 @@ class Evaluate:
     model: Path
     """The model.keras of a run."""
     timit: Path
-    """A folder of WAV with PHN or TextGrid files."""
+    """A folder of WAV or FLAC with PHN or TextGrid files."""
+    tier: str = ""
+    """Name of the phones' tier in TextGrids, where it is not "phones" or one like it."""
     skip_bad: bool = False
     """Leave out recordings that can't be used instead of stopping at the first."""
 
@@ -239,7 +244,7 @@ def train(settings: Train) -> dict[str, Any]:
 
 def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: run.Run, command: str) -> dict[str, Any]:
     corpus = (
-        speech.load_recordings(settings.timit, skip_bad=settings.skip_bad, seed=settings.seed)
+        speech.load_recordings(settings.timit, skip_bad=settings.skip_bad, seed=settings.seed, tier=settings.tier)
         if settings.timit
         else speech.load_synthetic(settings.synthesis)
     )
@@ -345,7 +350,7 @@ class Tagger:
                 clipnorm=1.0,  # gradients through time explode now and then
             ),
             loss="sparse_categorical_crossentropy",
-            metrics=["accuracy"],
+            weighted_metrics=["accuracy"],  # frames without a phone have no weight
             jit_compile=run.jit_compile(),
         )
 
@@ -428,6 +433,8 @@ def _check(settings: Train) -> None:
         raise BadInput("found --compare and --init-from, expected one: the weights fit one network only")
     if settings.skip_bad and not settings.timit:
         raise BadInput("found --skip-bad without --timit, expected recordings to skip")
+    if settings.tier and not settings.timit:
+        raise BadInput("found --tier without --timit, expected recordings with TextGrids")
 
 
 def _load_tagger(path: Path) -> Any:
@@ -458,6 +465,8 @@ def tag(settings: Tag) -> dict[str, Any]:
         if target.exists():
             raise BadInput(f"{target}: found an existing file, expected a new name or another --out")
 
+    for note in recordings.notes_on(settings.wav):
+        print(escaped(f"{settings.wav}: {note}"))
     # Twice through the file: first the speaker's mean and deviation, then the tags.
     count, total, squares = 0, np.zeros(acoustics.BANDS), np.zeros(acoustics.BANDS)
     for frames in acoustics.stream_log_mel(recordings.stream_audio(settings.wav)):
@@ -536,7 +545,11 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     tagger = _load_tagger(settings.model)
     tags = tagger.get_layer("tags")
     normalizer = _normalizer(tags)
-    split, utterances = speech.read_labelled(settings.timit, normalizer, skip_bad=settings.skip_bad)
+    split, utterances, said = speech.read_labelled(
+        settings.timit, normalizer, skip_bad=settings.skip_bad, tier=settings.tier
+    )
+    for sentence in said:
+        print(escaped(sentence))
     sentences = evaluation.Sentences(split, utterances)
     found = evaluation.tags(lambda inputs: tagger.predict_on_batch(inputs)["tag"], sentences, _context(tagger))
     values = evaluation.measures(sentences, found)

@@ -99,14 +99,15 @@ def shuffled_sequences(
 
     Args:
         inputs: sequences (time, features) float32.
-        labels: of each sequence (time,).
+        labels: of each sequence (time,); those below 0 are left out of the loss.
         batch_size: sequences in a batch, at most as many as there are.
         seed: of the order.
         first_epoch: counted from 0.
         last_epoch: the epoch after the last one.
 
     Returns:
-        Pairs (batch, time, features) float32 and (batch, time) int32, filled up with zeros at the end.
+        Pairs (batch, time, features) float32 and (batch, time) int32, filled up with zeros at the end; where any label
+        is below 0, also the weights (batch, time) float32, which are 0 there.
     """
     lengths = np.array([len(sequence) for sequence in inputs])
 
@@ -137,18 +138,21 @@ def _padded(
     orders: Callable[[], Iterable[np.ndarray]],
     count: int,
 ) -> tf.data.Dataset:
-    def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    weighted = any((of_sequence < 0).any() for of_sequence in labels)
+
+    def batches() -> Iterator[tuple[np.ndarray, ...]]:
         for order in orders():
             longest = -(-max(len(labels[i]) for i in order) // _MULTIPLE) * _MULTIPLE
             x = np.zeros((len(order), longest, inputs[0].shape[1]), np.float32)
             y = np.zeros((len(order), longest), np.int32)
             for row, i in enumerate(order):
                 x[row, : len(inputs[i])], y[row, : len(labels[i])] = inputs[i], labels[i]
-            yield x, y
+            yield (x, np.maximum(y, 0), (y >= 0).astype(np.float32)) if weighted else (x, y)
 
     signature = (
         tf.TensorSpec((None, None, inputs[0].shape[1]), tf.float32),
         tf.TensorSpec((None, None), tf.int32),
+        *([tf.TensorSpec((None, None), tf.float32)] if weighted else []),
     )
     dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
     return dataset.apply(tf.data.experimental.assert_cardinality(count)).prefetch(2)

@@ -41,21 +41,38 @@ TIMIT_TO_39: Mapping[str, str | None] = {
     **{label: phone for phone, labels in _FOLDED.items() for label in labels},
     "q": None,
 }
-# How forced aligners and Praat write a pause; their "spn" is speech that they couldn't transcribe, so it's no class.
-_PAUSES = ("", "sp")
+IGNORED = -1  # stands for a class where there is none that could be learnt or scored
+
+# How forced aligners, Praat and Munich's web services write a pause.
+_PAUSES = ("", "sp", "<sil>", "[sil]", "(sil)", "<p>", "<p:>", "silence", "pause")
+# How annotations mark what is no phone: speech that couldn't be transcribed, noise, and what is in brackets.
+# With commas L2-ARCTIC writes the phone that was meant, the one that was heard and the kind of the error.
+_MARKS = re.compile(
+    r"spn|nsn|vocnoise|noise|laugh|lau|oov|unk|err|iver|xxx?|\?+|.*,.*|<.*>|\[.*\]|\{.*\}|\(.*\)", re.DOTALL
+)
 
 
 def phone_of(label: str) -> int | None:
     """Find the class of a label: its index in `PHONES`, or None for the glottal stop "q", which isn't scored.
 
     The labels are the 61 of TIMIT, the 39 classes themselves, and ARPAbet in either case, with or without a digit for
-    the stress ("AH0"), as forced aligners write it. "sil", "sp" and an empty label are silence.
+    the stress ("AH0"), as forced aligners write it, and with Kaldi's marks of the place in a word ("AH0_B"). "sil",
+    "sp" and an empty label are silence.
 
     Raises:
         KeyError: The label is none of these.
     """
-    name = label.strip().lower()
+    name = _plain(label)
     if name in _PAUSES:
         return SILENCE
     phone = TIMIT_TO_39[re.sub(r"^([aeiou][a-z])[012]$", r"\1", name)]
     return None if phone is None else PHONES.index(phone)
+
+
+def is_mark(label: str) -> bool:
+    """Whether a label is known to stand for what is no phone, such as "spn" or "<noise>"."""
+    return _MARKS.fullmatch(_plain(label)) is not None
+
+
+def _plain(label: str) -> str:
+    return re.sub(r"_[bies]$", "", label.strip().lower())

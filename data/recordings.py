@@ -1,15 +1,18 @@
 """The user's own recordings with their phones: found, checked, read and split by speaker.
 
-The audio is WAV in RIFF or NIST SPHERE. The phones are TIMIT's `.PHN` or a Praat TextGrid, as forced aligners write it.
-A segment is (start, end, class): the times in seconds, the class an index into `data.phones.PHONES`.
+The audio is WAV in RIFF or NIST SPHERE, or what else libsndfile reads. The phones are TIMIT's `.PHN` or a Praat
+TextGrid, as forced aligners write it. A segment is (start, end, class): the times in seconds, the class an index into
+`data.phones.PHONES`, or `IGNORED` where the label stands for no phone, as that of noise does.
 """
 
 import codecs
 import dataclasses
+import io
 import os
 import re
 import reprlib
-from collections import Counter
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -21,16 +24,19 @@ from praatio.utilities.constants import Interval
 from praatio.utilities.errors import PraatioException
 from praatio.utilities.textgrid_io import parseTextgridStr
 
-from data.acoustics import RATE, WINDOW, stream_resample
-from data.dataset import BadInput
-from data.phones import phone_of
+from data.acoustics import RATE, STEP, WINDOW, frame_labels, stream_resample
+from data.dataset import BadInput, escaped
+from data.phones import IGNORED, SILENCE, is_mark, phone_of
 
 Segment = tuple[float, float, int]
 
 LOWEST_RATE, HIGHEST_RATE = 8_000, 192_000
-SUBTYPES = ("PCM_16", "PCM_24", "PCM_32", "FLOAT")
 LARGEST_SAMPLE = 1.25  # resampling and filters overshoot full scale by a little
 OVERHANG = 0.05  # seconds that an annotation may go on after the audio, as some of TIMIT's do
+MOST_FOREIGN = 0.1  # of the labels may be in no list of phones; of more it's another list
+# Of a recording that is there twice the first is taken.
+SUFFIXES = (".wav", ".wave", ".flac", ".w64", ".rf64", ".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".sph", ".nist")
+SUFFIXES += (".ogg", ".oga", ".opus", ".mp3")
 REPEATED_SENTENCES = ("SA1", "SA2")
 CORE_TEST_SPEAKERS = {
     *("MDAB0", "MWBT0", "FELC0", "MTAS1", "MWEW0", "FPAS0", "MJMP0", "MLNT0", "FPKT0", "MLLL0", "MTLS0", "FJLM0"),
@@ -38,20 +44,19 @@ CORE_TEST_SPEAKERS = {
 }
 CORE_TEST_SENTENCES = 8  # of each speaker
 
-_ENCODINGS = {
-    "PCM_U8": "8-bit samples",
-    "PCM_S8": "8-bit samples",
-    "ULAW": "8-bit mu-law samples",
-    "ALAW": "8-bit A-law samples",
-    "DOUBLE": "64-bit float samples",
-}
+_EXPECTED = "expected audio such as WAV, FLAC or NIST SPHERE"
+_FORGIVEN = 128  # bytes by which headers are wrong, or that are cut without losing a frame
+_EXACT = ("PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # samples that are as good as they were recorded
+_DECODED = ("FLAC", "OGG", "MP3")  # whose length is known when all is decoded
+_SHOWN = 8  # labels or names that are named
+_ROUNDING = 1e-4  # seconds (of samples less than one) by which a segment may begin before the one before ends
 
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
     """One sentence or more of one speaker: the audio, and the file that says which phone is when.
 
-    `part` is "train", "test" or "" and `text` what was said, if known.
+    `part` is "train", "test" or "", `text` what was said, if known, and `tier` that of a TextGrid, "" for the usual.
     """
 
     audio: Path
@@ -59,6 +64,69 @@ class Recording:
     speaker: str
     part: str = ""
     text: str = ""
+    tier: str = ""
+
+
+@dataclasses.dataclass
+class Noticed:
+    """What was met in recordings and annotations that a reader should know of, each with how often."""
+
+    audio: Counter[str] = dataclasses.field(default_factory=Counter)
+    tiers: Counter[str] = dataclasses.field(default_factory=Counter)
+    ignored_labels: Counter[str] = dataclasses.field(default_factory=Counter)
+    phones: int = 0  # intervals that have one
+    unlabelled: int = 0  # recordings that go on without labels
+
+    def foreign(self) -> Counter[str]:
+        """Those of the ignored labels that aren't known to stand for no phone."""
+        return Counter({label: count for label, count in self.ignored_labels.items() if not is_mark(label)})
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """The recordings of a folder, in order of their paths.
+
+    `skipped` has a line for each bad one, and one for all of TIMIT's SA1 and SA2, which begins with the folder;
+    `ignored` names the files that are no part of a recording.
+    """
+
+    recordings: list[Recording]
+    skipped: list[str]
+    ignored: list[str]
+    noticed: Noticed
+
+    def understood(self) -> list[str]:
+        """Say what was made of the files, a sentence each."""
+        noticed, speakers = self.noticed, list(dict.fromkeys(r.speaker for r in self.recordings))
+        said = [
+            f"{_count(len(self.recordings), 'recording')} of {_count(len(speakers), 'speaker')}, by the name of the "
+            f"folder: {_some(speakers)}"
+        ]
+        said += [f"{_count(count, 'recording')}: {what}" for what, count in noticed.audio.items()]
+        if noticed.tiers:
+            said.append(f"phones of TextGrids are those of the tier {_counted(noticed.tiers)}")
+        if noticed.ignored_labels:
+            count = noticed.ignored_labels.total()
+            said.append(
+                f"labels that are no phone, {count:,} of {count + noticed.phones:,}, are left out of training and "
+                f"score: {_counted(noticed.ignored_labels)}"
+            )
+        if noticed.unlabelled:
+            said.append(
+                f"{_count(noticed.unlabelled, 'recording')} without labels for more than half a second at the end, "
+                "which is taken for silence"
+            )
+        if self.ignored:
+            said.append(f"ignored: {_count(len(self.ignored), 'file')}, {_some(self.ignored)}")
+        return said
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + f" and {len(names) - _SHOWN:,} more" * (len(names) > _SHOWN)
+
+
+def _counted(counter: Counter[str]) -> str:
+    return _some([f"{escaped(reprlib.repr(name))} ({count:,} ×)" for name, count in counter.most_common()])
 
 
 # Audio
@@ -67,13 +135,13 @@ class Recording:
 def read_audio(path: Path) -> tuple[np.ndarray, float]:
     """Read a recording whole: its samples, (n,) float32 in -1..1 at `data.acoustics.RATE`, and its seconds.
 
-    RIFF WAV and uncompressed NIST SPHERE are read, with one channel of 16-, 24- or 32-bit integers or 32-bit floats, at
-    8,000 to 192,000 samples a second. Floats are right as they are: full scale is 1, and filters may have overshot it
-    up to `LARGEST_SAMPLE`.
+    WAV and all else that libsndfile reads, at 8,000 to 192,000 samples a second; of several channels the mean is taken.
+    A header that knows no length, as one written to a stream, is no fault; one that knows it shows a cut file. Floats
+    are right as they are: full scale is 1, and filters may have overshot it up to `LARGEST_SAMPLE`.
 
     Raises:
-        BadInput: The file is missing, cut or of another kind; it has several channels, 8-bit samples, a rate beyond
-            these limits, less than one window of audio, or a sample that isn't finite or is beyond `LARGEST_SAMPLE`.
+        BadInput: The file is missing, cut or no audio; it has a rate beyond these limits, less than one window of
+            audio, or a sample that isn't finite or is a float beyond `LARGEST_SAMPLE`.
     """
     return np.concatenate(list(stream_audio(path))), duration(path)
 
@@ -84,8 +152,21 @@ def duration(path: Path) -> float:
     Raises:
         BadInput: As `read_audio`, but for what only the samples show.
     """
+    frames, rate = _length(path)
+    return frames / rate
+
+
+def notes_on(path: Path) -> list[str]:
+    """What is unusual about a recording and was dealt with: its header, its channels, its samples.
+
+    Raises:
+        BadInput: As `duration`.
+    """
     with _open(path) as file:
-        return file.frames / file.samplerate
+        several, inexact = file.channels > 1, file.subtype not in _EXACT
+        notes = [file.wrong] if file.wrong else []
+        notes += [f"{file.channels} channels, of which the mean was taken"] * several
+        return notes + [f"samples that are not exact ({file.subtype_info})"] * inexact
 
 
 def stream_audio(path: Path, seconds: int = 30) -> Iterator[np.ndarray]:
@@ -98,22 +179,19 @@ def stream_audio(path: Path, seconds: int = 30) -> Iterator[np.ndarray]:
         yield from stream_resample(_blocks(path, file, seconds), file.samplerate)
 
 
-def _open(path: Path) -> soundfile.SoundFile:
+def _open(path: Path) -> "_Sound":
     """Open a recording, with all checked that its header says."""
-    expected = "expected WAV (RIFF) or NIST SPHERE"
     if not path.is_file():
-        raise BadInput(f"{path}: found no such file, {expected}")
+        raise BadInput(f"{path}: found no such file, {_EXPECTED}")
     try:
-        unit, declared, held = _sizes(path)
-        if held != declared:
-            found = f"{held:,} {unit} of audio"
-            raise BadInput(f"{path}: found {found}, expected {declared:,} as its header says: is the file whole?")
-        file = soundfile.SoundFile(path)
+        wrong, place = _check_header(path)
+        file = _Sound(path if place is None else _Mended(path, place))
+        file.wrong = wrong
     except OSError as error:
-        raise BadInput(f"{path}: found a file that can't be read ({error.strerror}), {expected}") from None
+        raise BadInput(f"{path}: found a file that can't be read ({error.strerror}), {_EXPECTED}") from None
     except soundfile.LibsndfileError as error:
         reason = error.error_string.strip().rstrip(".") or "unknown encoding"
-        raise BadInput(f"{path}: found audio that can't be read ({reason}), {expected}") from None
+        raise BadInput(f"{path}: found audio that can't be read ({reason}), {_EXPECTED}") from None
     try:
         _check_format(path, file)
     except BadInput:
@@ -122,39 +200,145 @@ def _open(path: Path) -> soundfile.SoundFile:
     return file
 
 
+class _Sound(soundfile.SoundFile):
+    """Audio that is read from its beginning to its end: in FLAC of unknown length nothing else can be done.
+
+    `wrong` is what is wrong with its header and does no harm.
+    """
+
+    wrong = ""
+
+    def seekable(self) -> bool:
+        return False
+
+
+class _Mended(io.FileIO):
+    """A WAV file whose header gives a wrong size of the audio, at this place: it's read as unknown."""
+
+    def __init__(self, path: Path, place: int) -> None:
+        super().__init__(path)
+        self.place = place
+
+    def readinto(self, buffer) -> int:
+        begin = self.tell()
+        count = super().readinto(buffer) or 0
+        for place in range(max(begin, self.place), min(begin + count, self.place + 4)):
+            memoryview(buffer).cast("B")[place - begin] = 0xFF
+        return count
+
+
 def _check_format(path: Path, file: soundfile.SoundFile) -> None:
-    if file.subtype not in SUBTYPES:
-        found = _ENCODINGS.get(file.subtype, f"{file.subtype_info} samples")
-        raise BadInput(f"{path}: found {found}, expected 16-, 24- or 32-bit integers or 32-bit floats")
-    if file.channels != 1:
-        raise BadInput(f"{path}: found {file.channels} channels, expected 1")
     if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
         limits = f"{LOWEST_RATE:,} to {HIGHEST_RATE:,}"
         raise BadInput(f"{path}: found {file.samplerate:,} samples a second, expected {limits}")
-    if file.frames * RATE < WINDOW * file.samplerate:
-        found = f"{1000 * file.frames / file.samplerate:.3g} ms of audio"
+    _check_samples(path, file.frames, file.samplerate)
+
+
+def _check_samples(path: Path, samples: int, rate: int) -> None:
+    if samples * RATE < WINDOW * rate:
+        found = f"{1000 * samples / rate:.3g} ms of audio"
         raise BadInput(f"{path}: found {found}, expected at least {1000 * WINDOW / RATE:.0f} ms, one window")
 
 
-def _sizes(path: Path) -> tuple[str, int, int]:
-    """Find how much audio the header declares, and how much the file holds after it; libsndfile reads what's there."""
+def _length(path: Path) -> tuple[int, int]:
+    """Samples of a recording and its rate; what is known only when all is read is checked, too."""
+    with _open(path) as file:
+        if file.format in _DECODED or file.subtype in ("FLOAT", "DOUBLE"):
+            return sum(map(len, _blocks(path, file))), file.samplerate
+        return file.frames, file.samplerate
+
+
+def _check_header(path: Path) -> tuple[str, int | None]:
+    """Compare the lengths in the header with the file, which libsndfile does not: it reads what is there.
+
+    Returns:
+        What is wrong and does no harm, and the place of a size of the audio that must be taken for unknown.
+
+    Raises:
+        BadInput: The file is cut or no audio.
+    """
     size = path.stat().st_size
+    if size == 0:
+        raise BadInput(f"{path}: found an empty file, {_EXPECTED}")
     with path.open("rb") as stream:
-        start = stream.read(16)
+        start = stream.read(32)
         if start.startswith(b"NIST_1A"):
-            return "samples", *_sphere_sizes(path, start + stream.read(2**16), size)
-        if size == 0:
-            raise BadInput(f"{path}: found an empty file, expected WAV (RIFF) or NIST SPHERE")
-        if start[:4] != b"RIFF" or start[8:12] != b"WAVE":
-            raise BadInput(f"{path}: found a file that begins with {start[:8]!r}, expected WAV (RIFF) or NIST SPHERE")
-        position = 12
-        while position + 8 <= size:
+            held, declared = _sphere_sizes(path, start + stream.read(2**16), size)
+            if held != declared:
+                raise _is_cut(path, f"{held:,} samples of audio", declared)
+            return "", None
+        if start[:4] == b"RIFF" and start[8:12] == b"WAVE":
+            return _check_riff(path, stream, size)
+    whole = size
+    if start[:4] in (b"RF64", b"BW64"):
+        whole = 8 + int.from_bytes(start[20:28], "little")
+    elif start[:4] == b"FORM":
+        whole = 8 + int.from_bytes(start[4:8], "big")
+    elif start[:4] == b"riff":
+        whole = int.from_bytes(start[16:24], "little")
+    elif start[:4] == b".snd":
+        whole = int.from_bytes(start[4:8], "big") + int.from_bytes(start[8:12], "big")
+    elif start[:4] == b"caff":
+        whole = _end_of_caf(path)
+    elif start[:4] not in (b"fLaC", b"OggS") and path.suffix.lower() != ".mp3":
+        raise BadInput(f"{path}: found a file that begins with {start[:8]!r}, {_EXPECTED}")
+    if whole <= size + _FORGIVEN:
+        return "", None
+    if _is_unknown(whole) or whole >= 2**62:
+        return "a header of unknown or wrong length, read to the end of the file", None
+    raise _is_cut(path, f"{size:,} bytes", whole)
+
+
+def _end_of_caf(path: Path) -> int:
+    position = 8
+    with path.open("rb") as stream:
+        while True:
             stream.seek(position)
-            name, length = stream.read(4), int.from_bytes(stream.read(4), "little")
-            if name == b"data":
-                return "bytes", length, min(length, size - position - 8)
-            position += 8 + length + length % 2
-    raise BadInput(f"{path}: found no audio after the header, expected a whole WAV file: is the file cut?")
+            name, length = stream.read(4), int.from_bytes(stream.read(8), "big", signed=True)
+            if name == b"data" or not name or length < 0:
+                return position + 12 + max(0, length)  # -1 is unknown
+            position += 12 + length
+
+
+def _check_riff(path: Path, stream: io.BufferedReader, size: int) -> tuple[str, int | None]:
+    wrong = "a header of unknown or wrong length, read to the end of the file"
+    stream.seek(4)
+    end = 8 + int.from_bytes(stream.read(4), "little")
+    position = 12
+    while True:
+        if position + 8 > size:
+            raise BadInput(f"{path}: found no audio after the header, expected a whole WAV file: is the file cut?")
+        stream.seek(position)
+        name, length = stream.read(4), int.from_bytes(stream.read(4), "little")
+        if name == b"data":
+            break
+        position += 8 + length + length % 2
+    held = size - position - 8
+    if length > held:
+        if _is_unknown(length) or length - held <= _FORGIVEN or abs(end - size) <= 1:
+            return wrong, None
+        raise _is_cut(path, f"{held:,} bytes of audio", length)
+    after = position + 8 + length
+    if size - after <= _FORGIVEN or _is_chunk(stream, after, size) or _is_chunk(stream, after + length % 2, size):
+        return "", None
+    if length and 0 <= end - after <= 1:
+        return "bytes after the audio that the header says nothing of, left out", None
+    return wrong, position + 4
+
+
+def _is_chunk(stream: io.BufferedReader, place: int, size: int) -> bool:
+    stream.seek(place)
+    name, length = stream.read(4), int.from_bytes(stream.read(4), "little")
+    return len(name) == 4 and name.isascii() and name.decode().isprintable() and length <= size - place
+
+
+def _is_unknown(length: int) -> bool:
+    """Whether a length is one that programs write who don't know it yet: about the most that 31 or 32 bits hold."""
+    return 2**31 - 2**16 <= length <= 2**31 + 2**8 or 2**32 - 2**16 <= length <= 2**32 + 2**8
+
+
+def _is_cut(path: Path, found: str, expected: int) -> BadInput:
+    return BadInput(f"{path}: found {found}, expected {expected:,} as its header says: is the file whole?")
 
 
 def _sphere_sizes(path: Path, start: bytes, size: int) -> tuple[int, int]:
@@ -168,48 +352,68 @@ def _sphere_sizes(path: Path, start: bytes, size: int) -> tuple[int, int]:
     try:
         header_bytes = int(header.split("\n")[1])
         sample_bytes = int(fields["channel_count"]) * int(fields["sample_n_bytes"])
-        return int(fields["sample_count"]), max(0, size - header_bytes) // sample_bytes
+        return max(0, size - header_bytes) // sample_bytes, int(fields["sample_count"])
     except (KeyError, ValueError, IndexError, ZeroDivisionError):
         expected = "sample_count, channel_count and sample_n_bytes"
         raise BadInput(f"{path}: found a broken SPHERE header, expected {expected} in it: is the file cut?") from None
 
 
 def _blocks(path: Path, file: soundfile.SoundFile, seconds: int = 30) -> Iterator[np.ndarray]:
-    """Read samples as they are in the file, and check their values."""
+    """Read samples as they are in the file, the mean of the channels, and check their values and their number."""
     position = 0
-    for block in file.blocks(seconds * file.samplerate, dtype="float32"):
-        bad = ~(np.abs(block) <= LARGEST_SAMPLE)  # so that NaN is bad, too
-        if bad.any():
-            index = int(np.argmax(bad))
+    largest = LARGEST_SAMPLE if file.subtype in ("FLOAT", "DOUBLE") else np.inf
+    length = max(1, seconds * file.samplerate // file.channels)
+    while True:
+        try:
+            block = file.read(length, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            place = f"after {position / file.samplerate:.3f} s"
+            reason = error.error_string.strip().rstrip(".") or "damaged"
+            raise BadInput(
+                f"{path}: {place}: found audio that can't be read ({reason}), expected a whole file"
+            ) from None
+        if not len(block):
+            break
+        good = (np.abs(block) <= largest) & np.isfinite(block)
+        if not good.all():
+            index = int(np.argmin(good.all(axis=1)))
             place = f"at {(position + index) / file.samplerate:.3f} s"
-            raise BadInput(f"{path}: {place}: found a sample of {block[index]:g}, expected a number in -1..1")
+            sample = block[index][~good[index]][0]
+            raise BadInput(f"{path}: {place}: found a sample of {sample:g}, expected a number in -1..1")
         position += len(block)
-        yield block
+        yield block[:, 0] if file.channels == 1 else block.mean(axis=1)
+    if position < file.frames - OVERHANG * file.samplerate and file.frames < 2**62:
+        raise _is_cut(path, f"{position:,} samples", file.frames)
+    _check_samples(path, position, file.samplerate)  # again, for a header that knew no length
 
 
 # Annotations
 
 
-def read_phn(path: Path, samples: int, rate: int) -> list[Segment]:
+def read_phn(path: Path, samples: int, rate: int, noticed: Noticed | None = None) -> list[Segment]:
     """Read the segments of a TIMIT `.PHN` file: lines of "start end label", counted in samples of its audio.
 
     A glottal stop "q" belongs to the segment before it, if there is one without a gap; else it's left out. An end up to
-    `OVERHANG` after that of the audio becomes the end of the audio.
+    `OVERHANG` after that of the audio becomes the end of the audio. Labels that are no phone give the class `IGNORED`.
 
     Args:
         path: the annotation.
         samples: length of the audio at its own rate.
         rate: samples a second of the audio.
+        noticed: what is to be counted is added to this.
 
     Returns:
         The segments in order, without overlap; neighbours may be of one class, such as a closure after a pause.
 
     Raises:
-        BadInput: The file is missing, empty or not UTF-8; a line isn't of that form, or has an unknown label, or ends
-            before it starts, or starts before the line before it ends, or ends after the audio.
+        BadInput: The file is missing, empty or not UTF-8; a line isn't of that form, or ends before it starts, or
+            starts before the line before it ends, or ends after the audio; or most labels are in no list of phones.
     """
     entries = []
-    for number, line in enumerate(_read_bytes(path).splitlines(), start=1):
+    content = _read_bytes(path)
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        content = content.decode("utf-16", "replace").encode()
+    for number, line in enumerate(content.splitlines(), start=1):
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
         except UnicodeDecodeError as error:
@@ -217,52 +421,66 @@ def read_phn(path: Path, samples: int, rate: int) -> list[Segment]:
             raise BadInput(f"{path}: line {number}: found {found}, expected text in UTF-8") from None
         if not text:
             continue
-        fields = re.fullmatch(r"(\d+)\s+(\d+)\s+(\S+)", text, re.ASCII)
+        fields = re.fullmatch(r"(\d{1,15})\s+(\d{1,15})\s+(\S+)", text, re.ASCII)
         if not fields:
             found = reprlib.repr(text)
             raise BadInput(f"{path}: line {number}: found {found}, expected a start, an end (in samples) and a label")
         entries.append((f"line {number}", int(fields[1]), int(fields[2]), fields[3]))
-    return _segments(path, entries, samples, rate)
+    return _segments(path, entries, samples, rate, noticed)
 
 
-def read_textgrid(path: Path, duration: float) -> list[Segment]:
+def read_textgrid(path: Path, duration: float, tier: str = "", noticed: Noticed | None = None) -> list[Segment]:
     """Read the segments of a Praat TextGrid, in its long or short text format, as `read_phn` does.
 
-    They are those of the interval tier "phones" or "phone", in either case, or of the only interval tier.
+    They are those of the interval tier that is asked for, or is named "phones" or "phone", or has a name with such a
+    word in it ("Anna - phones", "MAU"), in either case, or is the only one.
 
     Args:
         path: the annotation.
         duration: seconds of the audio.
+        tier: the name of the tier, in either case; "" for the usual.
+        noticed: what is to be counted is added to this.
 
     Raises:
-        BadInput: The file is missing, cut, in neither UTF-8 nor UTF-16 or no TextGrid; none of its tiers is that of the
-            phones, or several are; an interval is wrong as a line of `read_phn` can be.
+        BadInput: The file is missing, cut or no TextGrid; none of its tiers is that of the phones, or several are; an
+            interval is wrong as a line of `read_phn` can be.
     """
-    content = _read_bytes(path)
-    try:
-        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        text = content.decode("utf-16" if wide else "utf-8-sig")
-    except UnicodeDecodeError:
-        raise BadInput(f"{path}: found bytes that aren't UTF-8 or UTF-16, expected a TextGrid as text") from None
+    text = _decoded(_read_bytes(path)).lstrip()
+    if text.startswith("ooBinaryFile"):
+        raise BadInput(f"{path}: found a binary TextGrid, expected one as text: Praat saves it as a text file, too")
     if not text.startswith('File type = "ooTextFile'):
         found = reprlib.repr(text.split("\n")[0].strip())
         raise BadInput(f"{path}: line 1: found {found}, expected 'File type = \"ooTextFile\"', as a TextGrid begins")
     try:
         tiers = parseTextgridStr(text, includeEmptyIntervals=True)["tiers"]
-        tier = _phone_tier(path, [tier for tier in tiers if tier["class"] == "IntervalTier"])
+        chosen = _phone_tier(path, [tier for tier in tiers if tier["class"] == "IntervalTier"], tier)
         entries = [
-            (f"interval {number} of tier {tier['name']!r}", float(start), float(end), label)
-            for number, (start, end, label) in enumerate(tier["entries"], start=1)
+            (f"interval {number} of tier {chosen['name']!r}", float(start), float(end), label)
+            for number, (start, end, label) in enumerate(chosen["entries"], start=1)
         ]
     except (PraatioException, ValueError, IndexError, AttributeError):
         # The parser says where it was in its own code, which is no help.
         raise BadInput(f"{path}: found a TextGrid that breaks off, expected a whole one: is the file cut?") from None
-    segments = _segments(path, entries, duration, 1)
+    segments = _segments(path, entries, duration, 1, noticed)
     # Praat's tiers have no gaps, so one that ends too early lost intervals.
-    if entries[-1][2] < tier["xmax"] - OVERHANG:
-        found = f"intervals up to {entries[-1][2]:g} s in tier {tier['name']!r}"
-        raise BadInput(f"{path}: found {found}, expected {tier['xmax']:g} s as its header says: is the file cut?")
+    if entries[-1][2] < chosen["xmax"] - OVERHANG:
+        found = f"intervals up to {entries[-1][2]:g} s in tier {chosen['name']!r}"
+        raise BadInput(f"{path}: found {found}, expected {chosen['xmax']:g} s as its header says: is the file cut?")
+    if noticed is not None:
+        noticed.tiers[chosen["name"]] += 1
     return segments
+
+
+def _decoded(content: bytes) -> str:
+    """Decode a TextGrid; Praat has written UTF-8, UTF-16 and, before it knew Unicode, Latin-1."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", "replace")
+    if b"\0" in content[:2]:
+        return content.decode("utf-16-be" if content[:1] == b"\0" else "utf-16-le", "replace")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
 
 
 def write_textgrid(
@@ -290,95 +508,124 @@ def _read_bytes(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _phone_tier(path: Path, tiers: Sequence[Mapping]) -> Mapping:
-    named = [tier for tier in tiers if tier["name"].lower() in ("phones", "phone")]
-    chosen = named or tiers
-    if len(chosen) != 1:
-        names = ", ".join(repr(tier["name"]) for tier in chosen)
-        found = f"the interval tiers {names}" if chosen else "no interval tier"
-        raise BadInput(f"{path}: found {found}, expected one that is named 'phones'")
-    return chosen[0]
+def _phone_tier(path: Path, tiers: Sequence[Mapping], asked: str) -> Mapping:
+    names = ", ".join(repr(tier["name"]) for tier in tiers)
+    found = f"the interval tiers {names}" if tiers else "no interval tier"
+    if asked:
+        chosen = [tier for tier in tiers if tier["name"].strip().lower() == asked.strip().lower()]
+        if len(chosen) != 1:
+            raise BadInput(f"{path}: found {found}, expected {asked!r} once among them, as --tier asks")
+        return chosen[0]
+    for usual in (r"phones?", r".*\bphones?", r".*\b(phones?|phonemes?|mau|segments?)\b.*", r".*"):
+        chosen = [tier for tier in tiers if re.fullmatch(usual, tier["name"].strip().lower(), re.DOTALL)]
+        if len(chosen) == 1:
+            return chosen[0]
+        if chosen:
+            break
+    raise BadInput(f"{path}: found {found}, expected one that is named 'phones', or the name of one in --tier")
 
 
-def _segments(path: Path, entries: Sequence[tuple[str, float, float, str]], length: float, rate: int) -> list[Segment]:
+def _segments(
+    path: Path, entries: Sequence[tuple[str, float, float, str]], length: float, rate: int, noticed: Noticed | None
+) -> list[Segment]:
     """Check (place, start, end, label) in order, in units of which there are `rate` a second, and turn to segments."""
     if not entries:
         raise BadInput(f"{path}: found no segment, expected some")
     segments: list[Segment] = []
-    before = 0.0
+    before, phones = 0.0, 0
+    ignored: Counter[str] = Counter()
+    foreign: list[tuple[str, str]] = []
     # Comparisons are such that NaN fails them.
     for place, start, end, label in entries:
         if not end > start:
             raise BadInput(f"{path}: {place}: found {start:g} to {end:g}, expected an end after the start")
-        if not start >= before:
+        if not start >= before - _ROUNDING:
             expected = f"{before:g} or later, where the segment before ends"
             raise BadInput(f"{path}: {place}: found a start at {start:g}, expected {expected}")
         if not end <= length + OVERHANG * rate:
             raise BadInput(
                 f"{path}: {place}: found an end at {end:g}, expected the audio's end, {length:g}, or earlier"
             )
+        start = max(start, before)
         try:
             phone = phone_of(label)
         except KeyError:
-            found = f"the label {reprlib.repr(label)}"
-            raise BadInput(f"{path}: {place}: found {found}, expected one of TIMIT or ARPAbet") from None
-        if start < length:
+            phone = IGNORED
+            ignored[label.strip()] += 1
+            if not is_mark(label):
+                foreign.append((place, label))
+        phones += phone not in (SILENCE, IGNORED)
+        if start < min(end, length):
             first, last = start / rate, min(end, length) / rate
             if phone is not None:
                 segments.append((first, last, phone))
             elif segments and segments[-1][1] == first:
                 segments[-1] = (segments[-1][0], last, segments[-1][2])
-        before = end
+        before = max(before, end)
+    if len(foreign) > phones:
+        place, label = foreign[0]
+        found = f"the label {reprlib.repr(label)}"
+        raise BadInput(f"{path}: {place}: found {found}, expected one of TIMIT or ARPAbet")
+    if noticed is not None:
+        noticed.ignored_labels += ignored
+        noticed.phones += phones
+        noticed.unlabelled += before < length - rate / 2
     return segments
 
 
 # Folders
 
 
-def find_recordings(folder: Path, skip_bad: bool) -> tuple[list[Recording], list[str]]:
+def find_recordings(folder: Path, skip_bad: bool, tier: str = "") -> Found:
     """Find and check all recordings below a folder laid out as TIMIT is: NAME.WAV beside NAME.PHN or NAME.TextGrid.
 
-    Suffixes are in either case. A .PHN is taken before a .TextGrid, and NAME.WAV before the NAME.WAV.wav of some
-    copies of TIMIT. The speaker is the name of the folder that holds the file, the part that of a folder TRAIN or TEST
-    above it, the text that of NAME.TXT. Names that begin with a dot are ignored.
+    Audio ends in one of `SUFFIXES`. Names and suffixes are in either case. A .PHN is taken before a .TextGrid, and
+    NAME.WAV before the NAME.WAV.wav of some copies of TIMIT. The speaker is the name of the folder that holds the file,
+    the part that of a folder TRAIN or TEST above it, the text that of NAME.TXT. Names that begin with a dot are
+    ignored.
 
     The sentences SA1 and SA2 are left out: as every speaker of TIMIT reads them, they would be in training and in test.
     All else is checked as by `read`, so that what is returned can be read; only integer samples aren't looked at, as
     none of them can be wrong.
 
-    Returns:
-        The recordings, in order of their paths, and a line for each one that was skipped, with one line for all of
-        SA1 and SA2, which begins with the folder.
+    Args:
+        folder: of the recordings.
+        skip_bad: leave out those that are bad.
+        tier: the name of the tier of the phones in TextGrids; "" for the usual.
 
     Raises:
-        BadInput: There is no such folder, or no recording in it that can be used; without `skip_bad`, also for the
-            first recording that is bad, or lacks its annotation, or annotation that lacks its recording.
+        BadInput: There is no such folder, or no recording in it that can be used; more than `MOST_FOREIGN` of the
+            labels are in no list of phones; without `skip_bad`, also for the first recording that is bad, or lacks its
+            annotation, or annotation that lacks its recording.
     """
     expected = "expected NAME.WAV with NAME.PHN or NAME.TextGrid in it, or in folders in it"
     if not folder.is_dir():
         raise BadInput(f"{folder}: found no such folder, expected one of recordings")
-    audio, annotations, texts = _list_files(folder)
+    files = _list_files(folder)
     recordings: list[Recording] = []
     skipped: list[str] = []
+    noticed = Noticed()
     repeated = 0
-    for name in sorted({*audio, *annotations}):
+    for name in sorted({*files.audio, *files.annotations}):
         if name.name.upper() in REPEATED_SENTENCES:
             repeated += 1
             continue
         try:
-            if name not in annotations:
-                raise BadInput(f"{audio[name]}: found no annotation, expected {name.name}.PHN or .TextGrid beside it")
-            if name not in audio:
-                raise BadInput(f"{annotations[name]}: found no recording, expected {name.name}.WAV beside it")
+            if name not in files.annotations:
+                found = f"{files.audio[name]}: found no annotation"
+                raise BadInput(f"{found}, expected {name.name}.PHN or .TextGrid beside it")
+            if name not in files.audio:
+                raise BadInput(f"{files.annotations[name]}: found no recording, expected {name.name}.WAV beside it")
             folders = [part.lower() for part in name.relative_to(folder).parts[:-1]]
             recording = Recording(
-                audio=audio[name],
-                annotation=annotations[name],
-                speaker=name.parent.name,
+                audio=files.audio[name],
+                annotation=files.annotations[name],
+                speaker=escaped(name.parent.name),
                 part=next((part for part in folders if part in ("train", "test")), ""),
-                text=_read_text(texts[name]) if name in texts else "",
+                text=_read_text(files.texts[name]) if name in files.texts else "",
+                tier=tier,
             )
-            _check(recording)
+            _check(recording, noticed)
         except BadInput as problem:
             if not skip_bad:
                 raise
@@ -389,9 +636,13 @@ def find_recordings(folder: Path, skip_bad: bool) -> tuple[list[Recording], list
         if skipped:
             raise BadInput(f"{folder}: found {len(skipped)} recordings, all of them bad; the first is {skipped[0]}")
         raise BadInput(f"{folder}: found no recording, {expected}")
+    foreign = noticed.foreign()
+    if foreign.total() > MOST_FOREIGN * (foreign.total() + noticed.phones):
+        found = f"{foreign.total():,} of {foreign.total() + noticed.phones:,} labels that are no phones"
+        raise BadInput(f"{folder}: found {found}: {_counted(foreign)}, expected labels of TIMIT or ARPAbet")
     if repeated:
         skipped.append(f"{folder}: {repeated:,} times SA1 or SA2 left out, which every speaker of TIMIT reads")
-    return recordings, skipped
+    return Found(recordings, skipped, files.ignored, noticed)
 
 
 def read(recording: Recording) -> tuple[np.ndarray, list[Segment]]:
@@ -400,110 +651,173 @@ def read(recording: Recording) -> tuple[np.ndarray, list[Segment]]:
     Raises:
         BadInput: As `read_audio`, `read_phn` and `read_textgrid` do.
     """
-    segments = _read_segments(recording)
+    segments = _read_segments(recording, *_length(recording.audio))
     return read_audio(recording.audio)[0], segments
 
 
-def split_recordings(recordings: Sequence[Recording], seed: int) -> dict[str, list[Recording]]:
-    """Split by speaker into "train", "validation" and "test", each in the order of `recordings`.
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """The recordings to "train", "validation" and "test", each in order of their paths, and how they were chosen."""
+
+    parts: Mapping[str, list[Recording]]
+    said: str
+
+    def heard(self) -> list[str]:
+        """The test speakers who are heard in training, too."""
+        train, test = ({r.speaker for r in self.parts[split]} for split in ("train", "test"))
+        return sorted(train & test)
+
+
+def split_recordings(recordings: Sequence[Recording], seed: int) -> Splits:
+    """Split by speaker where there are enough of them, else by sentence.
 
     Where there is a TRAIN and a TEST part, as in TIMIT, the test part is the core test set of 24 speakers with 8
     sentences each if it's whole, else all of TEST; a tenth of the speakers of TRAIN, at least one, is to validate on.
-    Otherwise a tenth of the speakers is to validate on and two tenths to test on, at least one each. `describe_split`
-    says which it was.
+    Otherwise a tenth of the speakers is to validate on and two tenths to test on, at least one each.
+
+    Where there are fewer than three speakers, sentences take the place of the speakers; so they do within TRAIN if it
+    has one speaker, or one who is in TEST, too. Recordings with the same text are one sentence.
 
     Args:
         recordings: as `find_recordings` returns them.
-        seed: draws the speakers.
+        seed: draws the speakers or sentences.
 
     Raises:
-        BadInput: There are too few speakers; or, with both parts, a speaker is in both, or a recording in neither.
+        BadInput: There are too few sentences; or, with both parts, a recording in neither.
     """
     generator = np.random.default_rng(seed)
     speakers = {part: sorted({r.speaker for r in recordings if r.part == part}) for part in ("train", "test")}
+    by_speaker, by_sentence = _units(recordings, sentences=False), _units(recordings, sentences=True)
     if speakers["train"] and speakers["test"]:
-        if both := sorted({*speakers["train"]} & {*speakers["test"]}):
-            raise BadInput(
-                f"{_where(recordings)}: found speaker {both[0]} in TRAIN and TEST, expected it in one of them"
-            )
         if neither := [r for r in recordings if not r.part]:
             raise BadInput(f"{neither[0].audio}: found in neither TRAIN nor TEST, expected it in one as others are")
+        both = {*speakers["train"]} & {*speakers["test"]}
+        unit_of = by_sentence if both or len(speakers["train"]) < 2 else by_speaker
         count = Counter(r.speaker.upper() for r in recordings if r.part == "test")
-        whole = all(count[speaker] == CORE_TEST_SENTENCES for speaker in CORE_TEST_SPEAKERS)
-        test = [s for s in speakers["test"] if not whole or s.upper() in CORE_TEST_SPEAKERS]
-        others = speakers["train"]
-        validation_size = max(1, round(len(others) / 10))
+        whole = not both and all(count[speaker] == CORE_TEST_SENTENCES for speaker in CORE_TEST_SPEAKERS)
+        test = [r for r in recordings if r.part == "test" and (not whole or r.speaker.upper() in CORE_TEST_SPEAKERS)]
+        others = sorted({unit_of[r.audio] for r in recordings if r.part == "train"})
         if len(others) < 2:
-            raise BadInput(f"{_where(recordings)}: found 1 speaker in TRAIN, expected at least 2, one to validate on")
-        others = generator.permutation(others).tolist()
+            raise BadInput(f"{_where(recordings)}: found 1 sentence in TRAIN, expected at least 2, one to validate on")
+        validation = {*generator.permutation(others).tolist()[: max(1, round(len(others) / 10))]}
+        train = [r for r in recordings if r.part == "train"]
+        tested = len({r.speaker for r in test})
+        said = f"tested on all {tested} speakers of TEST, as TIMIT's core test set of 24 isn't there or isn't whole"
+        if whole:
+            said = "tested on the 24 speakers of TIMIT's core test set"
+        elif unit_of is by_sentence:
+            said = f"tested on all {len(test):,} recordings of TEST, validated on sentences of TRAIN drawn at random"
     else:
-        everyone = sorted({r.speaker for r in recordings})
-        if len(everyone) < 3:
-            found = f"{len(everyone)} speaker{'s' * (len(everyone) != 1)} ({', '.join(everyone)})"
-            expected = "at least 3, one each to train, validate and test on, each in a folder of their own"
-            raise BadInput(f"{_where(recordings)}: found {found}, expected {expected}")
-        validation_size = max(1, round(len(everyone) / 10))
-        test_size = max(1, round(len(everyone) / 5))
-        shuffled = generator.permutation(everyone).tolist()
-        test, others = shuffled[:test_size], shuffled[test_size:]
-    chosen = {"train": others[validation_size:], "validation": others[:validation_size], "test": test}
-    return {split: [r for r in recordings if r.speaker in {*names}] for split, names in chosen.items()}
+        unit_of = by_speaker if len({*by_speaker.values()}) > 2 else by_sentence
+        units = sorted({*unit_of.values()})
+        if len(units) < 3:
+            expected = "at least 3, one each to train, validate and test on"
+            raise BadInput(f"{_where(recordings)}: found {_count(len(units), 'sentence')}, expected {expected}")
+        drawn = generator.permutation(units).tolist()
+        tested, validated = max(1, round(len(units) / 5)), max(1, round(len(units) / 10))
+        validation, tests = {*drawn[tested : tested + validated]}, {*drawn[:tested]}
+        test = [r for r in recordings if unit_of[r.audio] in tests]
+        train = [r for r in recordings if unit_of[r.audio] not in tests]
+        said = f"speakers drawn at random, {tested} of them to test on"
+        if unit_of is by_sentence:
+            found = _count(len({*by_speaker.values()}), "speaker")
+            said = (
+                f"sentences drawn at random, as there {'is' if found[0] == '1' else 'are'} {found}; {tested} to test on"
+            )
+    parts = {
+        "train": [r for r in train if unit_of[r.audio] not in validation],
+        "validation": [r for r in train if unit_of[r.audio] in validation],
+        "test": test,
+    }
+    return Splits(parts, said)
 
 
-def describe_split(splits: Mapping[str, Sequence[Recording]]) -> str:
-    """Say in one sentence how `split_recordings` made these splits."""
-    test = {r.speaker.upper() for r in splits["test"]}
-    if splits["train"][0].part != "train" or splits["test"][0].part != "test":
-        return f"speakers drawn at random, {len(test)} of them to test on"
-    if test == CORE_TEST_SPEAKERS and len(splits["test"]) == CORE_TEST_SENTENCES * len(test):
-        return "tested on the 24 speakers of TIMIT's core test set"
-    return f"tested on all {len(test)} speakers of TEST, as TIMIT's core test set of 24 isn't there or isn't whole"
+def _units(recordings: Sequence[Recording], *, sentences: bool) -> dict[Path, str]:
+    """What recordings are drawn by: their speaker, or their text if they have one, else themselves."""
+    if not sentences:
+        return {r.audio: r.speaker for r in recordings}
+    texts = {r.audio: " ".join(re.findall(r"\w+", r.text.casefold())) for r in recordings}
+    if len({*texts.values()}) < 3:  # a word said again and again can only be split by recording
+        texts = {}
+    return {r.audio: texts.get(r.audio) or f"{r.audio}" for r in recordings}
 
 
-def _list_files(folder: Path) -> tuple[dict[Path, Path], dict[Path, Path], dict[Path, Path]]:
-    """List audio, annotations and texts, by their paths without suffix."""
-    audio: dict[Path, Path] = {}
-    annotations: dict[Path, Path] = {}
-    texts: dict[Path, Path] = {}
+def _count(number: int, name: str) -> str:
+    return f"{number:,} {name}{'s' * (number != 1)}"
+
+
+@dataclasses.dataclass
+class _Files:
+    """Audio, annotations and texts by their paths without suffix, those of a recording by that of its audio."""
+
+    audio: dict[Path, Path]
+    annotations: dict[Path, Path]
+    texts: dict[Path, Path]
+    ignored: list[str]
+
+
+def _list_files(folder: Path) -> _Files:
+    # Of each name the files of a kind, with the rank of their suffix.
+    audio, annotations, texts = (defaultdict[Path, list[tuple[int, Path]]](list) for _ in range(3))
+    ignored = []
     for path in sorted(folder.rglob("*")):
         if any(part.startswith(".") for part in path.relative_to(folder).parts) or not path.is_file():
             continue
         name, suffix = path.with_suffix(""), path.suffix.lower()
-        if suffix == ".wav":
-            if name.suffix.lower() == ".wav":
-                audio.setdefault(name.with_suffix(""), path)
-            else:
-                audio[name] = path
-        elif suffix == ".phn":
-            annotations[name] = path
-        elif suffix == ".textgrid":
-            annotations.setdefault(name, path)
+        if suffix in SUFFIXES:
+            copied = name.suffix.lower() == ".wav"
+            audio[name.with_suffix("") if copied else name].append((SUFFIXES.index(suffix) + copied, path))
+        elif suffix in (".phn", ".textgrid"):
+            annotations[name].append((suffix == ".textgrid", path))
         elif suffix == ".txt":
-            texts[name] = path
-    return audio, annotations, texts
+            texts[name].append((0, path))
+        else:
+            ignored.append(escaped(path.name))
+    for files in (audio, annotations, texts):
+        ignored += [escaped(path.name) for of_name in files.values() for _, path in sorted(of_name)[1:]]
+    first = [{name: min(of_name)[1] for name, of_name in files.items()} for files in (audio, annotations, texts)]
+    files = _Files(first[0], _paired(first[1], first[0]), _paired(first[2], first[0]), ignored)
+    files.ignored += [escaped(path.name) for name, path in files.texts.items() if name not in files.audio]
+    return files
+
+
+def _paired(files: Mapping[Path, Path], audio: Mapping[Path, Path]) -> dict[Path, Path]:
+    """Give files the name of their recording, where it's written otherwise, in capitals or with accents apart."""
+
+    def plain(name: Path) -> tuple[Path, str]:
+        return name.parent, unicodedata.normalize("NFC", name.name).casefold()
+
+    alone = Counter(plain(name) for name in {*files} - {*audio})
+    partners = Counter(plain(name) for name in {*audio} - {*files})
+    other = {plain(name): name for name in audio if alone[plain(name)] == partners[plain(name)] == 1}
+    return {name if name in audio else other.get(plain(name), name): path for name, path in files.items()}
 
 
 def _read_text(path: Path) -> str:
     """Read what was said; TIMIT writes the first and the last sample before it."""
     text = " ".join(path.read_text(encoding="utf-8", errors="replace").split())
-    return re.sub(r"^\d+ \d+ ", "", text)
+    return escaped(re.sub(r"^\d+ \d+ ", "", text))
 
 
-def _read_segments(recording: Recording) -> list[Segment]:
-    with _open(recording.audio) as file:
-        samples, rate = file.frames, file.samplerate
+def _read_segments(recording: Recording, samples: int, rate: int, noticed: Noticed | None = None) -> list[Segment]:
     if recording.annotation.suffix.lower() == ".phn":
-        return read_phn(recording.annotation, samples, rate)
-    return read_textgrid(recording.annotation, samples / rate)
+        return read_phn(recording.annotation, samples, rate, noticed)
+    return read_textgrid(recording.annotation, samples / rate, recording.tier, noticed)
 
 
-def _check(recording: Recording) -> None:
-    """Raise BadInput where `read` would, but faster."""
-    _read_segments(recording)
-    with _open(recording.audio) as file:
-        if file.subtype == "FLOAT":
-            for _ in _blocks(recording.audio, file):
-                pass
+def _check(recording: Recording, noticed: Noticed) -> None:
+    """Raise BadInput where `read` would, but faster, and where there is nothing to learn from."""
+    samples, rate = _length(recording.audio)
+    own = Noticed()
+    segments = _read_segments(recording, samples, rate, own)
+    frames = 1 + (-(-samples * RATE // rate) - WINDOW) // STEP
+    if (frame_labels(segments, frames, SILENCE) == IGNORED).all():
+        raise BadInput(f"{recording.annotation}: found no label that is a phone, expected some")
+    noticed.audio.update(notes_on(recording.audio))
+    noticed.tiers += own.tiers
+    noticed.ignored_labels += own.ignored_labels
+    noticed.phones += own.phones
+    noticed.unlabelled += own.unlabelled
 
 
 def _where(recordings: Sequence[Recording]) -> str:

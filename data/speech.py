@@ -32,9 +32,9 @@ from data.acoustics import (
     resample,
     telephone_band,
 )
-from data.dataset import BadInput, Dataset, Provenance, Split
-from data.phones import PHONES, SILENCE
-from data.recordings import Recording, Segment, describe_split, find_recordings, read, split_recordings
+from data.dataset import BadInput, Dataset, Provenance, Split, escaped
+from data.phones import IGNORED, PHONES, SILENCE
+from data.recordings import Found, Recording, Segment, find_recordings, read, split_recordings
 from data.sentences import sentences
 
 FEATURES = tuple(f"band {band}" for band in range(1, BANDS + 1))
@@ -165,45 +165,56 @@ def load_synthetic(settings: Synthesis) -> Speech:
     return _speech(parts, provenance)
 
 
-def load_recordings(folder: Path, *, skip_bad: bool, seed: int) -> Speech:
-    """Read the user's own recordings, laid out as TIMIT is, and split them by speaker; see `data.recordings`.
+def load_recordings(folder: Path, *, skip_bad: bool, seed: int, tier: str = "") -> Speech:
+    """Read the user's own recordings, laid out as TIMIT is, and split them by speaker or sentence.
+
+    Frames whose label is no phone have the label `IGNORED`. See `data.recordings` for all else.
 
     Raises:
-        BadInput: if there are none, too few speakers, or a bad one without `skip_bad`.
+        BadInput: if there are none, too few, or a bad one without `skip_bad`.
     """
-    recordings, skipped = find_recordings(folder, skip_bad)
-    splits = split_recordings(recordings, seed)
+    found = find_recordings(folder, skip_bad, tier)
+    splits = split_recordings(found.recordings, seed)
     digest = hashlib.sha256()
-    parts = {split: _frames(_sounds(folder, chosen), digest) for split, chosen in splits.items()}
+    parts = {split: _frames(_sounds(folder, chosen), digest) for split, chosen in splits.parts.items()}
     rows = sum(len(labels) for part in parts.values() for labels in part.labels)
-    used = [recording for chosen in splits.values() for recording in chosen]
+    used = [recording for chosen in splits.parts.values() for recording in chosen]
     provenance = Provenance(
         name="recordings with phones",
-        source=str(folder),
+        source=escaped(str(folder)),
         licence="the user's own data",
         rows=rows,
         size_bytes=sum(recording.audio.stat().st_size for recording in used),
         sha256=digest.hexdigest(),
         units=UNITS,
         seed=seed,
-        notes=(
-            f"{len(used):,} recordings of {len({r.speaker for r in used}):,} speakers, {rows / 6000:.1f} minutes",
-            describe_split(splits),
-            *_skipped_notes(folder, skipped),
+        notes=(f"{rows / 6000:.1f} minutes",),
+        understood=(
+            *found.understood(),
+            splits.said,
+            *_said_of_frames(parts),
+            *_said_of_heard(splits.heard()),
+            *_skipped_notes(folder, found),
         ),
     )
     return _speech(parts, provenance)
 
 
-def read_labelled(folder: Path, normalizer: Normalizer, *, skip_bad: bool) -> tuple[Split, tuple[Utterance, ...]]:
+def read_labelled(
+    folder: Path, normalizer: Normalizer, *, skip_bad: bool, tier: str = ""
+) -> tuple[Split, tuple[Utterance, ...], list[str]]:
     """Read all recordings of a folder as one split, normalised by speaker, to evaluate a saved model.
+
+    Returns:
+        The frames, their recordings, and sentences that say what was made of the files.
 
     Raises:
         BadInput: if there are none, or a bad one without `skip_bad`.
     """
-    recordings, _ = find_recordings(folder, skip_bad)
-    part = _frames(_sounds(folder, recordings), hashlib.sha256())
-    return _split(part, normalizer), tuple(part.utterances)
+    found = find_recordings(folder, skip_bad, tier)
+    part = _frames(_sounds(folder, found.recordings), hashlib.sha256())
+    said = [*found.understood(), *_said_of_frames({"": part}), *_skipped_notes(folder, found)]
+    return _split(part, normalizer), tuple(part.utterances), said
 
 
 def _check(settings: Synthesis) -> None:
@@ -366,7 +377,7 @@ def _noisy(corpus: Sequence[_Sound], settings: Synthesis, speakers: set[str]) ->
 def _sounds(folder: Path, recordings: Sequence[Recording]) -> Iterable[_Sound]:
     for recording in recordings:
         samples, segments = read(recording)
-        name = recording.audio.relative_to(folder).with_suffix("").as_posix()
+        name = escaped(recording.audio.relative_to(folder).with_suffix("").as_posix())
         yield _Sound(name, recording.speaker, recording.text, "", samples, segments)
 
 
@@ -409,10 +420,24 @@ def _split(part: _Frames, normalizer: Normalizer) -> Split:
     return Split(inputs=inputs, labels=np.concatenate(part.labels))
 
 
-def _skipped_notes(folder: Path, skipped: Sequence[str]) -> Iterable[str]:
+def _said_of_frames(parts: Mapping[str, _Frames]) -> Iterable[str]:
+    """How many frames have a label that is no phone, if any has."""
+    counts = [(np.sum(labels == IGNORED), len(labels)) for part in parts.values() for labels in part.labels]
+    ignored, frames = (int(sum(column)) for column in zip(*counts, strict=True))
+    if ignored:
+        yield f"{ignored:,} of {frames:,} frames are left out of training and score"
+
+
+def _said_of_heard(speakers: Sequence[str]) -> Iterable[str]:
+    if speakers:
+        count = f"{len(speakers):,} test speaker{'s are' if len(speakers) > 1 else ' is'} heard in training, too"
+        yield f"{count}: {', '.join(speakers[:8])}{f' and {len(speakers) - 8:,} more' if len(speakers) > 8 else ''}"
+
+
+def _skipped_notes(folder: Path, found: Found) -> Iterable[str]:
     """One line that counts the bad files and names the first, and those that aren't bad but left out."""
-    counts = Counter(line.startswith(f"{folder}: ") for line in skipped)
+    counts = Counter(line.startswith(f"{folder}: ") for line in found.skipped)
     if counts[False]:
-        first = next(line for line in skipped if not line.startswith(f"{folder}: "))
-        yield f"{counts[False]:,} bad recordings skipped, the first: {first}"
-    yield from (line for line in skipped if line.startswith(f"{folder}: "))
+        first = next(line for line in found.skipped if not line.startswith(f"{folder}: "))
+        yield f"{counts[False]:,} bad recordings skipped, the first: {escaped(first)}"
+    yield from (escaped(line) for line in found.skipped if line.startswith(f"{folder}: "))

@@ -44,10 +44,12 @@ def _matched(true: np.ndarray, found: np.ndarray, tolerance: int) -> int:
 class Tagging:
     """Sentences with the true and the found label of each frame, counted and ready to be weighted again and again.
 
-    The sequence of phones is that of the labels without repeats, so that the same phone twice running is one.
+    The sequence of phones is that of the labels without repeats, so that the same phone twice running is one. Frames
+    without a true label are left out: whatever was found there is right for the phones, and their ends are no
+    boundaries.
 
     Args:
-        truth: of each sentence the true labels (n,), integers from 0.
+        truth: of each sentence the true labels (n,), integers from 0, or -1 where there is none.
         found: of each sentence the found labels (n,).
         tolerance: how many frames a found boundary may lie from a true one.
 
@@ -56,7 +58,7 @@ class Tagging:
         sentence_error: (sentences,), the phone error rate of each one.
 
     Raises:
-        ValueError: if there is no sentence, one is empty, or lengths differ.
+        ValueError: if there is no sentence, one has no label, or lengths differ.
     """
 
     def __init__(self, truth: Sequence[np.ndarray], found: Sequence[np.ndarray], *, tolerance: int):
@@ -64,16 +66,19 @@ class Tagging:
             raise ValueError(f"{len(truth)} true and {len(found)} found sentences")
         counts = []
         for index, (true, guess) in enumerate(zip(truth, found, strict=True)):
-            if np.shape(true) != np.shape(guess) or not len(true):
-                raise ValueError(f"sentence {index}: {len(true)} true and {len(guess)} found labels")
+            known = np.asarray(true) >= 0
+            if np.shape(true) != np.shape(guess) or not known.any():
+                raise ValueError(f"sentence {index}: {known.sum()} true and {len(guess)} found labels")
+            guess = np.where(known, guess, true)
+            inside = np.flatnonzero(known[1:] & known[:-1]) + 1
             phones = collapse(true).tolist()
-            starts, guessed_starts = _boundaries(true).tolist(), _boundaries(guess).tolist()
+            starts, guessed_starts = (np.intersect1d(_boundaries(one), inside).tolist() for one in (true, guess))
             counts.append(
                 (
-                    np.sum(np.asarray(true) == guess),
-                    len(true),
+                    np.sum(known & (np.asarray(true) == guess)),
+                    known.sum(),
                     Levenshtein.distance(phones, collapse(guess).tolist()),
-                    len(phones),
+                    sum(phone >= 0 for phone in phones),
                     _matched(starts, guessed_starts, tolerance),
                     len(starts) + len(guessed_starts),
                 )

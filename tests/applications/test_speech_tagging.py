@@ -546,7 +546,7 @@ def test_a_short_recording_of_any_rate_is_tagged(own, tmp_path, samples, rate):
 
 def test_tag_refuses_what_it_cannot_do_and_loses_nothing(own, wav, tmp_path):
     model, out = own[0] / "model.keras", tmp_path / "out"
-    soundfile.write(tmp_path / "stereo.wav", np.zeros((RATE, 2)), RATE)
+    soundfile.write(tmp_path / "slow.wav", np.zeros(RATE), 7_999)
     keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(tmp_path / "other.keras")
     (tmp_path / "cut.keras").write_bytes(model.read_bytes()[:-50])
 
@@ -562,7 +562,7 @@ def test_tag_refuses_what_it_cannot_do_and_loses_nothing(own, wav, tmp_path):
     refused(r"cut\.keras: found .*expected the model\.keras", model=tmp_path / "cut.keras")
     refused(r"config\.json: found another kind of file", model=own[0] / "config.json")
     refused(r"none\.keras: found no such file", model=tmp_path / "none.keras")
-    refused(r"stereo\.wav: found 2 channels, expected 1", wav=tmp_path / "stereo.wav")
+    refused(r"slow\.wav: found 7,999 samples a second", wav=tmp_path / "slow.wav")
     assert not out.exists()
     out.mkdir()
     for suffix in (".TextGrid", ".svg"):
@@ -573,14 +573,14 @@ def test_tag_refuses_what_it_cannot_do_and_loses_nothing(own, wav, tmp_path):
 
 
 def test_unusable_input_leaves_with_code_2_and_one_line(own, tmp_path):
-    soundfile.write(tmp_path / "stereo.wav", np.zeros((RATE, 2)), RATE)
-    words = ["--model", str(own[0] / "model.keras"), "--wav", "stereo.wav", "--out", "out"]
+    soundfile.write(tmp_path / "slow.wav", np.zeros(RATE), 7_999)
+    words = ["--model", str(own[0] / "model.keras"), "--wav", "slow.wav", "--out", "out"]
     done = program("tag", *words, cwd=tmp_path)
     _, errors = done.communicate()
     assert done.returncode == 2
     assert len(errors.splitlines()) == 1
-    assert "stereo.wav: found 2 channels, expected 1" in errors
-    assert [path.name for path in tmp_path.rglob("*")] == ["stereo.wav"]
+    assert "slow.wav: found 7,999 samples a second" in errors
+    assert [path.name for path in tmp_path.rglob("*")] == ["slow.wav"]
 
 
 def test_evaluate_measures_without_training(own, folder, capsys):
@@ -629,8 +629,33 @@ def test_bad_recordings_stop_a_run_or_are_counted(folder, tmp_path, lean):
     assert not (tmp_path / "a").exists()
     metrics = main([*words, "--skip-bad", "--out", str(tmp_path / "b")])
     assert sum(metrics["data"]["sentences"].values()) == 19
-    assert any(note.startswith("1 bad recordings skipped") for note in metrics["data"]["notes"])
+    assert any(note.startswith("1 bad recordings skipped") for note in metrics["data"]["understood"])
     assert metrics["headline"]["model"] == "BRNN"
+
+
+def test_one_speaker_and_labels_that_are_no_phone(folder, tmp_path, monkeypatch, capsys):
+    shutil.copytree(folder / "DR1" / "FAB0", tmp_path / "anna")
+    for path in (tmp_path / "anna").glob("*.PHN"):
+        path.write_text(path.read_text().replace(" iy", " spn"))
+    make_lean(monkeypatch)
+    monkeypatch.setattr(speech_report, "typeset", lambda metrics, _: speech_report.verdict(metrics) and b"")
+    words = ["--timit", str(tmp_path / "anna"), *TINY, "--epochs", "2", "--template", "simple_rnn"]
+    metrics = main([*words, "--out", str(tmp_path / "run")])
+    data = metrics["data"]
+    assert data["sentences"] == {"train": 2, "validation": 1, "test": 1}
+    assert data["heard"] == 1
+    assert data["scored"]["test"] < data["test"]
+    assert np.sum(metrics["confusion_matrix"]) == data["scored"]["test"]
+    assert [example["kind"] for example in metrics["examples"]] == ["only"]
+    assert "1 test speaker is heard in training, too: anna" in capsys.readouterr().out
+    verdict = " ".join(speech_report.verdict(metrics))
+    assert "speakers it never heard" not in verdict
+    assert "The test speaker was heard in training" in verdict
+    assert "The split is by sentence." in json.dumps(speech_report.document(metrics), ensure_ascii=False)
+    model = str(tmp_path / "run" / "model.keras")
+    again = main(["evaluate", "--model", model, "--timit", str(tmp_path / "anna")])["metrics"]
+    assert 0 <= again["frame_accuracy"]["value"] <= 1
+    assert "'spn' (4 ×)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

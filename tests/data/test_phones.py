@@ -1,6 +1,6 @@
 import pytest
 
-from data.phones import PHONE_CLASSES, PHONES, SILENCE, TIMIT_TO_39, phone_of
+from data.phones import PHONE_CLASSES, PHONES, SILENCE, TIMIT_TO_39, is_mark, phone_of
 
 # The 61 labels of TIMIT's documentation, by its own groups.
 TIMIT = (
@@ -56,6 +56,7 @@ def test_what_is_folded_is_that_of_lee_and_hon():
         *[("iy", "iy"), ("ax-h", "ah"), ("h#", "sil"), ("H#", "sil"), ("AX-H", "ah"), ("dx", "dx")],
         *[("AH0", "ah"), ("AO1", "aa"), ("ER2", "er"), ("UW1", "uw"), ("aa1", "aa"), ("OY2", "oy")],
         *[("ZH", "sh"), ("HH", "hh"), ("NG", "ng"), ("K", "k"), (" T ", "t")],
+        *[("AH0_B", "ah"), ("ah_e", "ah"), ("s_S", "s"), ("SIL_S", "sil"), ("<p:>", "sil"), ("<sil>", "sil")],
         *[("", "sil"), (" ", "sil"), ("sil", "sil"), ("SIL", "sil"), ("sp", "sil")],
     ],
 )
@@ -73,3 +74,9 @@ def test_the_glottal_stop_has_no_class():
 def test_unknown_labels(label):
     with pytest.raises(KeyError):
         phone_of(label)
+
+
+def test_marks_of_what_is_no_phone():
+    marks = ["spn", "SPN_S", "NSN", "noise", "<eps>", "<unk>", "[laugh]", "{B_TRANS}", "AA1,AH0,s", "sil,AH0,a", "oov"]
+    assert all(map(is_mark, marks))
+    assert not any(map(is_mark, ["K0", "AH3", "ɹ", "cat", "-", "0"]))

@@ -12,7 +12,7 @@ import soundfile
 from data import espeak, speech
 from data.acoustics import BANDS, RATE, STEP, WINDOW, frame_labels, log_mel
 from data.dataset import BadInput
-from data.phones import PHONES, SILENCE
+from data.phones import IGNORED, PHONES, SILENCE
 from data.speech import Speech, Synthesis, draw_speakers, load_recordings, load_synthetic, read_labelled
 
 needs_espeak = pytest.mark.skipif(importlib.util.find_spec("espeakng_loader") is None, reason="needs espeakng-loader")
@@ -363,7 +363,8 @@ def test_own_recordings_are_split_by_speaker(folder):
 
 def test_a_labelled_folder_is_normalised_with_what_training_found(folder):
     trained = load_recordings(folder, skip_bad=False, seed=0)
-    split, utterances = read_labelled(folder, trained.normalizer, skip_bad=False)
+    split, utterances, said = read_labelled(folder, trained.normalizer, skip_bad=False)
+    assert said == ["20 recordings of 5 speakers, by the name of the folder: FAB0, FAB1, FAB2, FAB3, FAB4"]
     assert len(utterances) == 20
     by_name = {utterance.name: utterance for utterance in utterances}
     for name in SPLITS:
@@ -389,7 +390,26 @@ def test_bad_recordings_are_refused_or_counted(folder, tmp_path):
         read_labelled(tmp_path, load_recordings(folder, skip_bad=False, seed=0).normalizer, skip_bad=False)
     found = load_recordings(tmp_path, skip_bad=True, seed=0)
     assert sum(len(found.utterances[split]) for split in SPLITS) == 19
-    (note,) = (note for note in found.dataset.provenance.notes if "skipped" in note)
+    (note,) = (note for note in found.dataset.provenance.understood if "skipped" in note)
     assert note.startswith("1 bad recordings skipped, the first: ")
     assert "line 1: found the label 'nonsense'" in note
     assert isinstance(found, Speech)
+
+
+def test_labels_that_are_no_phone_are_left_out(folder, tmp_path):
+    for path in (folder / "DR1" / "FAB0").iterdir():
+        content = path.read_bytes()
+        (tmp_path / path.name).write_bytes(content.replace(b"9600 14400 iy", b"9600 14400 spn"))
+    found = load_recordings(tmp_path, skip_bad=False, seed=0)
+    for split in found.dataset.splits.values():
+        labels = split.labels.reshape(-1, 1 + (19_200 - WINDOW) // STEP)
+        np.testing.assert_array_equal(labels, np.tile(labels[0], (len(labels), 1)))
+        centres = np.arange(labels.shape[1]) * STEP + WINDOW // 2
+        np.testing.assert_array_equal(labels[0] == IGNORED, (centres >= 9_600) & (centres < 14_400))
+    assert found.dataset.provenance.understood == (
+        f"4 recordings of 1 speaker, by the name of the folder: {tmp_path.name}",
+        "labels that are no phone, 4 of 8, are left out of training and score: 'spn' (4 ×)",
+        "sentences drawn at random, as there is 1 speaker; 1 to test on",
+        f"120 of {4 * labels.shape[1]} frames are left out of training and score",
+        f"1 test speaker is heard in training, too: {tmp_path.name}",
+    )
