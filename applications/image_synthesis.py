@@ -38,7 +38,7 @@ class Train(pictures.Source):
     """Train on embedded pictures or on your own, compare with classical models, and write the report."""
 
     template: Literal["conditional_gan", "gan"] = "conditional_gan"
-    """Whether the networks know the classes, and pictures of a class can be asked for."""
+    """Whether the networks know the classes, and pictures of a class can be asked for; gan needs no classes."""
     preset: Literal["short", "long"] = "short"
     """Whether a training sees 90,000 or 539,000 pictures, but each at least once; of digits, minutes or half an hour on
     two cores."""
@@ -126,33 +126,54 @@ def train(settings: Train) -> dict[str, Any]:
 
 
 def _train(settings: Any, start: Any, this_run: run.Run, command: str) -> dict[str, Any]:
-    dataset = pictures.load(settings)
+    dataset = pictures.load(settings, without_classes=True)
+    has_classes = len(dataset.classes) > 1
+    if settings.template == "conditional_gan" and not has_classes:
+        source = f"--{pictures.own_source(settings) or 'dataset'}"
+        raise BadInput(
+            f"{source}: found pictures without classes, or of one alone, expected two or more, a folder each, or "
+            "--template gan, which needs none"
+        )
     this_run.check_data(dataset.provenance)
     this_run.say("data: " + ", ".join(f"{name} {len(part):,}" for name, part in dataset.splits.items()))
     parts = {name: Pictures(part.inputs, part.labels) for name, part in dataset.splits.items()}
     # Nothing is chosen on validation pictures here: they are trained on too.
     pool, test = parts["train"] + parts["validation"], parts["test"]
     settings = models.with_recipe(settings, pool)
-    models.check_pool(pool, dataset.classes, settings)
+    models.check_pictures(pool, len(test), dataset.classes, settings)
     classes = len(dataset.classes)
 
-    net, judge_fit = models.train_classifier(this_run, "judge", pool, settings, classes, seed=0)
+    fits: dict[str, run.Fit] = {}
+    held = skill = None
+    if has_classes:
+        net, fits["judge"] = models.train_classifier(this_run, "judge", pool, settings, classes, seed=0)
+    else:
+        net, held = models.components(pool)
     judge = models.Judge(net)
     task = evaluation.Task.of(judge, pool, test)
-    skill = judge.accuracy(test)
+    if has_classes:
+        skill = judge.accuracy(test)
+        compared = f"in {task.features.shape[1]} features of a classifier that is right for {skill:.4f} of these"
+    else:
+        compared = (
+            f"in the first {task.features.shape[1]} principal components of the training pictures, {held:.1%} of their "
+            "variance, which need no classes"
+        )
     real = task.measures(models.scaled(task.known.inputs))
-    this_run.say(f"judge: accuracy {skill:.4f}; Fréchet distance of training to test {real['frechet_distance']:.2f}")
+    this_run.say(f"pictures are compared with {len(task.test):,} test pictures {compared}")
+    this_run.say(f"Fréchet distance of training to test pictures: {real['frechet_distance']:.2f}")
 
     name = models.NAMES[settings.template]
     conditional = settings.template == "conditional_gan"
     labels = task.test.labels if conditional else None
     noise = np.random.default_rng(3).normal(size=(models.SHOWN, settings.gan.latent))
-    fits, found, drawn, training = {}, [], [], []
+    trainings: dict[str, run.Fit] = {}
+    found, drawn, training = [], [], []
     first: models.Trainer | None = None
     moments = {}
     for seed in range(settings.seed, settings.seed + settings.seeds):
         trainer = models.Trainer(settings, seed, pool, dataset.classes, judge, start)
-        fits[trainer.stage] = fit = trainer.fit(this_run, None if first else noise)
+        trainings[trainer.stage] = fit = trainer.fit(this_run, None if first else noise)
         if first is None:
             first = trainer
             of_round = settings.epochs / trainer.rounds
@@ -194,7 +215,7 @@ def _train(settings: Any, start: Any, this_run: run.Run, command: str) -> dict[s
             baseline=False,
             uses_labels=conditional,
             parameters=int(model.generator.count_params() + model.discriminator.count_params()),
-            fit_seconds=float(np.mean([fit.seconds for fit in fits.values()])),
+            fit_seconds=float(np.mean([fit.seconds for fit in trainings.values()])),
             settings="",
         )
     ]
@@ -226,11 +247,12 @@ def _train(settings: Any, start: Any, this_run: run.Run, command: str) -> dict[s
         },
         "evaluation": {
             "pictures": len(task.test),
-            "judge_accuracy": skill,
-            "majority": float(np.bincount(test.labels).max() / len(test)),
-            "judge_seconds": judge_fit.seconds,
+            "judge_accuracy": skill,  # none without classes, nor are the next two
+            "majority": float(np.bincount(test.labels).max() / len(test)) if has_classes else None,
+            "judge_seconds": fits["judge"].seconds if has_classes else None,
             "judge_pictures": min(len(pool), models.JUDGES_PICTURES),
             "features": task.features.shape[1],
+            "variance": held,  # of the training pictures, in principal components
             "copied": evaluation.COPIED,
             "threshold": task.threshold,
         },
@@ -245,17 +267,17 @@ def _train(settings: Any, start: Any, this_run: run.Run, command: str) -> dict[s
             "discriminator_layers": run.layers(model.discriminator),
         },
     }
-    this_run.write("history.csv", run.history({"judge": judge_fit} | fits))
+    this_run.write("history.csv", run.history(fits | trainings))
     this_run.save_model(model, {"classes": list(dataset.classes), "levels": dict(dataset.levels)})
     with this_run.writing(JUDGE) as partial:
         net.save(partial)
     this_run.say("drawing and writing the report")
-    evaluation.draw(this_run, task, metrics, first.artist, moments, fits)
+    evaluation.draw(this_run, task, metrics, first.artist, moments, trainings)
     this_run.finish(
         metrics,
         synthesis_report.typeset,
-        fit_seconds=sum(fit.seconds for fit in fits.values()),
-        examples=sum(first.steps * first.batch_size * len(fit.history["loss"]) for fit in fits.values()),
+        fit_seconds=sum(fit.seconds for fit in trainings.values()),
+        examples=sum(first.steps * first.batch_size * len(fit.history["loss"]) for fit in trainings.values()),
     )
     this_run.say(
         f"{this_run.folder / 'report.pdf'}: {name}, Fréchet distance {headline['value']:.2f} "
@@ -343,17 +365,21 @@ def _grid(shown: np.ndarray) -> np.ndarray:
 def evaluate(settings: Evaluate) -> dict[str, Any]:
     """Measure a saved model against real pictures and print the figures."""
     artist = models.load(settings.model)
-    net: Any = run.load_model(settings.model.with_name(JUDGE), lambda net: net.get_layer("dense_1"))
+    net: Any = run.load_model(settings.model.with_name(JUDGE), models.check_judge)
     judge = models.Judge(net)
     shape = artist.model.generator.output_shape[1:]
     test = pictures.load_labelled(settings, shape, artist.classes, pictures.levels(settings.model))
+    if len(test) < models.LEAST_TESTED:
+        raise BadInput(f"found {len(test)} picture to compare with, expected {models.LEAST_TESTED} or more")
     features, found = judge(models.scaled(test.inputs))
     own, shown = judge(artist.draw(test.labels, seed=settings.seed))
     values = evaluation.likeness(features, own)
     if artist.conditional:
         values["conditional_accuracy"] = float((shown.argmax(1) == test.labels).mean())
-    skill = (found.argmax(1) == test.labels).mean()
-    print(f"{len(test):,} real pictures, of which the judge recognises {skill:.4f}, and as many generated")
+    measured_in = f"compared in {features.shape[1]} principal components"
+    if judge.knows_classes:
+        measured_in = f"of which the judge recognises {(found.argmax(1) == test.labels).mean():.4f}"
+    print(f"{len(test):,} real pictures, {measured_in}, and as many generated")
     for name, value in values.items():
         print(f"{synthesis_report.METRICS[name]:<26} {value:.4f}")
     return {"metrics": values}

@@ -22,7 +22,7 @@ from reports.synthesis import frechet_distance, nearest, within
 from templates import dbn as dbn_template
 
 MOST_PICTURES = 5_000  # that are measured
-BASELINE_PICTURES = 5_000  # that the baselines are fitted to, at most
+BANDWIDTH_PICTURES = 5_000  # on which the kernels' bandwidth is chosen, at most; they are then laid on all pictures
 KDE_COMPONENTS, MIXTURE_COMPONENTS, MIXTURE_MODES = 15, 40, 30
 BANDWIDTHS = np.logspace(-1.5, 0.5, 15)  # of the kernels, in units of a pixel's range
 GIBBS_STEPS = 1_000
@@ -74,16 +74,17 @@ class Task:
         """All measures of generated pictures (n, height, width, channels) of 0 to 1; labels are what they should show.
 
         "copied" is the share of them that are as near to a training picture as the nearest of real test pictures,
-        "rarest" how often the rarest class is found among them, as a share of how often it is among real ones.
+        "rarest" how often the rarest class is found among them, as a share of how often it is among real ones, if
+        there are classes.
         """
         features, probabilities = self.judge(pictures)
         found = probabilities.argmax(1)
         classes = probabilities.shape[1]
-        shares = [np.bincount(each, minlength=classes) / len(each) for each in (found, self.test.labels)]
-        measured = likeness(self.features, features) | {
-            "copied": float((nearest(pictures, models.scaled(self.pool.inputs))[0] <= self.threshold).mean()),
-            "rarest": float((shares[0] / np.maximum(shares[1], 1e-12))[shares[1] > 0].min()),
-        }
+        copied = nearest(pictures, models.scaled(self.pool.inputs))[0] <= self.threshold
+        measured = likeness(self.features, features) | {"copied": float(copied.mean())}
+        if self.judge.knows_classes:
+            shares = [np.bincount(each, minlength=classes) / len(each) for each in (found, self.test.labels)]
+            measured["rarest"] = float((shares[0] / np.maximum(shares[1], 1e-12))[shares[1] > 0].min())
         if labels is not None:
             measured["conditional_accuracy"] = float((found == labels).mean())
         return measured
@@ -95,9 +96,11 @@ class Task:
 def baselines(
     this_run: run.Run, task: Task, settings: Any, dataset: Dataset
 ) -> dict[str, tuple[list[np.ndarray], float, str, int]]:
-    """Samples of each baseline for each seed, the seconds of its training, its settings, its parameters."""
-    rows = np.sort(np.random.default_rng(0).permutation(len(task.pool))[:BASELINE_PICTURES])
-    pictures = models.scaled(task.pool.inputs[rows])
+    """Samples of each baseline for each seed, the seconds of its training, its settings, its parameters.
+
+    All of them learn from all the pictures that the network learns from.
+    """
+    pictures = models.scaled(task.pool.inputs)
     flat, shape, count = pictures.reshape(len(pictures), -1), pictures.shape[1:], len(task.test)
     seeds = range(settings.seed, settings.seed + settings.seeds)
     found = {}
@@ -109,14 +112,17 @@ def baselines(
 
     began = time.perf_counter()
     space = PCA(min(KDE_COMPONENTS, *flat.shape), random_state=0).fit(flat)
-    search = GridSearchCV(KernelDensity(), {"bandwidth": BANDWIDTHS}).fit(space.transform(flat))
-    kernels: Any = search.best_estimator_
+    inside = space.transform(flat)
+    some = np.sort(np.random.default_rng(0).permutation(len(flat))[:BANDWIDTH_PICTURES])
+    folds = min(5, len(some))
+    search = GridSearchCV(KernelDensity(), {"bandwidth": BANDWIDTHS}, cv=folds).fit(inside[some])
+    kernels = KernelDensity(bandwidth=search.best_params_["bandwidth"]).fit(inside)
     chosen = f"bandwidth {kernels.bandwidth:.2g} in {space.n_components_} principal components, by cross-validation"
     keep("kernel density", space, lambda seed: kernels.sample(count, random_state=seed), began, chosen, 0)
 
     began = time.perf_counter()
     space = PCA(min(MIXTURE_COMPONENTS, *flat.shape), random_state=0).fit(flat)
-    modes = min(MIXTURE_MODES, len(flat) // 10)
+    modes = max(1, min(MIXTURE_MODES, len(flat) // 10))
     inside = space.transform(flat).astype(np.float64)  # a covariance of less is not symmetric enough to draw from
     mixture = GaussianMixture(modes, reg_covar=1e-3, random_state=0).fit(inside)
 
@@ -132,7 +138,7 @@ def baselines(
     if settings.quick:
         own = dataclasses.replace(own, dbn=dataclasses.replace(own.dbn, rbm_epochs=2))
     trainer = image_models.DbnTrainer("dbn", own, this_run, len(dataset.classes))
-    rbms, fits = trainer.stack(task.pool.inputs[rows], settings.seed)
+    rbms, fits = trainer.stack(task.pool.inputs, settings.seed)
     steps = 20 if settings.quick else GIBBS_STEPS
     drawn = [dbn_template.generate(rbms, count, steps=steps, seed=seed).reshape(-1, *shape) for seed in seeds]
     chosen = f"{' and '.join(map(str, own.dbn.widths))} hidden units, {own.dbn.rbm_epochs} epochs each"
@@ -170,8 +176,10 @@ def nearer(own: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     return found | {"low": float(interval.low), "high": float(interval.high)}
 
 
-def by_class(task: Task, samples: Sequence[np.ndarray], labels: np.ndarray | None) -> dict[str, list[float]]:
-    """Of each class how often samples of it are recognised as it, and its share among all samples."""
+def by_class(task: Task, samples: Sequence[np.ndarray], labels: np.ndarray | None) -> dict[str, list[float]] | None:
+    """Of each class, if there are any, how often samples of it are recognised as it, and its share of all samples."""
+    if not task.judge.knows_classes:
+        return None
     found = np.concatenate([task.judge(pictures)[1].argmax(1) for pictures in samples])
     classes = range(task.judge.net.output_shape[-1])
     wanted = None if labels is None else np.tile(labels, len(samples))

@@ -17,6 +17,7 @@ METRICS = {
     "rarest": "Rarest class",
 }
 IGNORED = 0.5  # of the judge's accuracy; with less the class that was asked for is not what is drawn
+FEW_COMPARED = 50  # pictures
 MISSING = 0.1  # of its share among real pictures; with less a class is missing
 LISTED_CLASSES = 40
 
@@ -34,7 +35,7 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
     """
     own, evaluation = metrics["results"][0], metrics["evaluation"]
     judge, majority = evaluation["judge_accuracy"], evaluation["majority"]
-    if judge - 2 * (judge * (1 - judge) / evaluation["pictures"]) ** 0.5 <= majority:
+    if judge is not None and judge - 2 * (judge * (1 - judge) / evaluation["pictures"]) ** 0.5 <= majority:
         return [
             f"Nothing can be said of what the {own['model']} draws: the judge, in whose features it is compared, "
             f"recognises only {percent(judge)} of the real ones, where the most frequent class has "
@@ -77,6 +78,7 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
         f"Real training pictures are at {_number(floor)} from the test pictures, {_times(distance['value'], floor)}.",
         *([] if ignored else asked),
         *_variety(metrics),
+        *_few_compared(metrics),
         *_failures(metrics),
         *wording.quick(metrics),
     ]
@@ -102,8 +104,8 @@ def document(metrics: Mapping[str, Any]) -> dict[str, Any]:
     }
     return {
         "title": "Drawing pictures",
-        "subtitle": f"{data['name']}: compared with {counted(metrics['evaluation']['pictures'], 'real picture')} of "
-        f"{len(data['classes'])} classes",
+        "subtitle": f"{data['name']}: compared with {counted(metrics['evaluation']['pictures'], 'real picture')}"
+        + (f" of {len(data['classes'])} classes" if metrics["by_class"] else ", without classes"),
         "language": "en",
         "verdict": verdict(metrics),
         "sections": [{"heading": heading, "blocks": blocks} for heading, blocks in sections.items() if blocks],
@@ -132,7 +134,17 @@ def _variety(metrics: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
+def _few_compared(metrics: Mapping[str, Any]) -> list[str]:
+    """That measures of few pictures say little."""
+    compared = metrics["evaluation"]["pictures"]
+    if compared >= FEW_COMPARED:
+        return []
+    return [f"With only {counted(compared, 'picture')} to compare with, these measures are little more than chance."]
+
+
 def _missing(metrics: Mapping[str, Any]) -> list[str]:
+    if metrics["by_class"] is None:
+        return []
     groups, names = metrics["by_class"], metrics["data"]["classes"]
     shares = zip(names, groups["share"], groups["real_share"], strict=True)
     return [f"“{name}”" for name, share, real in shares if real and share < MISSING * real]
@@ -158,7 +170,7 @@ def _failures(metrics: Mapping[str, Any]) -> list[str]:
 
 def _results(metrics: Mapping[str, Any]) -> list[dict]:
     real, evaluation, seeds = metrics["real"], metrics["evaluation"], len(metrics["training"])
-    shown = ("frechet_distance", "precision", "recall", "copied", "rarest")
+    shown = ["frechet_distance", "precision", "recall", "copied", *(["rarest"] if metrics["by_class"] else [])]
     columns = [("Model", "left"), ("Training [s]", "right"), *((METRICS[name], "right") for name in shown)]
     rows = []
     for result in metrics["results"]:
@@ -176,8 +188,7 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
     return [
         {
             "text": f"As many generated pictures as test pictures, {evaluation['pictures']:,}, are compared in "
-            f"{evaluation['features']} features: the last hidden layer of a convolutional network, the judge, that was "
-            f"trained to classify {evaluation['judge_pictures']:,} of the training pictures. The Fréchet distance is "
+            f"{_features(metrics)}. The Fréchet distance is "
             "that of the two normal distributions with the means and covariances of the two sets: less is better. "
             "Precision is the share of generated pictures that lie where real ones do, recall that of real pictures "
             "that lie where generated ones do, within reach of a third neighbour."
@@ -191,8 +202,13 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
                 "rules": [0, len(rows) - 1],
                 "note": f"{note} Last, what real training pictures come to: as good as it can be without copying. As "
                 "near as copies: the share that is as near to a training picture, in pixels, as the nearest "
-                f"{percent(evaluation['copied'], 0)} of the test pictures are. Rarest class: how often the judge sees "
-                "the class that it sees the least, as a share of how often that class is among test pictures.",
+                f"{percent(evaluation['copied'], 0)} of the test pictures are."
+                + (
+                    " Rarest class: how often the judge sees the class that it sees the least, as a share of how often "
+                    "that class is among test pictures."
+                    if metrics["by_class"]
+                    else ""
+                ),
             }
         },
         *_labels(metrics),
@@ -209,11 +225,27 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
     ]
 
 
+def _features(metrics: Mapping[str, Any]) -> str:
+    """The features in which pictures are compared."""
+    evaluation = metrics["evaluation"]
+    pictures = f"{counted(evaluation['judge_pictures'], 'training picture')}"
+    if metrics["by_class"] is None:
+        return (
+            f"the first {evaluation['features']} principal components of {pictures}, which hold "
+            f"{percent(evaluation['variance'])} of their variance and need no classes"
+        )
+    return (
+        f"{evaluation['features']} features: the last hidden layer of a convolutional network, the judge, that was "
+        f"trained to classify {pictures}"
+    )
+
+
 def _labels(metrics: Mapping[str, Any]) -> list[dict]:
     """Whether pictures show the class that was asked for, if one was."""
-    own, judge = metrics["results"][0]["metrics"], percent(metrics["evaluation"]["judge_accuracy"])
+    own = metrics["results"][0]["metrics"]
     if "conditional_accuracy" not in own:
         return []
+    judge = percent(metrics["evaluation"]["judge_accuracy"])
     columns = [("Measure", "left"), (metrics["results"][0]["model"], "right"), ("Real pictures", "right")]
     return [
         {
@@ -258,6 +290,8 @@ def _samples(metrics: Mapping[str, Any]) -> list[dict]:
 
 
 def _classes(metrics: Mapping[str, Any]) -> list[dict]:
+    if metrics["by_class"] is None:
+        return []
     groups, names = metrics["by_class"], metrics["data"]["classes"]
     recognised = groups["recognised"]
     worst = recognised or groups["share"]
@@ -327,7 +361,12 @@ def _data(metrics: Mapping[str, Any]) -> list[dict]:
                 *wording.provenance(data, f"{data['size_bytes'] / 1e6:,.1f} MB"),
                 ["Pictures", f"{height} × {width} pixels, {'grey' if channels == 1 else 'red, green and blue'}"],
                 ["Values", data["units"]],
-                ["Classes", f"{len(data['classes'])}: {', '.join(kept)}" + ", …" * (len(kept) < len(data["classes"]))],
+                [
+                    "Classes",
+                    f"{len(data['classes'])}: {', '.join(kept)}" + ", …" * (len(kept) < len(data["classes"]))
+                    if metrics["by_class"]
+                    else "none",
+                ],
             ]
         },
     ]
@@ -372,7 +411,9 @@ def _model(metrics: Mapping[str, Any]) -> list[dict]:
                 [
                     "Judge",
                     f"convolutional network trained for {evaluation['judge_seconds']:,.1f} s, right for "
-                    f"{percent(evaluation['judge_accuracy'])} of the test pictures; saved beside the model",
+                    f"{percent(evaluation['judge_accuracy'])} of the test pictures; saved beside the model"
+                    if metrics["by_class"]
+                    else f"{evaluation['features']} principal components; saved beside the model",
                 ],
                 *wording.cost(metrics["timing"], "pictures", trained),
             ]
@@ -381,10 +422,19 @@ def _model(metrics: Mapping[str, Any]) -> list[dict]:
 
 
 def _limits(metrics: Mapping[str, Any]) -> list[dict]:
-    limits = [
+    unseen = (
         "The distances are in features of a judge that was trained on these classes: what does not help to tell them "
-        "apart, such as fine texture, may be drawn badly unnoticed. They can't be compared with distances of other "
-        "judges, data or numbers of pictures, nor with those in Inception's features.",
+        "apart, such as fine texture, may be drawn badly unnoticed."
+    )
+    if metrics["by_class"] is None:
+        unseen = (
+            "The distances are in principal components, the broad brightness of the pictures: fine detail may be drawn "
+            "badly unnoticed, and what a picture shows has no part in it. Pictures with classes are compared in what "
+            "tells these apart."
+        )
+    limits = [
+        f"{unseen} They can't be compared with distances of other judges, data or numbers of pictures, nor with those "
+        "in Inception's features.",
         "The intervals cover the trainings' seeds, not the choice of the pictures or the judge; the measures of few "
         "pictures are too high even for real ones, so look at the row of the training pictures.",
         "Nearest neighbours in pixels find plain copies, not those that are shifted or turned.",

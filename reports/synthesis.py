@@ -37,7 +37,7 @@ def frechet_distance(real: np.ndarray, generated: np.ndarray) -> float:
     return max(0.0, float(difference @ difference + np.trace(one) + np.trace(other) - 2 * common))
 
 
-def within(pictures: np.ndarray, sample: np.ndarray, neighbours: int = _NEIGHBOURS) -> np.ndarray:
+def within(pictures: np.ndarray, sample: np.ndarray, neighbours: int | None = None) -> np.ndarray:
     """Whether pictures lie where those of a sample do (Kynkäänniemi et al. 2019).
 
     They do if at least one of the sample has a picture nearer than its own k-th neighbour in the sample. The share of
@@ -47,7 +47,7 @@ def within(pictures: np.ndarray, sample: np.ndarray, neighbours: int = _NEIGHBOU
     Args:
         pictures: features (n, features).
         sample: features (m, features).
-        neighbours: k.
+        neighbours: k; by default 3, or fewer if the sample has fewer others.
 
     Returns:
         (n,) bool.
@@ -56,6 +56,8 @@ def within(pictures: np.ndarray, sample: np.ndarray, neighbours: int = _NEIGHBOU
         ValueError: if the features differ in number or aren't finite, or the sample has no k-th neighbours.
     """
     features, others = _checked(pictures, sample)
+    if neighbours is None:
+        neighbours = min(_NEIGHBOURS, len(others) - 1)
     if len(others) <= neighbours:
         raise ValueError(f"{len(others)} pictures have no {neighbours} neighbours each")
     radii = NearestNeighbors(n_neighbors=neighbours + 1).fit(others).kneighbors(others)[0][:, -1]  # the first: itself

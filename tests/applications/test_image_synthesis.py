@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 from pypdf import PdfReader
-from scipy import linalg
+from scipy import linalg, ndimage
+from sklearn.decomposition import PCA
 
 from applications import image_models, image_synthesis, run, synthesis_evaluation, synthesis_report
 from applications import synthesis_models as models
 from applications.image_models import Pictures
 from applications.image_synthesis import Train, main
 from data.dataset import BadInput
+from data.images import load as image_load
 from reports.synthesis import nearest, within
 from templates import gan as template
 
@@ -209,6 +211,80 @@ def test_without_classes_pictures_alone_are_learnt(npz, tmp_path, lean):
         main(["generate", "--model", str(out / "model.keras"), "--class", "1", "--out", str(tmp_path / "a.png")])
 
 
+@pytest.fixture(scope="module")
+def flat(tmp_path_factory):
+    """A folder of pictures without classes."""
+    folder = tmp_path_factory.mktemp("flat")
+    for number, picture in enumerate(pictures(30, "train")[0]):
+        Image.fromarray(picture).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.mark.slow
+def test_pictures_without_classes_are_learnt_compared_and_drawn(flat, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(synthesis_evaluation, "GIBBS_STEPS", 20)
+    out = tmp_path / "run"
+    # The batches of the recipe are larger than the 24 pictures that are trained on.
+    metrics = main(["--images", str(flat), "--template", "gan", *SMALL, "--quick", "--seeds", "2", "--out", str(out)])
+    assert "principal components of the training pictures" in capsys.readouterr().out
+    assert (metrics["by_class"], metrics["evaluation"]["judge_accuracy"]) == (None, None)
+    assert metrics["settings"]["batch_size"] == 24
+    assert set(metrics["results"][0]["metrics"]) == {"frechet_distance", "precision", "recall", "copied"}
+    assert {path.stem for path in (out / "figures").iterdir()} == FIGURES
+    said = "".join(page.extract_text() for page in PdfReader(out / "report.pdf").pages)
+    assert "principal components" in said
+    assert "need no classes" in " ".join(said.split())
+    # The same network measures the saved model, whatever folders the pictures lie in.
+    kept = keras.models.load_model(out / "judge.keras")
+    assert kept.output_shape == (None, metrics["evaluation"]["features"])
+    found = main(["evaluate", "--model", str(out / "model.keras"), "--images", str(flat)])["metrics"]
+    assert set(found) == {"frechet_distance", "precision", "recall"}
+    drawn = main(["generate", "--model", str(out / "model.keras"), "--out", str(tmp_path / "a.png"), "--count", "5"])
+    assert drawn["pictures"].shape == (5, 8, 8, 1)
+
+
+@pytest.mark.parametrize("inside", ["", "one class"])
+def test_a_conditional_model_of_pictures_without_classes_names_the_other(inside, tmp_path):
+    folder = tmp_path / "own" / inside
+    folder.mkdir(parents=True)
+    for number, picture in enumerate(pictures(30, "train")[0]):
+        Image.fromarray(picture).save(folder / f"{number}.png")
+    with pytest.raises(BadInput, match=r"found pictures without classes, .* or --template gan, which needs none"):
+        main(["--images", str(tmp_path / "own"), *TINY, "--out", str(tmp_path / "run")])
+    assert not (tmp_path / "run").exists()
+
+
+def test_distances_in_components_rank_what_is_done_to_pictures():
+    digits = image_load("digits").splits
+    pool = Pictures(digits["train"].inputs, digits["train"].labels)
+    net, variance = models.components(pool)
+    judge = models.Judge(net)
+    flat = models.scaled(pool.inputs).reshape(len(pool), -1)
+    expected = PCA(64, svd_solver="full").fit(flat)
+    features, probabilities = judge(models.scaled(pool.inputs))
+    np.testing.assert_allclose(np.abs(features), np.abs(expected.transform(flat)), atol=1e-4)
+    assert variance == pytest.approx(1)
+    assert probabilities.shape == (718, 1)
+    random, real = np.random.default_rng(0), models.scaled(pool.inputs)
+    test = judge(models.scaled(digits["test"].inputs))[0]
+
+    def distance(pictures):
+        return synthesis_evaluation.likeness(test, judge(pictures.astype(np.float32))[0])["frechet_distance"]
+
+    def blurred(width):
+        return ndimage.gaussian_filter(real, (0, width, width, 0))
+
+    def noisy(size):
+        return np.clip(real + random.normal(0, size, real.shape), 0, 1)
+
+    mixed = [share * real + (1 - share) * real[::-1] for share in (0.9, 0.7)]
+    other = (1 - real, random.permuted(real.reshape(718, -1), axis=1).reshape(real.shape), real[pool.labels == 3])
+    for done in ([blurred(0.5), blurred(1)], [noisy(0.1), noisy(0.3)], mixed):
+        found = [distance(pictures) for pictures in (real, *done, *other)]
+        assert found[:3] == sorted(found[:3])
+        assert max(found[:3]) < min(found[3:])
+
+
 @pytest.mark.slow
 def test_a_collapse_ends_the_training(npz, tmp_path, lean, monkeypatch):
     monkeypatch.setattr(models, "COLLAPSED", 2.0)  # every recall is below
@@ -308,9 +384,11 @@ def test_bad_words_are_named(words, said, tmp_path, monkeypatch):
 def test_a_class_without_training_pictures_is_named():
     pool = Pictures(np.zeros((40, 8, 8, 1), np.uint8), np.arange(40) % 2)
     settings = image_synthesis.Train(batch_size=20)
-    models.check_pool(pool, ("cat", "dog"), settings)
+    models.check_pictures(pool, 2, ("cat", "dog"), settings)
     with pytest.raises(BadInput, match="found no training picture of the class 'owl', expected one or more of each"):
-        models.check_pool(pool, ("cat", "dog", "owl"), settings)
+        models.check_pictures(pool, 2, ("cat", "dog", "owl"), settings)
+    with pytest.raises(BadInput, match="found 40 pictures to train on and 1 to compare with, expected 2 or more"):
+        models.check_pictures(pool, 1, ("cat", "dog"), settings)
 
 
 @pytest.mark.slow
@@ -327,12 +405,12 @@ def test_other_models_are_refused(own, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("pictures", "asked", "epochs"), [(898, None, 100), (50_000, None, 2), (10**6, None, 1), (898, 7, 7)]
+    ("pictures", "asked", "epochs"), [(898, None, 100), (50_000, None, 2), (10**6, None, 1), (898, 7, 7), (9, 7, 7)]
 )
 def test_recipe_shows_a_number_of_pictures(pictures, asked, epochs):
     pool = Pictures(np.zeros((pictures, 1, 1, 1), np.uint8), np.zeros(pictures, int))
     settings = models.with_recipe(Train(epochs=asked, learning_rate=0.5), pool)
-    assert (settings.epochs, settings.learning_rate, settings.batch_size) == (epochs, 0.5, 32)
+    assert (settings.epochs, settings.learning_rate, settings.batch_size) == (epochs, 0.5, min(pictures, 32))
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def made_up(distances=None, *, conditional=True, accuracy=0.981, judge=0.987, se
         },
         "evaluation": {
             **{"pictures": 898, "judge_accuracy": judge, "majority": 0.103, "judge_seconds": 12.3},
-            **{"judge_pictures": 898, "features": 128, "copied": 0.01, "threshold": 0.71},
+            **{"judge_pictures": 898, "features": 128, "variance": None, "copied": 0.01, "threshold": 0.71},
         },
         "headline": {"model": next(iter(distances)), "metric": "frechet_distance", "value": 4.21},
         "results": results,
@@ -83,6 +83,17 @@ def made_up(distances=None, *, conditional=True, accuracy=0.981, judge=0.987, se
     return metrics
 
 
+def nameless():
+    """The metrics of a run on pictures without classes."""
+    metrics = made_up(conditional=False, by_class=None)
+    metrics["evaluation"] |= {"judge_accuracy": None, "majority": None, "judge_seconds": None}
+    metrics["evaluation"] |= {"features": 64, "variance": 0.8613}
+    metrics["data"]["classes"] = ["all"]
+    for measured in (*(result["metrics"] for result in metrics["results"]), metrics["real"]):
+        del measured["rarest"]
+    return metrics
+
+
 def failing(**flags):
     metrics = made_up()
     metrics["training"][1].update(flags, done=8)
@@ -92,6 +103,7 @@ def failing(**flags):
 RUNS = {
     "conditional": made_up(),
     "without classes": made_up(conditional=False),
+    "of pictures without classes": nameless(),
     "one seed": made_up(seeds=1),
     "a quick run": made_up(quick=True, seeds=2),
     "diverged": failing(diverged=True),
@@ -195,6 +207,26 @@ def test_trainings_that_failed_are_told(flag, what):
 
 def test_a_quick_run_says_so_last():
     assert "quick run" in spoken(RUNS["a quick run"])[-1]
+
+
+def test_pictures_without_classes_are_compared_in_components():
+    text = words(RUNS["of pictures without classes"])
+    assert (
+        "compared in the first 64 principal components of 898 training pictures, which hold 86.1 % of their variance "
+        "and need no classes." in text
+    )
+    for word in ("Class by class", "judge that", "Rarest", "rarest", "recognises", "convolutional"):
+        assert word not in text
+    assert "898 real pictures, without classes" in text
+    assert spoken(RUNS["of pictures without classes"])[0] == spoken(RUNS["without classes"])[0]
+
+
+def test_measures_of_few_pictures_are_said_to_be_chance():
+    few, more = made_up(), made_up()
+    few["evaluation"]["pictures"], more["evaluation"]["pictures"] = 49, 50
+    said = "With only 49 pictures to compare with, these measures are little more than chance."
+    assert said in spoken(few)
+    assert not [sentence for sentence in spoken(more) if "chance" in sentence]
 
 
 def test_without_classes_nothing_is_said_of_those_asked_for():

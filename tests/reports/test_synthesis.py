@@ -101,4 +101,7 @@ def test_samples_that_cannot_be_compared_are_refused(measure, first, second, sai
 
 def test_a_sample_without_enough_neighbours_is_refused():
     with pytest.raises(ValueError, match="3 pictures have no 3 neighbours"):
-        synthesis.within(sample(9), sample(3))
+        synthesis.within(sample(9), sample(3), 3)
+    # By default all the others, if they are fewer than three.
+    points = np.array([[0.0], [1.0], [3.0]])  # whose farthest others are at 3, 2 and 3
+    assert synthesis.within(np.array([[-3.1], [-2.9], [5.9], [6.1]]), points).tolist() == [False, True, True, False]
