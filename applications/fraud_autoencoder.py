@@ -34,6 +34,8 @@ APPLICATION = "fraud_autoencoder"
 TimeUnit = Literal[
     "nanoseconds", "microseconds", "milliseconds", "seconds", "minutes", "hours", "days", "weeks", "months"
 ]
+ALERTS = 100  # a day, unless another rule is asked for
+FALSE_POSITIVE_RATE = 0.01  # where there are no days, or too few payments in them for so many alerts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +66,8 @@ class Train:
     alerts_per_day: float | None = None
     """Payments that analysts can check in a day: sets the threshold. The default, with 100; needs --time."""
     false_positive_rate: float | None = None
-    """Instead: share of the genuine payments that may raise an alert, on validation. 0.01 where no time is known."""
+    """Instead: share of the genuine payments that may raise an alert, on validation. 0.01 where no time is known, or
+    there are too few payments a day for 100 alerts."""
     cost_ratio: float | None = None
     """Instead: cost of a missed fraud in units of a false alert's cost; the cheapest threshold on validation."""
 
@@ -210,6 +213,10 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
     splits = dataset.splits
     test = splits["test"]
     this_run.say("data: " + ", ".join(f"{name} {len(part):,}" for name, part in splits.items()))
+
+    _, reason = budget(settings, splits["validation"])
+    if reason:
+        this_run.say(f"{_share_rule(settings)}{reason}")
 
     # Every choice is made on the validation weeks, before the final models are trained.
     selection = Detector(settings, splits["validation_train"], settings.seed, start_weights)
@@ -436,28 +443,58 @@ def _weights_of(path: Path) -> list[np.ndarray]:
     return _load_scorer(path).get_layer("autoencoder").get_weights()
 
 
+def budget(settings: Train, validation: Split) -> tuple[float | None, str]:
+    """The alerts of a day, if these decide the threshold; else none and, if the default of 100 was given up, why.
+
+    Raises:
+        BadInput: if --alerts-per-day is more than the validation data hold.
+    """
+    days = evaluation.days_of(validation)
+    if settings.false_positive_rate is not None or settings.cost_ratio is not None or days is None:
+        return None, ""
+    a_day = len(validation) / days
+    if settings.alerts_per_day is not None:
+        if settings.alerts_per_day >= a_day:
+            raise BadInput(
+                f"--alerts-per-day: found {settings.alerts_per_day:g}, expected fewer than the {a_day:,.0f} payments "
+                "a day of the validation data"
+            )
+        return settings.alerts_per_day, ""
+    if a_day < 2 * ALERTS:
+        return None, (
+            f", since {ALERTS} alerts a day, the default of --alerts-per-day, are too many for data of {a_day:,.0f} payments "
+            "a day"
+        )
+    if ALERTS * days < 1:
+        minutes = days * 24 * 60
+        return None, (
+            f", since {ALERTS} alerts a day, the default of --alerts-per-day, are not one in validation data of "
+            f"{minutes:,.2g} minutes"
+        )
+    return ALERTS, ""
+
+
+def _share_rule(settings: Train) -> str:
+    rate = FALSE_POSITIVE_RATE if settings.false_positive_rate is None else settings.false_positive_rate
+    return f"{fraud_report.rate(rate)} of the genuine payments may raise an alert"
+
+
 def alert_rate(settings: Train, validation: Split, scores: np.ndarray) -> tuple[float, str]:
     """The share of payments that raise an alert on validation, and in words the rule that gave it."""
     fraud_rows = validation.labels == 1
-    days = evaluation.days_of(validation)
     if settings.cost_ratio is not None:
         order = np.argsort(-scores, kind="stable")
         missed = fraud_rows.sum() - np.cumsum(fraud_rows[order])
         false = np.cumsum(~fraud_rows[order])
         alerts = int(np.argmin(settings.cost_ratio * missed + false)) + 1
         return alerts / len(scores), f"a missed fraud costs {settings.cost_ratio:g} times as much as a false alert"
-    if settings.false_positive_rate is not None or days is None:
-        rate = settings.false_positive_rate or 0.01
+    alerts_per_day, reason = budget(settings, validation)
+    days = evaluation.days_of(validation)
+    if alerts_per_day is None or days is None:
+        rate = FALSE_POSITIVE_RATE if settings.false_positive_rate is None else settings.false_positive_rate
         threshold = evaluation.threshold_of(scores[~fraud_rows], rate)
-        return float(np.mean(scores > threshold)), f"{rate:.2%} of the genuine payments may raise an alert"
-    alerts_per_day = 100.0 if settings.alerts_per_day is None else settings.alerts_per_day
-    rate = alerts_per_day * days / len(validation)
-    if rate >= 1:
-        raise BadInput(
-            f"--alerts-per-day: found {alerts_per_day:g}, expected fewer than the {len(validation) / days:,.0f} "
-            "payments a day of the validation data"
-        )
-    return rate, f"{alerts_per_day:g} alerts a day"
+        return float(np.mean(scores > threshold)), f"{_share_rule(settings)}{reason}"
+    return alerts_per_day * days / len(validation), f"{alerts_per_day:g} alerts a day"
 
 
 # --- After training ---
@@ -520,8 +557,10 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     spelled = f"{settings.label} = {' or '.join(settings.fraud_value) or metadata['label_values'][1]}"
     print(f"{len(split):,} payments, {int(split.labels.sum()):,} of them fraud ({spelled})")
     for name, value in values.items():
-        label = fraud_report.METRICS[name].format(rate=f"{metadata['alert_rate']:.3%}")
-        print(f"{label:<40} {value['value']:.3f}  ({value['low']:.3f} to {value['high']:.3f})")
+        label = fraud_report.METRICS[name].format(rate=fraud_report.rate(metadata["alert_rate"]))
+        most = found["best_possible"].get(name, 1.0)
+        of = f", {most:.3f} for a perfect ranking" if most < 1 else ""
+        print(f"{label:<40} {value['value']:.3f}  ({value['low']:.3f} to {value['high']:.3f}){of}")
     alert = scores > scorer.get_layer("anomaly_score").threshold
     right = int(split.labels[alert].sum())
     print(f"{'alerts at the saved threshold':<40} {int(alert.sum()):,}, {right:,} of them fraud")

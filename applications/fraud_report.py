@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from reports import wording
-from reports.wording import percent, percent_span, result_of
+from reports.wording import counted, percent, percent_span, result_of
+
+FEW = 10  # customers with a fraud, or frauds, in the test data; of fewer nothing is to be said
 
 METRICS = {
     "auc_roc": "AUC-ROC",
@@ -35,6 +37,11 @@ def feature_label(name: str) -> str:
     return _LABELS.get(name, name)
 
 
+def rate(share: float) -> str:
+    """A share of the payments in per cent, with three digits that mean something."""
+    return f"{100 * share:.3g}\u00a0%"
+
+
 def typeset(metrics: Mapping[str, Any], folder: Path) -> bytes:
     """The report as PDF, with the figures in `folder`; its date is the run's own."""
     return wording.typeset(document(metrics), metrics, folder)
@@ -48,31 +55,51 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
     """
     own = result_of(metrics, "autoencoder")["metrics"]
     auc, precision, recall = (own[name] for name in ("auc_roc", "average_precision", "recall_at_budget"))
-    rate = _rate(metrics)
     base_rate = metrics["data"]["frauds"]["test"] / metrics["data"]["test"]
+    few = metrics["evaluation"]["defrauded"] < FEW
     if auc["low"] <= 0.5:
+        said = f"its AUC-ROC of {_span(auc)} {'includes' if auc['high'] >= 0.5 else 'lies below'} 0.5"
+        said += ", the value of a ranking by chance."
+        by_chance = f"Its average precision is {_span(precision)}, where chance gives {base_rate:.4f}."
+        if few and auc["high"] >= 0.5:
+            return [
+                f"{_few(metrics)} Whether it finds fraud cannot be said: {said}",
+                by_chance,
+                *wording.quick(metrics),
+            ]
+        advice = "Before it is used, check the labels and whether the columns can tell fraud at all."
+        if auc["high"] < 0.5:
+            advice = "Frauds look more usual to it than genuine payments: see first whether the labels are exchanged."
         return [
-            f"The autoencoder does not find fraud in these data: its AUC-ROC of {_span(auc)} "
-            f"{'includes' if auc['high'] >= 0.5 else 'lies below'} 0.5, the value of a ranking by chance.",
-            f"Its average precision is {_span(precision)}, where chance gives {base_rate:.4f}.",
-            "Before it is used, check the labels and whether the columns can tell fraud at all.",
+            f"The autoencoder does not find fraud in these data: {said}",
+            by_chance,
+            advice,
+            *wording.quick(metrics),
         ]
     rival = max(
         metrics["differences"], key=lambda model: result_of(metrics, model)["metrics"]["average_precision"]["value"]
     )
     difference = metrics["differences"][rival]
     against = f"{rival}, the best of the other detectors that learn from {_lesson(metrics)}"
-    gap = f"by {abs(difference['value']):.3f} of average precision ({_interval(difference, absolute=True)})"
-    if difference["low"] > 0:
+    digits = wording.digits_of_difference(difference, 3)
+    gap = f"by {abs(difference['value']):.{digits}f} of average precision "
+    gap += f"({_interval(difference, digits, absolute=True)})"
+    if wording.is_none(difference):
+        first = f"The autoencoder is level with {against}: their average precisions are equal."
+    elif difference["low"] > 0 and few:
+        first = f"On these the autoencoder is ahead of {against}, {gap}."
+    elif difference["low"] > 0:
         first = f"The autoencoder finds fraud better than {against}: ahead {gap}."
+    elif difference["high"] < 0 and few:
+        first = f"On these the autoencoder is behind {against}, {gap}."
     elif difference["high"] < 0:
         first = f"The autoencoder is not the detector to take here: it is behind {against}, {gap}."
     else:
+        value, low, high = (wording.with_sign(difference[key], digits) for key in ("value", "low", "high"))
         first = (
-            f"The autoencoder cannot be told from {against}: the difference in average precision, "
-            f"{difference['value']:+.3f} ({difference['low']:+.3f} to {difference['high']:+.3f}), may be chance."
+            f"The autoencoder cannot be told from {against}: the difference in average precision, {value} ({low} to "
+            f"{high}), may be chance."
         )
-    chosen = _chosen(metrics)
     labelled = {r["model"]: r["metrics"]["average_precision"]["value"] for r in metrics["results"] if r["uses_labels"]}
     best = max(labelled, key=lambda model: labelled[model])
     advice = (
@@ -81,12 +108,37 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
         else f"{best}, which learns from frauds too, gives {labelled[best]:.3f}"
     )
     return [
+        *([_few(metrics)] if few else []),
         first,
-        f"Checking {rate} of the payments finds {percent_span(recall)} of the frauds; the threshold set on validation "
-        f"raised {_number(chosen['test']['alerts'])} alerts per {metrics['threshold']['unit']} on test, "
-        f"{percent(chosen['test']['precision'])} of them fraud.",
+        f"Checking {_rate(metrics)} of the payments finds {percent_span(recall)} of the frauds{_most(metrics)}; the "
+        f"threshold set on validation raised {_alerts_raised(metrics)}.",
         f"Its average precision is {_span(precision)} where chance gives {base_rate:.4f}; {advice}.",
+        *wording.quick(metrics),
     ]
+
+
+def _few(metrics: Mapping[str, Any]) -> str:
+    frauds, unit = metrics["data"]["frauds"]["test"], metrics["evaluation"]["unit"]
+    held = counted(frauds, "fraud")
+    if unit == "customers":
+        held += f" of {counted(metrics['evaluation']['defrauded'], 'customer')}"
+    return f"The test data hold {held}, too few to judge a detector by: others may be found more or less often."
+
+
+def _most(metrics: Mapping[str, Any]) -> str:
+    """That no ranking could find all frauds with the budget, where that is so."""
+    most = metrics["best_possible"]["recall_at_budget"]
+    if most >= 1:
+        return ""
+    return f", where a perfect ranking finds {percent(most)}, since there are more frauds than checks"
+
+
+def _alerts_raised(metrics: Mapping[str, Any]) -> str:
+    """The alerts on test at the chosen threshold, and how many of them were right."""
+    found, unit = _chosen(metrics)["test"], metrics["threshold"]["unit"]
+    if not found["alerts"]:
+        return "no alert on test"
+    return f"{_number(found['alerts'])} alerts per {unit} on test, {percent(found['precision'])} of them fraud"
 
 
 def document(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,13 +165,15 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
     rate = _rate(metrics)
     names = [name for name in METRICS if name in metrics["results"][0]["metrics"]]
     columns = [("Model", "left"), *((METRICS[name].format(rate=rate), "right") for name in names)]
+    spans = {name: [result["metrics"][name] for result in metrics["results"]] for name in names}
+    digits = {name: wording.digits(of_name, 3) for name, of_name in spans.items()}
     rows = []
     for result in metrics["results"]:
         label = result["model"] + (" (with frauds)" if result["uses_labels"] else "")
         cells: list[Any] = [label]
         for name in names:
             value = result["metrics"][name]
-            cells.append({"value": f"{value['value']:.3f}", "detail": f"{value['low']:.3f} to {value['high']:.3f}"})
+            cells.append({"value": f"{value['value']:.{digits[name]}f}", "detail": _interval(value, digits[name])})
         rows.append(cells)
     seeds = len(metrics["results"][0]["metrics"][names[0]]["seeds"])
     spread = ", ".join(
@@ -134,13 +188,22 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
     if seeds > 1:
         note += f" The autoencoder is the mean of {seeds} seeds; their standard deviations: {spread}."
     most = metrics["evaluation"]["sample_rows"]
-    if metrics["data"]["train"] - metrics["data"]["frauds"]["train"] > most:
-        note += f" The baselines were trained on a sample of {most:,} of these; the lower ones on every fraud besides."
+    genuine = metrics["data"]["train"] - metrics["data"]["frauds"]["train"]
+    if genuine > most:
+        note += (
+            f" All had all of the {genuine:,} genuine payments: the forests and the logistic regression in parts of "
+            f"{most:,} at most, for some of its trees each, or for one of the regressions of which the mean is taken; "
+            "those with frauds had every fraud in each part."
+        )
     if "card_precision_at_100" in names:
         note += (
             " Card precision@100: share of compromised cards among the 100 cards with the highest score of a day, "
             "cards already found left out."
         )
+    bounded = {name: most for name, most in metrics["best_possible"].items() if most < 1}
+    if bounded:
+        said = " and ".join(f"{METRICS[name].format(rate=rate)} {most:.3f}" for name, most in bounded.items())
+        note += f" The budget bounds what can be reached: a perfect ranking has {said}."
     return [
         {
             "table": {
@@ -255,7 +318,8 @@ def _alerts(metrics: Mapping[str, Any]) -> list[dict]:
     return [
         {
             "table": {
-                "caption": f"The {len(highest)} highest scores of the test data; {right} are frauds",
+                "caption": f"The {len(highest)} highest scores of the test data; {right} "
+                + ("is a fraud" if right == 1 else "are frauds"),
                 "columns": headers,
                 "rows": [row(entry) for entry in highest],
                 "note": "Largest shares: the two features that the model rebuilt worst, their values, and their share "
@@ -273,7 +337,9 @@ def _alerts(metrics: Mapping[str, Any]) -> list[dict]:
         },
         {
             "table": {
-                "caption": f"The {len(missed)} frauds that were ranked lowest",
+                "caption": f"The {len(missed)} frauds that were ranked lowest"
+                if len(missed) > 1
+                else "The fraud that was ranked lowest",
                 "columns": headers,
                 "rows": [row(entry) for entry in missed],
                 "note": f"Rank among the {metrics['data']['test']:,} test payments.",
@@ -404,7 +470,7 @@ def _chosen(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 def _rate(metrics: Mapping[str, Any]) -> str:
     """The share of payments that raise an alert, with three digits that mean something."""
-    return f"{100 * metrics['threshold']['alert_rate']:.3g}\u00a0%"
+    return rate(metrics["threshold"]["alert_rate"])
 
 
 def _lesson(metrics: Mapping[str, Any]) -> str:
@@ -417,12 +483,13 @@ def _all_values(metrics: Mapping[str, Any], name: str) -> str:
 
 
 def _span(value: Mapping[str, float]) -> str:
-    return f"{value['value']:.3f} ({_interval(value)})"
+    digits = wording.digits([value], 3)
+    return f"{value['value']:.{digits}f} ({_interval(value, digits)})"
 
 
-def _interval(value: Mapping[str, float], absolute: bool = False) -> str:
+def _interval(value: Mapping[str, float], digits: int = 3, absolute: bool = False) -> str:
     low, high = sorted(abs(value[key]) if absolute else value[key] for key in ("low", "high"))
-    return f"{low:.3f} to {high:.3f}"
+    return f"{low:.{digits}f} to {high:.{digits}f}"
 
 
 def _number(value: float) -> str:

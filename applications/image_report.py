@@ -75,10 +75,7 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
             "the two apart."
         )
     else:
-        first = (
-            f"The {own} cannot be told from {against}: the difference in accuracy, {signed_points(difference, digits)} "
-            "percentage points, may be chance."
-        )
+        first = f"The {own} cannot be told from {against}: {wording.chance('accuracy', difference, digits)}."
     return [
         first,
         f"It gives {percent(accuracy['value'], digits)} of the pictures the right class "

@@ -42,8 +42,8 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
         first = f"The {own} is not the model to take for these words: {BASELINE} gets fewer wrong, by {gap}."
     else:
         first = (
-            f"On words that neither saw, the {own} cannot be told from {BASELINE}: the difference in words that are "
-            f"right, {wording.signed_points(difference)} points, may be chance."
+            f"On words that neither saw, the {own} cannot be told from {BASELINE}: "
+            f"{wording.chance('words that are right', difference)}."
         )
     return [
         first,

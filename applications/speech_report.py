@@ -19,7 +19,6 @@ from reports.wording import (
     points_interval,
     relation,
     result_of,
-    signed_points,
 )
 
 METRICS = {
@@ -81,8 +80,8 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
     else:
         on = "sentences that neither saw" if heard else "speakers that neither heard"
         first = (
-            f"On {on}, the {own} cannot be told from {against}: the difference in frame "
-            f"accuracy, {signed_points(difference)} percentage points, may be chance."
+            f"On {on}, the {own} cannot be told from {against}: "
+            f"{wording.chance('frame accuracy', difference)}."
         )
     return [
         first,

@@ -625,6 +625,8 @@ def budget_calibration(
     left, right = figure.subplots(1, 2)
     drawn = seen > 0
     ends = np.array([min(spent.min(), seen[drawn].min(initial=np.inf)), max(spent.max(), seen.max())])
+    if ends[0] == ends[1]:  # one budget that held exactly
+        ends *= 0.5, 2
     left.plot(ends, ends, color=_QUIET, linewidth=0.9, linestyle=_DASHED, label="as many as expected")
     left.plot(spent[drawn], seen[drawn], color="C0", marker="o", markersize=3, label="observed")
     if not drawn.all():

@@ -1,6 +1,8 @@
 """Numbers in words, and the parts that every report has, from the numbers of metrics.json."""
 
 import datetime
+import math
+import statistics
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -103,12 +105,26 @@ def distinct(differences: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]
     return list(pairs.values())
 
 
+def is_none(difference: Mapping[str, Any]) -> bool:
+    """Whether two models are as good as each other in every draw, as two that make no error are."""
+    return difference["low"] == difference["value"] == difference["high"] == 0
+
+
+def chance(measure: str, difference: Mapping[str, Any], digits: int = 1) -> str:
+    """What can be said of a difference of shares that is not told from 0."""
+    if is_none(difference):
+        return f"they are equal in {measure}, in each draw of the bootstrap too"
+    return f"the difference in {measure}, {signed_points(difference, digits)} percentage points, may be chance"
+
+
 def reading(difference: Mapping[str, Any]) -> str:
-    """What a difference of shares and its interval say: "ahead", "behind" or "not told apart".
+    """What a difference of shares and its interval say: "ahead", "behind", "not told apart" or "equal".
 
     Where `pictures` (or other units) says how many more the better one is right for, fewer than `LEAST_UNITS` tell
     nothing: the interval of a bootstrap is too narrow for so few.
     """
+    if is_none(difference):
+        return "equal"
     few = abs(difference.get("pictures", LEAST_UNITS)) < LEAST_UNITS
     if few or difference["low"] <= 0 <= difference["high"]:
         return "not told apart"
@@ -118,6 +134,8 @@ def reading(difference: Mapping[str, Any]) -> str:
 def relation(difference: Mapping[str, Any], digits: int = 1) -> str:
     """What a difference of shares and its interval say of two models."""
     better, worse, read = difference["better"], difference["worse"], reading(difference)
+    if read == "equal":
+        return f"the {better} is exactly as good as the {worse}"
     if read == "not told apart":
         gap = f"{points(difference['value'], digits, signed=True)} points, "
         return f"the {better} cannot be told from the {worse} ({gap}{points_interval(difference, digits, signed=True)})"
@@ -155,7 +173,7 @@ def differences_table(metrics: Mapping[str, Any], measure: str, drawn: str, digi
 
 def points(value: float, digits: int = 1, *, signed: bool = False) -> str:
     """A share in percentage points."""
-    return f"{100 * value:+.{digits}f}" if signed else f"{100 * value:.{digits}f}"
+    return with_sign(100 * value, digits) if signed else f"{100 * value:.{digits}f}"
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -171,6 +189,27 @@ def percent_interval(value: Mapping[str, float], digits: int = 1) -> str:
 def percent_span(value: Mapping[str, float], digits: int = 1) -> str:
     """A share and its interval."""
     return f"{percent(value['value'], digits)} ({percent_interval(value, digits)})"
+
+
+def digits(spans: Iterable[Mapping[str, float]], least: int, most: int = 5) -> int:
+    """Digits after the point that show the width of a typical interval, two units of the last one or more."""
+    widths = [span["high"] - span["low"] for span in spans if span["high"] > span["low"]]
+    return min(most, max(least, math.ceil(-math.log10(statistics.median(widths) / 2)))) if widths else least
+
+
+def digits_of_difference(difference: Mapping[str, float], least: int, most: int = 5) -> int:
+    """Digits that show the width of its interval and, where this excludes 0, that it does."""
+    found, nearest = digits([difference], least, most), min(abs(difference["low"]), abs(difference["high"]))
+    clear = difference["low"] > 0 or difference["high"] < 0
+    while clear and found < most and not round(nearest, found):
+        found += 1
+    return found
+
+
+def with_sign(value: float, digits: int) -> str:
+    """A number with its sign, but for 0."""
+    text = f"{value:+.{digits}f}"
+    return text if float(text) else text[1:]
 
 
 def points_interval(
