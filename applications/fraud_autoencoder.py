@@ -462,8 +462,8 @@ def budget(settings: Train, validation: Split) -> tuple[float | None, str]:
         return settings.alerts_per_day, ""
     if a_day < 2 * ALERTS:
         return None, (
-            f", since {ALERTS} alerts a day, the default of --alerts-per-day, are too many for data of {a_day:,.0f} payments "
-            "a day"
+            f", since {ALERTS} alerts a day, the default of --alerts-per-day, are too many for data of {a_day:,.0f} "
+            "payments a day"
         )
     if ALERTS * days < 1:
         minutes = days * 24 * 60
@@ -493,6 +493,10 @@ def alert_rate(settings: Train, validation: Split, scores: np.ndarray) -> tuple[
     if alerts_per_day is None or days is None:
         rate = FALSE_POSITIVE_RATE if settings.false_positive_rate is None else settings.false_positive_rate
         threshold = evaluation.threshold_of(scores[~fraud_rows], rate)
+        raised = scores[~fraud_rows] > threshold
+        # One alert there is in any case; more than may be come of scores that are equal.
+        if raised.mean() > 2 * rate and raised.sum() > 1:
+            reason += f"; {fraud_report.rate(raised.mean())} do, since their scores are equal"
         return float(np.mean(scores > threshold)), f"{_share_rule(settings)}{reason}"
     return alerts_per_day * days / len(validation), f"{alerts_per_day:g} alerts a day"
 

@@ -23,6 +23,7 @@ CHUNK = 65_536
 SAMPLE_ROWS = 100_000
 LARGEST_SCORE = np.finfo(np.float32).max
 TREES = 100  # of a forest, scikit-learn's number
+NAMED = 7  # features in a figure of shares
 COMPONENTS = 256  # numbers of principal components that are tried at most
 BUDGETS = (0.1, 0.2, 0.5, 1, 2, 5, 10)  # multiples of the chosen number of alerts, for the calibration
 
@@ -363,7 +364,7 @@ def calibration(
     return {"unit": "day" if days_of(test) else "1,000 payments", "budgets": budgets}
 
 
-def extremes(split: Split, scores: np.ndarray, scorer: keras.Model, features: Sequence[str]) -> dict[str, list]:
+def extremes(split: Split, scores: np.ndarray, scorer: keras.Model, features: Sequence[str]) -> dict[str, Any]:
     """The ten highest alerts with each feature's share, and the five frauds that were ranked lowest."""
     order = np.argsort(-scores, kind="stable")
     highest = order[:10]
@@ -389,7 +390,8 @@ def extremes(split: Split, scores: np.ndarray, scorer: keras.Model, features: Se
             for index, row in enumerate(rows)
         ]
 
-    return {"highest": entries(highest), "missed": entries(missed)}
+    found: dict[str, Any] = {"highest": entries(highest), "missed": entries(missed)}
+    return found | {"named_share": fraud_report.named_share(found, NAMED)}
 
 
 def draw(
@@ -424,14 +426,15 @@ def draw(
             x_label="fraud scenario",
             y_label="share of the frauds found",
         )
-    highest = metrics["alerts"]["highest"]
-    drawn["alerts"] = figures.share_bars(
-        [f"{entry['rank']}" for entry in highest],
-        np.array([list(entry["shares"].values()) for entry in highest]),
-        [fraud_report.feature_label(name) for name in dataset.feature_names],
-        x_label="share of the anomaly score",
-        y_label="alert",
-    )
+    if metrics["alerts"]["named_share"] >= fraud_report.SPREAD_OUT:
+        highest = metrics["alerts"]["highest"]
+        drawn["alerts"] = figures.share_bars(
+            [f"{entry['rank']}" for entry in highest],
+            np.array([list(entry["shares"].values()) for entry in highest]),
+            [fraud_report.short_label(name) for name in dataset.feature_names],
+            x_label="share of the anomaly score",
+            y_label="alert",
+        )
 
     rows = np.arange(len(test))
     if len(rows) > 20_000:
@@ -440,6 +443,7 @@ def draw(
     if code.shape[1] > 2:
         pca = PCA(2, svd_solver="full").fit(code)
         points = pca.transform(code)
+        points[np.abs(points) < 1e-9 * np.abs(points).max()] = 0  # rounding, of a code that lies on a line
         total = code.var(axis=0, ddof=1).sum()
         held = float(pca.explained_variance_.sum() / total) if total else 1.0  # a code may have collapsed
         axes = ("first principal component of the code", "second principal component")
@@ -451,14 +455,15 @@ def draw(
     drawn["code"] = figures.scatter(points, test.labels[rows], class_names=dataset.classes, axis_names=axes)
 
     budgets = metrics["threshold"]["budgets"]
-    drawn["budget"] = figures.budget_calibration(
-        [budget["validation"]["alerts"] for budget in budgets],
-        [budget["test"]["alerts"] for budget in budgets],
-        validation={key: [budget["validation"][key] for budget in budgets] for key in ("recall", "precision")},
-        test={key: [budget["test"][key] for budget in budgets] for key in ("recall", "precision")},
-        chosen=[budget["multiple"] for budget in budgets].index(1),
-        unit=metrics["threshold"]["unit"],
-    )
+    if fraud_report.differ(budgets):
+        drawn["budget"] = figures.budget_calibration(
+            [budget["validation"]["alerts"] for budget in budgets],
+            [budget["test"]["alerts"] for budget in budgets],
+            validation={key: [budget["validation"][key] for budget in budgets] for key in ("recall", "precision")},
+            test={key: [budget["test"][key] for budget in budgets] for key in ("recall", "precision")},
+            chosen=[budget["multiple"] for budget in budgets].index(1),
+            unit=metrics["threshold"]["unit"],
+        )
     names = {"loss": "training", "val_loss": "validation"}
     drawn["learning"] = figures.learning_curves(
         {stage: {names[k]: v for k, v in fit.history.items() if k in names} for stage, fit in fits.items()},

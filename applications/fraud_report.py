@@ -1,13 +1,16 @@
 """The fraud report: from the numbers of metrics.json to a document, so that no figure is in one and not the other."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from reports import wording
 from reports.wording import counted, percent, percent_span, result_of
 
+PROMISING = 0.6  # an AUC-ROC that may be more than chance, though so few frauds don't show it
+SPREAD_OUT = 0.2  # of the scores, that the features named in a figure must hold at least for it to say something
+LONGEST_NAME = 40  # of a feature, where there is little room
 FEW = 10  # customers with a fraud, or frauds, in the test data; of fewer nothing is to be said
 
 METRICS = {
@@ -37,6 +40,23 @@ def feature_label(name: str) -> str:
     return _LABELS.get(name, name)
 
 
+def short_label(name: str) -> str:
+    """The same, cut where it is long."""
+    label = feature_label(name)
+    return label if len(label) <= LONGEST_NAME else f"{label[: LONGEST_NAME - 1]}…"
+
+
+def named_share(alerts: Mapping[str, Any], most: int) -> float:
+    """The share of the highest scores that those features hold together which hold most of them."""
+    shares = [list(entry["shares"].values()) for entry in alerts["highest"]]
+    return sum(sorted((sum(column) / len(shares) for column in zip(*shares, strict=True)), reverse=True)[:most])
+
+
+def differ(budgets: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether budgets are told apart by their alerts; where most scores are equal they are not."""
+    return len({budget["validation"]["alerts"] for budget in budgets}) > 1
+
+
 def rate(share: float) -> str:
     """A share of the payments in per cent, with three digits that mean something."""
     return f"{100 * share:.3g}\u00a0%"
@@ -56,12 +76,12 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
     own = result_of(metrics, "autoencoder")["metrics"]
     auc, precision, recall = (own[name] for name in ("auc_roc", "average_precision", "recall_at_budget"))
     base_rate = metrics["data"]["frauds"]["test"] / metrics["data"]["test"]
-    few = metrics["evaluation"]["defrauded"] < FEW
+    few = metrics["evaluation"].get("defrauded", FEW) < FEW
     if auc["low"] <= 0.5:
         said = f"its AUC-ROC of {_span(auc)} {'includes' if auc['high'] >= 0.5 else 'lies below'} 0.5"
         said += ", the value of a ranking by chance."
         by_chance = f"Its average precision is {_span(precision)}, where chance gives {base_rate:.4f}."
-        if few and auc["high"] >= 0.5:
+        if few and auc["value"] >= PROMISING:
             return [
                 f"{_few(metrics)} Whether it finds fraud cannot be said: {said}",
                 by_chance,
@@ -73,6 +93,7 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
         return [
             f"The autoencoder does not find fraud in these data: {said}",
             by_chance,
+            *([_few(metrics)] if few else []),
             advice,
             *wording.quick(metrics),
         ]
@@ -127,7 +148,7 @@ def _few(metrics: Mapping[str, Any]) -> str:
 
 def _most(metrics: Mapping[str, Any]) -> str:
     """That no ranking could find all frauds with the budget, where that is so."""
-    most = metrics["best_possible"]["recall_at_budget"]
+    most = metrics.get("best_possible", {}).get("recall_at_budget", 1.0)
     if most >= 1:
         return ""
     return f", where a perfect ranking finds {percent(most)}, since there are more frauds than checks"
@@ -200,7 +221,7 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
             " Card precision@100: share of compromised cards among the 100 cards with the highest score of a day, "
             "cards already found left out."
         )
-    bounded = {name: most for name, most in metrics["best_possible"].items() if most < 1}
+    bounded = {name: most for name, most in metrics.get("best_possible", {}).items() if most < 1}
     if bounded:
         said = " and ".join(f"{METRICS[name].format(rate=rate)} {most:.3f}" for name, most in bounded.items())
         note += f" The budget bounds what can be reached: a perfect ranking has {said}."
@@ -221,13 +242,13 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
                     "file": "figures/roc.svg",
                     "alt": "Receiver operating characteristic of all models; " + _all_values(metrics, "auc_roc"),
                     "caption": "Frauds found against false alarms; the inset shows the few false alarms that a team "
-                    f"can afford (autoencoder: seed {metrics['seed']}).",
+                    f"can afford (autoencoder: seed\u00a0{metrics['seed']}).",
                 },
                 {
                     "file": "figures/precision_recall.svg",
                     "alt": "Precision over recall of all models; " + _all_values(metrics, "average_precision"),
                     "caption": "Precision against recall: how many alerts are right while more frauds are found "
-                    f"(autoencoder: seed {metrics['seed']}).",
+                    f"(autoencoder: seed\u00a0{metrics['seed']}).",
                 },
             ]
         },
@@ -265,19 +286,22 @@ def _scores(metrics: Mapping[str, Any]) -> list[dict]:
                 },
             ]
         },
-        {
-            "figures": [
-                {
-                    "file": "figures/budget.svg",
-                    "alt": "Alerts expected from validation against alerts raised on test, with recall and precision "
-                    "over the budget",
-                    "caption": f"Does a budget hold? Thresholds set on validation, from "
-                    f"{metrics['threshold']['budgets'][0]['multiple']:g} to "
-                    f"{metrics['threshold']['budgets'][-1]['multiple']:g} times the chosen one.",
-                }
-            ]
-        },
     ]
+    budgets = threshold["budgets"]
+    if differ(budgets):
+        blocks.append(
+            {
+                "figures": [
+                    {
+                        "file": "figures/budget.svg",
+                        "alt": "Alerts expected from validation against alerts raised on test, with recall and "
+                        "precision over the budget",
+                        "caption": f"Does a budget hold? Thresholds set on validation, from "
+                        f"{budgets[0]['multiple']:g} to {budgets[-1]['multiple']:g} times the chosen one.",
+                    }
+                ]
+            }
+        )
     if metrics["detection"]:
         own = metrics["detection"]["autoencoder"]
         said = "; ".join(f"{group} {percent(value['value'])}" for group, value in own.items())
@@ -308,13 +332,28 @@ def _alerts(metrics: Mapping[str, Any]) -> list[dict]:
             f"{entry['score']:.3g}",
             truth,
             "; ".join(
-                f"{feature_label(n)} = {entry['values'][n]:.4g} ({percent(entry['shares'][n], 0)})" for n in leading
+                f"{short_label(n)} = {entry['values'][n]:.4g} ({percent(entry['shares'][n], 0)})" for n in leading
             ),
         ]
 
     columns = [("Rank", "right"), ("Row", "right"), ("Score", "right"), ("Truth", "left"), ("Largest shares", "left")]
     headers = wording.columns(columns)
     right = sum(entry["fraud"] for entry in highest)
+    why: dict[str, Any] = {
+        "figures": [
+            {
+                "file": "figures/alerts.svg",
+                "alt": "For each of the highest scores, the share of each feature in the anomaly score",
+                "caption": "Why these payments: each feature's share of the reconstruction error.",
+            }
+        ]
+    }
+    if metrics["alerts"].get("named_share", 1.0) < SPREAD_OUT:
+        why = {
+            "text": f"The reconstruction error is spread over the {len(metrics['data']['features'])} features: no few "
+            "of them explain these alerts. Those that hold most of it hold "
+            f"{percent(metrics['alerts']['named_share'])} together."
+        }
     return [
         {
             "table": {
@@ -326,15 +365,7 @@ def _alerts(metrics: Mapping[str, Any]) -> list[dict]:
                 "of the score.",
             }
         },
-        {
-            "figures": [
-                {
-                    "file": "figures/alerts.svg",
-                    "alt": "For each of the highest scores, the share of each feature in the anomaly score",
-                    "caption": "Why these payments: each feature's share of the reconstruction error.",
-                }
-            ]
-        },
+        why,
         {
             "table": {
                 "caption": f"The {len(missed)} frauds that were ranked lowest"
@@ -373,7 +404,10 @@ def _data(metrics: Mapping[str, Any]) -> list[dict]:
     facts = [
         *wording.provenance(data, f"{data['rows']:,} payments, {data['size_bytes'] / 1e6:,.1f} MB"),
         ["Units", data["units"]],
-        ["Features", f"{len(data['features'])}: {'; '.join(features[:40])}{'; …' if len(features) > 40 else ''}"],
+        [
+            "Features",
+            f"{len(features)}: {'; '.join(features[:40])}{f'; and {len(features) - 40} more' * (len(features) > 40)}",
+        ],
     ]
     columns = [("Split", "left"), ("Payments", "right"), ("Frauds", "right"), ("Share", "right"), ("Days", "right")]
     return [

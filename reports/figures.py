@@ -634,7 +634,7 @@ def budget_calibration(
         left.plot(spent[~drawn], none, "v", color="C0", transform=left.get_xaxis_transform(), label="none observed")
     if drawn[chosen]:
         mark = {"marker": "o", "markersize": 8, "markerfacecolor": "none", "markeredgewidth": 1.4, "linestyle": ""}
-        label = f"chosen: {spent[chosen]:.3g} expected, {seen[chosen]:.3g} observed"
+        label = f"chosen: {_number_of(spent[chosen])} expected, {_number_of(seen[chosen])} observed"
         left.plot(spent[chosen], seen[chosen], color="C1", label=label, **mark)
     _log(left, "x", "y")
     left.set(xlabel=f"expected on validation [alerts per {unit}]", ylabel=f"observed on test\n[alerts per {unit}]")
@@ -649,6 +649,11 @@ def budget_calibration(
     for axes, columns in ((left, 1), (right, 2)):
         axes.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.2), ncols=columns)
     return figure
+
+
+def _number_of(number: float) -> str:
+    """A number of alerts with three digits that mean something, and all of a larger one."""
+    return f"{number:,.0f}" if number >= 1_000 else f"{number:.3g}"
 
 
 @_svg
