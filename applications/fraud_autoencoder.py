@@ -534,7 +534,7 @@ def score(settings: Score) -> dict[str, Any]:
 
 def _say(sentences: Sequence[str]) -> None:
     for sentence in sentences:
-        print(escaped(sentence))
+        print(escaped(sentence).replace("\u00a0", " "))
 
 
 def evaluate(settings: Evaluate) -> dict[str, Any]:

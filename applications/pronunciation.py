@@ -286,7 +286,7 @@ def say(settings: Say) -> dict[str, Any]:
     found = model.say(words, settings.beams)
     for word, said in zip(words, found, strict=True):
         for rank, one in enumerate(said[: settings.best]):
-            print(f"{'' if rank else word:<20} {one.probability:6.1%}  {' '.join(one.phones)}")
+            print(f"{'' if rank else word:<20} {100 * one.probability:5.1f} %  {' '.join(one.phones)}")
     if unread:
         sys.stdout.flush()
         raise BadInput(

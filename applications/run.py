@@ -522,7 +522,7 @@ class Run:
 
     def say(self, text: str) -> None:
         """Print a line with the seconds since the run began."""
-        print(f"{time.perf_counter() - self.began:6.1f} s  {escaped(text)}", flush=True)
+        print(f"{time.perf_counter() - self.began:6.1f} s  {escaped(text)}".replace("\u00a0", " "), flush=True)
 
     def at_limit(self, choice: str, found: float, most: float, flag: str) -> None:
         """Say, here and in the report, that a choice fell on the end of what was allowed, if it did.

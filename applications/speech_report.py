@@ -79,10 +79,7 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
         first = f"The {own} is not the tagger to take for {whom}: it is behind {against}, {gap}."
     else:
         on = "sentences that neither saw" if heard else "speakers that neither heard"
-        first = (
-            f"On {on}, the {own} cannot be told from {against}: "
-            f"{wording.chance('frame accuracy', difference)}."
-        )
+        first = f"On {on}, the {own} cannot be told from {against}: {wording.chance('frame accuracy', difference)}."
     return [
         first,
         f"It gives {percent(accuracy['value'])} of the frames the right phone ({percent_interval(accuracy)}); "

@@ -314,10 +314,10 @@ def _suitable_form(chosen: Mapping[str, Sequence[str]]) -> tuple[Form, list[str]
         return "NFC", []
     rare = {of: _share_with_rare_letters(chosen["train"], chosen["validation"], of) for of in _FORMS}
     form: Form = "NFD" if rare["NFC"] > MOST_RARE and rare["NFD"] < rare["NFC"] / 2 else "NFC"
-    shares = f"{rare['NFC']:.1%} of the validation words have a letter that is rare in training words"
+    shares = f"{100 * rare['NFC']:.1f}\u00a0% of the validation words have a letter that is rare in training words"
     return form, [
         f"letters are told apart in Unicode's {_FORMS[form]} form ({form}): in the composed one {shares}, in the "
-        f"decomposed one {rare['NFD']:.1%} (--letters)"
+        f"decomposed one {100 * rare['NFD']:.1f}\u00a0% (--letters)"
     ]
 
 

@@ -489,7 +489,8 @@ def _understood_columns(seen: _Seen, encoder: Encoder, not_inputs: Sequence[str]
         if column.kind == "category" and look.counts["number"] >= 0.1 * look.counts["value"]:
             share = look.counts["number"] / look.counts["value"]
             word = look.first["other"][1]
-            yield f"{column.name} is a category: {share:.0%} of its values are numbers, but {word!r} is not"
+            share = f"{100 * share:.0f}\u00a0%"
+            yield f"{column.name} is a category: {share} of its values are numbers, but {word!r} is not"
     marked: dict[str, list[str]] = {}
     for column in encoder.columns:
         if column.kind != "category" and (look := seen.looks.get(column.name)):
@@ -700,8 +701,8 @@ def _read_keys(
     frauds = int(labels.sum())
     others = some([name for name in counts if name not in fraud])
     understood = (
-        f"fraud is {label} = {some(fraud)}: {frauds:,} of {len(labels):,} rows ({frauds / len(labels):.2%}); "
-        f"genuine is {label} = {others}"
+        f"fraud is {label} = {some(fraud)}: {frauds:,} of {len(labels):,} rows "
+        f"({100 * frauds / len(labels):.2f}\u00a0%); genuine is {label} = {others}"
     )
     seconds, time = _seconds(files, time, np.concatenate(times)) if time else (None, None)
     customer_codes = None

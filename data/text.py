@@ -507,8 +507,8 @@ class _Kept:
         """Say what was left out and what was cut."""
         share = self.repeated_characters / (self.characters + self.repeated_characters)
         notes = [
-            f"{self.repeats:,} of {self.paragraphs:,} paragraphs, {share:.1%} of the characters, occurred before and "
-            "were left out"
+            f"{self.repeats:,} of {self.paragraphs:,} paragraphs, {100 * share:.1f}\u00a0% of the characters, occurred "
+            "before and were left out"
         ]
         if self.composed:
             notes.append(f"letters and accents apart in {self.composed:,} paragraphs were composed (NFC)")

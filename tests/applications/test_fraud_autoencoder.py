@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import keras
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pypdf import PdfReader
+from sklearn.decomposition import PCA
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from applications import fraud_evaluation, fraud_report
@@ -262,6 +264,47 @@ def test_verdict_follows_the_numbers(quick):
     assert len({ahead[0], behind[0], equal[0], chance[0]}) == 4
 
 
+def changed(metrics, path, value):
+    """A copy of the metrics with another value at a path of keys."""
+    copied = copy.deepcopy(metrics)
+    *way, last = path
+    inner = copied
+    for key in way:
+        inner = inner[key]
+    inner[last] = value
+    return copied
+
+
+def test_verdict_holds_where_all_models_are_perfect_and_where_the_budget_is_small(quick):
+    _, metrics = quick
+    perfect = measured(metrics, auc=(1, 1, 1), own=(1, 1, 1), rival=(0, 0, 0))
+    assert "is level with" in fraud_report.verdict(perfect)[0]
+    assert "+0.000" not in " ".join(fraud_report.verdict(perfect))
+    bounded = changed(perfect, ("best_possible", "recall_at_budget"), 1 / 3)
+    assert "where a perfect ranking finds 33.3\u00a0%, since there are more frauds" in fraud_report.verdict(bounded)[1]
+    assert "a perfect ranking has Recall at" in json.dumps(fraud_report.document(bounded))
+    close = measured(metrics, auc=(0.9, 0.8, 1), own=(0.9, 0.8, 1), rival=(-0.0012, -0.004, -0.0002))
+    assert "by 0.0012 of average precision (0.0002 to 0.0040)" in fraud_report.verdict(close)[0]
+    chosen = [budget["multiple"] for budget in metrics["threshold"]["budgets"]].index(1)
+    silent = changed(perfect, ("threshold", "budgets", chosen, "test", "alerts"), 0.0)
+    assert "raised no alert on test." in fraud_report.verdict(silent)[1]
+
+
+def test_verdict_says_little_of_few_frauds_and_asks_for_exchanged_labels(quick):
+    _, metrics = quick
+    few = changed(metrics, ("evaluation", "defrauded"), 1)
+    for rival, said in (((0.2, 0.1, 0.3), "On these the autoencoder is ahead"), ((-0.2, -0.3, -0.1), "is behind")):
+        sentences = fraud_report.verdict(measured(few, auc=(0.9, 0.8, 1), own=(0.5, 0.4, 0.6), rival=rival))
+        assert "too few to judge a detector by" in sentences[0]
+        assert said in sentences[1]
+    unclear = fraud_report.verdict(measured(few, auc=(0.7, 0.4, 0.9), own=(0.1, 0, 0.6), rival=(0, -1, 1)))
+    assert "cannot be said: its AUC-ROC of 0.700 (0.400 to 0.900) includes 0.5" in unclear[0]
+    below = fraud_report.verdict(measured(metrics, auc=(0.1, 0.05, 0.2), own=(0.01, 0, 0.02), rival=(0, 0, 0)))
+    assert "does not find fraud" in below[0]
+    assert "lies below 0.5" in below[0]
+    assert "whether the labels are exchanged" in below[2]
+
+
 def test_shuffled_labels_are_told_from_a_find(own_table, tmp_path):
     frame = pd.read_csv(own_table)
     frame["Class"] = np.random.default_rng(1).permutation(frame["Class"])
@@ -295,6 +338,60 @@ def test_each_rule_sets_the_rate_of_alerts():
     assert rate(cost_ratio=1) == pytest.approx(2 / 20)
     assert rate(cost_ratio=4) == pytest.approx(6 / 20)
     assert rate(cost_ratio=20) == pytest.approx(18 / 20)
+
+
+def few_payments(path, per_day, rows=300):
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"when": np.arange(rows) * 86_400 // per_day, "x": random.normal(size=rows)})
+    frame["y"] = (np.arange(rows) % 15 == 0).astype(int)
+    frame.to_csv(path, index=False)
+    return ["--csv", str(path), "--label", "y", "--time", "when", "--epochs", "1", "--seeds", "1"]
+
+
+def test_the_default_budget_gives_way_where_there_are_few_payments_a_day(tmp_path, capsys):
+    words = few_payments(tmp_path / "few.csv", per_day=65)
+    metrics = main([*words, "--out", str(tmp_path / "run")])
+    rule = "1\u00a0% of the genuine payments may raise an alert, since 100 alerts a day, the default of "
+    assert metrics["threshold"]["rule"].startswith(
+        f"{rule}--alerts-per-day, are too many for data of 66 payments a day"
+    )
+    printed = capsys.readouterr().out
+    assert printed.index(rule.replace("\u00a0", " ")) < printed.index("seed 0")
+    assert rule in json.dumps(fraud_report.document(metrics), ensure_ascii=False)
+
+
+def test_a_budget_that_cannot_be_is_refused_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(Detector, "fit", interrupt)
+    words = few_payments(tmp_path / "few.csv", per_day=65)
+    with pytest.raises(BadInput, match="--alerts-per-day: found 100, expected fewer than the 66 payments a day"):
+        main([*words, "--alerts-per-day", "100", "--out", str(tmp_path / "run")])
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "days", "rules", "expected"),
+    [
+        (1_000, 2, {}, 0.2),  # 500 payments a day
+        (1_000, 2, {"alerts_per_day": 450}, 0.9),  # asked for, it may be many
+        (1_000, 8, {}, 0.01),  # 125 a day, of which 100 are most
+        (1_000, 0, {}, 0.01),  # all at once, in which time there's no alert
+        (1_000, 8, {"false_positive_rate": 0.05}, 0.05),
+    ],
+)
+def test_the_share_of_alerts_follows_the_payments_a_day(rows, days, rules, expected):
+    split = Split(
+        np.zeros((rows, 1), np.float32), np.zeros(rows, np.int8), {"time": np.linspace(0, days * 86_400, rows)}
+    )
+    assert alert_rate(Train(**rules), split, np.arange(float(rows)))[0] == pytest.approx(expected)
+
+
+def test_equal_scores_that_break_the_rule_are_said():
+    split = Split(np.zeros((100, 1), np.float32), np.zeros(100, np.int8))
+    rate, rule = alert_rate(Train(), split, np.ones(100))
+    assert (rate, rule) == (
+        1,
+        "1\u00a0% of the genuine payments may raise an alert; 100\u00a0% do, since their scores are equal",
+    )
 
 
 def test_alerts_a_day_count_the_hours_that_the_data_cover():
@@ -362,6 +459,43 @@ def test_unlabelled_training_init_from_and_other_choices_run(own_table, tmp_path
     assert not (tmp_path / "c").exists()
 
 
+@pytest.mark.parametrize("rows", [260, 30_000])
+def test_baselines_learn_from_all_rows_in_parts(rows, monkeypatch):
+    monkeypatch.setattr(fraud_evaluation, "SAMPLE_ROWS", 200)
+    genuine = np.arange(0, 2 * rows, 2)
+    parts = fraud_evaluation.parts_of(genuine, seed=0)
+    assert max(map(len, parts)) <= 200
+    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), genuine)
+    assert all((np.diff(part) > 0).all() for part in parts)
+    seen = []
+    forest = types.SimpleNamespace(set_params=lambda n_estimators: seen.append(n_estimators))
+    fraud_evaluation._grow(forest, parts, lambda part: None)
+    assert seen[-1] == fraud_evaluation.TREES
+    assert len(seen) == min(fraud_evaluation.TREES, len(parts))
+
+
+def test_baselines_of_parts_are_nearly_those_of_the_whole(monkeypatch):
+    random = np.random.default_rng(0)
+    labels = (np.arange(3_000) % 20 == 0).astype(np.int8)
+    inputs = (random.normal(size=(3_000, 5)) @ random.normal(size=(5, 5)) + 2 * labels[:, None]).astype(np.float32)
+    split = Split(inputs, labels)
+    splits = {"validation_train": split, "validation": split, "train": split, "test": split}
+    for name, baseline in fraud_evaluation.BASELINES.items():
+        found = {}
+        for most in (100_000, 1_000):
+            monkeypatch.setattr(fraud_evaluation, "SAMPLE_ROWS", most)
+            found[most] = baseline(splits, False, 0)
+        whole, in_parts = (roc_auc_score(labels, of["scores"]) for of in found.values())
+        assert in_parts == pytest.approx(whole, abs=0.03), name
+        if name == "PCA reconstruction":
+            genuine = inputs[labels == 0].astype(np.float64)
+            kept = int(found[1_000]["parameters"]) // 5 - 1
+            scaled = (inputs - genuine.mean(axis=0)) / genuine.std(axis=0)
+            pca = PCA(kept).fit((genuine - genuine.mean(axis=0)) / genuine.std(axis=0))
+            left = np.square(scaled - pca.inverse_transform(pca.transform(scaled))).sum(axis=1)
+            np.testing.assert_allclose(found[1_000]["scores"], left, atol=1e-6)
+
+
 # --- After training ---
 
 
@@ -408,6 +542,31 @@ def test_score_loses_nothing(quick, payments, tmp_path):
         main([*words, "--csv", str(bad)])
     with pytest.raises(BadInput, match=r"config\.json: found .*expected the model\.keras"):
         main(["score", "--model", str(folder / "config.json"), "--csv", str(payments), "--out", str(out)])
+
+
+def test_a_row_too_far_out_for_a_score_is_an_alert(own_table, tmp_path):
+    words = ["--csv", str(own_table), "--label", "Class", "--epochs", "1", "--seeds", "1", "--activation", "relu"]
+    main([*words, "--drop", "Time", "--out", str(tmp_path / "run")])
+    new = pd.read_csv(own_table, nrows=5)
+    new["V28"], new["V27"] = new["V28"].astype(float), new["V27"].astype(float)
+    new.loc[1, ["V27", "V28"]] = 1e15, -1e15
+    new.loc[3, "V28"] = np.nan
+    new.to_csv(tmp_path / "new.csv", index=False)
+    model = str(tmp_path / "run" / "model.keras")
+    main(["score", "--model", model, "--csv", str(tmp_path / "new.csv"), "--out", str(tmp_path / "scored.csv")])
+    scored = pd.read_csv(tmp_path / "scored.csv")
+    assert np.isfinite(scored.to_numpy()).all()
+    assert scored["alert"][1] == 1
+    assert scored["score"].argmax() == 1
+
+    def broken(inputs):
+        score = np.array([0.5, np.nan, np.inf], np.float32)
+        return {"score": score, "alert": np.zeros(3, np.int32), "share": np.full((3, 2), np.nan, np.float32)}
+
+    found = fraud_evaluation.outputs(broken, np.zeros((3, 2)))
+    assert found["alert"].tolist() == [0, 1, 1]
+    assert np.isfinite(found["score"]).all()
+    assert (found["share"] == 0).all()
 
 
 def test_evaluate_measures_without_training(quick, payments, capsys):

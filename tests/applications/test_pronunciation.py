@@ -656,7 +656,7 @@ def test_say_gives_the_best_pronunciations(model, at_once, stranger, capsys):
         assert lines[0].startswith(f"{word} ")
         for line, one in zip(lines, of_word[:3], strict=True):
             assert line.split("%")[1].split() == list(one.phones)
-            assert f" {100 * one.probability:.1f}%" in line
+            assert f" {100 * one.probability:.1f} %" in line
 
 
 def test_company_changes_no_pronunciation(loaded, parts):

@@ -384,7 +384,7 @@ def test_credit_card_layout(tmp_path):
     assert (provenance.name, provenance.source, provenance.seed) == ("creditcard.csv", str(path), 0)
     names = ", ".join(f"V{i}" for i in range(1, 9))
     assert provenance.understood == (
-        "fraud is Class = 1: 30 of 300 rows (10.00%); genuine is Class = 0",
+        "fraud is Class = 1: 30 of 300 rows (10.00\u00a0%); genuine is Class = 0",
         "Time read as seconds: from day 0.0 to day 2.1, 2.1 days",
         "split by Time: 180 rows and 60 to validate on, then 60 to test on; validation begins day 1.2, test day 1.7",
         f"columns: 29 numbers ({names} and 21 more)",
