@@ -51,6 +51,9 @@ def which_is_fraud(counts: Mapping[str, int]) -> str | None:
     """Which of two labels is fraud: as their words say, else the one that is at most half as frequent; else None."""
     one, other = counts
     meanings = means_fraud(one), means_fraud(other)
+    # A letter means yes or no beside another that does.
+    if None in meanings and min(len(one), len(other)) == 1 and "0" not in counts:
+        meanings = None, None
     if meanings[0] != meanings[1]:
         return one if meanings[0] or meanings[1] is False else other
     rare, frequent = sorted(counts, key=lambda label: counts[label])

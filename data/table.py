@@ -601,9 +601,11 @@ def numbers(batch: Batch, name: str, kind: str, *, largest: float = LARGEST, pri
         return column.to_numpy(zero_copy_only=False) / 1e6
     if found == "category":
         texts = _strings(batch, name)
-        if printed_only and kind == "number" and printed(texts) is None:
-            raise _Unprinted
-        found_values, bad = parse(texts, kind)
+        found_values, bad = printed(texts) if kind == "number" else None, np.zeros(len(batch), bool)
+        if found_values is None:
+            if printed_only and kind == "number":
+                raise _Unprinted
+            found_values, bad = parse(texts, kind)
     else:
         found_values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         bad = np.zeros(len(batch), bool)

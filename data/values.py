@@ -258,6 +258,8 @@ _NAMED = (
     r"^(?:[A-Za-z]{3,9},? )?(\d{1,2})(?:st|nd|rd|th)?[-/. ]*([A-Za-z]{3,9})[-/., ]*(\d{4}|\d\d)((?:\D.*)?)$",
     r"^(?:[A-Za-z]{3,9},? )?([A-Za-z]{3,9})\.? (\d{1,2})(?:st|nd|rd|th)?,? (\d{4})((?:\D.*)?)$",
 )
+_WITH_UNIT = r"^[-+]?\p{Sc}?\s?\d[\d.,]*(?P<unit>\s?[\pL°/²³]{1,8}\.?)$"
+_SURELY_WITH_UNIT = r"\p{Sc}|\d[.,]\d|\d\s"
 _BOOLEAN = r"(?i)^(true|false)$"
 
 
@@ -335,8 +337,6 @@ def parse(texts: pa.StringArray, kind: str) -> tuple[np.ndarray, np.ndarray]:
 
     The second array marks the values that aren't of the kind; an infinite number isn't among them.
     """
-    if kind == "number" and (values := printed(texts)) is not None:
-        return values, np.zeros(len(texts), bool)
     texts = without_marks(texts)
     if kind == "boolean":
         codes = pc.index_in(pc.utf8_lower(texts), pa.array(["false", "true", "0", "1"]))
@@ -368,7 +368,9 @@ def is_plain(texts: pa.StringArray) -> bool:
     if len(thousandths) == 0 or np.nanmax(np.abs(values)) >= 1_000:
         return True
     # All may be 1.226 for 1226: see `Look`.
-    return not np.allclose(thousandths, np.round(thousandths), 0, 1e-6)
+    if not np.allclose(thousandths, np.round(thousandths), 0, 1e-6):
+        return True
+    return bool(pc.any(pc.match_substring_regex(texts, r"\.(?:\d{1,2}|\d{4,})\s*$")).as_py())
 
 
 class Look:
@@ -383,7 +385,7 @@ class Look:
         self.first: dict[str, tuple[int, str]] = {}  # its row, and the text
         self.marks: collections.Counter[str] = collections.Counter()
         self.currencies: collections.Counter[str] = collections.Counter()
-        self.distinct: dict[str, set[str]] = {"number": set(), "other": set()}
+        self.distinct: dict[str, set[str]] = {"number": set(), "other": set(), "unit": set()}
 
     def add(self, texts: pa.StringArray, first_row: int) -> None:
         """Look at rows, the first of them at the position `first_row`; null where a field is empty."""
@@ -407,6 +409,13 @@ class Look:
             self.marks[words[int(index)].as_py().strip()] += int(amounts[index])
         self.marks.pop("", None)
         see("value", valid)
+        # Words without a digit, the categories of most tables, need no further look.
+        numeric = _matches(clean, r"[\d∞]|(?i:^[+-]?inf)")
+        if not numeric.any():
+            see("boolean", _matches(clean, _BOOLEAN))
+            see("other", valid)
+            self._remember("other", words, valid)
+            return
 
         spelled = _take_apart(clean)
         point, comma = (_matches(spelled.body, _BODIES[decimal]) for decimal in (POINT, COMMA))
@@ -420,8 +429,8 @@ class Look:
         see("decimal comma", comma & ~point)
         see("comma before three", _matches(spelled.body, _ONE_GROUP[POINT]))
         see("point before three", _matches(spelled.body, _ONE_GROUP[COMMA]))
-        see("has a comma", number & _matches(spelled.body, ","))
-        see("has a point", number & _matches(spelled.body, r"\."))
+        see("comma between thousands", point & _matches(spelled.body, ","))
+        see("point between thousands", comma & _matches(spelled.body, r"\."))
         see("below 1000", _matches(spelled.body, r"^\d{1,3}$"))
         see("from 1000", _matches(spelled.body, r"^\d{4,}$"))
         for name in np.unique(spelled.currency[number]):
@@ -443,9 +452,17 @@ class Look:
                 see("slashed", date & ~_matches(clean, r"^\d+\."))
             time = _matches(clean, _YEAR_FIRST) | _matches(clean, _NAMED[0]) | _matches(clean, _NAMED[1])
             see("time", time & ~parse(clean, "time")[1] if time.any() else time)
-        for name, mask in (("number", number), ("other", other)):
-            if len(self.distinct[name]) <= VOCABULARY_SIZE:
-                self.distinct[name].update(words.filter(pa.array(mask)).slice(0, 10 * VOCABULARY_SIZE).to_pylist())
+            units = pc.struct_field(pc.extract_regex(clean, _WITH_UNIT), "unit")
+            see("with a unit", units.is_valid().to_numpy(zero_copy_only=False))
+            see("surely with a unit", _matches(units, "") & _matches(clean, _SURELY_WITH_UNIT))
+            self._remember("unit", units, units.is_valid().to_numpy(zero_copy_only=False))
+        self._remember("number", words, number)
+        self._remember("other", words, other)
+
+    def _remember(self, name: str, words: pa.StringArray, mask: np.ndarray) -> None:
+        """Note which different words there are, up to more than can matter."""
+        if mask.any() and len(self.distinct[name]) <= VOCABULARY_SIZE:
+            self.distinct[name].update(words.filter(pa.array(mask)).unique().slice(0, VOCABULARY_SIZE + 1).to_pylist())
 
     def settled(self) -> str | None:
         """The kind, if these values leave no doubt about what the others are; a number is then a printed one."""
@@ -457,7 +474,7 @@ class Look:
         for kind in ("boolean", "time"):
             if self.counts[kind] == values:
                 return kind
-        some = ("number", "boolean", "time", "date", CLOCK)
+        some = ("number", "boolean", "time", "date", CLOCK, "with a unit")
         return None if any(self.counts[name] for name in some) else "category"
 
     def kind(self, commas_elsewhere: bool = False) -> str:
@@ -480,6 +497,7 @@ class Look:
         else:
             kinds = [kind for kind in ("boolean", "time", CLOCK) if self.counts[kind] >= KIND_SHARE * values]
             if not kinds:
+                self._refuse_units()
                 return "category"
             kind = kinds[0]
         if family(kind) == "number" and kind != CLOCK:
@@ -504,6 +522,12 @@ class Look:
     def _refuse(self, name: str, wanted: str) -> None:
         if name in self.first and not (self.lenient and self.share(name) <= 1 - KIND_SHARE):
             raise Unclear(self.first[name][0], wanted)
+
+    def _refuse_units(self) -> None:
+        few_units = 1 <= len(self.distinct["unit"]) <= FEW_WORDS and len(self.distinct["other"]) > VOCABULARY_SIZE
+        if few_units and self.share("with a unit") >= KIND_SHARE and self.share("surely with a unit") >= 0.5:
+            unit = min(self.distinct["unit"]).strip()
+            self._refuse("surely with a unit", f"numbers without {unit!r}, or the column left out with --drop")
 
     def _points_part_thousands(self) -> bool:
         """Whether 1.226 is rather 1226: a number is whole up to 999, and then always has three digits after a point."""
@@ -530,7 +554,7 @@ class Look:
             self._refuse("percent", f"no per cent, as in {self.first['not percent'][1]!r}")
         return Spelling(
             COMMA if by_comma else POINT,
-            grouped=seen["has a point" if by_comma else "has a comma"] > 0,
+            grouped=seen["point between thousands" if by_comma else "comma between thousands"] > 0,
             percent=percent,
         )
 

@@ -2,6 +2,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -823,3 +824,166 @@ def test_new_parquet_rows_of_other_types(tmp_path, frame):
     with pytest.raises(BadInput) as caught:
         encode(encoder, path)
     check(str(caught.value), f"{path}: column 'amount' holds a time, expected a number")
+
+
+# Values as people write them
+
+
+def german(x: float) -> str:
+    return f"{x:,.2f}".translate(str.maketrans(",.", ".,"))
+
+
+@pytest.mark.parametrize(
+    ("write_amount", "said"),
+    [
+        (lambda x: f"{x:,.2f}", "with commas between thousands: amount"),
+        (german, "with a decimal comma: amount"),
+        (lambda x: f"{german(x)} €", "amount is in €"),
+        (lambda x: f"(${-x:,.2f})" if x < 0 else f"${x:,.2f}", "amount is in $"),
+        (lambda x: f"{-x:.2f}-" if x < 0 else f"{x:.2f}", ""),
+        (lambda x: f"CHF {x:,.2f}".replace(",", "’"), "amount is in CHF"),
+        (lambda x: f"{x:.2f}%", "in per cent: amount"),
+        (lambda x: f" {x:.2f} ", ""),
+    ],
+)
+def test_amounts_are_the_same_however_they_are_written(tmp_path, frame, write_amount, said):
+    frame["amount"] = (frame.amount * 1000 - 1500).round(2)
+    frame.loc[frame.index % 9 == 4, "amount"] = np.nan
+    plain, _ = load([write(tmp_path / "a.csv", frame)], label="fraud", time="seconds", customer="card")
+    marks = ["?", "", "\\N", "-", "N.A.", "#DIV/0!", "(null)", " unknown "]
+    cells = [marks[i % 8] if np.isnan(x) else write_amount(x) for i, x in enumerate(frame.amount)]
+    path = write(tmp_path / "b.csv", frame.assign(amount=cells))
+    data, encoder = load([path], label="fraud", time="seconds", customer="card")
+    assert data.feature_names == plain.feature_names
+    for part, split in plain.splits.items():
+        np.testing.assert_allclose(data.splits[part].inputs, split.inputs, rtol=1e-6)
+    assert any(sentence.startswith(said) for sentence in data.provenance.understood)
+    assert any("'?' in amount" in sentence for sentence in data.provenance.understood)
+    again = Encoder.from_config(json.loads(json.dumps(encoder.to_config())))
+    rows = data.splits["test"].extra["row"]
+    np.testing.assert_array_equal(encode(again, path)[rows], data.splits["test"].inputs)
+
+
+def test_spellings_that_come_late(tmp_path, frame, monkeypatch):
+    monkeypatch.setattr(table_files, "BLOCK_BYTES", 2_000)
+    monkeypatch.setattr(table_files, "FEW_ROWS", 10)
+    frame["amount"] = (frame.amount * np.where(frame.index > 900, 1000, 1)).round()
+    plain, _ = load([write(tmp_path / "a.csv", frame)], label="fraud", time="seconds")
+    cells = ["?" if i == 950 else f"{x:,.0f}" for i, x in enumerate(frame.amount)]
+    data, _ = load([write(tmp_path / "b.csv", frame.assign(amount=cells))], label="fraud", time="seconds")
+    different = np.flatnonzero(data.splits["test"].inputs[:, 0] != plain.splits["test"].inputs[:, 0])
+    assert list(different) == [150]
+    assert "with commas between thousands: amount" in data.provenance.understood
+    assert "taken for missing values: '?' in amount" in data.provenance.understood
+
+
+@pytest.mark.parametrize(
+    ("trained", "new", "expected"),
+    [
+        (["12,50", "7,25"], "12.50", "holds '12.50', expected a finite number, up to 1e15, with decimal comma"),
+        (["12,50", "7,25"], "1.250", "holds '1.250', expected a finite number"),
+        (["12,50", "7,25"], "12,75", 12.75),
+        (["12,50", "1.007,25"], "1.250", 1250),
+        (["12.50", "7.25"], "12,50", "holds '12,50', expected a finite number"),
+        (["12.50", "7.25"], "1,250", "holds '1,250', expected a finite number"),
+        (["12.50", "7.25"], "$1,250.00", 1250),
+        (["12.50", "7.25"], "12%", "holds '12%', expected a finite number"),
+        (["12%", "7%"], "0.12", "holds '0.12', expected a finite number, up to 1e15, with decimal point, in per cent"),
+        (["06:21", "07:00"], "22860", "holds '22860', expected a time of the day"),
+        (["06:21", "07:00"], "6:22 PM", 66_120),
+        (["31/01/2024", "01/02/2024"], "2024-01-31", 1_706_659_200),
+        (["31/01/2024", "01/02/2024"], "01/31/2024", "holds '01/31/2024', expected a date such as 31/01/2024"),
+        (["2024-01-31", "2024-02-01"], "31/01/2024", "holds '31/01/2024', expected an ISO 8601"),
+    ],
+)
+def test_new_rows_are_read_as_in_training_or_refused(tmp_path, trained, new, expected):
+    cells = [f'"{text}"' for text in trained]
+    _, encoder = load([write(tmp_path / "a.csv", small("x", cells))], label="fraud")
+    path = write(tmp_path / "new.csv", f'x\n"{new}"\n')
+    if isinstance(expected, str):
+        with pytest.raises(BadInput, match=re.escape(f"line 2, column 'x' {expected}")):
+            encode(encoder, path)
+    else:
+        assert encode(encoder, path)[0, 0] == np.float32(expected)
+
+
+def test_an_encoder_of_before_is_read(tmp_path):
+    config = {
+        "columns": [{"name": "x", "kind": "number", "missing": False, "fill": 1.0, "varies": True, "vocabulary": []}]
+    }
+    path = write(tmp_path / "new.csv", "x\n2\n\n?\n")
+    np.testing.assert_array_equal(encode(Encoder.from_config(config), path), [[2], [1]])
+
+
+def test_numbers_with_a_few_words_are_not_categories(tmp_path, frame):
+    amounts = frame.amount.astype(object)
+    amounts[frame.index % 3 == 0] = "not recorded"
+    path = write(tmp_path / "a.csv", frame.assign(amount=amounts))
+    check(
+        message([path], label="fraud"),
+        f"{path}: line 2, column 'amount' holds 'not recorded', expected a finite number",
+    )
+    codes = [f"A{i}" if i % 3 else f"{i}" for i in range(ROWS)]
+    data, _ = load([write(path, frame.assign(amount=codes))], label="fraud")
+    assert "amount is a category: 33% of its values are numbers, but 'A1' is not" in data.provenance.understood
+
+
+def test_identifiers(tmp_path, frame):
+    frame["id"] = np.arange(ROWS) + 7
+    frame["key"] = np.random.default_rng(0).permutation(10**6)[:ROWS]
+    frame["hash"] = [f"{zlib.crc32(b'%d' % i):08x}z" for i in range(ROWS)]
+    data, _ = load([write(tmp_path / "a.csv", frame)], label="fraud", time="seconds", customer="card")
+    way_out = "as an input it may be learned by heart; leave it out with --drop"
+    assert data.provenance.understood[-3:] == (
+        f"id rises from row to row, as a running number does: {way_out} 'id'",
+        f"key has another value in every row: {way_out} 'key'",
+        f"hash has another value in every row: {way_out} 'hash'",
+    )
+    frame["id"] += 436_786_825_523_169_463
+    expected = "line 2, column 'id' holds '436786825523169470', expected a finite number, up to 1e15"
+    check(message([write(tmp_path / "a.csv", frame)], label="fraud"), expected, "leave it out with --drop 'id'")
+
+
+def test_rows_of_other_spellings_are_left_out(tmp_path, frame):
+    amounts = [german(x) for x in frame.amount * 1000]
+    amounts[500] = "12.5"
+    path = write(tmp_path / "a.csv", frame.assign(amount=amounts))
+    check(message([path], label="fraud"), f"{path}: line 502, column 'amount' holds '12.5', expected a decimal comma")
+    data, _ = load([path], label="fraud", skip_bad=True)
+    assert data.provenance.rows == ROWS - 1
+    assert any("1 of 1,000 rows can't be used" in sentence for sentence in data.provenance.understood)
+
+
+# Labels of more than two values
+
+
+def test_fraud_values(tmp_path, frame):
+    frame["fraud"] = np.array(["BENIGN", "DDoS", "ddos", "Bot"])[frame.index % 4]
+    path = write(tmp_path / "a.csv", frame)
+    expected = (
+        "line 5, column 'fraud' holds 'Bot', expected one of two classes, as 'BENIGN' and 'DDoS' before, or --fraud"
+    )
+    check(message([write(tmp_path / "a.csv", frame.drop(index=3))], label="fraud"), "holds 'Bot'")
+    check(message([write(path, frame)], label="fraud"), expected)
+    data, encoder = load([path], label="fraud", fraud_values=["DDOS"])
+    part = data.splits["train"]
+    np.testing.assert_array_equal(part.labels, np.isin(part.extra["row"] % 4, [1, 2]))
+    expected = "fraud is fraud = DDoS: 500 of 1,000 rows (50.00%); genuine is fraud = BENIGN, Bot"
+    assert data.provenance.understood[0] == expected
+    again, _ = table.read_labelled(
+        [path], encoder, label="fraud", label_values=data.label_values, fraud_values=["bot", "ddos"]
+    )
+    np.testing.assert_array_equal(again.labels, frame.index % 4 > 0)
+    check(
+        message([path], label="fraud", fraud_values=["worm"]), "column 'fraud' has no 'worm' (--fraud-value), expected"
+    )
+
+
+def test_a_tie_of_unknown_words(tmp_path, frame):
+    path = write(tmp_path / "a.csv", frame.assign(fraud=np.where(frame.index % 2, "x", "y")))
+    expected = (
+        "column 'fraud' holds 'y' 500 times and 'x' 500 times, expected it to be clear which is fraud: name it with"
+    )
+    check(message([path], label="fraud"), expected)
+    data, _ = load([path], label="fraud", fraud_values=["x"])
+    assert data.label_values == ("y", "x")
