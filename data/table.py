@@ -105,6 +105,7 @@ def _see(files: Tables, drop: Collection[str], as_text: Sequence[str] = (), *, t
     typed: dict[str, tuple[str, TableFile]] = {}
     text_of: dict[str, TableFile] = {}
     looks: dict[str, Look] = {}
+    plain: set[str] = set()
     for file in files:
         columns = [name for name in file.columns if name not in dropped]
         _check_names(file, columns)
@@ -126,11 +127,14 @@ def _see(files: Tables, drop: Collection[str], as_text: Sequence[str] = (), *, t
             for name in unread:
                 column = _strings(batch, name)
                 # Nearly all columns of most tables are plain numbers, and there may be thousands of them.
-                if name in looks or not is_plain(column):
+                if is_plain(column):
+                    plain.add(name)
+                else:
                     looks.setdefault(name, Look()).add(column, 0)
 
-    settled = {name: looks[name].settled() if name in looks else "number" for name in text_of if name not in as_text}
-    doubtful = [name for name, kind in settled.items() if thorough or kind in ("empty", None)]
+    settled = {name: "number" for name in plain - set(looks)}
+    settled |= {name: None if name in plain else look.settled() for name, look in looks.items()}
+    doubtful = [n for n in text_of if n not in as_text and (thorough or settled[n] in ("empty", None))]
     looks |= {name: Look(lenient=files.skip_bad) for name in doubtful}
     for rows, batch in _numbered(files, doubtful) if doubtful else ():
         for name in doubtful:
