@@ -156,7 +156,7 @@ def _train(settings: Any, start: Any, this_run: run.Run, command: str) -> dict[s
         compared = f"in {task.features.shape[1]} features of a classifier that is right for {skill:.4f} of these"
     else:
         compared = (
-            f"in the first {task.features.shape[1]} principal components of the training pictures, {held:.1%} of their "
+            f"in the first {task.features.shape[1]} principal components of the training pictures, {100 * held:.1f}\u00a0% of their "
             "variance, which need no classes"
         )
     real = task.measures(models.scaled(task.known.inputs))

@@ -43,7 +43,7 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
     else:
         first = (
             f"On words that neither saw, the {own} cannot be told from {BASELINE}: "
-            f"{wording.chance('words that are right', difference)}."
+            f"{wording.chance('words that are right', difference, unit='points')}."
         )
     return [
         first,

@@ -110,11 +110,11 @@ def is_none(difference: Mapping[str, Any]) -> bool:
     return difference["low"] == difference["value"] == difference["high"] == 0
 
 
-def chance(measure: str, difference: Mapping[str, Any], digits: int = 1) -> str:
+def chance(measure: str, difference: Mapping[str, Any], digits: int = 1, *, unit: str = "percentage points") -> str:
     """What can be said of a difference of shares that is not told from 0."""
     if is_none(difference):
         return f"they are equal in {measure}, in each draw of the bootstrap too"
-    return f"the difference in {measure}, {signed_points(difference, digits)} percentage points, may be chance"
+    return f"the difference in {measure}, {signed_points(difference, digits)} {unit}, may be chance"
 
 
 def reading(difference: Mapping[str, Any]) -> str:
