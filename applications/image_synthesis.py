@@ -156,8 +156,8 @@ def _train(settings: Any, start: Any, this_run: run.Run, command: str) -> dict[s
         compared = f"in {task.features.shape[1]} features of a classifier that is right for {skill:.4f} of these"
     else:
         compared = (
-            f"in the first {task.features.shape[1]} principal components of the training pictures, {100 * held:.1f}\u00a0% of their "
-            "variance, which need no classes"
+            f"in the first {task.features.shape[1]} principal components of the training pictures, "
+            f"{100 * held:.1f}\u00a0% of their variance, which need no classes"
         )
     real = task.measures(models.scaled(task.known.inputs))
     this_run.say(f"pictures are compared with {len(task.test):,} test pictures {compared}")
