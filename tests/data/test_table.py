@@ -925,7 +925,10 @@ def test_numbers_with_a_few_words_are_not_categories(tmp_path, frame):
     )
     codes = [f"A{i}" if i % 3 else f"{i}" for i in range(ROWS)]
     data, _ = load([write(path, frame.assign(amount=codes))], label="fraud")
-    assert "amount is a category: 33% of its values are numbers, but 'A1' is not" in data.provenance.understood
+    assert (
+        "amount is a category: 33\N{NO-BREAK SPACE}% of its values are numbers, but 'A1' is not"
+        in data.provenance.understood
+    )
 
 
 def test_identifiers(tmp_path, frame):
@@ -968,7 +971,7 @@ def test_fraud_values(tmp_path, frame):
     data, encoder = load([path], label="fraud", fraud_values=["DDOS"])
     part = data.splits["train"]
     np.testing.assert_array_equal(part.labels, np.isin(part.extra["row"] % 4, [1, 2]))
-    expected = "fraud is fraud = DDoS: 500 of 1,000 rows (50.00%); genuine is fraud = BENIGN, Bot"
+    expected = "fraud is fraud = DDoS: 500 of 1,000 rows (50.00\N{NO-BREAK SPACE}%); genuine is fraud = BENIGN, Bot"
     assert data.provenance.understood[0] == expected
     again, _ = table.read_labelled(
         [path], encoder, label="fraud", label_values=data.label_values, fraud_values=["bot", "ddos"]
