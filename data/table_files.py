@@ -118,6 +118,11 @@ class TableFile:
         """Whether it is a Parquet file."""
         return self.compression == "parquet"
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether its bytes are the text itself."""
+        return not self.compression and self.encoding == "utf-8" and not self.start
+
     @functools.cached_property
     def positions(self) -> dict[str, list[int]]:
         """Where each column is found, by its name: two columns may have one."""
@@ -184,7 +189,7 @@ class Batch:
 
     def place(self, index: int) -> str:
         """Name the row at `index` of this batch as the user finds it: the line of a CSV, the row of a Parquet."""
-        return _place(self.file, int(self.numbers[index]))
+        return f"{self.file}: {_place(self.file, int(self.numbers[index]))}"
 
 
 # --- Finding ---
@@ -211,20 +216,22 @@ def find_files(paths: Sequence[Path], *, encoding: str | None = None, skip_bad: 
     chosen: list[Path] = []
     understood: list[str] = []
     for path in paths:
-        if path.is_dir():
+        if _exists(path) and path.is_dir():
             found, ignored = _of_folder(path)
             chosen += found
             if ignored:
-                understood.append(f"not read in the folder {escaped(path.name)}: {some(ignored)}")
+                understood.append(f"not read in {escaped(path.name)}/: {some(ignored)}")
         else:
             chosen.append(path)
     if not chosen:
         raise BadInput("no file was given, expected a CSV or Parquet file, or a folder of them")
     for path in chosen:
-        if not path.is_file():
+        if not _exists(path):
             raise BadInput(f"{path}: no such file, expected a CSV or Parquet file, or a folder of them")
         if not _is_table(path.name, loose=True):
             raise BadInput(f"{path}: unknown kind of file, expected a name that ends in {', '.join(SUFFIXES)}")
+        if not path.is_file():
+            raise BadInput(f"{path}: found something that is no file, expected a CSV or Parquet file")
     if twice := _twice(chosen) or _twice([path.resolve() for path in chosen]):
         raise BadInput(f"{twice}: given twice, expected each file once")
 
@@ -249,6 +256,13 @@ def find_files(paths: Sequence[Path], *, encoding: str | None = None, skip_bad: 
     for name in sorted({file.encoding for file in files} - {"utf-8"}):
         understood.append(f"{name} is the encoding of {some([file.name for file in files if file.encoding == name])}")
     return Tables(tuple(files), tuple(understood), skip_bad)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:  # a name may be too long, or a folder closed
+        raise BadInput(f"{path}: can't be read ({error.strerror}), expected a CSV or Parquet file") from None
 
 
 def some(names: Sequence[str], most: int = 8) -> str:
@@ -333,7 +347,8 @@ def _members(path: Path) -> tuple[list[TableFile], list[str]]:
         if entries[name].flag_bits & 1:
             raise BadInput(f"{path}/{name}: is encrypted, expected an archive that needs no password")
         _within_budget(f"{path}/{name}", entries[name].file_size, entries[name].compress_size)
-    return [TableFile(path, name, "zip") for name in sorted(names)], others
+    kinds = {name: "parquet" if name.lower().endswith(PARQUET_SUFFIXES) else "zip" for name in sorted(names)}
+    return [TableFile(path, name, kind) for name, kind in kinds.items()], others
 
 
 def _opened(file: TableFile, encoding: str | None, may_be_empty: bool) -> TableFile:
@@ -359,11 +374,9 @@ def _opened(file: TableFile, encoding: str | None, may_be_empty: bool) -> TableF
     # The blank lines at the start are passed over, then comes so much that the first rows are in it.
     start, line, head = 0, 1, b""
     for block in _utf8(file):
-        if not head:
-            text = block.lstrip(b"\r\n")
-            blank = block[: len(block) - len(text)]
-            start, line, block = start + len(blank), line + _line_ends(blank), text
         head += block
+        if blank := re.match(rb"(?: *[\r\n])+", head):
+            start, line, head = start + blank.end(), line + _line_ends(blank[0]), head[blank.end() :]
         if start > FREE_BYTES or len(head) > LONGEST_BLOCK or (len(head) >= BLOCK_BYTES and _line_ends(head) > 2):
             break
     if not head.strip():
@@ -407,6 +420,7 @@ def _encoding(head: bytes, encoding: str | None) -> str:
 
 def _delimiter(text: str) -> str:
     """Find what separates the fields: what parts the header and most rows into as many."""
+    fallback = ""
     for candidates in (DELIMITERS, RARE_DELIMITERS):
         best = (0.0, 0, "")
         for delimiter in candidates:
@@ -422,7 +436,8 @@ def _delimiter(text: str) -> str:
                 best = max(best, (round(agreeing, 1), counts[0], delimiter), key=lambda found: found[:2])
         if best[0] >= 0.5:
             return best[2]
-    return ","
+        fallback = fallback or best[2]
+    return fallback or ","
 
 
 # --- Bytes ---
@@ -467,19 +482,19 @@ def _decompressed(file: TableFile) -> Generator[bytes]:
 def _unpacked_xz(raw: IO[bytes]) -> Iterator[bytes]:
     # lzma.open has no limit of memory, and a file may ask for gigabytes.
     decompressor = lzma.LZMADecompressor(memlimit=XZ_MEMORY)
+    packed = raw.read(BLOCK_BYTES)
     while True:
-        packed = raw.read(BLOCK_BYTES) if decompressor.needs_input else b""
-        if decompressor.needs_input and not packed:
-            raise EOFError("the file ends too early")
         if block := decompressor.decompress(packed, max_length=BLOCK_BYTES):
             yield block
-        if decompressor.eof:
+        if decompressor.eof:  # another stream may follow
             packed = decompressor.unused_data or raw.read(BLOCK_BYTES)
             if not packed.strip(b"\0"):
                 return
             decompressor = lzma.LZMADecompressor(memlimit=XZ_MEMORY)
-            if block := decompressor.decompress(packed, max_length=BLOCK_BYTES):
-                yield block
+            continue
+        packed = raw.read(BLOCK_BYTES) if decompressor.needs_input else b""
+        if decompressor.needs_input and not packed:
+            raise EOFError("it ends too early")
 
 
 def _utf8(file: TableFile, *, checked: bool = False) -> Generator[bytes]:
@@ -494,7 +509,9 @@ def _utf8(file: TableFile, *, checked: bool = False) -> Generator[bytes]:
         if decoder is not None:
             try:
                 text = decoder.decode(block, final=not block)
-            except UnicodeDecodeError as error:
+            except UnicodeError as error:
+                if not isinstance(error, UnicodeDecodeError):
+                    raise _damaged(file, error) from None
                 before = error.object[: error.start].decode(file.encoding, "ignore")
                 found = f"the byte 0x{error.object[error.start]:02x} isn't {file.encoding.upper()}"
                 remedy = "name another encoding with --encoding, such as latin-1 or cp1252"
@@ -642,15 +659,15 @@ def _csv_batches(file: TableFile, columns: list[str], skip_bad: bool, examples: 
         ragged.append(number)
         found = f"has {row.actual_columns} fields, expected {row.expected_columns} as in the header"
         if row.text.count('"') % 2:
-            trouble.append(BadInput(f"{_place(file, number)} {found}; is a quotation mark left open?"))
+            trouble.append(BadInput(f"{file}: {_place(file, number)} {found}; is a quotation mark left open?"))
         if examples is not None and len(examples) < EXAMPLES:
-            examples.append(f"{_place(file, number)} {found}")
+            examples.append(f"{file.name}: {_place(file, number)} {found}")
         return "skip"
 
     first = 0
     few: list[Batch] = []
     enough = min(FEW_ROWS, max(BATCH_VALUES // max(len(columns), 1), 1))
-    text = io.BufferedReader(_Stream(_utf8(file)), BLOCK_BYTES)
+    text: Any = file.path.open("rb") if file.is_plain else io.BufferedReader(_Stream(_utf8(file)), BLOCK_BYTES)
     try:
         with (
             text,
@@ -784,13 +801,21 @@ def _parquet_batches(file: TableFile, columns: list[str]) -> Iterator[Batch]:
     with _parquet(file) as table:
         spelled = [table.schema_arrow.names[file.positions[name][0]] for name in columns]
         for rows in table.iter_batches(min(size, 65_536), columns=spelled):
-            arrays = [_plain(rows.column(name), kinds[column]) for name, column in zip(spelled, columns, strict=True)]
+            arrays = [_plain(file, rows, name, kinds[column]) for name, column in zip(spelled, columns, strict=True)]
             yield Batch(file, np.arange(first, first + len(rows)), pa.record_batch(arrays, names=columns))
             first += len(rows)
 
 
-def _plain(column: Any, kind: str) -> pa.Array:
+def _plain(file: TableFile, rows: pa.RecordBatch, name: str, kind: str) -> pa.Array:
     """A column of one of a few types: whole numbers, floats, booleans, timestamps, text or null."""
+    try:
+        return _cast(rows.column(name), kind)
+    except pa.ArrowInvalid as error:
+        found = str(error).splitlines()[0]
+        raise BadInput(f"{file}: column {name!r} can't be read ({found}); leave it out with --drop") from None
+
+
+def _cast(column: Any, kind: str) -> pa.Array:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if kind == "category":
@@ -840,10 +865,10 @@ def reject(batch: Batch, name: str, bad: np.ndarray, expected: str) -> None:
                 return
         value = batch.rows.column(name)[index].as_py()
         found = "is empty" if value is None else f"holds {reprlib.repr(value)}"
-        message = f"{batch.place(index)}, column {name!r} {found}, expected {expected}"
+        message = f"{_place(batch.file, int(batch.numbers[index]))}, column {name!r} {found}, expected {expected}"
         if batch.bad is None:
-            raise BadInput(message)
-        batch.examples.append(message)
+            raise BadInput(f"{batch.file}: {message}")
+        batch.examples.append(f"{batch.file.name}: {message}")
 
 
 def require(file: TableFile, name: str, flag: str = "") -> None:
@@ -863,10 +888,10 @@ def require(file: TableFile, name: str, flag: str = "") -> None:
 def _place(file: TableFile, row: int) -> str:
     """Name a row, counted from 0, as the user finds it: the line of a CSV, the row of a Parquet file."""
     if file.is_parquet:
-        return f"{file}: row {row + 1}"
+        return f"row {row + 1}"
     # Blank lines and line ends inside quotes make lines differ from rows, so the file is walked up to the row.
     line, _ = next(itertools.islice(_walk(file), row + 1, None))
-    return f"{file}: line {line}"
+    return f"line {line}"
 
 
 def _damaged(file: TableFile | Path, error: Exception) -> BadInput:
