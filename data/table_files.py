@@ -82,6 +82,7 @@ LARGEST_RATIO = 200
 ROWS_PER_BYTE = 1_000
 XZ_MEMORY = 2**28
 EXAMPLES = 3  # of rows that were left out
+MANY_RAGGED = 10_000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -375,8 +376,9 @@ def _opened(file: TableFile, encoding: str | None, may_be_empty: bool) -> TableF
     start, line, head = 0, 1, b""
     for block in _utf8(file):
         head += block
-        if blank := re.match(rb"(?: *[\r\n])+", head):
-            start, line, head = start + blank.end(), line + _line_ends(blank[0]), head[blank.end() :]
+        blank = head[: len(head) - len(head.lstrip(b" \r\n"))]
+        end = max(blank.rfind(b"\n"), blank.rfind(b"\r")) + 1
+        start, line, head = start + end, line + _line_ends(blank[:end]), head[end:]
         if start > FREE_BYTES or len(head) > LONGEST_BLOCK or (len(head) >= BLOCK_BYTES and _line_ends(head) > 2):
             break
     if not head.strip():
@@ -654,12 +656,20 @@ def _csv_batches(file: TableFile, columns: list[str], skip_bad: bool, examples: 
     ragged: list[int] = []
     trouble: list[BadInput] = []
 
+    count = 0
+
     def take_note(row: Any) -> str:
+        nonlocal count
+        count += 1
         number = row.number - 2  # from 1, and the header is counted
         ragged.append(number)
         found = f"has {row.actual_columns} fields, expected {row.expected_columns} as in the header"
         if row.text.count('"') % 2:
             trouble.append(BadInput(f"{file}: {_place(file, number)} {found}; is a quotation mark left open?"))
+            return "error"
+        if count > MANY_RAGGED and 2 * count > number:
+            trouble.append(BadInput(f"{file}: {_place(file, number)} {found}, as most rows before it"))
+            return "error"
         if examples is not None and len(examples) < EXAMPLES:
             examples.append(f"{file.name}: {_place(file, number)} {found}")
         return "skip"
@@ -694,19 +704,15 @@ def _csv_batches(file: TableFile, columns: list[str], skip_bad: bool, examples: 
         ):
             for rows in reader:
                 batch = _with_ragged(file, first, rows.rename_columns(columns), ragged)
-                if trouble:
-                    raise trouble[0]
                 first += len(batch)
                 few.append(batch)
                 if sum(map(len, few)) >= enough:
                     yield _joined(few)
                     few.clear()
     except pa.ArrowInvalid as error:
-        raise _explain(file, error) from None
+        raise trouble[0] if trouble else _explain(file, error) from None
     except OSError as error:
         raise _damaged(file, error) from None
-    if trouble:
-        raise trouble[0]
     nothing = pa.record_batch([pa.nulls(0, pa.string()) for _ in columns], names=columns)
     yield _joined([*few, _with_ragged(file, first, nothing, ragged)])
 
