@@ -10,7 +10,7 @@ def _import_backend_quietly() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
-        import keras  # noqa: F401
+        import keras
         import tensorflow
 
         tensorflow.config.list_physical_devices()  # the first time it says what it misses
@@ -19,6 +19,11 @@ def _import_backend_quietly() -> None:
         os.dup2(stderr, 2)
         os.close(nowhere)
         os.close(stderr)
+    # A run's figures don't depend on what keras.json says on this machine, but for the backend.
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_image_data_format("channels_last")
 
 
 _import_backend_quietly()

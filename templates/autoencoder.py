@@ -75,10 +75,12 @@ def autoencoder(
         x = keras.layers.Dense(units, activation, name=f"encoder_{number}")(x)  # (batch, units)
         if dropout:
             x = keras.layers.Dropout(dropout, name=f"encoder_{number}_dropout")(x)
+    exact = _exact()
     code = keras.layers.Dense(
         code_size,
         code_activation,
-        activity_regularizer=keras.regularizers.L1(code_penalty) if code_penalty else None,
+        activity_regularizer=CodePenalty(code_penalty) if code_penalty else None,
+        dtype=exact,
         name="code",
     )(x)  # (batch, code_size)
     encoder = keras.Model(row, code, name="encoder")
@@ -89,8 +91,8 @@ def autoencoder(
         x = keras.layers.Dense(units, activation, name=f"decoder_{number}")(x)  # (batch, units)
         if dropout:
             x = keras.layers.Dropout(dropout, name=f"decoder_{number}_dropout")(x)
-    rebuilt = keras.layers.Dense(features, output_activation, name="reconstruction")(x)  # (batch, features)
-    decoder = keras.Model(code_input, rebuilt, name="decoder")
+    rebuilt = keras.layers.Dense(features, output_activation, dtype=exact, name="reconstruction")
+    decoder = keras.Model(code_input, rebuilt(x), name="decoder")  # (batch, features)
 
     # The corruption stays outside the encoder, which then is the same function in training and in use.
     inputs = keras.Input((features,), name="inputs")
@@ -114,7 +116,7 @@ def anomaly_scorer(
 
     Input: (batch, features), not standardised. Output: a dictionary with "score" (batch,), the mean squared error of
     the reconstruction; "share" (batch, features), each feature's share of that error, which sums to 1 (all zero where
-    the error is zero); "alert" (batch,), 1 where the score exceeds the threshold, else 0.
+    the error is zero); "alert" (batch,), 1 where the score exceeds the threshold or is no number, else 0.
 
     Args:
         autoencoder: from standardised rows to standardised rows.
@@ -124,14 +126,46 @@ def anomaly_scorer(
         metadata: anything JSON can hold that must travel with the model, such as the names of the features; read it
             back as `model.get_layer("anomaly_score").metadata`.
     """
-    raw = keras.Input(autoencoder.input_shape[1:], name="raw")
+    exact = _exact()
+    raw = keras.Input(autoencoder.input_shape[1:], dtype=exact, name="raw")
     # Two steps, since keras.layers.Normalization takes deviations below 1e-7 for 1e-7.
     offset: Any = [-float(value) for value in mean]
-    row = keras.layers.Rescaling(1.0, offset, name="centre")(raw)
-    row = keras.layers.Rescaling([1 / float(value) for value in deviation], name="standardise")(row)
+    row = keras.layers.Rescaling(1.0, offset, dtype=exact, name="centre")(raw)
+    row = Division([float(value) for value in deviation], dtype=exact, name="standardise")(row)
     # (batch, features), twice
-    scores = AnomalyScore(threshold=threshold, metadata=metadata, name="anomaly_score")([row, autoencoder(row)])
-    return keras.Model(raw, scores, name="anomaly_scorer")
+    score = AnomalyScore(threshold=threshold, metadata=metadata, dtype=exact, name="anomaly_score")
+    return keras.Model(raw, score([row, autoencoder(row)]), name="anomaly_scorer")
+
+
+def _exact() -> str:
+    """What outputs and scores are computed in: float32 in mixed precision too, or float64 if that is the policy."""
+    return keras.backend.result_type(keras.config.dtype_policy().variable_dtype, "float32")
+
+
+@keras.saving.register_keras_serializable(package="templates")
+class CodePenalty(keras.regularizers.L1):
+    """`keras.regularizers.L1` in the precision of the losses that it is added to."""
+
+    def __call__(self, x):
+        """The penalty of a tensor."""
+        return keras.ops.cast(super().__call__(x), keras.config.floatx())
+
+
+@keras.saving.register_keras_serializable(package="templates")
+class Division(keras.layers.Layer):
+    """Divides each feature by a number of its own, whatever Keras is told of the order of a picture's axes."""
+
+    def __init__(self, divisors: Sequence[float], **kwargs):
+        super().__init__(**kwargs)
+        self.divisors = list(divisors)
+
+    def call(self, inputs):
+        """The quotients (batch, features)."""
+        return inputs * keras.ops.convert_to_tensor([1 / divisor for divisor in self.divisors], inputs.dtype)
+
+    def get_config(self):
+        """What saving needs."""
+        return super().get_config() | {"divisors": self.divisors}
 
 
 @keras.saving.register_keras_serializable(package="templates")
@@ -152,7 +186,8 @@ class AnomalyScore(keras.layers.Layer):
         return {
             "score": score,
             "share": keras.ops.divide_no_nan(error, total),
-            "alert": keras.ops.cast(keras.ops.greater(score, self.threshold), "int32"),
+            # A score that is no number is an alert.
+            "alert": keras.ops.cast(keras.ops.logical_not(keras.ops.less_equal(score, self.threshold)), "int32"),
         }
 
     def get_config(self):

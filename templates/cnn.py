@@ -113,7 +113,12 @@ def cnn(
     def convolve(x: Any, size: int, kernel_size: int, stage: int, kind: str, normalization_kind: str) -> Any:
         # A batch normalisation has a bias of its own.
         convolution = keras.layers.Conv2D(
-            size, kernel_size, padding="same", use_bias=normalization != "batch", name=f"stage_{stage}_{kind}"
+            size,
+            kernel_size,
+            padding="same",
+            data_format="channels_last",
+            use_bias=normalization != "batch",
+            name=f"stage_{stage}_{kind}",
         )
         x = convolution(x)  # (batch, height, width, filters), height and width halved by each stage before
         if normalization == "batch":
@@ -122,10 +127,13 @@ def cnn(
             x = keras.layers.LayerNormalization(name=f"stage_{stage}_{normalization_kind}")(x)
         return x
 
+    # In mixed precision too, float32 for what half precision is too coarse for: places, sums over places, logits.
+    exact = keras.backend.result_type(keras.config.dtype_policy().variable_dtype, "float32")
     pictures = keras.Input((height, width, channels), name="pictures")
     x = pictures
     if rotation or translation or zoom or flip:
-        x = RandomAffine(rotation, translation, zoom, flip, name="augmentation")(x)  # (batch, height, width, channels)
+        augmentation = RandomAffine(rotation, translation, zoom, flip, dtype=exact, name="augmentation")
+        x = augmentation(x)  # (batch, height, width, channels)
     for stage, size in enumerate(filters, 1):
         shortcut = x
         for number in range(1, convolutions + 1):
@@ -139,16 +147,17 @@ def cnn(
             if number % 2 == 0:
                 shortcut = x
         pool = keras.layers.MaxPooling2D if pooling == "max" else keras.layers.AveragePooling2D
-        x = pool(2, name=f"stage_{stage}_pooling")(x)  # (batch, height / 2, width / 2, filters), rounded down
-    x = keras.layers.GlobalAveragePooling2D(name="global_pooling")(x)  # (batch, filters)
+        pooled = pool(2, data_format="channels_last", name=f"stage_{stage}_pooling")
+        x = pooled(x)  # (batch, height / 2, width / 2, filters), rounded down
+    x = keras.layers.GlobalAveragePooling2D("channels_last", dtype=exact, name="global_pooling")(x)  # (batch, filters)
     for number, units in enumerate(dense, 1):
         if dropout:
             x = keras.layers.Dropout(dropout, name=f"dropout_{number}")(x)
         x = keras.layers.Dense(units, activation, name=f"dense_{number}")(x)  # (batch, units)
     if dropout:
         x = keras.layers.Dropout(dropout, name=f"dropout_{len(dense) + 1}")(x)
-    logits = keras.layers.Dense(outputs, name="logits")(x)  # (batch, outputs)
-    return keras.Model(pictures, keras.layers.Softmax(name="output")(logits), name=name)
+    logits = keras.layers.Dense(outputs, dtype=exact, name="logits")(x)  # (batch, outputs)
+    return keras.Model(pictures, keras.layers.Softmax(dtype=exact, name="output")(logits), name=name)
 
 
 @keras.saving.register_keras_serializable(package="templates")
@@ -231,16 +240,20 @@ def grad_cam(model: keras.Model, images: np.ndarray, classes: Sequence[int] | No
     features = model.layers[global_pooling - 1].input  # (batch, height, width, filters), before the last pooling
     stages = keras.Model(model.input, [features, model.output])
     head = keras.Model(features, model.get_layer("logits").output)
-    copy = keras.models.clone_model(head)
+    # A layer's copy, in float32 whatever its own precision is.
+    copy = keras.models.clone_model(
+        head, clone_function=lambda layer: type(layer).from_config(layer.get_config() | {"dtype": "float32"})
+    )
     copy.set_weights(head.get_weights())
     maps = np.zeros(images.shape[:3], np.float32)
     for start in range(0, len(images), _BATCH):
         batch = images[start : start + _BATCH]
         values, probabilities = stages(batch, training=False)
+        values = keras.ops.cast(values, "float32")
         chosen = keras.ops.argmax(probabilities, axis=-1) if given is None else given[start : start + _BATCH]
         ascent = _Ascent(copy, values.shape)
         ascent.compile(keras.optimizers.SGD(1.0), run_eagerly=True)
-        ascent.train_on_batch(values, keras.ops.one_hot(chosen, outputs))
+        ascent.train_on_batch(values, keras.ops.one_hot(chosen, outputs, dtype="float32"))
         weights: Any = keras.ops.mean(ascent.shift, axis=(1, 2), keepdims=True)  # (batch, 1, 1, filters)
         found = keras.ops.relu(keras.ops.sum(values * weights, axis=-1, keepdims=True))  # (batch, height, width, 1)
         found = keras.ops.image.resize(found, images.shape[1:3], "bilinear", data_format="channels_last")
@@ -257,7 +270,7 @@ class _Ascent(keras.Model):
     """
 
     def __init__(self, head: keras.Model, shape: Sequence[int]):
-        super().__init__()
+        super().__init__(dtype="float32")
         self.head = head
         self.head.trainable = False
         self.shift = self.add_weight(shape=shape, initializer="zeros", name="shift")

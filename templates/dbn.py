@@ -106,7 +106,8 @@ class RBM(keras.Model):
             raise ValueError(f"visible units {visible!r} are none of {', '.join(get_args(Visible))}")
         if sparsity_target is not None and not 0 < sparsity_target < 1:
             raise ValueError(f"sparsity_target {sparsity_target} must be between 0 and 1")
-        super().__init__(**kwargs)
+        # In mixed precision too, float32: half precision is too coarse for energies, which are sums over all units.
+        super().__init__(**{"dtype": _exact()} | kwargs)
         self.visible_units = visible_units
         self.hidden_units = hidden_units
         self.visible = visible
@@ -132,7 +133,7 @@ class RBM(keras.Model):
             self.chain_states = self.add_weight(shape, "zeros", trainable=False, name="chain_states")
             noise = np.random.default_rng(self.seed)
             start = noise.integers(0, 2, shape) if self.visible == "bernoulli" else noise.normal(size=shape)
-            self.chain_states.assign(start.astype("float32"))
+            self.chain_states.assign(start.astype(self.variable_dtype))
         self.built = True
 
     def call(self, inputs):
@@ -145,23 +146,23 @@ class RBM(keras.Model):
 
     def visible_mean(self, h: Any) -> Any:
         """E[v | h], probabilities or Gaussian means: from (batch, hidden_units) to (batch, visible_units)."""
-        mean = keras.ops.add(keras.ops.matmul(_float(h), keras.ops.transpose(self.kernel)), self.visible_bias)
+        mean = keras.ops.add(keras.ops.matmul(self._float(h), keras.ops.transpose(self.kernel)), self.visible_bias)
         return keras.ops.sigmoid(mean) if self.visible == "bernoulli" else mean
 
     def free_energy(self, v: Any) -> Any:
         """F(v) = -log Σ_h exp(-E(v, h)) of each row, in nats: (batch,)."""
-        return self._free_energy(_float(v), self._hidden_inputs(v))
+        return self._free_energy(self._float(v), self._hidden_inputs(v))
 
     def sample_hidden(self, h_probabilities: Any, seed: Any = None) -> Any:
         """Binary hidden units of these probabilities; `seed` is as in `gibbs`."""
-        return _bernoulli(_float(h_probabilities), self.seed_generator if seed is None else seed)
+        return _bernoulli(self._float(h_probabilities), self.seed_generator if seed is None else seed)
 
     def sample_visible(self, mean: Any, seed: Any = None) -> Any:
         """Visible units of these means: binary, or Gaussian of unit variance; `seed` is as in `gibbs`."""
-        mean, seed = _float(mean), self.seed_generator if seed is None else seed
+        mean, seed = self._float(mean), self.seed_generator if seed is None else seed
         if self.visible == "bernoulli":
             return _bernoulli(mean, seed)
-        return mean + keras.random.normal(keras.ops.shape(mean), seed=seed)
+        return mean + keras.random.normal(keras.ops.shape(mean), dtype=mean.dtype, seed=seed)
 
     def gibbs(self, v: Any, steps: int, seed: Any = None) -> Any:
         """Rows (batch, visible_units) after so many steps of v → h → v, all of them sampled.
@@ -172,7 +173,7 @@ class RBM(keras.Model):
             seed: a number, a `keras.random.SeedGenerator`, or None for the model's own generator.
         """
         generator = keras.random.SeedGenerator(seed) if isinstance(seed, int) else seed
-        v = _float(v)
+        v = self._float(v)
         for _ in range(steps):
             h = self.sample_hidden(self.hidden_probabilities(v), generator)
             v = self.sample_visible(self.visible_mean(h), generator)
@@ -180,7 +181,7 @@ class RBM(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Contrastive divergence, weight decay and sparsity penalty; `y_pred`, which nothing reads, costs nothing."""
-        x = _float(x)
+        x = self._float(x)
         hidden_inputs = self._hidden_inputs(x)  # once for the chain, the free energy and its gradient
         h = keras.ops.sigmoid(hidden_inputs)  # (batch, hidden_units)
         mean = self.visible_mean(self.sample_hidden(h))  # (batch, visible_units)
@@ -286,7 +287,7 @@ class RBM(keras.Model):
         return super().get_config() | {name: getattr(self, name) for name in names}
 
     def _hidden_inputs(self, v: Any) -> Any:
-        return keras.ops.add(keras.ops.matmul(_float(v), self.kernel), self.hidden_bias)  # (batch, hidden_units)
+        return keras.ops.add(keras.ops.matmul(self._float(v), self.kernel), self.hidden_bias)  # (batch, hidden_units)
 
     def _free_energy(self, v: Any, hidden_inputs: Any) -> Any:
         if self.visible == "bernoulli":
@@ -294,6 +295,9 @@ class RBM(keras.Model):
         else:
             own = keras.ops.multiply(0.5, keras.ops.sum(keras.ops.square(v - self.visible_bias), axis=-1))
         return keras.ops.subtract(own, keras.ops.sum(keras.ops.softplus(hidden_inputs), axis=-1))
+
+    def _float(self, x: Any) -> Any:
+        return keras.ops.cast(keras.ops.convert_to_tensor(x), self.variable_dtype)
 
     def _arrays(self) -> list[np.ndarray]:
         variables = (self.kernel, self.visible_bias, self.hidden_bias)
@@ -365,7 +369,7 @@ def dbn(
         x = keras.layers.Dense(units, "sigmoid", name=f"hidden_{number}")(x)  # (batch, units)
         if dropout:
             x = keras.layers.Dropout(dropout, name=f"hidden_{number}_dropout")(x)
-    output = keras.layers.Dense(outputs, "softmax", name="output")(x)  # (batch, outputs)
+    output = keras.layers.Dense(outputs, "softmax", dtype=_exact(), name="output")(x)  # (batch, outputs)
     model = keras.Model(row, output, name=name)
     for number, rbm in enumerate(rbms or (), 1):
         kernel, _, hidden_bias = rbm._arrays()  # copies: on JAX training would take the RBM's own arrays away
@@ -398,7 +402,7 @@ def generate(
     if start is None:
         x = top.sample_visible(keras.ops.full((count, top.visible_units), 0.5), generator)
     else:
-        x = _float(start)
+        x = top._float(start)
         if tuple(x.shape) != (count, rbms[0].visible_units):
             raise ValueError(f"start has the shape {tuple(x.shape)}, expected {(count, rbms[0].visible_units)}")
         for rbm in below:
@@ -407,16 +411,17 @@ def generate(
     mean = top.visible_mean(top.sample_hidden(top.hidden_probabilities(x), generator))
     for rbm in reversed(below):
         mean = rbm.visible_mean(rbm.sample_hidden(mean, generator))
-    return np.asarray(keras.ops.convert_to_numpy(mean))
+    return np.asarray(keras.ops.convert_to_numpy(mean), np.float32)
 
 
-def _float(x: Any) -> Any:
-    return keras.ops.convert_to_tensor(x, "float32")
+def _exact() -> str:
+    """What energies and outputs are computed in: float32 in mixed precision too, or float64 if that is the policy."""
+    return keras.backend.result_type(keras.config.dtype_policy().variable_dtype, "float32")
 
 
 def _bernoulli(probabilities: Any, seed: Any) -> Any:
-    uniform = keras.random.uniform(keras.ops.shape(probabilities), seed=seed)
-    return keras.ops.cast(keras.ops.less(uniform, probabilities), "float32")
+    uniform = keras.random.uniform(keras.ops.shape(probabilities), dtype=probabilities.dtype, seed=seed)
+    return keras.ops.cast(keras.ops.less(uniform, probabilities), probabilities.dtype)
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

@@ -78,7 +78,7 @@ def dsn(
         if scores:
             x = keras.layers.Concatenate(name=f"input_{number}")([raw, *scores])  # (batch, features + earlier outputs)
         x = keras.layers.Dense(hidden_units, "sigmoid", name=f"hidden_{number}")(x)  # (batch, hidden_units)
-        x = keras.layers.Dense(outputs, use_bias=False, name=f"output_{number}")(x)  # (batch, outputs)
+        x = keras.layers.Dense(outputs, use_bias=False, dtype=_exact(), name=f"output_{number}")(x)  # (batch, outputs)
         scores.append(x)
     return keras.Model(raw, {f"module_{number}": x for number, x in enumerate(scores, 1)}, name=name)
 
@@ -131,7 +131,7 @@ def module(
     start: Any = keras.initializers.RandomNormal(0.0, kernel_deviation)
     hidden: Any = keras.layers.Dense(hidden_units, "sigmoid", kernel_initializer=start, name="hidden")
     x = hidden(x)  # (batch, hidden_units)
-    x = RidgeOutput(outputs, ridge=ridge, name="output")(x)  # (batch, outputs)
+    x = RidgeOutput(outputs, ridge=ridge, dtype=_exact(), name="output")(x)  # (batch, outputs)
     if kernel is not None:
         kernel = np.asarray(kernel)
         if kernel.ndim != 2 or len(kernel) > features or kernel.shape[1] != hidden_units:
@@ -156,7 +156,7 @@ class RidgeOutput(keras.layers.Dense):
         self.ridge = ridge
 
     def solve(self, hidden, targets):
-        """The output weights (hidden_units, outputs) for a batch in float32, and the ridge that they were found with.
+        """The output weights (hidden_units, outputs) for a batch, and the ridge that they were found with.
 
         Args:
             hidden: (batch, hidden_units).
@@ -194,6 +194,7 @@ class Module(keras.Model):
         hidden = x
         for layer in self.layers[1:-1]:
             hidden = layer(hidden, training=True)  # (batch, hidden_units)
+        hidden = keras.ops.cast(hidden, targets.dtype)  # half precision is too coarse to solve with
         # The error's derivative by its own minimum's place is zero: with the weights held constant, the gradient is the
         # one through the closed form, and the solution need not be differentiated.
         parts: Any = [keras.ops.stop_gradient(part) for part in output.solve(hidden, targets)]
@@ -315,6 +316,11 @@ def classifier(model: keras.Model, *, temperature: float) -> keras.Model:
     if not temperature > 0:
         raise ValueError(f"temperature {temperature} must be above 0")
     outputs: Any = model.output
-    x = keras.layers.Rescaling(1 / temperature, name="sharpen")(outputs[f"module_{len(outputs)}"])
-    probability = keras.layers.Softmax(name="probability")(x)  # (batch, outputs)
+    x = keras.layers.Rescaling(1 / temperature, dtype=_exact(), name="sharpen")(outputs[f"module_{len(outputs)}"])
+    probability = keras.layers.Softmax(dtype=_exact(), name="probability")(x)  # (batch, outputs)
     return keras.Model(model.input, probability, name=f"{model.name}_classifier")
+
+
+def _exact() -> str:
+    """What scores and weights are computed in: float32 in mixed precision too, or float64 if that is the policy."""
+    return keras.backend.result_type(keras.config.dtype_policy().variable_dtype, "float32")

@@ -101,6 +101,7 @@ def generator(
             x = keras.layers.LayerNormalization(name=f"up_{stage}_normalization")(x)
         return keras.layers.Activation(activation, name=f"up_{stage}_activation")(x)
 
+    last: Any = {"data_format": "channels_last"}  # whatever Keras is told of the order of a picture's axes
     noise = keras.Input((latent,), name="noise")
     inputs, x = noise, noise
     if classes is not None:
@@ -112,18 +113,19 @@ def generator(
     x = keras.layers.Reshape((*small, filters[0]), name="small")(x)  # (batch, small height, small width, filters)
     x = normalize(x, 0)
     for stage, size in enumerate(filters, 1):
-        settings: Any = {"padding": "same", "use_bias": normalization is None, "name": f"up_{stage}_convolution"}
+        settings: Any = {"padding": "same", "use_bias": normalization is None, "name": f"up_{stage}_convolution"} | last
         if upsampling == "resize":
-            x = keras.layers.UpSampling2D(name=f"up_{stage}")(x)  # (batch, 2 × height, 2 × width, filters before)
+            doubled = keras.layers.UpSampling2D(name=f"up_{stage}", **last)
+            x = doubled(x)  # (batch, 2 × height, 2 × width, filters before)
             x = keras.layers.Conv2D(size, 3, **settings)(x)  # (batch, 2 × height, 2 × width, filters)
         else:
             # The kernel is a multiple of the stride, so that each pixel has the same number of terms.
             x = keras.layers.Conv2DTranspose(size, 4, strides=2, **settings)(x)
         x = normalize(x, stage)
-    x = keras.layers.Conv2D(channels, 3, padding="same", name="picture_convolution")(x)
+    x = keras.layers.Conv2D(channels, 3, padding="same", name="picture_convolution", **last)(x)
     spare = [side * 2 ** len(filters) - wanted for side, wanted in zip(small, (height, width), strict=True)]
-    x = keras.layers.Cropping2D([(over // 2, over - over // 2) for over in spare], name="cropping")(x)
-    picture = keras.layers.Activation(output_activation, dtype="float32", name="picture")(x)
+    x = keras.layers.Cropping2D([(over // 2, over - over // 2) for over in spare], name="cropping", **last)(x)
+    picture = keras.layers.Activation(output_activation, dtype=_exact(), name="picture")(x)
     return keras.Model(inputs, picture, name=name)  # (batch, height, width, channels)
 
 
@@ -173,6 +175,7 @@ def discriminator(
         layer = kind(*sizes, use_bias=False, name=f"{name}_kernel", **settings)
         return SpectralNormalization(layer, use_bias, name=name)
 
+    last: Any = {"data_format": "channels_last"}
     picture = keras.Input((height, width, channels), name="picture")
     inputs, x, one_hot = picture, picture, None
     if classes is not None:
@@ -180,19 +183,21 @@ def discriminator(
         inputs, one_hot = [picture, label], OneHot(classes, name="one_hot")(label)  # (batch, classes)
         if label_input == "plane":
             plane = keras.layers.Reshape((1, 1, classes), name="label_point")(one_hot)
-            plane = keras.layers.UpSampling2D((height, width), name="label_plane")(plane)  # (batch, h, w, classes)
+            everywhere = keras.layers.UpSampling2D((height, width), name="label_plane", **last)
+            plane = everywhere(plane)  # (batch, height, width, classes)
             x = keras.layers.Concatenate(name="picture_and_label")([picture, plane])
     for stage, size in enumerate(filters, 1):
         for number, (kernel, strides) in enumerate(((3, 1), (4, 2)), 1):
             name_of_layer = f"down_{stage}_convolution_{number}"
-            convolution = normalized(keras.layers.Conv2D, size, kernel, strides, padding="same", name=name_of_layer)
+            sizes = size, kernel, strides
+            convolution = normalized(keras.layers.Conv2D, *sizes, padding="same", name=name_of_layer, **last)
             x = convolution(x)  # (batch, height, width, filters), height and width halved by the second
             x = keras.layers.Activation(activation, name=f"down_{stage}_activation_{number}")(x)
         if dropout:
             x = keras.layers.Dropout(dropout, name=f"down_{stage}_dropout")(x)
     # Normalised layers leave numbers too small to tell pictures apart by; Miyato and Koyama take the sum over all
     # places, but small pictures have few.
-    mean = keras.layers.GlobalAveragePooling2D(name="mean")(x)  # (batch, filters)
+    mean = keras.layers.GlobalAveragePooling2D(name="mean", **last)(x)  # (batch, filters)
     features = keras.layers.Rescaling(_GAIN if spectral_normalization else 1, name="features")(mean)  # (batch, filters)
     score = normalized(keras.layers.Dense, 1, name="score_of_picture")(features)  # (batch, 1)
     if one_hot is not None and label_input == "projection":
@@ -200,7 +205,7 @@ def discriminator(
         of_class = embedding(one_hot)  # (batch, filters)
         match = keras.layers.Dot(1, name="score_of_label")([features, of_class])  # (batch, 1)
         score = keras.layers.Add(name="score_of_both")([score, match])
-    score = keras.layers.Activation("linear", dtype="float32", name="score")(score)
+    score = keras.layers.Activation("linear", dtype=_exact(), name="score")(score)
     return keras.Model(inputs, score, name=name)
 
 
@@ -307,7 +312,7 @@ class GAN(keras.Model):
             known = generator.get_layer("label_embedding").input_dim, discriminator.get_layer("one_hot").classes
             if known[0] != known[1]:
                 raise ValueError(f"the generator knows {known[0]} classes, the discriminator {known[1]}")
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # pictures stay as exact as they are until the networks read them
         self.generator = generator
         self.discriminator = discriminator
         self.average = keras.models.clone_model(generator)
@@ -328,14 +333,14 @@ class GAN(keras.Model):
 
     def call(self, inputs, training=False):
         """Scores (batch, 1) of pictures, or of pictures and labels; augmented while training."""
-        pictures, *labels = _tensors(inputs)
+        pictures, *labels = self._tensors(inputs)
         return self.discriminator(self._inputs(pictures, labels, training), training=training)
 
     def compute_loss(self, x: Any = None, y=None, y_pred: Any = None, sample_weight=None, training=True):
         """Both losses; neither has a gradient by the weights of the other's network. `y_pred` are the real scores."""
-        pictures, *labels = _tensors(x)
+        pictures, *labels = self._tensors(x)
         shape: Any = keras.ops.shape(pictures)
-        noise = keras.random.normal((shape[0], self.latent), seed=self.seed_generator)
+        noise = keras.random.normal((shape[0], self.latent), dtype=pictures.dtype, seed=self.seed_generator)
         fakes = self.generator([noise, *labels] if labels else noise, training=training)
         # The same augmented pictures go to both losses.
         inputs = self._inputs(fakes, labels, training)
@@ -370,6 +375,11 @@ class GAN(keras.Model):
             for name in ("generator", "discriminator")
         }
         return cls(**config | networks)
+
+    def _tensors(self, inputs: Any) -> list[Any]:
+        """Pictures, or pictures and labels, as tensors; run eagerly, Keras passes arrays on as they are."""
+        pictures, *labels = map(keras.ops.convert_to_tensor, inputs if isinstance(inputs, list | tuple) else [inputs])
+        return [keras.ops.cast(pictures, keras.backend.result_type(self.variable_dtype, "float32")), *labels]
 
     def _inputs(self, pictures: Any, labels: Sequence[Any], training: bool) -> Any:
         """What the discriminator takes."""
@@ -453,7 +463,7 @@ def generate(
     for start in range(0, count, _BATCH):
         batch = [np.resize(array[start : start + _BATCH], (min(count, _BATCH), *array.shape[1:])) for array in inputs]
         found.append(network.predict_on_batch(batch if len(batch) > 1 else batch[0])[: count - start])
-    return np.concatenate(found)
+    return np.concatenate(found).astype(np.float32, copy=False)
 
 
 def augmented(pictures: Any, kinds: Sequence[Augmentation], seed: Any) -> Any:
@@ -466,20 +476,20 @@ def augmented(pictures: Any, kinds: Sequence[Augmentation], seed: Any) -> Any:
     """
     ops: Any = keras.ops
     height, width, channels = pictures.shape[1:]
-    shape = (ops.shape(pictures)[0], 1, 1, 1)
+    shape, dtype = (ops.shape(pictures)[0], 1, 1, 1), pictures.dtype
 
     def places(size: int, largest: int, smallest: int) -> Any:
         """For each picture a whole number from `smallest` to `largest`, (batch, 1), and the numbers below `size`."""
-        number = ops.floor(keras.random.uniform(shape[:2], smallest, largest + 1, seed=seed))
+        number = ops.floor(keras.random.uniform(shape[:2], smallest, largest + 1, dtype=dtype, seed=seed))
         return number, ops.arange(size, dtype=number.dtype)
 
     if "color" in kinds:
-        pictures = pictures + keras.random.uniform(shape, -0.5, 0.5, seed=seed)
+        pictures = pictures + keras.random.uniform(shape, -0.5, 0.5, dtype=dtype, seed=seed)
         if channels == 3:
             grey = ops.mean(pictures, axis=3, keepdims=True)
-            pictures = grey + (pictures - grey) * keras.random.uniform(shape, 0, 2, seed=seed)
+            pictures = grey + (pictures - grey) * keras.random.uniform(shape, 0, 2, dtype=dtype, seed=seed)
         mean = ops.mean(pictures, axis=(1, 2, 3), keepdims=True)
-        pictures = mean + (pictures - mean) * keras.random.uniform(shape, 0.5, 1.5, seed=seed)
+        pictures = mean + (pictures - mean) * keras.random.uniform(shape, 0.5, 1.5, dtype=dtype, seed=seed)
     if "translation" in kinds:
         # By a product with a shifted identity, which every compiler takes.
         shifts = []
@@ -519,7 +529,9 @@ class SpectralNormalization(keras.layers.Wrapper):
         """Create the weights and the vector of the power iteration."""
         super().build(input_shape)
         outputs = self.layer.kernel.shape[-1]
-        self.u = self.add_weight((outputs,), keras.initializers.RandomNormal(), trainable=False, name="u")
+        self.u = self.add_weight(
+            (outputs,), keras.initializers.RandomNormal(), trainable=False, autocast=False, name="u"
+        )
         self.bias = self.add_weight((outputs,), "zeros", name="bias") if self.use_bias else None
 
     def call(self, inputs, training=False):
@@ -543,6 +555,7 @@ class SpectralNormalization(keras.layers.Wrapper):
         """It, and the vector of the power iteration after a step; only the value has a gradient, by the kernel."""
         ops: Any = keras.ops
         kernel = ops.reshape(self.layer.kernel, (-1, self.layer.kernel.shape[-1]))  # (inputs, outputs)
+        kernel = ops.cast(kernel, self.variable_dtype)  # the sums below need float32
         fixed = ops.stop_gradient(kernel)
         v = ops.normalize(ops.matmul(fixed, self.u.value), axis=-1)
         u = ops.normalize(ops.matmul(v, fixed), axis=-1)
@@ -577,9 +590,9 @@ def _joined(
     return GAN(artist, discriminator(**size, filters=discriminator_filters), **options)
 
 
-def _tensors(inputs: Any) -> list[Any]:
-    """Pictures, or pictures and labels, as tensors; run eagerly, Keras passes arrays on as they are."""
-    return list(map(keras.ops.convert_to_tensor, inputs if isinstance(inputs, list | tuple) else [inputs]))
+def _exact() -> str:
+    """What pictures and scores are computed in: float32 in mixed precision too, or float64 if that is the policy."""
+    return keras.backend.result_type(keras.config.dtype_policy().variable_dtype, "float32")
 
 
 def _check(what: str, kind: Any, kinds: Any) -> None:

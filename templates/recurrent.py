@@ -196,7 +196,7 @@ def lstm_encoder_decoder(
     x = keras.layers.Dense(units, "tanh", use_bias=False, name="combination")(x)  # (batch, time, units)
     if dropout:
         x = keras.layers.Dropout(dropout, name="dropout")(x)
-    exact = keras.config.floatx()  # float32: in mixed precision float16 is too coarse for logits
+    exact = _exact()
     output = keras.layers.Dense(target_vocabulary, output_activation, dtype=exact, name="output")(x)
     output = PaddingMask(mask_value, dtype=exact, name="loss_mask")([output, target])  # (batch, time, vocabulary)
     return keras.Model([source, target], output, name=name)
@@ -246,8 +246,13 @@ def _network(
             x = keras.layers.LayerNormalization(name=f"normalization_{number}")(x)
     if head == "next_token" and vocabulary is not None:
         outputs = vocabulary
-    output = keras.layers.Dense(outputs, output_activation, name="output")(x)  # (batch, time, outputs)
+    output = keras.layers.Dense(outputs, output_activation, dtype=_exact(), name="output")(x)  # (batch, time, outputs)
     return keras.Model(sequence, output, name=name)
+
+
+def _exact() -> str:
+    """What outputs are computed in: float32 in mixed precision too, or float64 if that is the policy."""
+    return keras.backend.result_type(keras.config.dtype_policy().variable_dtype, "float32")
 
 
 @keras.saving.register_keras_serializable(package="templates")
@@ -292,7 +297,8 @@ class PaddingMask(keras.layers.Layer):
     """
 
     def __init__(self, mask_value: float = 0.0, **kwargs):
-        super().__init__(**kwargs)
+        # In mixed precision small numbers would be cast to zeros, which are padding.
+        super().__init__(autocast=False, **kwargs)
         self.mask_value = mask_value
         self.supports_masking = True
 
@@ -336,7 +342,7 @@ def tagger(model: keras.Model, *, names: Sequence[str], metadata: dict | None = 
     """
     if len(names) != model.output_shape[-1]:
         raise ValueError(f"{len(names)} names for {model.output_shape[-1]} outputs")
-    tags = Tags(names=names, metadata=metadata, name="tags")(model.output)
+    tags = Tags(names=names, metadata=metadata, dtype=_exact(), name="tags")(model.output)
     return keras.Model(model.input, tags, name=f"{model.name}_tagger")
 
 

@@ -101,7 +101,7 @@ def encoder(
     if head not in get_args(Head):
         raise ValueError(f"head {head!r} is none of {', '.join(get_args(Head))}")
 
-    exact = keras.config.floatx()
+    exact = _exact()
     if vocabulary is None:
         sequence = keras.Input((None, features), name="sequence")  # (batch, time, features)
         x = keras.layers.Dense(width, name="projection")(sequence)  # (batch, time, width)
@@ -110,7 +110,7 @@ def encoder(
         x = keras.layers.Embedding(vocabulary, width, embeddings_initializer=_normal(width), name="embedding")(sequence)
     real = None
     if mask_value is not None:
-        real = RealSteps(mask_value, dtype=exact, name="real_steps")(sequence)  # (batch, time)
+        real = RealSteps(mask_value, name="real_steps")(sequence)  # (batch, time)
     x = _blocks(
         x,
         context=context,
@@ -122,7 +122,8 @@ def encoder(
         real=real,
     )
     if head == "classification":
-        x = keras.layers.GlobalAveragePooling1D(name="mean")(x, mask=real)  # (batch, width)
+        mean = keras.layers.GlobalAveragePooling1D("channels_last", dtype=exact, name="mean")
+        x = mean(x, mask=real)  # (batch, width)
     output = keras.layers.Dense(outputs, output_activation, dtype=exact, name="output")(x)  # (batch, time, outputs)
     if head == "tagging" and real is not None:
         output = LossMask(False, dtype=exact, name="loss_mask")([output, real])  # padding is where `real` is False
@@ -166,7 +167,7 @@ def decoder(
     feed_forward = _check(feed_forward, mask_value, **sizes)
 
     tokens = keras.Input((None,), dtype="int32", name="tokens")  # (batch, time)
-    exact = keras.config.floatx()  # float32: in mixed precision float16 is too coarse for logits
+    exact = _exact()
     embedding = keras.layers.ReversibleEmbedding(
         vocabulary, width, embeddings_initializer=_normal(width), reverse_dtype=exact, name="embedding"
     )
@@ -233,7 +234,7 @@ def encoder_decoder(
     options: Any = {"depth": depth, "heads": heads, "activation": activation, "dropout": dropout}
     options |= {"feed_forward": feed_forward}
 
-    exact = keras.config.floatx()
+    exact = _exact()
     source = keras.Input((None,), dtype="int32", name="source")  # (batch, source_time)
     target = keras.Input((None,), dtype="int32", name="target")  # (batch, time)
     real = RealSteps(mask_value, name="source_real_steps")(source)  # (batch, source_time)
@@ -266,6 +267,11 @@ def _check(feed_forward: int | None, mask_value: float | None, **sizes: int) -> 
     if mask_value is not None and not (0 <= mask_value < tokens and mask_value == int(mask_value)):
         raise ValueError(f"mask_value {mask_value} is none of the {tokens} tokens")
     return feed_forward
+
+
+def _exact() -> str:
+    """What outputs are computed in: float32 in mixed precision too, or float64 if that is the policy."""
+    return keras.backend.result_type(keras.config.dtype_policy().variable_dtype, "float32")
 
 
 def _normal(width: int) -> Any:
@@ -373,7 +379,7 @@ class Positions(keras.layers.Layer):
         time = shape[1]
         if isinstance(time, int) and time > self.context:
             raise ValueError(f"a sequence of {time} tokens is longer than the context of {self.context}")
-        places: Any = keras.ops.arange(time)
+        places: Any = keras.ops.arange(time, dtype="int32")
         return inputs + keras.ops.take(self.table, places + start, axis=0)
 
     def compute_output_shape(self, input_shape):
@@ -394,7 +400,8 @@ class RealSteps(keras.layers.Layer):
     """
 
     def __init__(self, mask_value: float, **kwargs):
-        super().__init__(**kwargs)
+        # In mixed precision small numbers would be cast to zeros, which are padding.
+        super().__init__(autocast=False, **kwargs)
         self.mask_value = mask_value
 
     def call(self, inputs):
@@ -543,7 +550,8 @@ class Stream:
                 drawn, cache, token = state  # (batch, _AHEAD), the cache, (batch, 1)
                 logits, cache = self._attend(cache, token, places[0] + number, 0)
                 chance = keras.ops.take(chances, number, axis=1)
-                token = keras.ops.cast(_draw(keras.ops, logits, chance, settings), "int32")
+                exact = [keras.ops.cast(x, logits.dtype) for x in (chance, settings)]
+                token = keras.ops.cast(_draw(keras.ops, logits, *exact), "int32")
                 token = keras.ops.expand_dims(token, 1)
                 return keras.ops.slice_update(drawn, (0, number), token), cache, token
 
@@ -755,7 +763,7 @@ class Translator:
             last = ops.full((batch * beams,), self.start, "int32")
             scores = ops.tile(ops.array([[0.0] + [-math.inf] * (beams - 1)], "float32"), (batch, 1))
             ended = ops.zeros((batch, beams), "bool")
-            before = ops.arange(batch)[:, None] * beams  # rows of the sources before
+            before = ops.arange(batch, dtype="int32")[:, None] * beams  # rows of the sources before
 
             def goes_on(place, ended, *_):
                 return ops.logical_and(place <= self.longest, ops.logical_not(ops.all(ended)))
@@ -764,12 +772,12 @@ class Translator:
                 logits, state = self.reader.step(keras.tree.pack_sequence_as(first, leaves), last, place)
                 chances = ops.log_softmax(ops.cast(logits, "float32"))  # (batch * beams, vocabulary)
                 vocabulary = chances.shape[-1]
-                known = ops.arange(vocabulary)
+                known = ops.arange(vocabulary, dtype="int32")
                 # Whatever is as long as it may be has to end.
                 possible = ops.logical_and(known != self.start, known != self.mask_value)
                 possible = ops.logical_or(ops.logical_and(possible, place < self.longest), known == self.end)
                 chances = ops.reshape(ops.where(possible, chances, -math.inf), (batch, beams, vocabulary))
-                filled = ops.where(known == self.mask_value, 0.0, -math.inf)  # costs what has ended nothing
+                filled = ops.cast(ops.where(known == self.mask_value, 0.0, -math.inf), "float32")  # costs ends nothing
                 chances = scores[:, :, None] + ops.where(ended[:, :, None], filled, chances)
                 scores, best = ops.top_k(ops.reshape(chances, (batch, beams * vocabulary)), beams)  # (batch, beams)
                 best = ops.cast(best, "int32")
@@ -815,8 +823,8 @@ def _read(model: keras.Model, tokens, start, asked, keep: Callable, memory: Any 
     positions = layer("positions")
     x = positions(layer("embedding")(tokens), start=start)  # (batch, time, width)
     shape: Any = keras.ops.shape(tokens)
-    places = keras.ops.expand_dims(start + keras.ops.arange(shape[1]), 1)  # (time, 1)
-    seen: Any = keras.ops.less_equal(keras.ops.arange(positions.context), places)  # (time, context)
+    places = keras.ops.expand_dims(start + keras.ops.arange(shape[1], dtype="int32"), 1)  # (time, 1)
+    seen: Any = keras.ops.less_equal(keras.ops.arange(positions.context, dtype="int32"), places)  # (time, context)
     for number, attention in enumerate(_attentions(model)):
         block = attention.name.removesuffix("_attention")
         y = layer(f"{attention.name}_normalization")(x)
