@@ -24,10 +24,14 @@ weights are not tied; masking noise is `keras.layers.Dropout`, which scales what
     scorer = anomaly_scorer(model, mean=mean, deviation=deviation, threshold=2.5)
 """
 
+import math
+import numbers
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 
 def autoencoder(
@@ -64,10 +68,11 @@ def autoencoder(
         name: of the model.
 
     Raises:
-        ValueError: if a size is smaller than 1.
+        ValueError: if a size is smaller than 1 or a share not from 0, below 1.
     """
-    if min(features, code_size, *widths) < 1:
-        raise ValueError(f"features {features}, widths {tuple(widths)} and code_size {code_size} must be at least 1")
+    features, code_size, widths = _size("features", features), _size("code_size", code_size), _sizes("widths", widths)
+    _share("dropout", dropout)
+    _share("input_dropout", input_dropout)
 
     row = keras.Input((features,), name="row")
     x = row
@@ -125,16 +130,61 @@ def anomaly_scorer(
         threshold: a score above it raises an alert.
         metadata: anything JSON can hold that must travel with the model, such as the names of the features; read it
             back as `model.get_layer("anomaly_score").metadata`.
+
+    Raises:
+        ValueError: if there isn't a mean and a deviation for each feature, a deviation is not above 0, or a number is
+            none.
     """
+    shape = autoencoder.input_shape[1:]
+    if autoencoder.output_shape[1:] != shape:
+        raise ValueError(f"{autoencoder.name} turns {shape} into {autoencoder.output_shape[1:]}: it is no autoencoder")
+    centres, scales = np.asarray(mean, np.float64), np.asarray(deviation, np.float64)
+    with np.errstate(all="ignore"):
+        usable = np.isfinite(scales) & (scales > 0) & np.isfinite(1 / scales)
+    for what, array, fits, expected in (
+        ("mean", centres, np.isfinite(centres), "a finite number"),
+        ("deviation", scales, usable, "a finite number above 0; 1 suits a constant feature"),
+    ):
+        if array.shape != shape:
+            raise ValueError(f"{what} has the shape {array.shape}, expected {shape}: a number for each feature")
+        if not fits.all():
+            feature = int(fits.argmin())
+            raise ValueError(f"{what} {array[feature]} of feature {feature} must be {expected}")
+    if not isinstance(threshold, numbers.Real) or math.isnan(threshold):
+        raise ValueError(f"threshold {threshold!r} must be a number")
     exact = _exact()
     raw = keras.Input(autoencoder.input_shape[1:], dtype=exact, name="raw")
     # Two steps, since keras.layers.Normalization takes deviations below 1e-7 for 1e-7.
-    offset: Any = [-float(value) for value in mean]
+    offset: Any = [-float(value) for value in centres]
     row = keras.layers.Rescaling(1.0, offset, dtype=exact, name="centre")(raw)
-    row = Division([float(value) for value in deviation], dtype=exact, name="standardise")(row)
+    row = Division([float(value) for value in scales], dtype=exact, name="standardise")(row)
     # (batch, features), twice
     score = AnomalyScore(threshold=threshold, metadata=metadata, dtype=exact, name="anomaly_score")
     return keras.Model(raw, score([row, autoencoder(row)]), name="anomaly_scorer")
+
+
+def _size(name: str, size: Any) -> int:
+    """A size as Python's own whole number, of NumPy's too; refused if it is none of at least 1."""
+    try:
+        whole = operator.index(size)
+    except TypeError:
+        raise ValueError(f"{name} {size!r} must be a whole number") from None
+    if whole < 1:
+        raise ValueError(f"{name} {whole} must be at least 1")
+    return whole
+
+
+def _sizes(name: str, sizes: Any) -> tuple[int, ...]:
+    """Several sizes, of a list or an array too."""
+    if np.ndim(sizes) != 1:
+        raise ValueError(f"{name} {sizes!r} must be a list of whole numbers")
+    return tuple(_size(name, size) for size in sizes)
+
+
+def _share(name: str, share: Any) -> None:
+    """Refuse what is no number from 0, below 1."""
+    if not isinstance(share, numbers.Real) or not 0 <= share < 1:
+        raise ValueError(f"{name} {share!r} must be at least 0 and below 1")
 
 
 def _exact() -> str:

@@ -26,6 +26,8 @@ beginning, and their shortcut is a 1 × 1 convolution with normalisation whereve
 """
 
 import math
+import numbers
+import operator
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
@@ -70,7 +72,7 @@ def cnn(
         height: of the pictures, in pixels.
         width: of the pictures, in pixels.
         channels: of the pictures: 1 for grey, 3 for colour, or any other number.
-        outputs: classes.
+        outputs: classes; 1 for yes or no, of which the output is the probability of yes, for a binary cross-entropy.
         filters: of each stage's convolutions, the first stage first; each stage halves height and width.
         convolutions: in each stage.
         kernel_size: height and width of a filter, in pixels.
@@ -88,15 +90,16 @@ def cnn(
         name: of the model.
 
     Raises:
-        ValueError: if a size is smaller than 1, the picture is too small for the stages, `normalization` or `pooling`
-            is unknown, or residual stages have an odd number of convolutions.
+        ValueError: if a size is smaller than 1, a share not from 0, below 1, the picture too small for the stages,
+            `normalization` or `pooling` unknown, or residual stages have an odd number of convolutions.
     """
-    if not filters or min(height, width, channels, outputs, convolutions, kernel_size, *filters, *dense) < 1:
-        raise ValueError(
-            f"filters {tuple(filters)} must not be empty, and they, height {height}, width {width}, channels "
-            f"{channels}, outputs {outputs}, convolutions {convolutions}, kernel_size {kernel_size} and dense "
-            f"{tuple(dense)} must be at least 1"
-        )
+    height, width, channels = _size("height", height), _size("width", width), _size("channels", channels)
+    outputs, convolutions = _size("outputs", outputs), _size("convolutions", convolutions)
+    kernel_size, dense, filters = _size("kernel_size", kernel_size), _sizes("dense", dense), _sizes("filters", filters)
+    if not filters:
+        raise ValueError("filters () must not be empty")
+    _share("dropout", dropout)
+    _share("zoom", zoom)
     smallest = 2 ** len(filters)
     if min(height, width) < smallest:
         raise ValueError(
@@ -157,7 +160,10 @@ def cnn(
     if dropout:
         x = keras.layers.Dropout(dropout, name=f"dropout_{len(dense) + 1}")(x)
     logits = keras.layers.Dense(outputs, dtype=exact, name="logits")(x)  # (batch, outputs)
-    return keras.Model(pictures, keras.layers.Softmax(dtype=exact, name="output")(logits), name=name)
+    output: Any = keras.layers.Softmax(dtype=exact, name="output")
+    if outputs == 1:  # whose softmax is always 1
+        output = keras.layers.Activation("sigmoid", dtype=exact, name="output")
+    return keras.Model(pictures, output(logits), name=name)
 
 
 @keras.saving.register_keras_serializable(package="templates")
@@ -219,24 +225,34 @@ def grad_cam(model: keras.Model, images: np.ndarray, classes: Sequence[int] | No
     Args:
         model: of this file.
         images: pictures (n, height, width, channels), as the model takes them.
-        classes: of each picture, (n,), an index of the output; None is the one predicted for it.
+        classes: of each picture, (n,), an index of the output; None is the one predicted for it. Of a single output 1
+            is yes and 0 no.
 
     Returns:
         Maps (n, height, width) float32 in 0..1, 1 where a picture speaks for the class the most; all zero if nothing
         in it does.
 
     Raises:
-        ValueError: if the pictures aren't of the model's size, or there isn't a class of the model for each.
+        ValueError: if the model is none of this file, the pictures aren't of its size, or there isn't a class of it for
+            each.
     """
+    layers = [layer.name for layer in model.layers]
+    if "global_pooling" not in layers or "logits" not in layers:
+        inner = [layer.name for layer in model.layers if isinstance(layer, keras.Model)]
+        remedy = f", such as model.get_layer({inner[0]!r}), and pictures as that one takes them" if inner else ""
+        raise ValueError(f"{model.name} is not the network that `cnn` builds: give that itself{remedy}")
     images = np.asarray(images, "float32")
     if images.shape[1:] != model.input_shape[1:]:
         raise ValueError(f"pictures are {images.shape[1:]}, the model takes {model.input_shape[1:]}")
     given: Any = None if classes is None else np.asarray(classes)
     outputs = model.output_shape[-1]
-    if given is not None and (given.shape != (len(images),) or np.any((given < 0) | (given >= outputs))):
-        raise ValueError(f"classes must be {len(images)} numbers from 0 to {outputs - 1}")
+    known = max(outputs, 2)
+    if given is not None and (
+        given.shape != (len(images),) or given.dtype.kind not in "iu" or np.any((given < 0) | (given >= known))
+    ):
+        raise ValueError(f"classes must be {len(images)} numbers from 0 to {known - 1}")
 
-    global_pooling = next(i for i, layer in enumerate(model.layers) if layer.name == "global_pooling")
+    global_pooling = layers.index("global_pooling")
     features = model.layers[global_pooling - 1].input  # (batch, height, width, filters), before the last pooling
     stages = keras.Model(model.input, [features, model.output])
     head = keras.Model(features, model.get_layer("logits").output)
@@ -250,10 +266,14 @@ def grad_cam(model: keras.Model, images: np.ndarray, classes: Sequence[int] | No
         batch = images[start : start + _BATCH]
         values, probabilities = stages(batch, training=False)
         values = keras.ops.cast(values, "float32")
+        if outputs == 1:  # what speaks for no is what speaks against yes
+            probabilities = keras.ops.concatenate([1 - probabilities, probabilities], axis=-1)
         chosen = keras.ops.argmax(probabilities, axis=-1) if given is None else given[start : start + _BATCH]
+        one_hot: Any = keras.ops.one_hot(chosen, known, dtype="float32")
+        signs = one_hot[:, 1:] - one_hot[:, :1] if outputs == 1 else one_hot
         ascent = _Ascent(copy, values.shape)
         ascent.compile(keras.optimizers.SGD(1.0), run_eagerly=True)
-        ascent.train_on_batch(values, keras.ops.one_hot(chosen, outputs, dtype="float32"))
+        ascent.train_on_batch(values, signs)
         weights: Any = keras.ops.mean(ascent.shift, axis=(1, 2), keepdims=True)  # (batch, 1, 1, filters)
         found = keras.ops.relu(keras.ops.sum(values * weights, axis=-1, keepdims=True))  # (batch, height, width, 1)
         found = keras.ops.image.resize(found, images.shape[1:3], "bilinear", data_format="channels_last")
@@ -261,6 +281,30 @@ def grad_cam(model: keras.Model, images: np.ndarray, classes: Sequence[int] | No
         found = keras.ops.squeeze(keras.ops.divide_no_nan(found, largest), axis=-1)  # (batch, height, width)
         maps[start : start + _BATCH] = keras.ops.convert_to_numpy(found)
     return maps
+
+
+def _size(name: str, size: Any) -> int:
+    """A size as Python's own whole number, of NumPy's too; refused if it is none of at least 1."""
+    try:
+        whole = operator.index(size)
+    except TypeError:
+        raise ValueError(f"{name} {size!r} must be a whole number") from None
+    if whole < 1:
+        raise ValueError(f"{name} {whole} must be at least 1")
+    return whole
+
+
+def _sizes(name: str, sizes: Any) -> tuple[int, ...]:
+    """Several sizes, of a list or an array too."""
+    if np.ndim(sizes) != 1:
+        raise ValueError(f"{name} {sizes!r} must be a list of whole numbers")
+    return tuple(_size(name, size) for size in sizes)
+
+
+def _share(name: str, share: Any) -> None:
+    """Refuse what is no number from 0, below 1."""
+    if not isinstance(share, numbers.Real) or not 0 <= share < 1:
+        raise ValueError(f"{name} {share!r} must be at least 0 and below 1")
 
 
 class _Ascent(keras.Model):

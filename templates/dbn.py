@@ -40,6 +40,8 @@ learnt.
 """
 
 import itertools
+import numbers
+import operator
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -60,7 +62,7 @@ class LogPartition(NamedTuple):
 
 @keras.saving.register_keras_serializable(package="templates")
 class RBM(keras.Model):
-    """Restricted Boltzmann machine; `compile(optimizer)` without a loss, `fit(v)` without labels.
+    """Restricted Boltzmann machine; `compile(optimizer)` without a loss, `fit(v)` without labels or sample weights.
 
     The loss is mean F(v) - mean F(v_k), F the free energy and v_k the end of a Gibbs chain, taken for a constant. Its
     gradient is contrastive divergence; its value measures little. `history` also has "reconstruction_error", the mean
@@ -97,11 +99,11 @@ class RBM(keras.Model):
         seed: int | None = None,
         **kwargs,
     ):
-        if min(visible_units, hidden_units, gibbs_steps) < 1 or min(chains, weight_decay, sparsity_cost) < 0:
-            raise ValueError(
-                f"visible_units {visible_units}, hidden_units {hidden_units} and gibbs_steps {gibbs_steps} must be at "
-                f"least 1, chains {chains}, weight_decay {weight_decay} and sparsity_cost {sparsity_cost} at least 0"
-            )
+        visible_units, hidden_units = _size("visible_units", visible_units), _size("hidden_units", hidden_units)
+        gibbs_steps, chains = _size("gibbs_steps", gibbs_steps), _size("chains", chains) if chains else 0
+        for what, number in (("weight_decay", weight_decay), ("sparsity_cost", sparsity_cost)):
+            if not isinstance(number, numbers.Real) or not number >= 0:
+                raise ValueError(f"{what} {number!r} must be at least 0")
         if visible not in get_args(Visible):
             raise ValueError(f"visible units {visible!r} are none of {', '.join(get_args(Visible))}")
         if sparsity_target is not None and not 0 < sparsity_target < 1:
@@ -179,8 +181,18 @@ class RBM(keras.Model):
             v = self.sample_visible(self.visible_mean(h), generator)
         return v
 
+    def fit(self, x=None, y=None, *args, **options):
+        """`keras.Model.fit`, which without targets leaves out weights in silence: here they are refused."""
+        for name in ("sample_weight", "class_weight"):
+            if options.get(name) is not None:
+                raise ValueError(f"{self.name} takes no weights of rows or classes: {name} would count for nothing")
+        return super().fit(x, y, *args, **options)
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Contrastive divergence, weight decay and sparsity penalty; `y_pred`, which nothing reads, costs nothing."""
+        if y is not None or sample_weight is not None:
+            given = "labels or targets" if sample_weight is None else "weights of rows or classes"
+            raise ValueError(f"{self.name} learns from rows alone, fit(v), not from {given}")
         x = self._float(x)
         hidden_inputs = self._hidden_inputs(x)  # once for the chain, the free energy and its gradient
         h = keras.ops.sigmoid(hidden_inputs)  # (batch, hidden_units)
@@ -222,16 +234,17 @@ class RBM(keras.Model):
                 4,000 steps without them came out 67 nats lower than with them.
 
         Raises:
-            ValueError: if a number is smaller than 1.
+            ValueError: if a number is smaller than 1, or the data are no such rows.
         """
-        if min(chains, steps) < 1:
-            raise ValueError(f"chains {chains} and steps {steps} must be at least 1")
+        chains, steps = _size("chains", chains), _size("steps", steps)
         kernel, visible_bias, hidden_bias = self._arrays()
         random = np.random.default_rng(seed)
         bernoulli = self.visible == "bernoulli"
         base = np.zeros(self.visible_units)
         if data is not None:
-            data = np.asarray(data, np.float64)
+            data = self._rows(data)
+            if not len(data):
+                raise ValueError("data has no row")
             base = data.mean(axis=0)
             if bernoulli:  # log odds, of one more row that is all one half
                 base = (base * len(data) + 0.5) / (len(data) + 1)
@@ -273,10 +286,14 @@ class RBM(keras.Model):
     def log_likelihood(self, v: Any, log_partition: float) -> np.ndarray:
         """Logarithm of P(v) of each row in nats, (batch,) float64; a density for Gaussian units.
 
-        Bernoulli units ask for binary rows: grey values have no likelihood under them.
+        Raises:
+            ValueError: if the rows are of another size, or Bernoulli units' rows aren't binary: grey values have no
+                likelihood under them.
         """
         kernel, visible_bias, hidden_bias = self._arrays()
-        v = np.asarray(v, np.float64)
+        v = self._rows(v)
+        if self.visible == "bernoulli" and not np.isin(v, (0, 1)).all():
+            raise ValueError("rows must be 0 or 1: under Bernoulli units grey values have no likelihood")
         own = v @ visible_bias if self.visible == "bernoulli" else -((v - visible_bias) ** 2).sum(axis=1) / 2
         return own + np.logaddexp(0, v @ kernel + hidden_bias).sum(axis=1) - log_partition
 
@@ -295,6 +312,12 @@ class RBM(keras.Model):
         else:
             own = keras.ops.multiply(0.5, keras.ops.sum(keras.ops.square(v - self.visible_bias), axis=-1))
         return keras.ops.subtract(own, keras.ops.sum(keras.ops.softplus(hidden_inputs), axis=-1))
+
+    def _rows(self, v: Any) -> np.ndarray:
+        v = np.asarray(v, np.float64)
+        if v.ndim != 2 or v.shape[1] != self.visible_units or not np.isfinite(v).all():
+            raise ValueError(f"rows {v.shape} must be finite numbers, (rows, {self.visible_units})")
+        return v
 
     def _float(self, x: Any) -> Any:
         return keras.ops.cast(keras.ops.convert_to_tensor(x), self.variable_dtype)
@@ -318,8 +341,7 @@ def stack(
     Raises:
         ValueError: if there is no layer, or as `RBM` does.
     """
-    if not widths:
-        raise ValueError("widths must not be empty")
+    features, widths = _size("features", features), _sizes("widths", widths)
     rbms = []
     for number, (below, above) in enumerate(itertools.pairwise((features, *widths))):
         seed = options.get("seed")
@@ -335,14 +357,14 @@ def dbn(
     widths: Sequence[int] = (500, 500),
     dropout: float = 0.0,
     input_dropout: float = 0.0,
-    rbms: Sequence[RBM] | None = None,
+    rbms: Sequence[RBM] | RBM | None = None,
     name: str = "dbn",
 ) -> keras.Model:
     """Build the classifier; compile it with a classification loss.
 
     Args:
         features: numbers in a row.
-        outputs: classes.
+        outputs: classes; 1 for yes or no, of which the output is the probability of yes, for a binary cross-entropy.
         widths: sigmoid units of each hidden layer, the lowest first.
         dropout: share of each hidden layer set to zero while training.
         input_dropout: share of the input set to zero while training.
@@ -350,13 +372,13 @@ def dbn(
         name: of the model.
 
     Raises:
-        ValueError: if there is no layer, a size is smaller than 1, or the RBMs have other sizes than the layers.
+        ValueError: if there is no layer, a size is smaller than 1, a share not from 0, below 1, or the RBMs have other
+            sizes than the layers.
     """
-    if not widths or min(features, outputs, *widths) < 1:
-        raise ValueError(
-            f"widths {tuple(widths)} must not be empty, and they, features {features} and outputs {outputs} must be at "
-            "least 1"
-        )
+    features, outputs, widths = _size("features", features), _size("outputs", outputs), _sizes("widths", widths)
+    _share("dropout", dropout)
+    _share("input_dropout", input_dropout)
+    rbms = [rbms] if isinstance(rbms, RBM) else rbms
     sizes = list(itertools.pairwise((features, *widths)))
     if rbms is not None and sizes != (found := [(rbm.visible_units, rbm.hidden_units) for rbm in rbms]):
         raise ValueError(f"the RBMs have the sizes {found}, the hidden layers {sizes}")
@@ -369,7 +391,8 @@ def dbn(
         x = keras.layers.Dense(units, "sigmoid", name=f"hidden_{number}")(x)  # (batch, units)
         if dropout:
             x = keras.layers.Dropout(dropout, name=f"hidden_{number}_dropout")(x)
-    output = keras.layers.Dense(outputs, "softmax", dtype=_exact(), name="output")(x)  # (batch, outputs)
+    last = "softmax" if outputs > 1 else "sigmoid"  # a softmax of a single number is always 1
+    output = keras.layers.Dense(outputs, last, dtype=_exact(), name="output")(x)  # (batch, outputs)
     model = keras.Model(row, output, name=name)
     for number, rbm in enumerate(rbms or (), 1):
         kernel, _, hidden_bias = rbm._arrays()  # copies: on JAX training would take the RBM's own arrays away
@@ -378,7 +401,7 @@ def dbn(
 
 
 def generate(
-    rbms: Sequence[RBM], count: int, *, steps: int = 1000, seed: int | None = None, start: Any = None
+    rbms: Sequence[RBM] | RBM, count: int, *, steps: int = 1000, seed: int | None = None, start: Any = None
 ) -> np.ndarray:
     """Draw rows from a deep belief network: Gibbs sampling in the top RBM, then a pass down.
 
@@ -393,10 +416,18 @@ def generate(
         (count, features) float32, means given the layer above, for they look cleaner than samples.
 
     Raises:
-        ValueError: if there is no RBM, a number is smaller than 1, or `start` has another shape.
+        ValueError: if there is no RBM, one doesn't fit on the other, a number is smaller than 1, or `start` has another
+            shape.
     """
-    if not rbms or min(count, steps) < 1:
-        raise ValueError(f"{len(rbms)} RBMs, count {count} and steps {steps} must be at least 1")
+    rbms = [rbms] if isinstance(rbms, RBM) else list(rbms)
+    if not rbms:
+        raise ValueError("there are 0 RBMs to draw from")
+    count, steps = _size("count", count), _size("steps", steps)
+    for number, (lower, upper) in enumerate(itertools.pairwise(rbms), 1):
+        if lower.hidden_units != upper.visible_units:
+            raise ValueError(
+                f"RBM {number} has {lower.hidden_units} hidden units, the next one {upper.visible_units} visible ones"
+            )
     *below, top = rbms
     generator = keras.random.SeedGenerator(seed)
     if start is None:
@@ -412,6 +443,32 @@ def generate(
     for rbm in reversed(below):
         mean = rbm.visible_mean(rbm.sample_hidden(mean, generator))
     return np.asarray(keras.ops.convert_to_numpy(mean), np.float32)
+
+
+def _size(name: str, size: Any) -> int:
+    """A size as Python's own whole number, of NumPy's too; refused if it is none of at least 1."""
+    try:
+        whole = operator.index(size)
+    except TypeError:
+        raise ValueError(f"{name} {size!r} must be a whole number") from None
+    if whole < 1:
+        raise ValueError(f"{name} {whole} must be at least 1")
+    return whole
+
+
+def _sizes(name: str, sizes: Any) -> tuple[int, ...]:
+    """One or several sizes, of a list or an array too."""
+    if np.ndim(sizes) != 1:
+        raise ValueError(f"{name} {sizes!r} must be a list of whole numbers")
+    if not len(sizes):
+        raise ValueError(f"{name} () must not be empty, and all of them must be at least 1")
+    return tuple(_size(name, size) for size in sizes)
+
+
+def _share(name: str, share: Any) -> None:
+    """Refuse what is no number from 0, below 1."""
+    if not isinstance(share, numbers.Real) or not 0 <= share < 1:
+        raise ValueError(f"{name} {share!r} must be at least 0 and below 1")
 
 
 def _exact() -> str:

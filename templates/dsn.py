@@ -32,7 +32,8 @@ plain and accelerated descent; in training the input may be corrupted by dropout
     sure = classifier(model, temperature=fit_temperature(scores, validation_targets))
 """
 
-from collections.abc import Iterable, Sequence
+import operator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -66,11 +67,8 @@ def dsn(
     Raises:
         ValueError: if a size is smaller than 1.
     """
-    if min(features, outputs, modules, hidden_units) < 1:
-        raise ValueError(
-            f"features {features}, outputs {outputs}, modules {modules} and hidden_units {hidden_units} "
-            "must be at least 1"
-        )
+    features, outputs, modules = _size("features", features), _size("outputs", outputs), _size("modules", modules)
+    hidden_units = _size("hidden_units", hidden_units)
     raw = keras.Input((features,), name="raw")
     scores = []
     for number in range(1, modules + 1):
@@ -119,8 +117,8 @@ def module(
         ValueError: if a size is smaller than 1, the ridge is not above 0, the dropout not from 0 up to 1, or the kernel
             or bias has another shape.
     """
-    if min(features, outputs, hidden_units) < 1:
-        raise ValueError(f"features {features}, outputs {outputs} and hidden_units {hidden_units} must be at least 1")
+    features, outputs = _size("features", features), _size("outputs", outputs)
+    hidden_units = _size("hidden_units", hidden_units)
     if not 0 <= input_dropout < 1:
         raise ValueError(f"input_dropout {input_dropout} must be at least 0 and below 1")
 
@@ -223,14 +221,20 @@ def output_weights(batches: Iterable[tuple[Any, Any]], *, ridge: float) -> np.nd
         raise ValueError(f"ridge {ridge} must be above 0")
     gram: Any = 0.0
     moment: Any = 0.0
-    for hidden, targets in batches:
-        h = np.asarray(hidden, np.float64)  # (batch, hidden_units)
-        t = np.asarray(targets, np.float64)  # (batch, outputs)
+    rows = 0
+    for pair in batches:
+        if len(pair) != 2:
+            raise ValueError("batches must be pairs of rows and targets")
+        h = np.asarray(pair[0], np.float64)  # (batch, hidden_units)
+        t = np.asarray(pair[1], np.float64)  # (batch, outputs)
+        if h.ndim != 2 or t.ndim != 2:
+            raise ValueError(f"rows {h.shape} and targets {t.shape} must be (batch, numbers) both, targets one-hot")
         if len(h) != len(t):
             raise ValueError(f"{len(h)} rows of hidden activations, but {len(t)} targets")
         gram = gram + h.T @ h  # (hidden_units, hidden_units)
         moment = moment + h.T @ t  # (hidden_units, outputs)
-    if np.ndim(gram) == 0:
+        rows += len(h)
+    if not rows:
         raise ValueError("there is no batch to solve for")
     if not (np.isfinite(gram).all() and np.isfinite(moment).all()):
         raise ValueError("hidden activations or targets are not finite")
@@ -243,11 +247,20 @@ def solve(module: keras.Model, batches: Iterable[tuple[Any, Any]]) -> None:
     Args:
         module: of this file.
         batches: of pairs: rows (batch, features) and one-hot targets (batch, outputs).
+
+    Raises:
+        ValueError: if a batch is no such pair, or as `output_weights` does.
     """
     output = module.get_layer("output")
     hidden = keras.Model(module.input, module.get_layer("hidden").output)
-    pairs = ((keras.ops.convert_to_numpy(hidden(x, training=False)), targets) for x, targets in batches)
-    output.kernel.assign(output_weights(pairs, ridge=output.ridge))
+
+    def pairs() -> Iterator[tuple[Any, Any]]:
+        for pair in batches:
+            if len(pair) != 2 or np.ndim(pair[0]) != 2 or np.shape(pair[1])[1:] != (output.units,):
+                raise ValueError(f"batches must be pairs of rows and one-hot targets (batch, {output.units})")
+            yield keras.ops.convert_to_numpy(hidden(pair[0], training=False)), pair[1]
+
+    output.kernel.assign(output_weights(pairs(), ridge=output.ridge))
 
 
 def assemble(modules: Sequence[keras.Model], *, name: str = "dsn") -> keras.Model:
@@ -283,11 +296,13 @@ def fit_temperature(scores: np.ndarray, targets: np.ndarray) -> float:
         targets: (rows, outputs), one-hot.
 
     Raises:
-        ValueError: if the two differ in shape.
+        ValueError: if the two differ in shape, or there is no row, a single output or a number that is none.
     """
     if np.shape(scores) != np.shape(targets):
         raise ValueError(f"scores {np.shape(scores)} and targets {np.shape(targets)} must have the same shape")
     s = np.asarray(scores, np.float64)
+    if s.ndim != 2 or not len(s) or s.shape[1] < 2 or not np.isfinite(s).all():
+        raise ValueError(f"scores {s.shape} must be finite numbers, at least one row of at least two outputs")
     margins = s - (s * targets).sum(axis=1, keepdims=True)  # above the true class, (rows, outputs)
 
     def slope(sharpness: float) -> float:
@@ -311,11 +326,13 @@ def classifier(model: keras.Model, *, temperature: float) -> keras.Model:
         temperature: of the softmax, above 0; see `fit_temperature`.
 
     Raises:
-        ValueError: if the temperature is not above 0.
+        ValueError: if the temperature is not above 0, or the network has a single output.
     """
     if not temperature > 0:
         raise ValueError(f"temperature {temperature} must be above 0")
     outputs: Any = model.output
+    if outputs["module_1"].shape[-1] == 1:
+        raise ValueError("the softmax of a single output is always 1: for yes or no take two outputs")
     x = keras.layers.Rescaling(1 / temperature, dtype=_exact(), name="sharpen")(outputs[f"module_{len(outputs)}"])
     probability = keras.layers.Softmax(dtype=_exact(), name="probability")(x)  # (batch, outputs)
     return keras.Model(model.input, probability, name=f"{model.name}_classifier")
@@ -324,3 +341,14 @@ def classifier(model: keras.Model, *, temperature: float) -> keras.Model:
 def _exact() -> str:
     """What scores and weights are computed in: float32 in mixed precision too, or float64 if that is the policy."""
     return keras.backend.result_type(keras.config.dtype_policy().variable_dtype, "float32")
+
+
+def _size(name: str, size: Any) -> int:
+    """A size as Python's own whole number, of NumPy's too; refused if it is none of at least 1."""
+    try:
+        whole = operator.index(size)
+    except TypeError:
+        raise ValueError(f"{name} {size!r} must be a whole number") from None
+    if whole < 1:
+        raise ValueError(f"{name} {whole} must be at least 1")
+    return whole

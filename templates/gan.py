@@ -31,6 +31,7 @@ normalisation, without the gradient penalty, for which Keras has no gradient tha
 """
 
 import math
+import operator
 import re
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
@@ -85,11 +86,9 @@ def generator(
     Raises:
         ValueError: if a size is smaller than 1 or a kind unknown.
     """
-    if not filters or min(height, width, channels, latent, *filters) < 1 or (classes is not None and classes < 1):
-        raise ValueError(
-            f"filters {tuple(filters)} must not be empty, and they, height {height}, width {width}, channels "
-            f"{channels}, classes {classes} and latent {latent} must be at least 1"
-        )
+    height, width, channels = _size("height", height), _size("width", width), _size("channels", channels)
+    latent, filters = _size("latent", latent), _sizes("filters", filters)
+    classes = None if classes is None else _size("classes", classes)
     _check("upsampling", upsampling, Upsampling)
     if normalization is not None:
         _check("normalization", normalization, Normalization)
@@ -162,11 +161,8 @@ def discriminator(
     Raises:
         ValueError: if a size is smaller than 1 or a kind unknown.
     """
-    if not filters or min(height, width, channels, *filters) < 1 or (classes is not None and classes < 1):
-        raise ValueError(
-            f"filters {tuple(filters)} must not be empty, and they, height {height}, width {width}, channels "
-            f"{channels} and classes {classes} must be at least 1"
-        )
+    height, width, channels = _size("height", height), _size("width", width), _size("channels", channels)
+    filters, classes = _sizes("filters", filters), None if classes is None else _size("classes", classes)
     _check("label_input", label_input, LabelInput)
 
     def normalized(kind: Any, *sizes: Any, name: str, use_bias: bool = True, **settings: Any) -> Any:
@@ -293,8 +289,10 @@ class GAN(keras.Model):
         **kwargs,
     ):
         _check("loss", loss, Loss)
-        for kind in augmentation:
+        for kind in [augmentation] if isinstance(augmentation, str) else augmentation:
             _check("augmentation", kind, Augmentation)
+        if isinstance(augmentation, str):
+            raise ValueError(f"augmentation {augmentation!r} must be a list, such as [{augmentation!r}]")
         if not 0 <= average_decay < 1 or not 0 <= label_smoothing < 1:
             raise ValueError(
                 f"average_decay {average_decay} and label_smoothing {label_smoothing} must be in 0..1, below 1"
@@ -334,11 +332,26 @@ class GAN(keras.Model):
     def call(self, inputs, training=False):
         """Scores (batch, 1) of pictures, or of pictures and labels; augmented while training."""
         pictures, *labels = self._tensors(inputs)
+        if 1 + len(labels) != len(self.discriminator.inputs):
+            expected = "pictures and labels, fit([pictures, labels])" if not labels else "pictures alone, fit(pictures)"
+            raise ValueError(f"{self.name} takes {expected}")
         return self.discriminator(self._inputs(pictures, labels, training), training=training)
+
+    def fit(self, x=None, y=None, *args, **options):
+        """`keras.Model.fit`, which without targets leaves out weights in silence: here they are refused."""
+        for name in ("sample_weight", "class_weight"):
+            if options.get(name) is not None:
+                raise ValueError(f"{self.name} takes no weights of pictures or classes: {name} would count for nothing")
+        return super().fit(x, y, *args, **options)
 
     def compute_loss(self, x: Any = None, y=None, y_pred: Any = None, sample_weight=None, training=True):
         """Both losses; neither has a gradient by the weights of the other's network. `y_pred` are the real scores."""
         pictures, *labels = self._tensors(x)
+        if sample_weight is not None:
+            raise ValueError(f"{self.name} takes no weights of pictures or classes")
+        if y is not None:
+            remedy = "fit([pictures, labels])" if labels else "fit(pictures); a conditional_gan takes both in a list"
+            raise ValueError(f"{self.name} has no targets: {remedy}")
         shape: Any = keras.ops.shape(pictures)
         noise = keras.random.normal((shape[0], self.latent), dtype=pictures.dtype, seed=self.seed_generator)
         fakes = self.generator([noise, *labels] if labels else noise, training=training)
@@ -444,6 +457,7 @@ def generate(
         ValueError: if labels are missing, needless, not `count` or none of the classes, or the noise is of another
             shape.
     """
+    count = _size("count", count) if count else 0
     network = model.average if averaged else model.generator
     if noise is None:
         noise = np.random.default_rng(seed).normal(size=(count, model.latent))
@@ -453,10 +467,11 @@ def generate(
     inputs = [noise]
     if len(network.inputs) > 1:
         classes = network.get_layer("label_embedding").input_dim
-        labels = np.asarray([] if labels is None else labels, "int32")
-        if labels.shape != (count,) or np.any((labels < 0) | (labels >= classes)):
+        labels = np.asarray(() if labels is None else labels)
+        whole = labels.dtype.kind in "iu" or not labels.size
+        if labels.shape != (count,) or not whole or np.any((labels < 0) | (labels >= classes)):
             raise ValueError(f"labels must be {count} numbers from 0 to {classes - 1}")
-        inputs.append(labels)
+        inputs.append(labels.astype("int32"))
     elif labels is not None:
         raise ValueError("labels are given, but the model is not conditional")
     found = [np.empty((0, *network.output_shape[1:]), np.float32)]
@@ -588,6 +603,26 @@ def _joined(
 ) -> keras.Model:
     artist = generator(**size, latent=latent, filters=generator_filters)
     return GAN(artist, discriminator(**size, filters=discriminator_filters), **options)
+
+
+def _size(name: str, size: Any) -> int:
+    """A size as Python's own whole number, of NumPy's too; refused if it is none of at least 1."""
+    try:
+        whole = operator.index(size)
+    except TypeError:
+        raise ValueError(f"{name} {size!r} must be a whole number") from None
+    if whole < 1:
+        raise ValueError(f"{name} {whole} must be at least 1")
+    return whole
+
+
+def _sizes(name: str, sizes: Any) -> tuple[int, ...]:
+    """One or several sizes, of a list or an array too."""
+    if np.ndim(sizes) != 1:
+        raise ValueError(f"{name} {sizes!r} must be a list of whole numbers")
+    if not len(sizes):
+        raise ValueError(f"{name} () must not be empty, and all of them must be at least 1")
+    return tuple(_size(name, size) for size in sizes)
 
 
 def _exact() -> str:

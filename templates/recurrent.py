@@ -35,6 +35,7 @@ instead of reversed; what the attention found is not fed to the decoder's next s
     translator.fit([source, target[:, :-1]], target[:, 1:])      # tokens; the target has a start and an end
 """
 
+import operator
 import types
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
@@ -106,8 +107,8 @@ def lstm(
         name: of the model.
 
     Raises:
-        ValueError: if there is no layer, a size is smaller than 1, the head is unknown, or it is "next_token" without a
-            vocabulary or in both directions.
+        ValueError: if there is no layer, a size is smaller than 1, the head is unknown, it is "next_token" without a
+            vocabulary or in both directions, `mask_value` isn't a token, or there is a softmax of a single output.
     """
     return _network(LSTM, **locals())
 
@@ -166,12 +167,13 @@ def lstm_encoder_decoder(
     Raises:
         ValueError: if a size is smaller than 1, the units are odd, or `mask_value` isn't a token of both.
     """
-    if min(source_vocabulary, target_vocabulary, embedding_size, units, depth) < 1 or units % 2:
-        raise ValueError(
-            f"source_vocabulary {source_vocabulary}, target_vocabulary {target_vocabulary}, embedding_size "
-            f"{embedding_size}, units {units} and depth {depth} must be at least 1, and the units even"
-        )
-    if not 0 <= mask_value < min(source_vocabulary, target_vocabulary):
+    source_vocabulary = _size("source_vocabulary", source_vocabulary)
+    target_vocabulary = _size("target_vocabulary", target_vocabulary)
+    embedding_size, depth = _size("embedding_size", embedding_size), _size("depth", depth)
+    units = _size("units", units)
+    if units % 2:
+        raise ValueError(f"units {units} must be even: the encoder's two directions have half of them each")
+    if mask_value not in range(min(source_vocabulary, target_vocabulary)):
         raise ValueError(
             f"mask_value {mask_value} is not among the {source_vocabulary} source and {target_vocabulary} target tokens"
         )
@@ -218,15 +220,25 @@ def _network(
     name: str,
     **cell: Any,
 ) -> keras.Model:
-    if not units or min(features, embedding_size, outputs, *units) < 1:
-        raise ValueError(
-            f"units {tuple(units)} must not be empty, and they, features {features}, embedding_size {embedding_size} "
-            f"and outputs {outputs} must be at least 1"
-        )
+    features, embedding_size = _size("features", features), _size("embedding_size", embedding_size)
+    outputs, units = _size("outputs", outputs), _sizes("units", units)
+    vocabulary = None if vocabulary is None else _size("vocabulary", vocabulary)
+    possible = mask_value == mask_value if vocabulary is None else mask_value in (None, *range(vocabulary))
+    if not possible:
+        tokens = f"one of the {vocabulary} tokens" if vocabulary else "a number"
+        raise ValueError(f"mask_value {mask_value} must be {tokens}")
     if head not in get_args(Head):
         raise ValueError(f"head {head!r} is none of {', '.join(get_args(Head))}")
     if head == "next_token" and (vocabulary is None or bidirectional):
         raise ValueError("the head 'next_token' needs a vocabulary and must not see the future: bidirectional=False")
+
+    if head == "next_token" and vocabulary is not None:
+        outputs = vocabulary
+    if outputs == 1 and output_activation == "softmax":
+        raise ValueError(
+            "the softmax of a single output is always 1: for yes or no take output_activation='sigmoid' and a binary "
+            "cross-entropy, or two outputs"
+        )
 
     if vocabulary is None:
         sequence = keras.Input((None, features), name="sequence")  # (batch, time, features)
@@ -244,10 +256,36 @@ def _network(
         x = recurrent(x)  # (batch, time, units), twice the units of a bidirectional one
         if layer_normalization:
             x = keras.layers.LayerNormalization(name=f"normalization_{number}")(x)
-    if head == "next_token" and vocabulary is not None:
-        outputs = vocabulary
     output = keras.layers.Dense(outputs, output_activation, dtype=_exact(), name="output")(x)  # (batch, time, outputs)
     return keras.Model(sequence, output, name=name)
+
+
+def _size(name: str, size: Any) -> int:
+    """A size as Python's own whole number, of NumPy's too; refused if it is none of at least 1."""
+    try:
+        whole = operator.index(size)
+    except TypeError:
+        raise ValueError(f"{name} {size!r} must be a whole number") from None
+    if whole < 1:
+        raise ValueError(f"{name} {whole} must be at least 1")
+    return whole
+
+
+def _sizes(name: str, sizes: Any) -> tuple[int, ...]:
+    """One or several sizes, of a list or an array too."""
+    if np.ndim(sizes) != 1:
+        raise ValueError(f"{name} {sizes!r} must be a list of whole numbers")
+    if not len(sizes):
+        raise ValueError(f"{name} () must not be empty, and all of them must be at least 1")
+    return tuple(_size(name, size) for size in sizes)
+
+
+def _check_tokens(tokens: np.ndarray, vocabulary: int) -> None:
+    """Refuse tokens that a vocabulary lacks: not all backends do, and some count negative ones from its end."""
+    if tokens.dtype.kind not in "iu" and tokens.size:
+        raise ValueError(f"tokens must be whole numbers, not {tokens.dtype}")
+    if (unknown := tokens[(tokens < 0) | (tokens >= vocabulary)]).size:
+        raise ValueError(f"token {unknown[0]} is none of the vocabulary's, 0 to {vocabulary - 1}")
 
 
 def _exact() -> str:
@@ -275,7 +313,7 @@ class LSTM(keras.layers.LSTM):
 
         def step(inputs, states):
             output, carry = states  # (batch, units)
-            gates = keras.ops.add(inputs, keras.ops.matmul(output, cell.recurrent_kernel))
+            gates = inputs + keras.ops.matmul(output, cell.recurrent_kernel)
             parts: Any = keras.ops.split(gates, 4, axis=-1)
             enter, forget, leave = (cell.recurrent_activation(parts[i]) for i in (0, 1, 3))
             carry = forget * carry + enter * cell.activation(parts[2])
@@ -338,8 +376,12 @@ def tagger(model: keras.Model, *, names: Sequence[str], metadata: dict | None = 
             back as `model.get_layer("tags").metadata`.
 
     Raises:
-        ValueError: if there is not one name for each output.
+        ValueError: if there is not one name for each output, or a single output, of which no tag is the most probable.
     """
+    if isinstance(names, str):
+        raise ValueError(f"names {names!r} must be a list")
+    if model.output_shape[-1] == 1:
+        raise ValueError(f"{model.name} has a single output: there is nothing to choose a tag from")
     if len(names) != model.output_shape[-1]:
         raise ValueError(f"{len(names)} names for {model.output_shape[-1]} outputs")
     tags = Tags(names=names, metadata=metadata, dtype=_exact(), name="tags")(model.output)
@@ -375,8 +417,11 @@ def streaming(model: keras.Model) -> keras.Model:
         model: of this file, in one direction.
 
     Raises:
-        ValueError: if the model reads in both directions, so that its output waits for the end of the sequence.
+        ValueError: if the model reads in both directions, so that its output waits for the end of the sequence, or
+            reads two sequences.
     """
+    if len(model.inputs) != 1:
+        raise ValueError(f"{model.name} reads {len(model.inputs)} sequences; a `Reader` goes through its target")
     step = keras.Input(model.input_shape[2:], dtype=model.inputs[0].dtype, name="step")
     x = step
     before, after = [], []
@@ -408,6 +453,8 @@ class Stream:
         self.model: Any = streaming(model)
         self.model.compile(jit_compile=keras.backend.backend() != "torch")
         self.states: list[np.ndarray] = []
+        embeddings = [layer for layer in self.model.layers if isinstance(layer, keras.layers.Embedding)]
+        self.vocabulary: int | None = embeddings[0].input_dim if embeddings else None
 
     def reset(self) -> None:
         """Forget all steps; the next one begins a new sequence."""
@@ -419,11 +466,18 @@ class Stream:
         Several are (batch, time, features) or (batch, time).
 
         Raises:
-            ValueError: if the batch is of another size than at the step before.
+            ValueError: if the batch is of another size than at the step before, there is no step or one of another
+                size, or a token is outside the vocabulary.
         """
-        steps = np.asarray(keras.ops.convert_to_numpy(steps), self.model.inputs[0].dtype)
-        if steps.ndim == len(self.model.inputs[0].shape):
-            steps = steps[:, None]  # (batch, time, ...)
+        steps = np.asarray(keras.ops.convert_to_numpy(steps))
+        if self.vocabulary is not None:
+            _check_tokens(steps, self.vocabulary)
+        shape = tuple(self.model.inputs[0].shape)  # (batch, ...)
+        several = steps.ndim - len(shape)
+        if several not in (0, 1) or steps.shape[several + 1 :] != shape[1:] or not steps.size:
+            raise ValueError(f"steps {steps.shape} must be (batch, time, ...) or one of them, each {shape[1:]}")
+        steps = steps.astype(self.model.inputs[0].dtype)
+        steps = steps if several else steps[:, None]  # (batch, time, ...)
         if not self.states:
             self.states = [np.zeros((len(steps), state.shape[1]), state.dtype) for state in self.model.inputs[1:]]
         if len(steps) != len(self.states[0]):
@@ -451,6 +505,7 @@ class Reader:
         for number in range(1, len(self.decoders) + 1):
             outputs += [model.get_layer(f"encoder_{number}_{kind}").output for kind in ("output", "carry")]
         self.encoder = keras.Model(model.inputs[0], outputs)
+        self.vocabulary: int = model.get_layer("source_embedding").input_dim
 
     def begin(self, sources: Any) -> Any:
         """The state before the first token, from sources (rows, source_time)."""

@@ -45,6 +45,8 @@ the sequence.
 import collections
 import functools
 import math
+import numbers
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, get_args
 
@@ -92,12 +94,21 @@ def encoder(
         name: of the model.
 
     Raises:
-        ValueError: if a size is smaller than 1, the heads don't divide the width, the head is unknown, or `mask_value`
-            isn't a token.
+        ValueError: if a size is smaller than 1, the heads don't divide the width, the head is unknown, `mask_value`
+            isn't a token, or there is a softmax of a single output.
     """
-    sizes = {"context": context, "width": width, "depth": depth, "heads": heads, "outputs": outputs}
-    sizes |= {"features": features} if vocabulary is None else {"vocabulary": vocabulary}
-    feed_forward = _check(feed_forward, mask_value if vocabulary is not None else None, **sizes)
+    features, outputs, context = _size("features", features), _size("outputs", outputs), _size("context", context)
+    vocabulary = None if vocabulary is None else _size("vocabulary", vocabulary)
+    width, depth, heads, feed_forward = _blocks_sizes(width, depth, heads, feed_forward, dropout)
+    if vocabulary is not None:
+        _check_mask_value(mask_value, vocabulary)
+    elif mask_value != mask_value:
+        raise ValueError(f"mask_value {mask_value} must be a number")
+    if outputs == 1 and output_activation == "softmax":
+        raise ValueError(
+            "the softmax of a single output is always 1: for yes or no take output_activation='sigmoid' and a binary "
+            "cross-entropy, or two outputs"
+        )
     if head not in get_args(Head):
         raise ValueError(f"head {head!r} is none of {', '.join(get_args(Head))}")
 
@@ -163,8 +174,9 @@ def decoder(
     Raises:
         ValueError: if a size is smaller than 1, the heads don't divide the width, or `mask_value` isn't a token.
     """
-    sizes = {"vocabulary": vocabulary, "context": context, "width": width, "depth": depth, "heads": heads}
-    feed_forward = _check(feed_forward, mask_value, **sizes)
+    vocabulary, context = _size("vocabulary", vocabulary), _size("context", context)
+    width, depth, heads, feed_forward = _blocks_sizes(width, depth, heads, feed_forward, dropout)
+    _check_mask_value(mask_value, vocabulary)
 
     tokens = keras.Input((None,), dtype="int32", name="tokens")  # (batch, time)
     exact = _exact()
@@ -228,9 +240,11 @@ def encoder_decoder(
     Raises:
         ValueError: if a size is smaller than 1, the heads don't divide the width, or `mask_value` isn't a token.
     """
-    sizes = {"source_vocabulary": source_vocabulary, "target_vocabulary": target_vocabulary}
-    sizes |= {"source_context": source_context, "target_context": target_context}
-    feed_forward = _check(feed_forward, mask_value, **sizes, width=width, depth=depth, heads=heads)
+    source_vocabulary = _size("source_vocabulary", source_vocabulary)
+    target_vocabulary = _size("target_vocabulary", target_vocabulary)
+    source_context, target_context = _size("source_context", source_context), _size("target_context", target_context)
+    width, depth, heads, feed_forward = _blocks_sizes(width, depth, heads, feed_forward, dropout)
+    _check_mask_value(mask_value, min(source_vocabulary, target_vocabulary))
     options: Any = {"depth": depth, "heads": heads, "activation": activation, "dropout": dropout}
     options |= {"feed_forward": feed_forward}
 
@@ -255,18 +269,38 @@ def encoder_decoder(
     return keras.Model([source, target], output, name=name)
 
 
-def _check(feed_forward: int | None, mask_value: float | None, **sizes: int) -> int:
-    """The size of the feed-forward networks' hidden layer, if all is possible."""
-    feed_forward = 4 * sizes["width"] if feed_forward is None else feed_forward
-    sizes["feed_forward"] = feed_forward
-    if min(sizes.values()) < 1:
-        raise ValueError(f"{', '.join(f'{name} {size}' for name, size in sizes.items())} must be at least 1")
-    if sizes["width"] % sizes["heads"]:
-        raise ValueError(f"{sizes['heads']} heads don't divide the width {sizes['width']}")
-    tokens = min((size for name, size in sizes.items() if name.endswith("vocabulary")), default=0)
-    if mask_value is not None and not (0 <= mask_value < tokens and mask_value == int(mask_value)):
+def _size(name: str, size: Any) -> int:
+    """A size as Python's own whole number, of NumPy's too; refused if it is none of at least 1."""
+    try:
+        whole = operator.index(size)
+    except TypeError:
+        raise ValueError(f"{name} {size!r} must be a whole number") from None
+    if whole < 1:
+        raise ValueError(f"{name} {whole} must be at least 1")
+    return whole
+
+
+def _blocks_sizes(width: Any, depth: Any, heads: Any, feed_forward: Any, dropout: Any) -> tuple[int, int, int, int]:
+    """Width, depth, heads and the hidden layer's size of the feed-forward networks, if all is possible."""
+    width, depth, heads = _size("width", width), _size("depth", depth), _size("heads", heads)
+    if width % heads:
+        raise ValueError(f"{heads} heads don't divide the width {width}")
+    if not isinstance(dropout, numbers.Real) or not 0 <= dropout < 1:
+        raise ValueError(f"dropout {dropout!r} must be at least 0 and below 1")
+    return width, depth, heads, 4 * width if feed_forward is None else _size("feed_forward", feed_forward)
+
+
+def _check_mask_value(mask_value: Any, tokens: int) -> None:
+    if mask_value is not None and mask_value not in range(tokens):
         raise ValueError(f"mask_value {mask_value} is none of the {tokens} tokens")
-    return feed_forward
+
+
+def _check_tokens(tokens: np.ndarray, vocabulary: int) -> None:
+    """Refuse tokens that a vocabulary lacks: not all backends do, and some count negative ones from its end."""
+    if tokens.dtype.kind not in "iu" and tokens.size:
+        raise ValueError(f"tokens must be whole numbers, not {tokens.dtype}")
+    if (unknown := tokens[(tokens < 0) | (tokens >= vocabulary)]).size:
+        raise ValueError(f"token {unknown[0]} is none of the vocabulary's, 0 to {vocabulary - 1}")
 
 
 def _exact() -> str:
@@ -478,10 +512,13 @@ class Stream:
         """The logits (batch, vocabulary) of what follows the last of the tokens, (batch,) or (batch, time).
 
         Raises:
-            ValueError: if the batch is of another size than before.
+            ValueError: if the batch is of another size than before, there is no token, or one is none of the model's.
         """
-        tokens = np.asarray(tokens, np.int32)
-        tokens = tokens.reshape(len(tokens), -1)  # (batch, time)
+        tokens = np.asarray(tokens)
+        if tokens.ndim not in (1, 2) or not tokens.size:
+            raise ValueError(f"tokens {tokens.shape} must be (batch,) or (batch, time), at least one")
+        _check_tokens(tokens, self.model.get_layer("embedding").input_dim)
+        tokens = tokens.astype(np.int32).reshape(len(tokens), -1)  # (batch, time)
         if self.tokens is None:
             self.tokens = tokens[:, :0]
         if len(tokens) != len(self.tokens):
@@ -594,15 +631,18 @@ def generate(
         seed: of the draws; the prompt in the row `r` draws from `numpy.random.default_rng([seed, r])`.
 
     Raises:
-        ValueError: if there is no prompt or an empty one, the temperature is negative, `top_k` smaller than 1 or
-            `top_p` outside (0, 1].
+        ValueError: if there is no prompt or an empty one, the number of tokens or the temperature is negative, `top_k`
+            smaller than 1 or `top_p` outside (0, 1].
     """
-    if not len(prompts) or not all(len(prompt) for prompt in prompts):
-        raise ValueError("there must be a prompt, and at least one token in each")
-    if temperature < 0 or (top_k is not None and top_k < 1) or (top_p is not None and not 0 < top_p <= 1):
-        raise ValueError(
-            f"temperature {temperature} must not be negative, top_k {top_k} at least 1, top_p {top_p} in (0, 1]"
-        )
+    if not len(prompts) or not all(np.ndim(prompt) == 1 and len(prompt) for prompt in prompts):
+        raise ValueError("there must be a prompt, and at least one token in each: a list of lists")
+    if any(np.asarray(prompt).dtype.kind not in "iu" for prompt in prompts):
+        raise ValueError("the tokens of a prompt must be whole numbers")
+    tokens = _size("tokens", tokens) if tokens else 0
+    top_k = None if top_k is None else _size("top_k", top_k)
+    real = all(isinstance(number, numbers.Real) for number in (temperature, 1 if top_p is None else top_p))
+    if not real or not temperature >= 0 or (top_p is not None and not 0 < top_p <= 1):
+        raise ValueError(f"temperature {temperature} must not be negative, top_p {top_p} in (0, 1]")
     sampling = np.array([temperature or 1, 2**24 if top_k is None else top_k, 1 if top_p is None else top_p])
     if temperature == 0:
         sampling[1] = 1
@@ -674,6 +714,7 @@ class Reader:
     def __init__(self, model: keras.Model):
         self.model = model
         self.context: int = model.get_layer("positions").context
+        self.vocabulary: int = model.get_layer("source_embedding").input_dim
         outputs = [model.get_layer(f"source_{name}").output for name in ("normalization", "real_steps")]
         self.encoder = keras.Model(model.inputs[0], outputs)
 
@@ -722,11 +763,13 @@ class Translator:
 
     def __init__(self, reader: Any, *, start: int = 1, end: int = 2, mask_value: int = 0, longest: int):
         context = getattr(reader, "context", math.inf)
-        if not 1 <= longest < context:
+        longest = _size("longest", longest)
+        if not longest < context:
             raise ValueError(f"longest {longest} must be at least 1 and smaller than the context of {context}")
         self.reader = reader
         self.start, self.end, self.mask_value, self.longest = start, end, mask_value, longest
         self.variables = reader.model.variables
+        self.vocabulary = getattr(reader, "vocabulary", 2**31)  # of the sources
         self.compiled: dict[tuple[int, ...], _Compiled] = {}  # by beams and the sources' shape
 
     def __call__(self, sources: Any, *, beams: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -743,11 +786,13 @@ class Translator:
             targets with their end, -inf where there are fewer targets than beams.
 
         Raises:
-            ValueError: if `beams` is smaller than 1.
+            ValueError: if `beams` is smaller than 1, or the sources are no such tokens, each in the vocabulary.
         """
-        if beams < 1:
-            raise ValueError(f"beams {beams} must be at least 1")
-        sources = np.asarray(sources, np.int32)
+        beams, sources = _size("beams", beams), np.asarray(sources)
+        if sources.ndim != 2 or not sources.size:
+            raise ValueError(f"sources {sources.shape} must be (batch, source_time), at least one token")
+        _check_tokens(sources, self.vocabulary)
+        sources = sources.astype(np.int32)
         key = (beams, *sources.shape)
         if key not in self.compiled:
             self.compiled[key] = _Compiled(functools.partial(self._search, beams))
@@ -912,6 +957,10 @@ def attention_maps(model: keras.Model, tokens: Any) -> list[np.ndarray]:
 
     A row is a token that looks, and sums to 1.
     """
+    tokens = np.asarray(tokens)
+    if tokens.ndim != 1 or not tokens.size:
+        raise ValueError(f"tokens {tokens.shape} must be those of one sequence, (time,)")
+    _check_tokens(tokens, model.get_layer("embedding").input_dim)
     looking = _attentions(model)
     outputs = [model.get_layer(f"{layer.name}_normalization").output for layer in looking]
     queries = keras.tree.flatten(keras.Model(model.input, outputs)(np.asarray(tokens, np.int32)[None]))
@@ -923,6 +972,11 @@ def cross_attention_maps(model: keras.Model, source: Any, target: Any) -> list[n
 
     It is an array (heads, time, source_time) for each block. A row is a token that looks, and sums to 1.
     """
+    source, target = np.asarray(source), np.asarray(target)
+    for what, tokens, embedding in (("source", source, "source_embedding"), ("target", target, "embedding")):
+        if tokens.ndim != 1 or not tokens.size:
+            raise ValueError(f"{what} {tokens.shape} must be one sequence, (time,)")
+        _check_tokens(tokens, model.get_layer(embedding).input_dim)
     looking = _attentions(model, "cross_attention")
     names = [*(f"{layer.name}_normalization" for layer in looking), "source_normalization", "source_real_steps"]
     outputs = keras.Model(model.inputs, [model.get_layer(name).output for name in names])

@@ -146,8 +146,9 @@ def test_grad_cam(setting):
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-@pytest.mark.parametrize("options", [{"sparsity_target": 0.1, "sparsity_cost": 0.1}, {"chains": 3}])
-@pytest.mark.parametrize("visible", ["bernoulli", "gaussian"])
+@pytest.mark.parametrize(
+    ("visible", "options"), [("bernoulli", {"sparsity_target": 0.1, "sparsity_cost": 0.1}), ("gaussian", {"chains": 3})]
+)
 def test_boltzmann_machines(visible, options, setting, tmp_path):
     rows = draw(keras.KerasTensor((None, 6)))
 
@@ -164,8 +165,8 @@ def test_boltzmann_machines(visible, options, setting, tmp_path):
     _, expected, likelihood = trained()
     with under(setting):
         rbms, found, own_likelihood = trained()
-        # The draws of another precision are others, but the steps are small.
-        share = 0.02 if setting.endswith("float64") else SETTINGS[setting]
+        # The draws of another precision are others, but weights and steps are small.
+        share = 0.05 if setting.endswith("float64") else SETTINGS[setting]
         agree(found, expected, share)
         np.testing.assert_allclose(own_likelihood, likelihood, atol=5 * share or 1e-5)
         drawn = dbn.generate(rbms, 2, steps=2, seed=0)
