@@ -10,11 +10,19 @@ import dataclasses
 import math
 import pickletools
 import re
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from data.dataset import BadInput
+from data.picture_files import reason
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
+LARGEST_BATCH = 2 * 10**8  # bytes: the published ones have 31 million
 MOST_STEPS = 500_000  # opcodes of a batch; of the published ones the largest needs 40,000
 
 _NOTHING = {"PROTO", "FRAME", "STOP"}
@@ -40,6 +48,40 @@ class _Array:
     """An array whose contents are still to come."""
 
     value: np.ndarray | None = None
+
+
+def read_batch(path: Path, content: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pictures of a batch, (n, 32, 32, 3) uint8, and their labels, (n,) int64.
+
+    Raises:
+        BadInput: The content of the file `path` isn't a batch.
+    """
+    expected = "expected one of CIFAR-10's Python batches"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escapes in damaged strings
+            batch = parse(content)
+    except Exception as error:  # a damaged pickle raises nearly anything
+        raise BadInput(f"{path}: found a file that can't be read ({reason(error)}), {expected}") from None
+    if not isinstance(batch, dict):
+        raise BadInput(f"{path}: found a pickled {type(batch).__name__}, {expected}")
+    fields = {key.decode("latin-1") if isinstance(key, bytes) else key: value for key, value in batch.items()}
+    pixels, numbers = fields.get("data"), fields.get("labels")
+    if not isinstance(pixels, np.ndarray):
+        raise BadInput(f"{path}: data: found no array, expected uint8 of (n, 3072)")
+    if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.shape[1] != 3072 or not len(pixels):
+        raise BadInput(f"{path}: data: found {pixels.dtype} of {pixels.shape}, expected uint8 of (n, 3072)")
+    if isinstance(numbers, np.ndarray) and numbers.ndim == 1 and numbers.dtype.kind in "iu":
+        numbers = numbers.tolist()
+    if not isinstance(numbers, list) or not all(isinstance(number, int) for number in numbers):
+        raise BadInput(f"{path}: labels: found no list of integers, {expected}")
+    if len(numbers) != len(pixels):
+        raise BadInput(f"{path}: labels: found {len(numbers):,}, expected {len(pixels):,} as there are pictures")
+    for row, number in enumerate(numbers):
+        if not 0 <= number < len(CLASSES):
+            raise BadInput(f"{path}: labels: picture {row + 1}: found {number}, expected 0 to 9")
+    images = np.ascontiguousarray(pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+    return images, np.array(numbers, np.int64)
 
 
 def parse(content: bytes) -> Any:

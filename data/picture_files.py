@@ -23,6 +23,9 @@ from PIL import Image, UnidentifiedImageError
 from data.dataset import BadInput
 
 LARGEST_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485  # Pillow's limit against decompression bombs
+LARGEST_BYTES = 8 * 10**9  # that all pictures of a source may have in memory
+SMALL = 10**8  # bytes; of more than that a file may say that it holds at most
+MOST_COMPRESSED = 250  # times its own size: MNIST's compress by 5
 LARGEST_DECODED = 400_000_000  # bytes that a picture may take once decoded
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".webp", ".gif", ".tif", ".tiff"),
@@ -285,3 +288,19 @@ def reason(error: Exception) -> str:
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     line = text.splitlines()[0].rstrip(".")
     return line if len(line) <= 100 else f"{line[:100]}…"  # some put the damaged bytes in
+
+
+def check_bytes(place: str, size: int, stored: int | None = None, budget: int | None = None) -> None:
+    """Refuse what is beyond memory; or, of a file of `stored` bytes, what can't be so small."""
+    if size > (LARGEST_BYTES if budget is None else budget):
+        expected = f"expected at most {LARGEST_BYTES / 1e9:g} GB, as all of it is held in memory"
+        raise BadInput(f"{place}: found pictures of {size / 1e9:.1f} GB, {expected}")
+    if stored is not None and size > SMALL and size > MOST_COMPRESSED * stored:
+        found = f"{size / 1e9:.1f} GB, said to be in {stored / 1e6:.1f} MB"
+        raise BadInput(f"{place}: found {found}, expected at most {MOST_COMPRESSED} times as much as the file has")
+
+
+def require_file(path: Path, expected: str) -> None:
+    """Refuse a file that isn't there."""
+    if not path.is_file():
+        raise BadInput(f"{path}: found no such file, {expected}")

@@ -26,7 +26,7 @@ from sklearn.svm import SVC
 from applications import image_evaluation, image_report, run
 from applications import image_models as models
 from applications.image_classification import Train, main
-from data import images
+from data import cifar, images
 from data.dataset import BadInput, Dataset, Provenance, Split
 
 ROOT = Path(__file__).parents[2]
@@ -127,7 +127,7 @@ def save_idx(place):
 
 def save_cifar(place):
     place.mkdir()
-    for name in images.CIFAR_BATCHES:
+    for name in cifar.BATCHES:
         x, y = pictures(10, 20, (32, 32, 3), name)
         batch = {b"data": x.transpose(0, 3, 1, 2).reshape(len(x), -1), b"labels": y.tolist()}
         (place / name).write_bytes(pickle.dumps(batch))
@@ -426,7 +426,7 @@ def test_own_files_are_trained_on_and_evaluated(kind, tmp_path, lean):
     data = metrics["data"]
     if kind == "cifar":
         assert data["shape"] == [32, 32, 3]
-        assert data["classes"] == list(images.CIFAR_CLASSES)
+        assert data["classes"] == list(cifar.CLASSES)
         assert [data[part] for part in ("train", "validation", "test")] == [80, 20, 20]
         x, y = pictures(10, 20, (32, 32, 3), "test_batch")
     else:

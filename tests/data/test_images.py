@@ -20,11 +20,9 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from data import cifar, images
+from data import cifar, images, picture_files
 from data.dataset import BadInput, Dataset
 from data.images import (
-    CIFAR_BATCHES,
-    CIFAR_CLASSES,
     load,
     load_cifar,
     load_downloaded,
@@ -384,7 +382,7 @@ def test_arrays_that_can_not_be_told_are_refused(tmp_path, changes, expected):
 @pytest.mark.parametrize("what", ["header", "ratio"])
 def test_an_archive_says_how_much_it_holds_before_it_is_read(tmp_path, monkeypatch, what):
     """A header of gigabytes over a few bytes, and gigabytes that are packed into few."""
-    monkeypatch.setattr(images, "SMALL", 10**6)
+    monkeypatch.setattr(picture_files, "SMALL", 10**6)
     header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (60, 10000, 10000), }"
     content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -404,9 +402,9 @@ def test_npz_beyond_memory_is_refused_by_its_header(tmp_path, monkeypatch):
     with zipfile.ZipFile(path) as archive:
         size = sum(entry.file_size for entry in archive.infolist())
     for less, place in ((1, "y_test"), (2_000, "x_test"), (3_000, "x_train")):
-        monkeypatch.setattr(images, "LARGEST_BYTES", size - less)
+        monkeypatch.setattr(picture_files, "LARGEST_BYTES", size - less)
         assert f"{place}: found pictures of" in bad(load_npz, path)
-    monkeypatch.setattr(images, "LARGEST_BYTES", size)
+    monkeypatch.setattr(picture_files, "LARGEST_BYTES", size)
     load_npz(path)
 
 
@@ -541,7 +539,7 @@ def test_idx_without_files_to_test_on(tmp_path):
 
 def cifar_arrays(name: str, count: int = 20) -> tuple[np.ndarray, list[int]]:
     """Pictures as they're to be returned, (n, 32, 32, 3), and labels; each class occurs."""
-    seed = CIFAR_BATCHES.index(name)
+    seed = cifar.BATCHES.index(name)
     return pixels(count, 32, 32, 3, seed=seed), random(seed).permutation(np.arange(count) % 10).tolist()
 
 
@@ -555,17 +553,17 @@ def cifar_batch(name: str, protocol: int = 2, as_bytes: bool = True) -> bytes:
 
 def cifar_folder(folder: Path, **settings) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    for name in CIFAR_BATCHES:
+    for name in cifar.BATCHES:
         (folder / name).write_bytes(cifar_batch(name, **settings))
     return folder
 
 
 def check_cifar(dataset: Dataset) -> None:
-    batches = [cifar_arrays(name) for name in CIFAR_BATCHES]
+    batches = [cifar_arrays(name) for name in cifar.BATCHES]
     x_train = np.concatenate([x for x, _ in batches[:-1]])
     y_train = np.concatenate([y for _, y in batches[:-1]])
     check_divided(dataset, x_train, y_train, batches[-1][0], np.array(batches[-1][1]))
-    assert dataset.classes == CIFAR_CLASSES
+    assert dataset.classes == cifar.CLASSES
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -574,7 +572,7 @@ def test_cifar(tmp_path, protocol, as_bytes):
     folder = cifar_folder(tmp_path, protocol=protocol, as_bytes=as_bytes)
     dataset = load_cifar(folder)
     check_cifar(dataset)
-    assert dataset.provenance.sha256 == sha256(*(folder / name for name in CIFAR_BATCHES))
+    assert dataset.provenance.sha256 == sha256(*(folder / name for name in cifar.BATCHES))
 
 
 def python_2_batch(name: str) -> bytes:
@@ -591,7 +589,7 @@ def python_2_batch(name: str) -> bytes:
 
 
 def test_cifar_as_python_2_pickled_it(tmp_path):
-    for name in CIFAR_BATCHES:
+    for name in cifar.BATCHES:
         (tmp_path / name).write_bytes(python_2_batch(name))
     check_cifar(load_cifar(tmp_path))
 
@@ -679,7 +677,7 @@ def test_a_string_that_is_encoded_again_and_again_is_held_once(tmp_path):
 
 def test_a_batch_is_no_larger_than_it_may_be(tmp_path, monkeypatch):
     folder = cifar_folder(tmp_path)
-    monkeypatch.setattr(images, "LARGEST_BATCH", 1_000)
+    monkeypatch.setattr(cifar, "LARGEST_BATCH", 1_000)
     assert "found 0 MB, expected at most 0 MB in a batch" in bad(load_cifar, folder)
 
 
@@ -1290,7 +1288,7 @@ def test_bad_parts_are_named(tmp_path):
 
 def test_folders_beyond_memory_are_refused_before_they_are_read(tmp_path, monkeypatch):
     class_folder(tmp_path)
-    monkeypatch.setattr(images, "LARGEST_BYTES", 60 * 10 * 12 - 1)
+    monkeypatch.setattr(picture_files, "LARGEST_BYTES", 60 * 10 * 12 - 1)
     monkeypatch.setattr(images, "read_picture", lambda *_, **__: pytest.fail("read"))
     assert bad(folder_data, tmp_path).startswith(f"{tmp_path}: found pictures of")
 
