@@ -491,6 +491,7 @@ def dbn_details(
         "samples": SAMPLES,
         "gibbs_steps": GIBBS_STEPS,
         "epochs": epochs,
+        "held_out": trainer.held_out,
         "log_likelihood": None,
     }
     if choices.visible != "bernoulli":
@@ -584,7 +585,7 @@ def recipe(trainer: Any, chosen: models.Trained, task: Task) -> dict[str, Any]:
         if chosen.parts is None:  # not pretrained
             return values
         names = ("rbm_epochs", "rbm_learning_rate", "rbm_momentum", "rbm_batch_size")
-        return values | {name: getattr(choices, name) for name in names}
+        return values | {name: getattr(choices, name) for name in names} | {"rbm_epochs_trained": trainer.lengths}
     varied = [
         (choices.rotation, f"turned by up to {choices.rotation:g} of a full turn"),
         (choices.translation, f"shifted by up to {choices.translation:g} of their size"),

@@ -18,6 +18,9 @@ from templates import dsn as dsn_template
 LONGEST_STRETCH = 2  # with few labels a training has more epochs, at most so many times as many
 MONITORED = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # shares of the pretraining after which the likelihood is estimated
 LARGE_MACHINE, LARGE_MONITORED = 100_000, (0.1, 0.4, 1.0)  # of machines of so many weights, which take long to judge
+# While a machine learns, the likelihood of held-out rows is estimated more coarsely than in the end.
+HELD_OUT_CHAINS, HELD_OUT_STEPS, MOST_HELD_OUT = 50, 500, 2_000
+LEAST_HELD_OUT = 5  # pictures; with fewer every machine has all its epochs
 PREDICTED = 1_024  # pictures at once
 COPIES = 5  # of a picture that is also shown shifted
 MODULE_PATIENCE = 2  # modules without a higher accuracy on validation after which stacking ends
@@ -387,6 +390,9 @@ class DbnTrainer(Trainer):
         super().__init__(template, settings, this_run, classes)
         self.stacks: dict[tuple[int, int], tuple[Any, dict[str, run.Fit]]] = {}
         self.monitored: dict[str, list[Any]] = {}
+        # Of each machine the likelihood of held-out pictures on the way, and the epochs that were found to be enough.
+        self.held_out: list[dict[str, Any]] = []
+        self.held_out_fits: dict[str, run.Fit] = {}
 
     def train(
         self,
@@ -423,6 +429,8 @@ class DbnTrainer(Trainer):
         held_out = None if validation is None else (inputs(_scaled(validation.inputs)), validation.labels)
         fit = self._fit_classifier(stage, net, lambda order: rows[order], labels, seed, epochs, held_out)
         model = _packaged(labelled.inputs.shape[1:], net, flat=True, standardise=self._statistics(unlabelled))
+        if rbms is not None and validation is not None:
+            fits = self.held_out_fits | fits
         return Trained(model, net.count_params(), _enough(fit, validation), fits | {stage: fit}, rbms)
 
     def stack(self, pictures: np.ndarray, seed: int) -> tuple[Any, dict[str, run.Fit]]:
@@ -432,11 +440,15 @@ class DbnTrainer(Trainer):
             self.stacks[key] = self._pretrain(pictures, seed)
         return self.stacks[key]
 
-    def _pretrain(self, pictures: np.ndarray, seed: int) -> tuple[Any, dict[str, run.Fit]]:
+    @property
+    def lengths(self) -> list[int]:
+        """Epochs of each machine."""
+        return [found["kept"] for found in self.held_out] or [self.choices.rbm_epochs] * len(self.choices.widths)
+
+    def _machines(self, features: int, seed: int) -> list[Any]:
         choices = self.choices
-        inputs: Any = self._inputs(pictures)(_scaled(pictures))
-        rbms = dbn_template.stack(
-            features=inputs.shape[1],
+        return dbn_template.stack(
+            features=features,
             widths=choices.widths,
             visible=choices.visible,
             seed=seed,
@@ -446,14 +458,69 @@ class DbnTrainer(Trainer):
             sparsity_target=choices.sparsity_target,
             sparsity_cost=choices.sparsity_cost,
         )
+
+    def _pretrain(self, pictures: np.ndarray, seed: int) -> tuple[Any, dict[str, run.Fit]]:
+        if not self.held_out and len(pictures) >= 5 * LEAST_HELD_OUT:
+            self._hold_out(pictures, seed)
+        inputs: Any = self._inputs(pictures)(_scaled(pictures))
+        rbms = self._machines(inputs.shape[1], seed)
         fits = {}
-        for number, rbm in enumerate(rbms, 1):
+        for number, (rbm, epochs) in enumerate(zip(rbms, self.lengths, strict=True), 1):
             stage = f"rbm-{number}-of-{len(pictures)}-{seed}"
-            fits[stage] = self._fit_rbm(stage, rbm, inputs, seed, number == 1)
+
+            def keep(end: int, stage: str = stage, rbm: Any = rbm) -> bool:
+                self.monitored.setdefault(stage, []).append((end, rbm.get_weights()[:3]))  # without any chains
+                return False
+
+            # The likelihood is wanted at some epochs of the first machine: its training goes from one to the next.
+            first = number == 1
+            ends = _looked_at(rbm, epochs) if first else [epochs]
+            fits[stage] = self._fit_rbm(stage, rbm, inputs, seed, ends, keep if first else lambda end: False)
             inputs = in_batches(rbm.predict_on_batch, inputs)
         return rbms, fits
 
-    def _fit_rbm(self, stage: str, rbm: Any, inputs: np.ndarray, seed: int, first: bool) -> run.Fit:
+    def _hold_out(self, pictures: np.ndarray, seed: int) -> None:
+        """Find how many epochs of each machine are enough: those before the likelihood of held-out pictures falls.
+
+        A fifth of the pictures is held out. A machine that only learns the pictures that it sees by heart, or whose
+        chains no longer reach what it has made probable, is worse for the others than it was before.
+        """
+        order = np.random.default_rng(seed).permutation(len(pictures))
+        held, rest = np.split(pictures[order], [min(MOST_HELD_OUT, len(pictures) // 5)])
+        rows = self._inputs(rest)
+        inputs, x = rows(_scaled(rest)), rows(_scaled(held))
+        random = np.random.default_rng(0)
+        for number, rbm in enumerate(self._machines(inputs.shape[1], seed), 1):
+            stage = f"held-out-{number}-of-{len(pictures)}-{seed}"
+            # A binary machine has a likelihood for binary rows alone.
+            judged = x if rbm.visible == "gaussian" else (random.random(x.shape) < x).astype(np.float64)
+            watch = HeldOut()
+
+            def look(
+                end: int, stage: str = stage, rbm: Any = rbm, data: Any = inputs, judged: Any = judged, watch=watch
+            ) -> bool:
+                found = self.this_run.stage(f"{stage}-at-{end}", lambda: _likelihood(rbm, data, judged))
+                return watch.fell(end, found["likelihoods"], float(found["error"]), rbm.get_weights())
+
+            most = self.choices.rbm_epochs
+            ends = _looked_at(rbm, most)
+            self.held_out_fits[stage] = self._fit_rbm(stage, rbm, inputs, seed, ends, look)
+            rbm.set_weights(watch.weights)
+            self.held_out.append({"kept": watch.kept, "most": most, "points": watch.points})
+            name = f"machine {number} of the {self.name}"
+            if watch.kept < most:
+                self.this_run.say(
+                    f"{name}: the likelihood of held-out pictures fell after {watch.kept} of {most} epochs; so many "
+                    "are trained"
+                )
+            elif watch.rose:
+                self.this_run.at_limit(f"the best epoch of {name}", most, most, "--dbn.rbm-epochs")
+            inputs, x = (in_batches(rbm.predict_on_batch, part) for part in (inputs, x))
+
+    def _fit_rbm(
+        self, stage: str, rbm: Any, inputs: np.ndarray, seed: int, ends: Sequence[int], look: Callable[[int], bool]
+    ) -> run.Fit:
+        """Train a machine from one of the ends to the next; at each `look` may say that it's enough."""
         choices = self.choices
         batch_size = self.batch_size(len(inputs), choices.rbm_batch_size)
         steps, execution = steps_of(len(inputs), batch_size, 1 if keras.backend.backend() == "torch" else 32)
@@ -461,11 +528,6 @@ class DbnTrainer(Trainer):
             keras.optimizers.SGD(choices.rbm_learning_rate, momentum=choices.rbm_momentum),
             steps_per_execution=execution,
         )
-        # The likelihood is wanted at some epochs of the first machine: its training goes from one to the next.
-        ends = [choices.rbm_epochs]
-        if first:
-            monitored = LARGE_MONITORED if is_large(rbm.visible_units, rbm.hidden_units) else MONITORED
-            ends = sorted({max(1, round(part * choices.rbm_epochs)) for part in monitored})
         done, parts = 0, []
         for end in ends:
 
@@ -476,8 +538,8 @@ class DbnTrainer(Trainer):
             name = stage if end == ends[-1] else f"{stage}-to-{end}"
             parts.append(self.fit(name, rbm, batches, epochs=end - done, batch_size=batch_size, steps=steps))
             done = end
-            if first:
-                self.monitored.setdefault(stage, []).append((end, rbm.get_weights()[:3]))  # without any chains
+            if look(end):
+                break
         history = {key: [value for part in parts for value in part.history[key]] for key in parts[0].history}
         return run.Fit(history, done, sum(part.seconds for part in parts))
 
@@ -497,6 +559,55 @@ class DbnTrainer(Trainer):
             return flat if statistics is None else (flat - statistics[0]) / statistics[1]
 
         return rows
+
+
+def _looked_at(rbm: Any, epochs: int) -> list[int]:
+    """The epochs after which a machine's likelihood is estimated, the last of them included."""
+    monitored = LARGE_MONITORED if is_large(rbm.visible_units, rbm.hidden_units) else MONITORED
+    return sorted({max(1, round(part * epochs)) for part in monitored})
+
+
+def _likelihood(rbm: Any, data: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Nats of rows under a machine, (rows,), and the standard error of the partition function's logarithm."""
+    steps = HELD_OUT_STEPS * (2 if is_large(rbm.visible_units, rbm.hidden_units) else 1)
+    partition = rbm.log_partition(chains=HELD_OUT_CHAINS, steps=steps, seed=0, data=data)
+    return {
+        "likelihoods": rbm.log_likelihood(rows, partition.value),
+        "error": np.array(partition.standard_error),
+    }
+
+
+@dataclasses.dataclass
+class HeldOut:
+    """The likelihood of held-out rows while a machine learns: the last weights not clearly worse than the best.
+
+    Clearly is by more than two standard errors of the difference, over the same rows, and of both partition functions.
+    """
+
+    points: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    kept: int = 0
+    weights: Any = None
+    rose: bool = False  # clearly, from the last but one to the last
+    _best: tuple[np.ndarray, float] | None = None
+    _last: tuple[np.ndarray, float] | None = None
+
+    def fell(self, epoch: int, likelihoods: np.ndarray, error: float, weights: Any) -> bool:
+        """Note the likelihoods (rows,) after an epoch, and whether they are clearly lower than the best so far."""
+        found = (likelihoods, error)
+        self.points.append({"epoch": epoch, "log_likelihood": float(likelihoods.mean())})
+        if self._best is not None and _clearly_lower(found, self._best):
+            return True
+        self.rose = self._last is not None and _clearly_lower(self._last, found)
+        self.kept, self.weights, self._last = epoch, weights, found
+        if self._best is None or likelihoods.mean() > self._best[0].mean():
+            self._best = found
+        return False
+
+
+def _clearly_lower(one: tuple[np.ndarray, float], other: tuple[np.ndarray, float]) -> bool:
+    difference = one[0] - other[0]
+    error = np.sqrt(difference.var(ddof=1) / len(difference) + one[1] ** 2 + other[1] ** 2)
+    return bool(difference.mean() + 2 * error < 0)
 
 
 def is_large(visible_units: int, hidden_units: int) -> bool:

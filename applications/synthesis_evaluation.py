@@ -141,7 +141,8 @@ def baselines(
     rbms, fits = trainer.stack(task.pool.inputs, settings.seed)
     steps = 20 if settings.quick else GIBBS_STEPS
     drawn = [dbn_template.generate(rbms, count, steps=steps, seed=seed).reshape(-1, *shape) for seed in seeds]
-    chosen = f"{' and '.join(map(str, own.dbn.widths))} hidden units, {own.dbn.rbm_epochs} epochs each"
+    epochs = " and ".join(map(str, sorted(set(trainer.lengths))))
+    chosen = f"{' and '.join(map(str, own.dbn.widths))} hidden units, {epochs} epochs each"
     seconds = sum(fit.seconds for fit in fits.values())
     found["deep belief network"] = drawn, seconds, chosen, sum(int(rbm.count_params()) for rbm in rbms)
     return found

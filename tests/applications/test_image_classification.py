@@ -318,6 +318,7 @@ def test_history_has_each_training_with_its_epochs(quick):
     history = pd.read_csv(out / "history.csv")
     recipes = metrics["model"]["recipe"]
     expected = {"rbm-1-of-898-0": 2, "rbm-2-of-898-0": 2, "cnn-choice": 2, "dbn-choice": 2}
+    expected |= {"held-out-1-of-898-0": 2, "held-out-2-of-898-0": 2}
     for template in ("cnn", "dbn"):
         epochs = recipes[template.upper()]["epochs"]
         assert epochs in (1, 2)
@@ -949,6 +950,7 @@ def test_the_machines_are_trained_once_a_seed_and_start_the_classifier(this_run,
     )
     fit = run.Fit({"loss": [1.0]}, 1, 0.0)
     monkeypatch.setattr(models.DbnTrainer, "_fit_classifier", lambda *_: fit)
+    monkeypatch.setattr(models, "LEAST_HELD_OUT", 61)
     settings = Train(dbn=models.Dbn(widths=(6, 4), rbm_epochs=6, rbm_batch_size=10))
     trainer = models.DbnTrainer("dbn", settings, this_run, 3)
     whole = easy(60, "train")
@@ -982,6 +984,65 @@ def test_the_machines_are_trained_once_a_seed_and_start_the_classifier(this_run,
         straight = models.DbnTrainer("dbn", settings, again, 3).train("a", whole, seed=0, **options)
     for one, same in zip(hidden(straight), hidden(first), strict=True):
         np.testing.assert_array_equal(one, same)
+
+
+def test_machines_are_trained_up_to_where_held_out_pictures_become_less_probable(this_run, monkeypatch, capsys):
+    seen, judged = [], {1: [-9.0, -8.0, -7.5, -9.5], 2: [-5.0, -4.0, -4.01, -3.0, -2.9, -2.8]}
+
+    def likelihood(rbm, data, rows):
+        seen.append((data.shape, rows.shape))
+        assert set(np.unique(rows)) == {0, 1}
+        return {"likelihoods": np.linspace(-0.1, 0.1, len(rows)) + judged[number()].pop(0), "error": np.array(0.01)}
+
+    def number():
+        return 1 if judged[1] else 2
+
+    monkeypatch.setattr(models, "_likelihood", likelihood)
+    fit = run.Fit({"loss": [1.0], "val_accuracy": [0.5]}, 1, 0.0)
+    monkeypatch.setattr(models.DbnTrainer, "_fit_classifier", lambda *_: fit)
+    settings = Train(dbn=models.Dbn(widths=(6, 4), rbm_epochs=20, rbm_batch_size=10))
+    trainer = models.DbnTrainer("dbn", settings, this_run, 3)
+    whole = easy(60, "train")
+    found = trainer.train("a", whole, seed=0, unlabelled=whole.inputs, validation=easy(9, "test"))
+    ends = [1, 2, 4, 8, 14, 20]
+    assert trainer.lengths == [4, 20]
+    assert [[point["epoch"] for point in of["points"]] for of in trainer.held_out] == [ends[:4], ends]
+    assert seen[0] == ((48, 20), (12, 20))
+    assert seen[-1] == ((48, 6), (12, 6))
+    epochs = {name: len(fit.history["loss"]) for name, fit in found.fits.items() if name != "a"}
+    assert epochs == {"rbm-1-of-60-0": 4, "rbm-2-of-60-0": 20, "held-out-1-of-60-0": 8, "held-out-2-of-60-0": 20}
+    said = capsys.readouterr().out
+    assert "machine 1 of the DBN: the likelihood of held-out pictures fell after 4 of 20 epochs" in said
+    assert "the best epoch of machine 2 of the DBN is the last of those allowed, 20: more may do better" in said
+    # The final machines are those of so many epochs on all the pictures.
+    few = Train(dbn=models.Dbn(widths=(6,), rbm_epochs=4, rbm_batch_size=10))
+    monkeypatch.setattr(models, "LEAST_HELD_OUT", 13)
+    with run.Run("image_classification", Train(out=this_run.folder / "other")) as again:
+        straight = models.DbnTrainer("dbn", few, again, 3)
+        machine = straight.train("a", whole, seed=0, unlabelled=whole.inputs).parts[0]
+    assert straight.held_out == []
+    for one, same in zip(found.parts[0].get_weights()[:3], machine.get_weights()[:3], strict=True):
+        np.testing.assert_array_equal(one, same)
+
+
+def test_a_likelihood_falls_if_it_is_clearly_lower_than_the_best():
+    random = np.random.default_rng(0)
+    rows = random.normal(-50, 10, 400)
+
+    def fell(*steps, error=0.0):
+        watch = models.HeldOut()
+        told = [
+            watch.fell(place, rows + step + random.normal(0, 1, 400), error, place) for place, step in enumerate(steps)
+        ]
+        return told, watch.kept, watch.weights, watch.rose
+
+    # A difference of 400 rows that differ by 1.4 each has a standard error of 0.07.
+    assert fell(0, 1, 2) == ([False, False, False], 2, 2, True)
+    assert fell(0, 1, 0.98) == ([False, False, False], 2, 2, False)
+    assert fell(0, 1, 0.5) == ([False, False, True], 1, 1, True)
+    assert fell(0, 1, 0.5, error=1.0) == ([False, False, False], 2, 2, False)
+    # What falls little by little is compared with the best, not with what was before.
+    assert fell(0, -0.06, -0.12, -0.18, -0.24, -0.3)[0][-1]
 
 
 def test_validation_chooses_the_modules_and_the_temperature(this_run):
