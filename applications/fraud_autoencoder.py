@@ -409,10 +409,11 @@ def _load(settings: Train, folder: Path) -> tuple[Dataset, table.Encoder]:
     reading: dict[str, Any] = {"encoding": settings.encoding, "skip_bad": settings.skip_bad}
     files = table_files.find_files(settings.csv, **reading)
     if set(fraud.RAW_COLUMNS) <= set(files[0].columns) and settings.label in (None, "TX_FRAUD"):
-        for name in ("fraud_value", "time", "customer", "drop"):
-            if getattr(settings, name):
-                flag = f"--{name.replace('_', '-')}"
-                raise BadInput(f"{files[0]}: found a table in the handbook's layout, expected no {flag} with it")
+        if settings.time or settings.customer or settings.drop or settings.fraud_value:
+            raise BadInput(
+                f"{files[0]}: found a table in the handbook's layout, expected no --time, --customer or --drop with it"
+                + ", nor --fraud-value" * bool(settings.fraud_value)
+            )
         return fraud.load_tables(settings.csv, settings.protocol, **reading)
     if settings.label is None:
         columns = table_files.some(files[0].columns, 40)
