@@ -162,6 +162,9 @@ def fit_baselines(this_run: run.Run, task: Task, settings: Any) -> dict[str, Ans
         answers = iter(kept["probabilities"])
         probabilities = [[next(answers) for _ in drawn] for drawn in drawings]
         said = ", ".join(f"{key} {value:g}" for key, value in zip(choices, kept["chosen"], strict=True))
+        for key, value in zip(choices, kept["chosen"], strict=True):
+            if key != "k" or value > 1:  # fewer neighbours than one there are not
+                this_run.at_end(f"{key} of the {name}", float(value), choices[key])
         if kept["landmarks"]:
             said += f"; least squares on {int(kept['landmarks']):,} Nystroem features"
         found[name] = Answers(probabilities, int(kept["parameters"]), said, float(kept["seconds"]))

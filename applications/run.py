@@ -535,8 +535,17 @@ class Run:
             most: the last that was allowed.
             flag: that allows more.
         """
-        limit = f"{choice} is the last of those allowed, {most:,}: more may do better ({flag})"
-        if found >= most and limit not in self.limits and not self.settings.get("quick"):
+        if found >= most:
+            self._limit(f"{choice} is the last of those allowed, {most:,}: more may do better ({flag})")
+
+    def at_end(self, choice: str, found: float, tried: Sequence[float]) -> None:
+        """The same of a choice among values that no flag sets, such as a baseline's."""
+        for end, name in ((max(tried), "largest"), (min(tried), "smallest")):
+            if len(tried) > 1 and found == end:
+                self._limit(f"{choice} is the {name} of those tried, {end:g}: beyond it may lie a better one")
+
+    def _limit(self, limit: str) -> None:
+        if limit not in self.limits and not self.settings.get("quick"):
             self.limits.append(limit)
             self.say(limit)
 

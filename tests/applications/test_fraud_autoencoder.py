@@ -305,6 +305,44 @@ def test_verdict_says_little_of_few_frauds_and_asks_for_exchanged_labels(quick):
     assert "whether the labels are exchanged" in below[2]
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_the_report_holds_on_any_small_data(quick, seed):
+    _, metrics = quick
+    random = np.random.default_rng(seed)
+    rows = int(random.integers(2, 40))
+    labels = (random.random(rows) < random.choice([0.05, 0.3, 0.95])).astype(np.int8)
+    labels[:2] = 0, 1
+    extra = {"row": np.arange(rows)}
+    if seed % 3:
+        extra |= {"time": np.sort(random.random(rows)) * 86_400, "day": np.zeros(rows, np.int32)}
+    if seed % 2:
+        extra |= {"customer": random.integers(0, 5, rows)}
+    test = Split(np.zeros((rows, 1), np.float32), labels, extra)
+    ways = [
+        lambda: random.normal(size=rows),
+        lambda: labels.astype(float),
+        lambda: np.ones(rows),
+        lambda: -labels.astype(float),
+        lambda: labels + random.normal(size=rows),
+    ]
+    scores = {result["model"]: [ways[random.integers(5)]()] for result in metrics["results"]}
+    rate = float(random.choice([1 / rows, 0.3, 1]))
+    found = fraud_evaluation.compare(test, scores, dict.fromkeys(scores, 1), rate, resamples=20)
+    other = scores["autoencoder"][0]
+    threshold = {"alert_rate": rate, "rule": "any", "value": 0.5}
+    threshold |= fraud_evaluation.calibration(test, test, other, other, other, rate)
+    data = metrics["data"] | {"test": rows, "frauds": metrics["data"]["frauds"] | {"test": int(labels.sum())}}
+    found = metrics | found | {"data": data, "threshold": metrics["threshold"] | threshold}
+    for result in found["results"]:
+        for value in result["metrics"].values():
+            assert 0 <= value["low"] <= value["value"] <= value["high"] <= 1
+    for value in found["differences"].values():
+        assert value["low"] <= value["value"] <= value["high"]
+    json.dumps(found, allow_nan=False)
+    said = json.dumps(fraud_report.document(found)) + " ".join(fraud_report.verdict(found))
+    assert not re.search(r"\bnan\b|\binf\b|[+-]0\.0+ [(]", said)
+
+
 def test_shuffled_labels_are_told_from_a_find(own_table, tmp_path):
     frame = pd.read_csv(own_table)
     frame["Class"] = np.random.default_rng(1).permutation(frame["Class"])

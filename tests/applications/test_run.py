@@ -645,3 +645,13 @@ def test_a_folder_is_no_file_to_write_to(tmp_path):
 def test_paths_that_no_file_can_have_are_refused():
     with pytest.raises(BadInput, match=r"--out a\\x00b: found a null character"):
         parse("--out", "a\0b")
+
+
+def test_a_choice_at_an_end_of_what_was_tried_is_said():
+    with run.Run("program", Train()) as this_run:
+        for found, tried in ((10, (1, 10)), (1, (1, 10)), (5, (1, 5, 10)), (3, (3,))):
+            this_run.at_end("C of the machine", found, tried)
+    assert this_run.limits == [
+        "C of the machine is the largest of those tried, 10: beyond it may lie a better one",
+        "C of the machine is the smallest of those tried, 1: beyond it may lie a better one",
+    ]
