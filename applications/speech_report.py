@@ -30,6 +30,7 @@ ENCODER = "transformer encoder"
 CONSTANT = "majority phone"  # the baseline that gives every frame the same phone
 # The differences that the verdict speaks of when the whole family was trained.
 QUESTIONS = (("BLSTM", "LSTM"), ("LSTM", "RNN"))
+FEW_SENTENCES = 10  # with fewer a bootstrap understates what chance does
 LONGEST_TEXT = 240  # characters of a sentence that are printed
 
 
@@ -263,11 +264,17 @@ def _context(metrics: Mapping[str, Any]) -> list[dict]:
     beside = next((point for point in curves["both"] if point["frames"] == reach), None)
     if beside is not None:
         perceptron = result_of(metrics, "perceptron")["metrics"]["frame_accuracy"]
+        compared = (
+            f"ith {reach} frames on both sides it is right for {percent(beside['value'])}, where the perceptron, "
+            f"trained to see no more than these, reaches {percent(perceptron['value'])} on all test frames."
+        )
+        if beside["high"] < perceptron["value"]:
+            text += f" It has not learnt to do with little: w{compared}"
+        else:
+            text += f" W{compared}"
         text += (
-            f" It has not learnt to do with little: with {reach} frames on both sides it is right for "
-            f"{percent(beside['value'])}, where the perceptron, trained to see no more than these, reaches "
-            f"{percent(perceptron['value'])} on all test frames. So the left of the curves says what this network "
-            "needs, not what so much context is worth to a model made for it."
+            " The left of the curves says what this network needs, not what so much context is worth to a model made "
+            "for it."
         )
     if not metrics["settings"]["bidirectional"]:
         text += " It reads forward alone, so that frames after the tagged one change nothing."
@@ -538,6 +545,7 @@ def _model(metrics: Mapping[str, Any]) -> list[dict]:
 def _limits(metrics: Mapping[str, Any]) -> list[dict]:
     data, settings = metrics["data"], metrics["settings"]
     unit = "sentences" if _heard(metrics) else "speakers"
+    tested = data["sentences"]["test"]
     limits = []
     if settings["timit"]:
         limits += [
@@ -570,6 +578,11 @@ def _limits(metrics: Mapping[str, Any]) -> list[dict]:
         heard = f"There were {data['speakers']['test']} test speakers; on others the figures may be different."
     limits += [
         f"The intervals cover the choice of the sentences, not that of the speakers or of the training data. {heard}",
+        *(
+            [f"With {counted(tested, 'test sentence')} the intervals are narrower than they should be."]
+            if tested < FEW_SENTENCES
+            else []
+        ),
         "The phone error rate takes equal frames that follow one another for one phone. Two equal phones in a row "
         "count as one, in the truth as in what was found. Nothing is smoothed, and no language model is used.",
         "A frame is labelled with the phone at the centre of its window of 25\u00a0ms. Next to a boundary it holds two "

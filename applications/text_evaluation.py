@@ -284,6 +284,7 @@ def compare(
             "resamples": resamples,
             "unit": "blocks",
             "training_characters": characters,
+            "sampled_characters": int(train.characters.sum()),  # what was compressed, and searched for copies
         },
         "headline": {
             "model": name,

@@ -15,6 +15,7 @@ METRICS = {
 }
 N_GRAM, LONG, UNIGRAM = "5-gram", "16-gram", "unigram"
 SHOWN_TEXT = 600  # characters of a sample that are printed
+MANY_UNKNOWN = 0.01  # of the characters of the test text
 FEW_BLOCKS = 10  # with fewer a bootstrap understates what chance does
 # Of what is counted in samples: its name, and how it is written.
 QUALITY = {
@@ -71,8 +72,10 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
         f"It needs {_bits_span(bits)} bits a character, and the {token} that it holds most probable is the right one "
         f"{percent_span(values['accuracy'])} of the time; its perplexity per {token} is "
         f"{values['perplexity']['value']:.2f}.",
+        *_fitted_on_less(metrics, rival),
         *_together(metrics),
         _as_compressor(metrics),
+        *_unknown(metrics),
         *last,
     ]
 
@@ -100,6 +103,28 @@ def document(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 # --- The verdict's further sentences ---
+
+
+def _fitted_on_less(metrics: Mapping[str, Any], rival: str) -> list[str]:
+    """That the rival had less of the training text than the network, if it had."""
+    fitted, all_ = metrics["evaluation"]["training_characters"][rival], metrics["data"]["characters"]["train"]
+    if fitted >= all_:
+        return []
+    return [
+        f"The terms are not equal: the {rival} model was fitted on {fitted:,} of the {all_:,} characters of training "
+        "text, in blocks that are evenly spread over it, and with all of them it may need fewer bits."
+    ]
+
+
+def _unknown(metrics: Mapping[str, Any]) -> list[str]:
+    """That the figures flatter, where more than a few characters of the test text are unknown."""
+    share = metrics["data"]["unknown"]["test"] / metrics["data"]["characters"]["test"]
+    if share <= MANY_UNKNOWN:
+        return []
+    return [
+        f"Of the test text, {percent(share)} are characters that the model does not know. They count as one, so that "
+        "all bits here but those of the compressors are too few; bytes as tokens (--tokenizer byte) know them all."
+    ]
 
 
 def _together(metrics: Mapping[str, Any]) -> list[str]:
@@ -182,13 +207,15 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
     fitted = f"{max(characters.values()):,} characters"
     if len(set(characters.values())) > 1:
         fitted = ", ".join(f"{count:,} characters ({model})" for model, count in characters.items())
+    sampled, all_ = _sampled(metrics), metrics["data"]["characters"]["train"]
+    whole = "the" if sampled == all_ else f"{sampled:,} of the {all_:,} characters of the"
     note = (
         f"Below each figure its 95\u00a0% bootstrap interval ({metrics['evaluation']['resamples']} draws of blocks of "
         "the test text, the same for all models). In the second row the mean of the probabilities of the network and "
         f"of the {LONG} model, whose weight was chosen on validation. Below the first rule the baselines: interpolated "
         "modified Kneser–Ney over the same tokens, their parameters the n-grams that they hold, fitted on "
         f"{fitted}; below the second compressors, whose bits are "
-        "those of the training and the test text together less those of the training text."
+        f"those of {whole} training text and the test text together less those of the former."
     )
     if len(seeds["seeds"]) > 1:
         note += (
@@ -230,6 +257,9 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
 
 def _samples(metrics: Mapping[str, Any]) -> list[dict]:
     own, moments = _own(metrics), metrics["moments"]
+    sampled, all_ = _sampled(metrics), metrics["data"]["characters"]["train"]
+    searched = f" Words and copies were looked for in {sampled:,} of the {all_:,} characters of training text."
+    searched *= sampled < all_
     columns = [("Text", "left"), *((label, "right") for label, _ in QUALITY.values())]
     rows = [
         [row["name"], *("–" if row[key] is None else form(row[key]) for key, (_, form) in QUALITY.items())]
@@ -247,7 +277,7 @@ def _samples(metrics: Mapping[str, Any]) -> list[dict]:
                 "training text has. Distinct: share of different ones among all runs of two and of four words. Copy: "
                 "characters of the run that the training text has too, from each character on and at its longest; far "
                 "above the real text's it is recitation. Closed: share of brackets and of quotation marks with a "
-                "partner.",
+                "partner." + searched,
             }
         }
     ]
@@ -460,9 +490,14 @@ def _limits(metrics: Mapping[str, Any]) -> list[dict]:
     if data["unknown"]["test"]:
         limits.append(
             f"{data['unknown']['test']:,} characters of the test text are unknown to the model and count as one kind, "
-            "which makes the bits a little too few for all models but the compressors."
+            "which makes the bits too few for all models but the compressors."
         )
     return [{"list": [*limits, *wording.limits(metrics)]}]
+
+
+def _sampled(metrics: Mapping[str, Any]) -> int:
+    """Characters of the training text that were compressed, and in which copies were looked for."""
+    return metrics["evaluation"].get("sampled_characters", metrics["data"]["characters"]["train"])
 
 
 def _own(metrics: Mapping[str, Any]) -> str:

@@ -185,7 +185,7 @@ def _open(path: Path) -> "_Sound":
         raise BadInput(f"{path}: found no such file, {_EXPECTED}")
     try:
         wrong, place = _check_header(path)
-        file = _Sound(path if place is None else _Mended(path, place))
+        file = _Sound(os.fsencode(path) if place is None else _Mended(path, place))
         file.wrong = wrong
     except OSError as error:
         raise BadInput(f"{path}: found a file that can't be read ({error.strerror}), {_EXPECTED}") from None

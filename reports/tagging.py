@@ -106,9 +106,11 @@ class Tagging:
     def boundary_f1(self, weights: np.ndarray | None = None) -> float:
         """F1 of the found boundaries, paired one to one with true ones within the tolerance.
 
-        A boundary is where the label changes; beginning and end of a sentence are none. NaN where there is none at all.
+        A boundary is where the label changes; beginning and end of a sentence are none. Where there is none at all and
+        none was found, it is 1; NaN where no sentence has weight.
         """
-        return 2 * self._ratio(4, 5, weights)
+        found = 2 * self._ratio(4, 5, weights)
+        return found if np.isfinite(found) or np.isnan(self._ratio(0, 1, weights)) else 1.0
 
 
 def accuracy_by(

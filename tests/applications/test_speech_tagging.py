@@ -633,13 +633,14 @@ def test_bad_recordings_stop_a_run_or_are_counted(folder, tmp_path, lean):
     assert metrics["headline"]["model"] == "BRNN"
 
 
+@pytest.mark.slow
 def test_one_speaker_and_labels_that_are_no_phone(folder, tmp_path, monkeypatch, capsys):
     shutil.copytree(folder / "DR1" / "FAB0", tmp_path / "anna")
     for path in (tmp_path / "anna").glob("*.PHN"):
         path.write_text(path.read_text().replace(" iy", " spn"))
     make_lean(monkeypatch)
     monkeypatch.setattr(speech_report, "typeset", lambda metrics, _: speech_report.verdict(metrics) and b"")
-    words = ["--timit", str(tmp_path / "anna"), *TINY, "--epochs", "2", "--template", "simple_rnn"]
+    words = ["--timit", str(tmp_path / "anna"), *TINY, "--epochs", "60", "--patience", "60", "--learning-rate", "0.05"]
     metrics = main([*words, "--out", str(tmp_path / "run")])
     data = metrics["data"]
     assert data["sentences"] == {"train": 2, "validation": 1, "test": 1}
@@ -654,8 +655,8 @@ def test_one_speaker_and_labels_that_are_no_phone(folder, tmp_path, monkeypatch,
     assert "The split is by sentence." in json.dumps(speech_report.document(metrics), ensure_ascii=False)
     model = str(tmp_path / "run" / "model.keras")
     again = main(["evaluate", "--model", model, "--timit", str(tmp_path / "anna")])["metrics"]
-    assert 0 <= again["frame_accuracy"]["value"] <= 1
-    assert "'spn' (4 ×)" in capsys.readouterr().out
+    assert again["frame_accuracy"]["value"] > 0.5
+    assert "'spn' (9 ×)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ def made_up(
     gain=0.142,
     other=0.217,
     most=298_734,
+    sampled=298_734,
 ):
     """The metrics of a run that never was; `bits` changes those of some models, `width` is half of an interval."""
     bits = {model: 1.824, "5-gram": 2.013, "16-gram": 2.041, "unigram": 4.517} | (bits or {})
@@ -106,6 +107,7 @@ def made_up(
             "resamples": 500,
             "unit": "blocks",
             "training_characters": {"5-gram": 298_734, "16-gram": most},
+            "sampled_characters": sampled,
         },
         "headline": {"model": model, "metric": "bits_per_character", **span(bits[model], width)},
         "results": results,
@@ -169,6 +171,7 @@ RUNS = {
     "three seeds": made_up(seeds=3),
     "a quick run": made_up(quick=True),
     "own text": made_up(text=["novel.txt"], unknown=11, measured=12, most=166_551),
+    "large text": made_up(text=["novel.txt"], unknown=2_311, most=166_551, sampled=211_009, bits={"16-gram": 1.9}),
     "bytes": made_up(tokenizer="byte"),
     "byte pairs": made_up(tokenizer="bpe", init_from="runs/a/model.keras"),
     "unusual text": made_up(written=f"{UNUSUAL} ", text=[f"{UNUSUAL!r}.txt"]),
@@ -281,6 +284,20 @@ def test_verdict_says_that_a_run_was_quick():
     ]
 
 
+def test_verdict_says_where_the_terms_are_not_equal_and_characters_unknown():
+    own, large = spoken(RUNS["own text"]), spoken(RUNS["large text"])
+    assert not any("terms" in sentence or "count as one" in sentence for sentence in own)  # of 11 in 37,339
+    fitted = (
+        "The terms are not equal: the 16-gram model was fitted on 166,551 of the 298,734 characters of training text"
+    )
+    assert f"{fitted}, in blocks that are evenly spread over it, and with all of them it may need fewer bits." in large
+    assert any(s.startswith("Of the test text, 6.2 % are characters that the model does not know.") for s in large)
+    assert "those of 211,009 of the 298,734 characters of the training text and" in words(RUNS["large text"], "Results")
+    said = " Words and copies were looked for in 211,009 of the 298,734 characters of training text."
+    assert said in words(RUNS["large text"], "What it writes")
+    assert said not in words(RUNS["own text"], "What it writes")
+
+
 def test_verdict_names_the_tokens():
     assert "the token that it holds most probable" in spoken(RUNS["bytes"])[1]
     assert "perplexity per token" in spoken(RUNS["byte pairs"])[1]
@@ -294,6 +311,7 @@ def test_every_number_of_the_report_stands_in_metrics(metrics, assert_numbers_st
     derived = [
         [len(metrics[name]) for name in ("hardest", "moments")],
         len(metrics["samples"][0]["prompt"]),
+        metrics["data"]["unknown"]["test"] / metrics["data"]["characters"]["test"],
     ]
     words = ("95", "2", "256")  # the level of the intervals, the base of the logarithm, the name of the hash
     forms = (",.0f", ",.1f", ",.2f", ",.3f", "g")

@@ -149,16 +149,29 @@ def test_whole_weights_are_repeated_sentences(seed):
     assert tagging.frame_accuracy(np.ones(len(truth))) == tagging.frame_accuracy()
 
 
-def test_without_weight_or_boundary_there_is_no_figure():
+def test_without_weight_there_is_no_figure():
     truth, found = [np.array([0, 0]), np.array([0, 1])], [np.array([0, 0]), np.array([1, 1])]
     tagging = Tagging(truth, found, tolerance=2)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for measure in (tagging.frame_accuracy, tagging.phone_error_rate, tagging.boundary_f1):
             assert np.isnan(measure(np.zeros(2)))
-        assert np.isnan(tagging.boundary_f1(np.array([1.0, 0.0])))
+        assert tagging.boundary_f1(np.array([1.0, 0.0])) == 1  # there is none, and none was found
         assert tagging.boundary_f1(np.array([0.0, 1.0])) == 0
     assert tagging.frame_accuracy(np.array([1.0, 0.0])) == 1
+
+
+def test_frames_without_a_label_count_for_nothing():
+    truth = np.array([0, 0, 1, 1, -1, -1, -1, 1, 2, 2])
+    found = np.array([0, 0, 1, 3, 4, 5, 0, 1, 1, 2])
+    tagging = Tagging([truth], [found], tolerance=0)
+    assert tagging.frame_accuracy() == 5 / 7
+    assert tagging.phone_error_rate() == 1 / 4  # of 0 1 – 1 2, to which 3 was added
+    assert tagging.boundary_f1() == 2 * 1 / (2 + 3)  # of those at 2 and 8 found at 2, 3 and 9
+    assert tagging.sentence_accuracy.tolist() == [5 / 7]
+    whole = Tagging([np.array([0, 0, 1, 1]), np.array([1, 2, 2])], [found[:4], found[7:]], tolerance=0)
+    assert whole.frame_accuracy() == tagging.frame_accuracy()
+    assert whole.boundary_f1() == tagging.boundary_f1()
 
 
 def test_intervals_of_a_measure_hold_it():
@@ -174,6 +187,7 @@ def test_intervals_of_a_measure_hold_it():
         ([[0]], [[0], [1]], "1 true and 2 found sentences"),
         ([[0], [0, 1]], [[0], [0]], "sentence 1: 2 true and 1 found labels"),
         ([[0], []], [[0], []], "sentence 1: 0 true"),
+        ([[0], [-1, -1]], [[0], [0, 0]], "sentence 1: 0 true and 2 found labels"),
     ],
 )
 def test_sentences_that_cannot_be_compared_are_refused(truth, found, message):
