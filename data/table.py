@@ -417,7 +417,7 @@ def _load(
 
     understood = [
         keys.understood,
-        *_understood_times(keys, order, (first, second), customer),
+        *_understood_split(keys, order, (first, second), customer),
         *_understood_columns(seen, encoder, [*roles, *drop]),
         *([f"left out, as asked: {some(list(drop))}"] if drop else []),
         *numbering,
@@ -436,7 +436,23 @@ def _load(
     return Dataset(splits, encoder.feature_names, CLASSES, provenance, (keys.genuine, keys.fraud)), encoder
 
 
-def _understood_times(keys: "_Keys", order: np.ndarray, cuts: tuple[int, int], customer: str | None) -> Iterator[str]:
+def _understood_times(time: TimeColumn, times: np.ndarray) -> str:
+    """Say which times a column has; they need not be in order."""
+    unit = "" if time.unit is None else f" read as {time.unit}"
+    unit += {"day-first time": ", the day first", "month-first time": ", the month first"}.get(time.kind, "")
+    first, last = float(times.min()), float(times.max())
+    span = f"from {_moment(time, first, first)} to {_moment(time, last, first)}"
+    return f"{time.name}{unit}: {span}, {(last - first) / 86_400:,.1f} days"
+
+
+def _moment(time: TimeColumn, seconds: float, first: float) -> str:
+    """A date, or where the times don't tell it, the days since the first time."""
+    if time.kind in TIMES or first >= UNIX_YEARS:
+        return str(np.datetime64(int(seconds), "s")).replace("T", " ")
+    return f"day {(seconds - first) / 86_400:,.1f}"
+
+
+def _understood_split(keys: "_Keys", order: np.ndarray, cuts: tuple[int, int], customer: str | None) -> Iterator[str]:
     first, second = cuts
     sizes = f"{first:,} rows and {second - first:,} to validate on, then {len(order) - second:,} to test on"
     if keys.time is None or keys.times is None:
@@ -444,18 +460,9 @@ def _understood_times(keys: "_Keys", order: np.ndarray, cuts: tuple[int, int], c
         yield f"split {by}: {sizes}"
         return
     times = keys.times[order]
-    unit = "" if keys.time.unit is None else f" read as {keys.time.unit}"
-    order_of_date = {"day-first time": ", the day first", "month-first time": ", the month first"}
-    unit += order_of_date.get(keys.time.kind, "")
-
-    def said(time: float) -> str:
-        if keys.time is not None and (keys.time.kind in TIMES or time >= UNIX_YEARS):
-            return str(np.datetime64(int(time), "s")).replace("T", " ")
-        return f"day {(time - times[0]) / 86_400:,.1f}"
-
-    yield f"{keys.time.name}{unit}: from {said(times[0])} to {said(times[-1])}, {np.ptp(times) / 86_400:,.1f} days"
-    starts = f"validation begins {said(times[first])}, test {said(times[second])}"
-    yield f"split by {keys.time.name}: {sizes}; {starts}"
+    starts = [_moment(keys.time, times[cut], times[0]) for cut in cuts]
+    yield _understood_times(keys.time, times)
+    yield f"split by {keys.time.name}: {sizes}; validation begins {starts[0]}, test {starts[1]}"
 
 
 def _understood_columns(seen: _Seen, encoder: Encoder, not_inputs: Sequence[str]) -> Iterator[str]:
@@ -558,13 +565,15 @@ def read_labelled(
     if skip_bad:
         _leave_out(files, encoder.kinds, label, time_column, customer)
     keys = _read_keys(files, label, time_column, customer, label_values, fraud_values)
+    understood = files.understood
     rows = np.arange(len(keys.labels))
     extra = {"row": files.kept_rows(len(rows))}
-    if keys.times is not None:
+    if keys.time is not None and keys.times is not None:
+        understood = (*understood, _understood_times(keys.time, keys.times))
         extra |= {"time": keys.times, "day": _days(keys.times)}
     if keys.customers is not None:
         extra["customer"] = keys.customers
-    return Split(_encode(files, encoder, rows, None), keys.labels, extra), files.understood
+    return Split(_encode(files, encoder, rows, None), keys.labels, extra), understood
 
 
 def _leave_out(
