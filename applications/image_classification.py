@@ -27,7 +27,6 @@ from applications import image_models as models
 from applications import image_report, pictures, run
 from data import images
 from data.dataset import BadInput
-from data.picture_files import describe
 
 APPLICATION = "image_classification"
 LEAST_LABELS = 3  # of each class, for one of them to be validated on
@@ -341,8 +340,9 @@ def classify(settings: Classify) -> dict[str, Any]:
     if not settings.files:
         raise BadInput("--files: found none, expected one or more pictures")
     height, width, channels = model.input_shape[1:]
-    levels = images.levels_of_files(settings.files, channels=channels, levels=pictures.levels(settings.model))
-    for sentence in describe(levels):
+    known = pictures.levels(settings.model)
+    levels, understood = images.levels_of_files(settings.files, channels=channels, levels=known)
+    for sentence in understood:
         print(sentence)
     shown = images.read_pictures(settings.files, height=height, width=width, channels=channels, levels=levels)
     probabilities = models.in_batches(model.predict_on_batch, shown)

@@ -156,7 +156,9 @@ def _last(stack: list[Any], count: int) -> list[Any]:
 
 
 def _since_mark(stack: list[Any]) -> list[Any]:
-    place = len(stack) - 1 - next(i for i, value in enumerate(reversed(stack)) if value is _MARK)
+    place = next((i for i in range(len(stack) - 1, -1, -1) if stack[i] is _MARK), None)
+    if place is None:
+        raise ValueError("an opcode without its mark")
     values = stack[place + 1 :]
     del stack[place:]
     return values

@@ -526,10 +526,34 @@ def _levels(attempt: Callable[..., Any], pictures: Sequence[tuple[Path, str]], c
     """Choose the levels of the kinds of pictures that aren't known, by the least and greatest value of each kind."""
     levels = dict(known)
     for kind in sorted({kind for _, kind in pictures} - known.keys()):
-        ranges = [attempt(read_range, path, channels=channels) for path, other in pictures if other == kind]
-        ranges = [found for found in ranges if found]
-        levels[kind] = levels_of(min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else BYTES
+        found = _range(attempt, pictures, kind, channels)
+        levels[kind] = levels_of(*found) if found else BYTES
     return levels
+
+
+def _range(
+    attempt: Callable[..., Any], pictures: Sequence[tuple[Path, str]], kind: str, channels: int
+) -> tuple[float, float] | None:
+    ranges = [attempt(read_range, path, channels=channels) for path, other in pictures if other == kind]
+    ranges = [found for found in ranges if found]
+    return (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
+
+
+def _levels_of_others(
+    attempt: Callable[..., Any], pictures: Sequence[tuple[Path, str]], channels: int, known: Levels | None
+) -> tuple[Levels, list[str]]:
+    """Choose levels of pictures for a model that knows those it was trained on; and say which were taken."""
+    known = {"uint8": BYTES} | dict(known or {})
+    levels = _levels(attempt, pictures, channels, known)
+    levels = {kind: levels[kind] for kind in sorted({kind for _, kind in pictures})}
+    understood = describe(levels)
+    for kind in [kind for kind in levels if kind in known and levels[kind] != BYTES]:
+        black, white = levels[kind]
+        found = _range(attempt, pictures, kind, channels) or levels[kind]
+        if max(found[1] - white, black - found[0]) > (white - black) / 4:
+            values = f"{found[0]:,.6g} to {found[1]:,.6g}"
+            understood.append(f"their values, {values}, go far beyond those that the model was trained on, and are cut")
+    return levels, understood
 
 
 def _add_file(digest: Any, path: Path, folder: Path) -> int:
@@ -573,9 +597,8 @@ def read_labelled(
     skipped: dict[str, None] = {}
     attempt = functools.partial(_attempt, folder=folder, skipped=skipped if skip_bad else None)
     headers = [attempt(read_header, path) for _, _, path in listed]
-    known = {"uint8": BYTES} | dict(levels or {})
     kinds = [(path, header.kind) for (_, _, path), header in zip(listed, headers, strict=True) if header]
-    all_levels = _levels(attempt, kinds, channels, known)
+    all_levels, of_levels = _levels_of_others(attempt, kinds, channels, levels)
     images, used = np.empty((len(listed), height, width, channels), np.uint8), []
     for row, (_, _, path) in enumerate(listed):
         if headers[row]:
@@ -593,7 +616,7 @@ def read_labelled(
     understood = [
         _understood_classes({"test": split}, names),
         *found.understood,
-        *describe({kind: all_levels[kind] for kind in all_levels if kind in {kind for _, kind in kinds}}),
+        *of_levels,
         *(
             [f"{len(skipped):,} bad picture{'s' * (len(skipped) != 1)} left out, the first: {next(iter(skipped))}"]
             if skipped
@@ -702,22 +725,24 @@ def read_pictures(
         BadInput: A picture can't be read; or all together are beyond `LARGEST_BYTES`.
     """
     check_bytes(f"{len(paths):,} pictures", len(paths) * height * width * channels)
-    levels = levels_of_files(paths, channels=channels, levels=levels)
+    levels, _ = levels_of_files(paths, channels=channels, levels=levels)
     images = np.empty((len(paths), height, width, channels), np.uint8)
     for row, path in enumerate(paths):
         images[row] = read_picture(path, height=height, width=width, channels=channels, levels=levels)
     return images
 
 
-def levels_of_files(paths: Sequence[Path], *, channels: int, levels: Levels | None = None) -> Levels:
-    """Choose the levels of these files: those of a data set, if it had pictures of their kinds, else their own."""
-    kinds = [(path, read_header(path).kind) for path in paths]
+def levels_of_files(paths: Sequence[Path], *, channels: int, levels: Levels | None = None) -> tuple[Levels, list[str]]:
+    """Choose the levels of these files: those of a data set, if it had pictures of their kinds, else their own.
+
+    Returns:
+        The levels, and what was chosen in sentences.
+    """
 
     def read(reader: Callable[..., Any], path: Path, **settings: Any) -> Any:
         return reader(path, **settings)
 
-    found = _levels(read, kinds, channels, {"uint8": BYTES} | dict(levels or {}))
-    return {kind: found[kind] for kind in sorted({kind for _, kind in kinds})}
+    return _levels_of_others(read, [(path, read_header(path).kind) for path in paths], channels, levels)
 
 
 # Of all

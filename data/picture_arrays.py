@@ -218,7 +218,7 @@ def _emnist_names(folder: Path, name: str) -> Mapping[int, str] | None:
             return None
         if len(numbers) > 1:
             names[int(numbers[0])] = "".join(chr(int(code)) for code in numbers[1:3] if 32 < int(code) < 127)
-    return names if all(names.values()) and len(set(names.values())) == len(names) else None
+    return names if names and all(names.values()) and len(set(names.values())) == len(names) else None
 
 
 def _read_file(path: Path, rank: int, budget: int) -> np.ndarray:

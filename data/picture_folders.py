@@ -107,6 +107,8 @@ def find(folder: Path, *, without_classes: bool = False, to_test: bool = False) 
     root = _scan(folder, left_out, set(), 0)
     if not root.count and not root.folders:
         raise BadInput(f"{folder}: found no folder in it, {_FOLDER_OF_EACH}{_only(left_out)}")
+    if not root.count:
+        raise BadInput(f"{folder}: found no picture in it, {EXPECTED}{_only(left_out)}")
     parts = _parts(root, left_out, to_test)
     classes = {part: _classes(inside) for part, inside in parts.items()}
     if without_classes and max(map(len, classes.values())) < 2:

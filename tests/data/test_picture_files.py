@@ -92,7 +92,7 @@ def test_deep_pictures_spread_one_range_over_0_to_255(tmp_path, write, dtype, ch
     for i in range(2):
         write(tmp_path / f"{i}.{write.__name__[:3]}", values[i].astype(dtype))
     paths = sorted(tmp_path.iterdir())
-    levels = levels_of_files(paths, channels=channels)
+    levels, _ = levels_of_files(paths, channels=channels)
     assert list(levels.values()) == [(0, high - 1)]
     found = read_pictures(paths, height=6, width=5, channels=channels)
     np.testing.assert_array_equal(found, np.rint(values * (255 / (high - 1))))
@@ -149,6 +149,13 @@ def test_a_folder_that_uses_few_bits_is_as_bright_as_one_that_uses_all(tmp_path,
     np.testing.assert_array_equal(split.inputs[0], np.rint(values[0] // 2 * 255 / high))
     assert any(f"{high:,} for white" in sentence for sentence in understood)
     np.testing.assert_array_equal(read_pictures([dark / "disc" / "00.png"], **settings)[0], split.inputs[0])
+    assert len(levels_of_files([dark / "disc" / "00.png"], channels=1, levels=dataset.levels)[1]) == 1
+    bright = deep_folder(tmp_path / "bright", (values[:1] * 3).astype(dtype)) / "disc" / "00.png"
+    said = levels_of_files([bright], channels=1, levels=dataset.levels)[1]
+    assert said[-1] == (
+        f"their values, {3 * values[0].min():,} to {3 * values[0].max():,}, go far beyond those that the model was "
+        "trained on, and are cut"
+    )
 
 
 def test_a_set_of_both_depths(tmp_path):
