@@ -815,6 +815,8 @@ def _parquet_batches(file: TableFile, columns: list[str]) -> Iterator[Batch]:
 def _plain(file: TableFile, rows: pa.RecordBatch, name: str, kind: str) -> pa.Array:
     """A column of one of a few types: whole numbers, floats, booleans, timestamps, text or null."""
     try:
+        if kind == "category":
+            rows.column(name).validate(full=True)  # for text that isn't UTF-8
         return _cast(rows.column(name), kind)
     except pa.ArrowInvalid as error:
         found = str(error).splitlines()[0]
