@@ -28,6 +28,7 @@ from applications import fraud_report, run
 from data import fraud, table, table_files
 from data.batches import shuffled_arrays, shuffled_batches, steps_of
 from data.dataset import BadInput, Dataset, Split, escaped
+from reports.wording import counted
 from templates import autoencoder as template
 
 APPLICATION = "fraud_autoencoder"
@@ -224,7 +225,7 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
     validation_scores = selection.scores(splits["validation"])
     this_run.at_limit("the best epoch", selection_fit.best_epoch, settings.epochs, "--epochs")
     rate, rule = alert_rate(settings, splits["validation"], validation_scores)
-    this_run.say(f"chosen on validation: {selection_fit.best_epoch} epochs; {rule}")
+    this_run.say(f"chosen on validation: {counted(selection_fit.best_epoch, 'epoch')}; {rule}")
 
     fits = {"selection": selection_fit}
     detectors = []
@@ -529,7 +530,7 @@ def score(settings: Score) -> dict[str, Any]:
             alerts += int(found["alert"][~bad].sum())
     if bad_rows:
         _say([files.say_bad(bad_rows, rows)])
-    print(f"{settings.out}: {rows - bad_rows:,} payments scored, {alerts:,} alerts")
+    print(f"{settings.out}: {rows - bad_rows:,} payments scored, {counted(alerts, 'alert')}")
     return {"rows": rows, "alerts": alerts, "bad_rows": bad_rows}
 
 

@@ -446,7 +446,7 @@ def _model(metrics: Mapping[str, Any]) -> list[dict]:
             "Loss, optimizer",
             f"{settings['loss'].replace('_', ' ')}; {settings['optimizer']}, learning rate "
             f"{settings['learning_rate']:g} falling along a cosine; {model['batch_size']} payments a step, "
-            f"{model['steps_per_epoch']} steps an epoch, {model['epochs']} epochs",
+            f"{counted(model['steps_per_epoch'], 'step')} an epoch, {counted(model['epochs'], 'epoch')}",
         ],
         *wording.cost(timing, "payments"),
     ]
@@ -466,8 +466,8 @@ def _model(metrics: Mapping[str, Any]) -> list[dict]:
                 {
                     "file": "figures/learning.svg",
                     "alt": "Loss over the epochs of the selection run and of the final models",
-                    "caption": f"Learning curves. The selection run chose {model['epochs']} epochs by its validation "
-                    "loss, which is taken without the corruption of the input; the final models train that long.",
+                    "caption": f"Learning curves. The selection run chose {counted(model['epochs'], 'epoch')} by its "
+                    "validation loss, which is taken without the corruption of the input; the final models train that long.",
                 }
             ]
         },
