@@ -467,7 +467,8 @@ def _model(metrics: Mapping[str, Any]) -> list[dict]:
                     "file": "figures/learning.svg",
                     "alt": "Loss over the epochs of the selection run and of the final models",
                     "caption": f"Learning curves. The selection run chose {counted(model['epochs'], 'epoch')} by its "
-                    "validation loss, which is taken without the corruption of the input; the final models train that long.",
+                    "validation loss, which is taken without the corruption of the input; the final models train that "
+                    "long.",
                 }
             ]
         },
