@@ -27,7 +27,7 @@ def label_key(text: str) -> str:
     text = " ".join(text.split()).casefold()
     text = {"true": "1", "false": "0"}.get(text, text)
     try:
-        return repr(float(text)).removesuffix(".0")
+        return repr(float(re.sub(r"(?<=\d),(?=\d+$)", ".", text))).removesuffix(".0")
     except ValueError:
         return text
 

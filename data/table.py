@@ -472,13 +472,14 @@ def _understood_columns(seen: _Seen, encoder: Encoder, not_inputs: Sequence[str]
     numeric = [name for name, column in inputs.items() if column.kind in NUMBERS]
     lists = {
         "numbers": numeric,
-        "times of the day, as seconds": [name for name, column in inputs.items() if column.kind == CLOCK],
+        "times of the day, in seconds": [name for name, column in inputs.items() if column.kind == CLOCK],
         "true or false": [name for name, column in inputs.items() if column.kind == "boolean"],
-        "times, as seconds": [name for name, column in inputs.items() if column.kind in TIMES],
+        "times, in seconds": [name for name, column in inputs.items() if column.kind in TIMES],
         "categories": [name for name, column in inputs.items() if column.vocabulary],
-        f"categories of more than {VOCABULARY_SIZE} values, in {HASH_BUCKETS} buckets": hashed,
+        f"categories of more than {VOCABULARY_SIZE} values, hashed to {HASH_BUCKETS} buckets": hashed,
     }
-    yield "columns: " + "; ".join(f"{len(names)} {what} ({some(names)})" for what, names in lists.items() if names)
+    found = [f"{what} ({len(names)}): {some(names)}" for what, names in lists.items() if names]
+    yield f"read as {'; as '.join(found)}"
     spellings = {name: NUMBERS[inputs[name].kind] for name in numeric}
     spelled = {
         "with a decimal comma": [name for name, spelling in spellings.items() if spelling.decimal == COMMA],

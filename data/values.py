@@ -77,7 +77,11 @@ def fits(kind: str, typed: str) -> bool:
 def expected_of(kind: str) -> str:
     """What a value of the kind is, for messages."""
     if kind in NUMBERS:
-        return "a finite number, up to 1e15" + kind.removeprefix("number").replace(" with", ", with", 1)
+        spelling = NUMBERS[kind]
+        example = "1,234.5" if spelling.grouped else "1234.5"
+        if spelling.decimal == COMMA:
+            example = example.translate(str.maketrans(",.", ".,"))
+        return f"a finite number, up to 1e15, such as {example}{'%' if spelling.percent else ''}"
     return {
         "boolean": "true or false",
         "time": "an ISO 8601 date or time such as 2024-01-31 13:45:00",
@@ -248,7 +252,9 @@ def _numbers(texts: pa.StringArray, spelling: Spelling) -> np.ndarray:
 _CLOCK_TIME = (
     r"(?P<hour>\d{1,2}):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d(?:[.,]\d+)?))? ?(?P<half>(?:[AaPp]\.?[Mm]\.?)?)"
 )
-_CLOCK = rf"^{_CLOCK_TIME}$"
+# Of the day, or how long something takes; spreadsheets also write minutes and seconds, as 47:22.1.
+_CLOCK = f"^{_CLOCK_TIME}$".replace(r"\d{1,2}", r"\d{1,4}", 1).replace(r"[0-5]\d", r"[0-5]?\d", 1)
+_MINUTES_AND_SECONDS = r"^([0-5]?\d):([0-5]\d[.,]\d+)$"
 _ZONE = r"(?: ?(?:Z|UTC|GMT|\+00:?00))?"
 _DATE = rf"^(?P<a>\d{{1,4}})[-/.](?P<b>\d{{1,2}})[-/.](?P<c>\d{{1,4}})\.?(?:(?:T|,? +){_CLOCK_TIME}{_ZONE})?$"
 _YEAR_LAST = r"^\d{1,2}[-/.]\d{1,2}[-/.](?:\d{4}|\d\d)(?:\D|$)"
@@ -273,15 +279,20 @@ def _fields(texts: pa.StringArray, pattern: str, names: Sequence[str]) -> dict[s
     return fields
 
 
-def _seconds_of_day(texts: pa.StringArray, pattern: str) -> np.ndarray:
+def _seconds_of_day(texts: pa.StringArray, pattern: str, most: int) -> np.ndarray:
+    """Seconds of times with at most so many hours."""
     fields = _fields(texts, pattern, ("hour", "minute", "second"))
     half = pc.utf8_lower(pc.struct_field(pc.extract_regex(texts, pattern), "half"))
     afternoon, morning = (_matches(half, f"^{letter}") for letter in "pa")
     hour = fields["hour"]
-    bad = (hour > 24) | ((afternoon | morning) & ((hour < 1) | (hour > 12)))
+    bad = (hour > most) | ((afternoon | morning) & ((hour < 1) | (hour > 12)))
     hour = np.where(afternoon | morning, hour % 12, hour) + 12 * afternoon
     seconds = hour * 3_600 + fields["minute"] * 60 + np.nan_to_num(fields["second"])
-    return np.where(bad | (seconds > 86_400), np.nan, seconds)
+    return np.where(bad | (seconds > most * 3_600), np.nan, seconds)
+
+
+def _clock(texts: pa.StringArray) -> np.ndarray:
+    return _seconds_of_day(pc.replace_substring_regex(texts, _MINUTES_AND_SECONDS, r"0:\1:\2"), _CLOCK, 10_000)
 
 
 def _dates(texts: pa.StringArray, day_first: bool) -> np.ndarray:
@@ -300,7 +311,7 @@ def _dates(texts: pa.StringArray, day_first: bool) -> np.ndarray:
     if usable.any():
         stamps = pd.to_datetime(table[usable].astype(np.int64), errors="coerce")
         seconds[usable] = np.where(stamps.isna(), np.nan, pd.DatetimeIndex(stamps).as_unit("s").asi8)
-    of_day = _seconds_of_day(texts, _DATE)
+    of_day = _seconds_of_day(texts, _DATE, 24)
     return seconds + np.where(np.isnan(of_day) & ~_matches(texts, ":"), 0, of_day)
 
 
@@ -344,7 +355,7 @@ def parse(texts: pa.StringArray, kind: str) -> tuple[np.ndarray, np.ndarray]:
     elif kind in NUMBERS:
         values = _numbers(texts, NUMBERS[kind])
     else:
-        values = _seconds_of_day(texts, _CLOCK) if kind == CLOCK else _times(texts, kind)
+        values = _clock(texts) if kind == CLOCK else _times(texts, kind)
     values = np.asarray(values, np.float64)
     return values, np.isnan(values) & texts.is_valid().to_numpy(zero_copy_only=False)
 
@@ -441,7 +452,7 @@ class Look:
         see("other", other)
         if other.any():
             see("boolean", _matches(clean, _BOOLEAN))
-            see(CLOCK, _matches(clean, _CLOCK))
+            see(CLOCK, _matches(clean, _CLOCK) | _matches(clean, _MINUTES_AND_SECONDS))
             date = _matches(clean, _DATE) & _matches(clean, _YEAR_LAST)
             see("date", date)
             if date.any():
@@ -501,9 +512,9 @@ class Look:
                 return "category"
             kind = kinds[0]
         if family(kind) == "number" and kind != CLOCK:
-            self._refuse(
-                "other", expected_of(kind) + ", or nothing if missing, as most of the column's values are numbers"
-            )
+            found = f"{self.counts['number']:,} of the column's {values:,} values are numbers"
+            way_out = "leave the others empty, or the column out with --drop"
+            self._refuse("other", f"{expected_of(kind)}, as {found}; {way_out}")
         return kind
 
     @property

@@ -6,6 +6,7 @@ import sys
 import time
 import types
 from pathlib import Path
+from typing import get_args
 
 import keras
 import numpy as np
@@ -16,9 +17,10 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from applications import fraud_evaluation, fraud_report
-from applications.fraud_autoencoder import Detector, Train, alert_rate, main
+from applications.fraud_autoencoder import Detector, TimeUnit, Train, alert_rate, main
 from data import table
 from data.dataset import BadInput, Split
+from data.values import UNITS
 
 ROOT = Path(__file__).parents[2]
 # The smallest world in which each week has frauds.
@@ -641,6 +643,9 @@ def test_evaluate_spells_the_classes_as_training_did(tmp_path, capsys):
     mostly.replace({"bad": "terrible"}).to_csv(tmp_path / "other.csv", index=False)
     with pytest.raises(BadInput, match="holds 'terrible', expected one of two classes, as 'good' and 'bad'"):
         main([*words, str(tmp_path / "other.csv")])
+    main([*words, str(tmp_path / "other.csv"), "--fraud-value", "Terrible"])
+    assert "130 payments, 100 of them fraud (y = Terrible)" in capsys.readouterr().out
+    assert get_args(TimeUnit) == tuple(UNITS)
 
 
 def test_the_handbooks_layout_is_known_with_its_label_too(payments, tmp_path):

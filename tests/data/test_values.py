@@ -123,7 +123,11 @@ def test_a_table_of_decimal_commas_decides_of_what_may_be_thousands():
     ("values", "row", "wanted"),
     [
         ([*["1.5"] * 20, "oops"], 20, "a finite number"),
-        ([*[f"{i}.5" for i in range(40)], *["not recorded"] * 60], 40, "most of the column's values are numbers"),
+        (
+            [*[f"{i}.5" for i in range(40)], *["not recorded"] * 60],
+            40,
+            "as 40 of the column's 100 values are numbers",
+        ),
         ([*["1.5"] * 20, "2,5"], 20, "a decimal point as in '1.5'"),
         (["1,5", "1,5", "2.5"], 2, "a decimal comma as in '1,5'"),
         (["1,234", "1.234"], 0, "thousands and decimals parted in one way: it also holds '1.234'"),
@@ -174,7 +178,10 @@ def test_plain_numbers_are_told_at_once(values, plain):
         ("06:21:33", CLOCK, 6 * 3600 + 21 * 60 + 33),
         ("12:05 am", CLOCK, 300),
         ("12:05 P.M.", CLOCK, 43_500),
-        ("25:00", CLOCK, None),
+        ("36:00", CLOCK, 36 * 3600),
+        ("47:22.5", CLOCK, 47 * 60 + 22.5),
+        ("06:61", CLOCK, None),
+        ("01/02/1970 25:00", "month-first time", None),
         ("13:00 pm", CLOCK, None),
         ("1970-01-02", "time", 86_400),
         ("1970/1/2 01:00", "time", 90_000),
@@ -221,7 +228,7 @@ def test_units(times, unit, seconds):
 
 def test_equal_labels():
     assert label_key(" Yes ") == label_key("YES") == "yes"
-    assert label_key("1") == label_key("1.0") == label_key("True") == "1"
+    assert label_key("1") == label_key("1.0") == label_key("1,0") == label_key("True") == "1"
 
 
 @pytest.mark.parametrize(
