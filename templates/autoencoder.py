@@ -183,13 +183,13 @@ def _sizes(name: str, sizes: Any) -> tuple[int, ...]:
 
 def _share(name: str, share: Any) -> None:
     """Refuse what is no number from 0, below 1."""
-    if not isinstance(share, numbers.Real) or not 0 <= share < 1:
+    if not isinstance(share, numbers.Real) or not 0 <= float(share) < 1:
         raise ValueError(f"{name} {share!r} must be at least 0 and below 1")
 
 
 def _exact() -> str:
     """What outputs and scores are computed in: float32 in mixed precision too, or float64 if that is the policy."""
-    return keras.backend.result_type(keras.config.dtype_policy().variable_dtype, "float32")
+    return "float64" if keras.config.dtype_policy().variable_dtype == "float64" else "float32"
 
 
 @keras.saving.register_keras_serializable(package="templates")

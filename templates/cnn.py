@@ -131,7 +131,7 @@ def cnn(
         return x
 
     # In mixed precision too, float32 for what half precision is too coarse for: places, sums over places, logits.
-    exact = keras.backend.result_type(keras.config.dtype_policy().variable_dtype, "float32")
+    exact = "float64" if keras.config.dtype_policy().variable_dtype == "float64" else "float32"
     pictures = keras.Input((height, width, channels), name="pictures")
     x = pictures
     if rotation or translation or zoom or flip:
@@ -265,7 +265,7 @@ def grad_cam(model: keras.Model, images: np.ndarray, classes: Sequence[int] | No
     for start in range(0, len(images), _BATCH):
         batch = images[start : start + _BATCH]
         values, probabilities = stages(batch, training=False)
-        values = keras.ops.cast(values, "float32")
+        values: Any = keras.ops.cast(values, "float32")
         if outputs == 1:  # what speaks for no is what speaks against yes
             probabilities = keras.ops.concatenate([1 - probabilities, probabilities], axis=-1)
         chosen = keras.ops.argmax(probabilities, axis=-1) if given is None else given[start : start + _BATCH]
@@ -303,7 +303,7 @@ def _sizes(name: str, sizes: Any) -> tuple[int, ...]:
 
 def _share(name: str, share: Any) -> None:
     """Refuse what is no number from 0, below 1."""
-    if not isinstance(share, numbers.Real) or not 0 <= share < 1:
+    if not isinstance(share, numbers.Real) or not 0 <= float(share) < 1:
         raise ValueError(f"{name} {share!r} must be at least 0 and below 1")
 
 

@@ -340,7 +340,7 @@ def classifier(model: keras.Model, *, temperature: float) -> keras.Model:
 
 def _exact() -> str:
     """What scores and weights are computed in: float32 in mixed precision too, or float64 if that is the policy."""
-    return keras.backend.result_type(keras.config.dtype_policy().variable_dtype, "float32")
+    return "float64" if keras.config.dtype_policy().variable_dtype == "float64" else "float32"
 
 
 def _size(name: str, size: Any) -> int:

@@ -392,7 +392,7 @@ class GAN(keras.Model):
     def _tensors(self, inputs: Any) -> list[Any]:
         """Pictures, or pictures and labels, as tensors; run eagerly, Keras passes arrays on as they are."""
         pictures, *labels = map(keras.ops.convert_to_tensor, inputs if isinstance(inputs, list | tuple) else [inputs])
-        return [keras.ops.cast(pictures, keras.backend.result_type(self.variable_dtype, "float32")), *labels]
+        return [keras.ops.cast(pictures, "float64" if self.variable_dtype == "float64" else "float32"), *labels]
 
     def _inputs(self, pictures: Any, labels: Sequence[Any], training: bool) -> Any:
         """What the discriminator takes."""
@@ -627,7 +627,7 @@ def _sizes(name: str, sizes: Any) -> tuple[int, ...]:
 
 def _exact() -> str:
     """What pictures and scores are computed in: float32 in mixed precision too, or float64 if that is the policy."""
-    return keras.backend.result_type(keras.config.dtype_policy().variable_dtype, "float32")
+    return "float64" if keras.config.dtype_policy().variable_dtype == "float64" else "float32"
 
 
 def _check(what: str, kind: Any, kinds: Any) -> None:

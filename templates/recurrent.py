@@ -87,9 +87,12 @@ def lstm(
 ) -> keras.Model:
     """Build a network of LSTM layers; compile it with a classification loss.
 
+    Weigh the classes of steps by `sample_weight`, (batch, time): for Keras's `class_weight` such labels are one-hot.
+
     Args:
         features: numbers in a step.
-        vocabulary: number of tokens, where a step is one token (an integer from 0) instead of numbers.
+        vocabulary: number of tokens, where a step is one token (an integer from 0) instead of numbers. Other tokens are
+            an error on TensorFlow, no number on JAX; negative ones count from the end on both.
         embedding_size: numbers that stand for a token.
         outputs: classes of a step or a sequence; the head "next_token" has one for each token instead.
         head: what is predicted: a label for each step, a label for the sequence, or the token after each step.
@@ -290,7 +293,7 @@ def _check_tokens(tokens: np.ndarray, vocabulary: int) -> None:
 
 def _exact() -> str:
     """What outputs are computed in: float32 in mixed precision too, or float64 if that is the policy."""
-    return keras.backend.result_type(keras.config.dtype_policy().variable_dtype, "float32")
+    return "float64" if keras.config.dtype_policy().variable_dtype == "float64" else "float32"
 
 
 @keras.saving.register_keras_serializable(package="templates")

@@ -75,9 +75,12 @@ def encoder(
 ) -> keras.Model:
     """Build an encoder, in which every step sees all steps; compile it with a classification loss.
 
+    Weigh the classes of steps by `sample_weight`, (batch, time): for Keras's `class_weight` such labels are one-hot.
+
     Args:
         features: numbers in a step.
-        vocabulary: number of tokens, where a step is one token (an integer from 0) instead of numbers.
+        vocabulary: number of tokens, where a step is one token (an integer from 0) instead of numbers. Other tokens are
+            an error on TensorFlow, no number on JAX; negative ones count from the end on both.
         outputs: classes of a step or a sequence.
         head: what is predicted: a label for each step, or one for the sequence, from the mean over its steps.
         context: steps that the longest sequence has.
@@ -158,7 +161,8 @@ def decoder(
     """Build a decoder; compile it with a sparse categorical cross-entropy from logits, the target is the next token.
 
     Args:
-        vocabulary: number of tokens, which are integers from 0.
+        vocabulary: number of tokens, which are integers from 0. Others are an error on TensorFlow, no number on JAX;
+            negative ones count from the end on both.
         context: tokens that the longest sequence has.
         width: numbers that stand for a token.
         depth: number of blocks.
@@ -285,7 +289,7 @@ def _blocks_sizes(width: Any, depth: Any, heads: Any, feed_forward: Any, dropout
     width, depth, heads = _size("width", width), _size("depth", depth), _size("heads", heads)
     if width % heads:
         raise ValueError(f"{heads} heads don't divide the width {width}")
-    if not isinstance(dropout, numbers.Real) or not 0 <= dropout < 1:
+    if not isinstance(dropout, numbers.Real) or not 0 <= float(dropout) < 1:
         raise ValueError(f"dropout {dropout!r} must be at least 0 and below 1")
     return width, depth, heads, 4 * width if feed_forward is None else _size("feed_forward", feed_forward)
 
@@ -305,7 +309,7 @@ def _check_tokens(tokens: np.ndarray, vocabulary: int) -> None:
 
 def _exact() -> str:
     """What outputs are computed in: float32 in mixed precision too, or float64 if that is the policy."""
-    return keras.backend.result_type(keras.config.dtype_policy().variable_dtype, "float32")
+    return "float64" if keras.config.dtype_policy().variable_dtype == "float64" else "float32"
 
 
 def _normal(width: int) -> Any:

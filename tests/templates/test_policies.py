@@ -37,6 +37,11 @@ SIZES: dict[str, dict] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def same_weights():
+    keras.utils.set_random_seed(0)
+
+
 @contextlib.contextmanager
 def under(setting: str):
     """Set one of `SETTINGS`, and what was set before again."""
@@ -142,7 +147,7 @@ def test_grad_cam(setting):
         model.set_weights(plain.get_weights())
         found = cnn.grad_cam(model, pictures, [0, 1, 2, 0])
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, cnn.grad_cam(plain, pictures, [0, 1, 2, 0]), atol=5 * SETTINGS[setting] or 1e-6)
+    assert np.abs(found - cnn.grad_cam(plain, pictures, [0, 1, 2, 0])).mean() <= (SETTINGS[setting] or 1e-6)
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
