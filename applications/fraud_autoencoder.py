@@ -305,8 +305,9 @@ class Detector:
         self.patience = settings.patience
         self.unlabelled = settings.unlabelled
         scaler = StandardScaler()
-        for start in range(0, len(self.rows), evaluation.CHUNK):
-            scaler.partial_fit(split.inputs[self.rows[start : start + evaluation.CHUNK]].astype(np.float64))
+        size = evaluation.chunk_rows(split.inputs)
+        for start in range(0, len(self.rows), size):
+            scaler.partial_fit(split.inputs[self.rows[start : start + size]].astype(np.float64))
 
         self.mean, self.scale = np.asarray(scaler.mean_), np.asarray(scaler.scale_)
         self.batch_size = min(settings.batch_size, len(self.rows))

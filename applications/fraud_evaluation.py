@@ -25,6 +25,8 @@ LARGEST_SCORE = np.finfo(np.float32).max
 TREES = 100  # of a forest, scikit-learn's number
 NAMED = 7  # features in a figure of shares
 COMPONENTS = 256  # numbers of principal components that are tried at most
+WIDE = 2_000  # features; the principal components of more take a time that grows with their cube
+WIDE_ROWS = 1_000
 BUDGETS = (0.1, 0.2, 0.5, 1, 2, 5, 10)  # multiples of the chosen number of alerts, for the calibration
 
 
@@ -49,9 +51,14 @@ def codes(scorer: keras.Model, inputs: np.ndarray) -> np.ndarray:
     return in_chunks(lambda chunk: np.asarray(keras.ops.convert_to_numpy(encoder(chunk))), inputs)
 
 
+def chunk_rows(inputs: np.ndarray) -> int:
+    """So many rows of the matrix are worked on at a time."""
+    return max(1, min(CHUNK, 2**25 // inputs.shape[1]))
+
+
 def in_chunks(function: Callable[[np.ndarray], np.ndarray], inputs: np.ndarray) -> np.ndarray:
     """Apply a function of rows to a matrix that may be larger than memory; the values come as float64."""
-    chunk = max(1, min(CHUNK, 2**25 // inputs.shape[1]))
+    chunk = chunk_rows(inputs)
     parts = [function(np.asarray(inputs[start : start + chunk])) for start in range(0, len(inputs), chunk)]
     return np.concatenate(parts).astype(np.float64)
 
@@ -124,11 +131,18 @@ def isolation_forest(splits: Mapping[str, Split], unlabelled: bool, seed: int) -
 
 
 def _components(train: Split, rows: np.ndarray) -> tuple[StandardScaler, np.ndarray]:
-    """The scaling of the rows, and their principal components (features, features), the largest first."""
-    chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
+    """The scaling of the rows, and their principal components (features, components), the largest first.
+
+    Of more features than `WIDE` there are as many components as rows, at most `WIDE_ROWS`.
+    """
+    size = chunk_rows(train.inputs)
+    chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
     scaler = StandardScaler()
     for chunk in chunks:
         scaler.partial_fit(train.inputs[chunk].astype(np.float64))
+    if train.inputs.shape[1] > WIDE:
+        scaled = np.asarray(scaler.transform(train.inputs[rows[:: -(-len(rows) // WIDE_ROWS)]].astype(np.float64)))
+        return scaler, np.linalg.svd(scaled, full_matrices=False)[2].T
     spread = np.zeros((train.inputs.shape[1],) * 2)
     for chunk in chunks:
         scaled = np.asarray(scaler.transform(train.inputs[chunk].astype(np.float64)))
@@ -139,8 +153,11 @@ def _components(train: Split, rows: np.ndarray) -> tuple[StandardScaler, np.ndar
 def pca_reconstruction(splits: Mapping[str, Split], unlabelled: bool, seed: int) -> dict[str, np.ndarray]:
     """Reconstruction error from principal components, whose number gives the best average precision on validation."""
     features = splits["train"].inputs.shape[1]
+    most = max(features - 1, 1)
+    if features > WIDE:
+        most = min(most, WIDE_ROWS, len(unsupervised_rows(splits["validation_train"], unlabelled)))
     # With every component nothing is left, so of a single feature the row itself is taken.
-    numbers = np.unique(np.linspace(1, max(features - 1, 1), min(features, COMPONENTS)).astype(int))
+    numbers = np.unique(np.linspace(1, most, min(features, COMPONENTS)).astype(int))
 
     def errors(train: Split) -> Callable[[np.ndarray], np.ndarray]:
         scaler, components = _components(train, unsupervised_rows(train, unlabelled))
@@ -151,7 +168,7 @@ def pca_reconstruction(splits: Mapping[str, Split], unlabelled: bool, seed: int)
             total = np.square(row).sum(axis=1, keepdims=True)
             if features == 1:
                 return total
-            held = np.cumsum(np.square(row @ components[:, : features - 1]), axis=1)
+            held = np.cumsum(np.square(row @ components[:, :most]), axis=1)
             return np.maximum(total - held[:, numbers - 1], 0)
 
         return error

@@ -609,6 +609,44 @@ def test_a_row_too_far_out_for_a_score_is_an_alert(own_table, tmp_path):
     assert (found["share"] == 0).all()
 
 
+def test_bad_rows_keep_their_place_in_the_scores(quick, payments, tmp_path, capsys):
+    folder, _ = quick
+    model = str(folder / "model.keras")
+    lines = payments.read_text().splitlines()[:41]
+    whole, damaged = tmp_path / "whole.csv", tmp_path / "damaged.CSV"
+    whole.write_text("\n".join(lines))
+    amount = lines[0].split(",").index("TX_AMOUNT")
+    for row, value in {3: "inf", 10: "much"}.items():
+        fields = lines[row].split(",")
+        fields[amount] = value
+        lines[row] = ",".join(fields)
+    lines[20] += ",more"
+    lines[40] = "1,2"
+    damaged.write_text("\n".join(lines).replace(",", ";"))
+    main(["score", "--model", model, "--csv", str(whole), "--out", str(tmp_path / "a.csv")])
+    with pytest.raises(BadInput, match="--skip-bad"):
+        main(["score", "--model", model, "--csv", str(damaged), "--out", str(tmp_path / "b.csv")])
+    assert not (tmp_path / "b.csv").exists()
+    capsys.readouterr()
+    words = ["score", "--model", model, "--csv", str(damaged), "--out", str(tmp_path / "b.csv"), "--skip-bad"]
+    assert main(words)["bad_rows"] == 4
+    said = capsys.readouterr().out
+    assert "';' separates the fields of damaged.CSV\n" in said
+    assert "4 of 40 rows can't be used and are left out: damaged.CSV: line 21 has " in said
+    assert "36 payments scored" in said
+    expected = pd.read_csv(tmp_path / "a.csv")
+    expected.iloc[[2, 9, 19, 39]] = np.nan
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "b.csv"), expected, check_dtype=False)
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".csv", "."])
+def test_names_that_no_file_can_have(quick, payments, tmp_path, name, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["score", "--model", str(quick[0] / "model.keras"), "--csv", str(payments), "--out", name]
+    with pytest.raises(BadInput, match=r"--out .*expected a new name"):
+        main(words)
+
+
 def test_evaluate_measures_without_training(quick, payments, capsys):
     folder, _ = quick
     words = ["evaluate", "--model", str(folder / "model.keras"), "--csv", str(payments), "--label", "TX_FRAUD"]
