@@ -168,6 +168,9 @@ def fit_baselines(this_run: run.Run, task: Task, settings: Any) -> dict[str, Ans
         if kept["landmarks"]:
             said += f"; least squares on {int(kept['landmarks']):,} Nystroem features"
         found[name] = Answers(probabilities, int(kept["parameters"]), said, float(kept["seconds"]))
+        for key, value, ended in zip(choices, kept["chosen"], kept["ended"], strict=True):
+            if ended and (key, value) != ("k", 1):  # there are no fewer neighbours
+                this_run.at_end(f"{key} of the {name}", value, choices[key])
     return found
 
 
@@ -201,7 +204,13 @@ def _fit_baseline(
         scores = _scores(model, validation[0], classes)
         support = len(model.support_) / len(train[0]) if isinstance(model, SVC) else 0.0
         candidates.append((float((scores.argmax(1) == validation[1]).mean()), values, scores, support))
-    _, chosen, scores, support = max(candidates, key=lambda candidate: candidate[0])  # the first of several
+    best, chosen, scores, support = max(candidates, key=lambda candidate: candidate[0])  # the first of several
+    accuracies = {values: accuracy for accuracy, values, *_ in candidates}
+    ended = []
+    for place, grid in enumerate(choices.values()):
+        # Of a setting that no other does as well as, at an end behind which there may be better ones.
+        others = [accuracies[*chosen[:place], value, *chosen[place + 1 :]] for value in grid if value != chosen[place]]
+        ended.append(chosen[place] in (grid[0], grid[-1]) and max(others, default=best) < best)
     landmarks = 0
     if support * most**2 * features > EXACT_WORK:
         landmarks = min(LANDMARKS, LANDMARK_NUMBERS // most)
@@ -218,6 +227,7 @@ def _fit_baseline(
         answers.append(probabilities / probabilities.sum(axis=1, keepdims=True))
     return {
         "chosen": np.array(chosen, float),
+        "ended": np.array(ended),
         "landmarks": np.array(landmarks),
         "probabilities": np.array(answers),
         "parameters": np.array(_numbers(model)),

@@ -20,7 +20,7 @@ MONITORED = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # shares of the pretraining after w
 LARGE_MACHINE, LARGE_MONITORED = 100_000, (0.1, 0.4, 1.0)  # of machines of so many weights, which take long to judge
 # While a machine learns, the likelihood of held-out rows is estimated more coarsely than in the end.
 HELD_OUT_CHAINS, HELD_OUT_STEPS, MOST_HELD_OUT = 50, 500, 2_000
-LEAST_HELD_OUT = 5  # pictures; with fewer every machine has all its epochs
+LEAST_HELD_OUT, LEAST_EPOCHS = 5, 3  # pictures and epochs; with fewer every machine has all its epochs
 PREDICTED = 1_024  # pictures at once
 COPIES = 5  # of a picture that is also shown shifted
 MODULE_PATIENCE = 2  # modules without a higher accuracy on validation after which stacking ends
@@ -460,7 +460,8 @@ class DbnTrainer(Trainer):
         )
 
     def _pretrain(self, pictures: np.ndarray, seed: int) -> tuple[Any, dict[str, run.Fit]]:
-        if not self.held_out and len(pictures) >= 5 * LEAST_HELD_OUT:
+        enough = len(pictures) >= 5 * LEAST_HELD_OUT and self.choices.rbm_epochs >= LEAST_EPOCHS
+        if enough and not self.held_out:
             self._hold_out(pictures, seed)
         inputs: Any = self._inputs(pictures)(_scaled(pictures))
         rbms = self._machines(inputs.shape[1], seed)
