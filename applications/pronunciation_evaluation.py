@@ -17,7 +17,7 @@ from applications.text_baselines import NGram
 from data.dataset import BadInput
 from data.dictionary import named
 from data.pronunciation import Lexicon, Words
-from reports import figures
+from reports import figures, wording
 from reports import pronunciation as measured
 from reports.pronunciation import Pronunciation
 from templates import transformer
@@ -129,11 +129,13 @@ def easier(composed: Lexicon, decomposed: Lexicon, seed: int) -> Lexicon:
         found = LetterContext(words, seed).predict(validation.spellings[:CHOOSING])
         wrong.append(Pronunciation(found, validation.pronunciations[:CHOOSING]).word_error_rate())
     better = decomposed if wrong[0] - wrong[1] >= LEAST_GAIN else composed
+    shares = [
+        f"{wording.percent(share)} wrong with the {len(lexicon.coder.letters):,} {name} ones"
+        for share, lexicon, name in zip(wrong, (composed, decomposed), ("composed", "decomposed"), strict=True)
+    ]
     said = (
         f"letters are those of Unicode's {'composed' if better is composed else 'decomposed'} form "
-        f"({better.coder.form}): of the validation words the baseline gets {100 * wrong[0]:.1f}\u00a0% wrong with the "
-        f"{len(composed.coder.letters):,} composed ones, {100 * wrong[1]:.1f}\u00a0% with the {len(decomposed.coder.letters):,} "
-        "decomposed ones (--letters)"
+        f"({better.coder.form}): of the validation words the baseline gets {', '.join(shares)} (--letters)"
     )
     provenance = dataclasses.replace(better.provenance, understood=(*better.provenance.understood, said))
     return dataclasses.replace(better, provenance=provenance)

@@ -1,7 +1,6 @@
 import hashlib
 import json
 import random
-import re
 import shlex
 import subprocess
 import sys
@@ -774,10 +773,9 @@ def test_letters_are_chosen_on_validation_words(tmp_path):
     composed, decomposed = (dictionaries.load_dictionary(file, form=form) for form in ("NFC", "NFD"))
     chosen = evaluation.easier(composed, decomposed, 0)
     assert chosen.coder == decomposed.coder
-    assert re.fullmatch(
-        r"letters are those of Unicode's decomposed form \(NFD\): of the validation words the baseline gets [\d.]+\u00a0% "
-        r"wrong with the 335 composed ones, [\d.]+\u00a0% with the 40 decomposed ones \(--letters\)",
-        chosen.provenance.understood[-1],
+    assert chosen.provenance.understood[-1] == (
+        "letters are those of Unicode's decomposed form (NFD): of the validation words the baseline gets 11.8\u00a0% "
+        "wrong with the 335 composed ones, 0.0\u00a0% wrong with the 40 decomposed ones (--letters)"
     )
     # Nothing is gained by an accent apart from its letter.
     file = write(tmp_path / "accents.dict", cmu({f"{word}é": one for word, one in made_up().items()}))
