@@ -162,15 +162,12 @@ def fit_baselines(this_run: run.Run, task: Task, settings: Any) -> dict[str, Ans
         answers = iter(kept["probabilities"])
         probabilities = [[next(answers) for _ in drawn] for drawn in drawings]
         said = ", ".join(f"{key} {value:g}" for key, value in zip(choices, kept["chosen"], strict=True))
-        for key, value in zip(choices, kept["chosen"], strict=True):
-            if key != "k" or value > 1:  # fewer neighbours than one there are not
-                this_run.at_end(f"{key} of the {name}", float(value), choices[key])
         if kept["landmarks"]:
             said += f"; least squares on {int(kept['landmarks']):,} Nystroem features"
         found[name] = Answers(probabilities, int(kept["parameters"]), said, float(kept["seconds"]))
         for key, value, ended in zip(choices, kept["chosen"], kept["ended"], strict=True):
             if ended and (key, value) != ("k", 1):  # there are no fewer neighbours
-                this_run.at_end(f"{key} of the {name}", value, choices[key])
+                this_run.at_end(f"{key} of the {name}", float(value), choices[key])
     return found
 
 
@@ -519,7 +516,8 @@ def dbn_details(
     train, test = binary(task.pool.inputs), binary(task.test.inputs)
     likelihoods = np.zeros(len(test))
     partition: Any = None
-    steps = LIKELIHOOD_STEPS * (LARGE_TIMES if models.is_large(train.shape[1], choices.widths[0]) else 1)
+    large = models.is_large(train.shape[1], choices.widths[0]) and not trainer.settings.quick
+    steps = LIKELIHOOD_STEPS * (LARGE_TIMES if large else 1)
     for epoch, weights in trainer.monitored[stage]:
         machine = dbn_template.RBM(visible_units=train.shape[1], hidden_units=choices.widths[0], seed=0)
         machine.set_weights(weights)
