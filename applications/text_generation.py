@@ -295,6 +295,8 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     """Measure a saved model on text and print the figures with their intervals."""
     model = models.load(settings.model)
     part = text.load_for(settings.text, model.tokenizer, encoding=settings.encoding)
+    for sentence in text.describe_files(settings.text, settings.encoding):
+        print(escaped(sentence))
     measured = evaluation.some_blocks(part, evaluation.TEST_TOKENS)
     values = evaluation.measures(evaluation.scores(model, measured), measured)
     print(

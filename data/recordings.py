@@ -184,8 +184,8 @@ def _open(path: Path) -> "_Sound":
     if not path.is_file():
         raise BadInput(f"{path}: found no such file, {_EXPECTED}")
     try:
-        wrong, place = _check_header(path)
-        file = _Sound(os.fsencode(path) if place is None else _Mended(path, place))
+        wrong, mended = _check_header(path)
+        file = _Sound(_Mended(path, *mended) if mended else os.fsencode(path))
         file.wrong = wrong
     except OSError as error:
         raise BadInput(f"{path}: found a file that can't be read ({error.strerror}), {_EXPECTED}") from None
@@ -213,17 +213,17 @@ class _Sound(soundfile.SoundFile):
 
 
 class _Mended(io.FileIO):
-    """A WAV file whose header gives a wrong size of the audio, at this place: it's read as unknown."""
+    """A file with other bytes at one place, where its header gives a wrong size of the audio."""
 
-    def __init__(self, path: Path, place: int) -> None:
+    def __init__(self, path: Path, place: int, content: bytes) -> None:
         super().__init__(path)
-        self.place = place
+        self.place, self.content = place, content
 
     def readinto(self, buffer) -> int:
         begin = self.tell()
         count = super().readinto(buffer) or 0
-        for place in range(max(begin, self.place), min(begin + count, self.place + 4)):
-            memoryview(buffer).cast("B")[place - begin] = 0xFF
+        for place in range(max(begin, self.place), min(begin + count, self.place + len(self.content))):
+            memoryview(buffer).cast("B")[place - begin] = self.content[place - self.place]
         return count
 
 
@@ -248,11 +248,11 @@ def _length(path: Path) -> tuple[int, int]:
         return file.frames, file.samplerate
 
 
-def _check_header(path: Path) -> tuple[str, int | None]:
+def _check_header(path: Path) -> tuple[str, tuple[int, bytes] | None]:
     """Compare the lengths in the header with the file, which libsndfile does not: it reads what is there.
 
     Returns:
-        What is wrong and does no harm, and the place of a size of the audio that must be taken for unknown.
+        What is wrong and does no harm; and the place of a size that libsndfile would believe, with what to read there.
 
     Raises:
         BadInput: The file is cut or no audio.
@@ -267,12 +267,10 @@ def _check_header(path: Path) -> tuple[str, int | None]:
             if held != declared:
                 raise _is_cut(path, f"{held:,} samples of audio", declared)
             return "", None
-        if start[:4] == b"RIFF" and start[8:12] == b"WAVE":
+        if start[:4] in (b"RIFF", b"RF64", b"BW64") and start[8:12] == b"WAVE":
             return _check_riff(path, stream, size)
     whole = size
-    if start[:4] in (b"RF64", b"BW64"):
-        whole = 8 + int.from_bytes(start[20:28], "little")
-    elif start[:4] == b"FORM":
+    if start[:4] in (b"FORM", b"RIFX"):
         whole = 8 + int.from_bytes(start[4:8], "big")
     elif start[:4] == b"riff":
         whole = int.from_bytes(start[16:24], "little")
@@ -280,11 +278,11 @@ def _check_header(path: Path) -> tuple[str, int | None]:
         whole = int.from_bytes(start[4:8], "big") + int.from_bytes(start[8:12], "big")
     elif start[:4] == b"caff":
         whole = _end_of_caf(path)
-    elif start[:4] not in (b"fLaC", b"OggS") and path.suffix.lower() != ".mp3":
+    elif start[:4] not in (b"fLaC", b"OggS") and not start.startswith(b"ID3") and start[:2] < b"\xff\xe0":  # MP3
         raise BadInput(f"{path}: found a file that begins with {start[:8]!r}, {_EXPECTED}")
     if whole <= size + _FORGIVEN:
         return "", None
-    if _is_unknown(whole) or whole >= 2**62:
+    if _is_unknown(whole):
         return "a header of unknown or wrong length, read to the end of the file", None
     raise _is_cut(path, f"{size:,} bytes", whole)
 
@@ -300,11 +298,11 @@ def _end_of_caf(path: Path) -> int:
             position += 12 + length
 
 
-def _check_riff(path: Path, stream: io.BufferedReader, size: int) -> tuple[str, int | None]:
+def _check_riff(path: Path, stream: io.BufferedReader, size: int) -> tuple[str, tuple[int, bytes] | None]:
     wrong = "a header of unknown or wrong length, read to the end of the file"
-    stream.seek(4)
-    end = 8 + int.from_bytes(stream.read(4), "little")
-    position = 12
+    stream.seek(0)
+    start = stream.read(36)
+    end, position = 8 + int.from_bytes(start[4:8], "little"), 12
     while True:
         if position + 8 > size:
             raise BadInput(f"{path}: found no audio after the header, expected a whole WAV file: is the file cut?")
@@ -312,18 +310,24 @@ def _check_riff(path: Path, stream: io.BufferedReader, size: int) -> tuple[str, 
         name, length = stream.read(4), int.from_bytes(stream.read(4), "little")
         if name == b"data":
             break
-        position += 8 + length + length % 2
+        position += 8 + length
+        if length % 2 and (_is_chunk(stream, position + 1, size) or not _is_chunk(stream, position, size)):
+            position += 1
     held = size - position - 8
+    unknown = position + 4, b"\xff" * 4
+    if start[12:16] == b"ds64":  # of RF64, whose sizes have 64 bits
+        end, length = (int.from_bytes(start[place : place + 8], "little") for place in (20, 28))
+        end, unknown = end + 8, (28, held.to_bytes(8, "little"))
     if length > held:
         if _is_unknown(length) or length - held <= _FORGIVEN or abs(end - size) <= 1:
-            return wrong, None
+            return wrong, unknown
         raise _is_cut(path, f"{held:,} bytes of audio", length)
     after = position + 8 + length
-    if size - after <= _FORGIVEN or _is_chunk(stream, after, size) or _is_chunk(stream, after + length % 2, size):
+    if size - after <= 1 or _is_chunk(stream, after, size) or _is_chunk(stream, after + length % 2, size):
         return "", None
     if length and 0 <= end - after <= 1:
         return "bytes after the audio that the header says nothing of, left out", None
-    return wrong, position + 4
+    return wrong, unknown
 
 
 def _is_chunk(stream: io.BufferedReader, place: int, size: int) -> bool:
@@ -333,8 +337,8 @@ def _is_chunk(stream: io.BufferedReader, place: int, size: int) -> bool:
 
 
 def _is_unknown(length: int) -> bool:
-    """Whether a length is one that programs write who don't know it yet: about the most that 31 or 32 bits hold."""
-    return 2**31 - 2**16 <= length <= 2**31 + 2**8 or 2**32 - 2**16 <= length <= 2**32 + 2**8
+    """Whether a length is one that programs write who don't know it yet: about the most that their bits hold."""
+    return any(most - 2**16 <= length <= most + 2**8 for most in (2**31, 2**32)) or length >= 2**62
 
 
 def _is_cut(path: Path, found: str, expected: int) -> BadInput:

@@ -335,7 +335,7 @@ def load_files(
         size_bytes=sum(file.stat().st_size for file in files),
         sha256=sha256,
         units=UNITS,
-        understood=(_describe_encodings(files, encoding, marks), *_describe_ignored(paths), *notes),
+        understood=(*describe_files(paths, encoding), *notes),
     )
     return Corpus(provenance, fitted, splits)
 
@@ -355,6 +355,16 @@ def load_for(paths: Sequence[Path], tokenizer: Tokenizer, *, context: int = 1, e
     _check_known(_describe(files), parts)
     _check_length(_describe(files), parts, context)
     return parts["all"]
+
+
+def describe_files(paths: Sequence[Path], encoding: str | None = None) -> list[str]:
+    """Say how the files of `load_files` are read, and which files in folders are not, a sentence each.
+
+    Raises:
+        BadInput: As `load_files` does.
+    """
+    files = find_files(paths)
+    return [_describe_encodings(files, encoding, _check_files(files, encoding)), *_describe_ignored(paths)]
 
 
 def name_characters(missing: Mapping[str, int]) -> str:

@@ -255,6 +255,7 @@ def header(content: bytes, size: int | None, riff: int | None = None) -> bytes:
 
 
 WRONG = "a header of unknown or wrong length, read to the end of the file"
+AFTER = "bytes after the audio that the header says nothing of, left out"
 LIST = b"LIST\x04\0\0\0abcd"
 
 
@@ -284,7 +285,8 @@ def test_headers_of_unknown_or_wrong_length(tmp_path, size, riff, note):
 @pytest.mark.parametrize(
     ("content", "samples", "note"),
     [
-        (lambda wav: header(wav, 31_984), 15_992, ""),  # less than a frame is missing
+        (lambda wav: header(wav, 31_984), 16_000, WRONG),
+        (lambda wav: header(wav, 31_984, 32_020), 15_992, AFTER),
         (lambda wav: header(wav, 31_999), 15_999, ""),
         (
             lambda wav: header(wav, 16_000, 16_036),
@@ -340,6 +342,15 @@ def test_other_formats(tmp_path, form, subtype, step):
             assert bad(read_audio, write(tmp_path / "b", content[: int(keep * len(content))])).startswith(
                 f"{tmp_path}/b: "
             )
+
+
+@pytest.mark.parametrize("sizes", [bytes(24), b"\xff" * 24])
+def test_rf64_of_unknown_length(tmp_path, sizes):
+    soundfile.write(tmp_path / "a.wav", noise(RATE), RATE, format="RF64", subtype="PCM_16")
+    content = (tmp_path / "a.wav").read_bytes()
+    path = write(tmp_path / "b.wav", content[:20] + sizes + content[44:])
+    np.testing.assert_array_equal(read_audio(path)[0], read_audio(tmp_path / "a.wav")[0])
+    assert notes_on(path) == [WRONG]
 
 
 def test_flac_of_unknown_length(tmp_path):
