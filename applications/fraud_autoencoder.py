@@ -258,7 +258,7 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
 
     metrics = {
         **this_run.header(settings, command, "numpy", "scikit-learn"),
-        "data": evaluation.describe(dataset),
+        "data": evaluation.describe(dataset) | {"learned_from": len(first.rows)},
         **evaluation.compare(test, scores, parameters, rate, resamples),
         "threshold": {"rule": rule, "alert_rate": rate, "value": threshold}
         | evaluation.calibration(

@@ -101,7 +101,7 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
         metrics["differences"], key=lambda model: result_of(metrics, model)["metrics"]["average_precision"]["value"]
     )
     difference = metrics["differences"][rival]
-    against = f"{rival}, the best of the other detectors that learn from {_lesson(metrics)}"
+    against = f"{rival}, the best of the other detectors that learn from {_lesson(metrics, same=True)}"
     digits = wording.digits_of_difference(difference, 3)
     gap = f"by {abs(difference['value']):.{digits}f} of average precision "
     gap += f"({_interval(difference, digits, absolute=True)})"
@@ -209,12 +209,11 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
     if seeds > 1:
         note += f" The autoencoder is the mean of {seeds} seeds; their standard deviations: {spread}."
     most = metrics["evaluation"]["sample_rows"]
-    genuine = metrics["data"]["train"] - metrics["data"]["frauds"]["train"]
-    if genuine > most:
+    if metrics["data"].get("learned_from", 0) > most:
         note += (
-            f" All had all of the {genuine:,} genuine payments: the forests and the logistic regression in parts of "
-            f"{most:,} at most, for some of its trees each, or for one of the regressions of which the mean is taken; "
-            "those with frauds had every fraud in each part."
+            f" No model had a sample of the rows: each tree of the forests, and each of the logistic regressions whose "
+            f"mean is taken, had a part of {most:,} at most, and the parts together are all rows. Every part of those "
+            "with frauds holds every fraud."
         )
     if "card_precision_at_100" in names:
         note += (
@@ -508,9 +507,11 @@ def _rate(metrics: Mapping[str, Any]) -> str:
     return rate(metrics["threshold"]["alert_rate"])
 
 
-def _lesson(metrics: Mapping[str, Any]) -> str:
+def _lesson(metrics: Mapping[str, Any], *, same: bool = False) -> str:
     """What the autoencoder and the detectors like it were trained on."""
-    return "all payments, without their labels" if metrics["settings"]["unlabelled"] else "genuine payments alone"
+    unlabelled, rows = metrics["settings"]["unlabelled"], metrics["data"].get("learned_from")
+    many = f"the same {rows:,} " if same and rows else "all " * unlabelled
+    return f"{many}payments, without their labels" if unlabelled else f"{many}genuine payments alone"
 
 
 def _all_values(metrics: Mapping[str, Any], name: str) -> str:
