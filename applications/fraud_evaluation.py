@@ -142,7 +142,10 @@ def _components(train: Split, rows: np.ndarray) -> tuple[StandardScaler, np.ndar
         scaler.partial_fit(train.inputs[chunk].astype(np.float64))
     if train.inputs.shape[1] > WIDE:
         scaled = np.asarray(scaler.transform(train.inputs[rows[:: -(-len(rows) // WIDE_ROWS)]].astype(np.float64)))
-        return scaler, np.linalg.svd(scaled, full_matrices=False)[2].T
+        squares, left = np.linalg.eigh(scaled @ scaled.T)
+        known = squares > 1e-10 * squares[-1]  # equal rows have no component of their own
+        weights = np.where(known, left / np.sqrt(np.where(known, squares, 1)), 0)
+        return scaler, scaled.T @ weights[:, ::-1]
     spread = np.zeros((train.inputs.shape[1],) * 2)
     for chunk in chunks:
         scaled = np.asarray(scaler.transform(train.inputs[chunk].astype(np.float64)))
