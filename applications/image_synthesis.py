@@ -179,7 +179,8 @@ def _train(settings: Any, start: Any, this_run: run.Run, command: str) -> dict[s
             of_round = settings.epochs / trainer.rounds
             known = [number for number in models.MOMENTS if number <= len(fit.history["loss"])]
             epochs = synthesis_report.epochs
-            moments = {f"{epochs(n * of_round)} epochs": trainer.moment(this_run, n, noise) for n in known}
+            names = [f"{(said := epochs(n * of_round))} epoch{'s' * (said != '1')}" for n in known]
+            moments = {name: trainer.moment(this_run, n, noise) for name, n in zip(names, known, strict=True)}
             moments[f"kept, {epochs(fit.best_epoch * of_round)}"] = trainer.moment(this_run, -fit.best_epoch, noise)
         sample = trainer.artist.draw(task.test.labels, seed=seed)
         drawn.append(sample)

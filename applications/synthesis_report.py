@@ -18,6 +18,7 @@ METRICS = {
 }
 IGNORED = 0.5  # of the judge's accuracy; with less the class that was asked for is not what is drawn
 FEW_COMPARED = 50  # pictures
+LIKE_REAL = 0.5  # precision below which pictures are too unlike real ones to be copies
 MISSING = 0.1  # of its share among real pictures; with less a class is missing
 LISTED_CLASSES = 40
 
@@ -52,7 +53,10 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
         f"of the baselines, {_span(other)}"
     )
     difference = wording.difference_of(metrics, own["model"], rival["model"])
-    if difference["low"] is None:
+    if evaluation["pictures"] < FEW_COMPARED:
+        few = counted(evaluation["pictures"], "test picture")
+        compared = f"Only {few} can't tell whether the {own['model']} draws better than the baselines: {gap}."
+    elif difference["low"] is None:
         compared = f"One training can't tell whether the {own['model']} draws better than the baselines: {gap}."
     elif difference["low"] > 0:
         compared = (
@@ -126,7 +130,9 @@ def _variety(metrics: Mapping[str, Any]) -> list[str]:
         said += f"; {'classes' if len(missing) > 1 else 'a class'} it hardly draws: {', '.join(missing)}"
     sentences = [f"{said}."]
     copied, expected = own["copied"], metrics["evaluation"]["copied"]
-    if copied["low"] > expected and copied["value"] > 2 * expected:  # of one training, low is the value
+    # Grey pictures are near to everything, and of few test pictures there is no nearest hundredth.
+    meant = own["precision"]["value"] >= LIKE_REAL and metrics["evaluation"]["pictures"] >= FEW_COMPARED
+    if meant and copied["low"] > expected and copied["value"] > 2 * expected:  # of one training, low is the value
         sentences.append(
             f"It has learnt some pictures by heart: {percent_span(copied)} of its own are as near to a training "
             f"picture as only {percent(expected)} of the real test pictures are."

@@ -190,6 +190,9 @@ def test_missing_classes_and_copies_are_told():
     metrics["results"][0]["metrics"]["copied"] = span(0.019, 0.005)
     assert "by heart" not in words(metrics)
     metrics["results"][0]["metrics"]["copied"] = span(0.04, 0.025)
+    metrics["results"][0]["metrics"]["precision"] = span(0.49, 0.02)  # unlike anything real
+    assert "by heart" not in words(metrics)
+    metrics["results"][0]["metrics"]["precision"] = span(0.91, 0.02)
     assert spoken(metrics)[4] == (
         "It has learnt some pictures by heart: 4.0 % (1.5 to 6.5 %) of its own are as near to a training picture as "
         "only 1.0 % of the real test pictures are."
@@ -226,6 +229,8 @@ def test_measures_of_few_pictures_are_said_to_be_chance():
     few["evaluation"]["pictures"], more["evaluation"]["pictures"] = 49, 50
     said = "With only 49 pictures to compare with, these measures are little more than chance."
     assert said in spoken(few)
+    assert spoken(few)[0].startswith("Only 49 test pictures can't tell whether the conditional GAN draws better than")
+    assert spoken(more)[0].startswith("The conditional GAN draws pictures that are more like real ones")
     assert not [sentence for sentence in spoken(more) if "chance" in sentence]
 
 
