@@ -26,7 +26,7 @@ from applications import image_evaluation as evaluation
 from applications import image_models as models
 from applications import image_report, pictures, run
 from data import images
-from data.dataset import BadInput
+from data.dataset import BadInput, escaped
 
 APPLICATION = "image_classification"
 LEAST_LABELS = 3  # of each class, for one of them to be validated on
@@ -348,14 +348,14 @@ def classify(settings: Classify) -> dict[str, Any]:
     probabilities = models.in_batches(model.predict_on_batch, shown)
     for path, of_picture in zip(settings.files, probabilities, strict=True):
         order = np.argsort(-of_picture, kind="stable")[:3]
-        print(f"{path}: " + ", ".join(f"{classes[index]} {of_picture[index]:.3f}" for index in order))
+        print(escaped(f"{path}: ") + ", ".join(f"{classes[index]} {of_picture[index]:.3f}" for index in order))
     if settings.out is not None:
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["file", "class", *classes])
         for path, of_picture in zip(settings.files, probabilities, strict=True):
             writer.writerow([path, classes[of_picture.argmax()], *(f"{value:.6f}" for value in of_picture)])
-        run.write(settings.out, table.getvalue().encode())
+        run.write(settings.out, table.getvalue().encode(errors="surrogateescape"))  # names as the disk has them
         print(settings.out)
     return {"classes": classes, "probabilities": probabilities}
 

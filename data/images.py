@@ -40,6 +40,7 @@ from data.picture_files import (
     Levels,
     check_bytes,
     describe,
+    describe_excess,
     levels_of,
     read_header,
     read_picture,
@@ -176,7 +177,15 @@ def load_npz(path: Path, seed: int = 0, *, without_classes: bool = False) -> Dat
             values that aren't numbers, or is beyond `LARGEST_BYTES`; pictures and labels differ in number; a label to
             test or to validate on is none of the training labels; there is one class alone, or one of too few pictures.
     """
-    return _divided(read_npz(path), seed, without_classes, source=str(path), name=path.name, licence=_OWN, paths=[path])
+    return _divided(
+        read_npz(path),
+        seed,
+        without_classes,
+        source=escaped(str(path)),
+        name=escaped(path.name),
+        licence=_OWN,
+        paths=[path],
+    )
 
 
 def load_idx(folder: Path, seed: int = 0, *, without_classes: bool = False) -> Dataset:
@@ -197,7 +206,9 @@ def load_idx(folder: Path, seed: int = 0, *, without_classes: bool = False) -> D
             `LARGEST_BYTES`; the folder holds several sets; else as `load_npz`.
     """
     source, paths = read_idx(folder, without_classes)
-    return _divided(source, seed, without_classes, source=str(folder), name=folder.name, licence=_OWN, paths=paths)
+    return _divided(
+        source, seed, without_classes, source=escaped(str(folder)), name=escaped(folder.name), licence=_OWN, paths=paths
+    )
 
 
 def load_cifar(folder: Path, seed: int = 0, *, without_classes: bool = False) -> Dataset:
@@ -210,7 +221,7 @@ def load_cifar(folder: Path, seed: int = 0, *, without_classes: bool = False) ->
         BadInput: A batch is missing, cut, no such pickle or of more than 200 MB; labels and pictures differ in number,
             or a label isn't 0 to 9; there is a class of a single picture.
     """
-    return _cifar(folder, name=folder.name, licence=_OWN)
+    return _cifar(folder, name=escaped(folder.name), licence=_OWN)
 
 
 def _cifar(folder: Path, **provenance: Any) -> Dataset:
@@ -229,7 +240,7 @@ def _cifar(folder: Path, **provenance: Any) -> Dataset:
         except OSError as error:
             raise BadInput(f"{path}: found a file that can't be read ({reason(error)}), {expected}") from None
 
-    return _cifar_batches(read, used, source=str(folder), **provenance)
+    return _cifar_batches(read, used, source=escaped(str(folder)), **provenance)
 
 
 def _cifar_archive(path: Path, **provenance: Any) -> Dataset:
@@ -510,8 +521,8 @@ def load_folder(folder: Path, *, size: int | None, skip_bad: bool, seed: int, wi
     return _dataset(
         splits,
         names,
-        name=folder.resolve().name,
-        source=str(folder),
+        name=escaped(folder.resolve().name),
+        source=escaped(str(folder)),
         licence=_OWN,
         size_bytes=size_bytes,
         sha256=digest.hexdigest(),
@@ -548,11 +559,8 @@ def _levels_of_others(
     levels = {kind: levels[kind] for kind in sorted({kind for _, kind in pictures})}
     understood = describe(levels)
     for kind in [kind for kind in levels if kind in known and levels[kind] != BYTES]:
-        black, white = levels[kind]
         found = _range(attempt, pictures, kind, channels) or levels[kind]
-        if max(found[1] - white, black - found[0]) > (white - black) / 4:
-            values = f"{found[0]:,.6g} to {found[1]:,.6g}"
-            understood.append(f"their values, {values}, go far beyond those that the model was trained on, and are cut")
+        understood += describe_excess(levels[kind], *found)
     return levels, understood
 
 

@@ -14,9 +14,10 @@ import numpy as np
 
 from data import picture_files
 from data.dataset import BadInput, escaped
-from data.picture_files import BYTES, check_bytes, describe, levels_of, reason, require_file, scaled
+from data.picture_files import BYTES, check_bytes, describe, describe_excess, levels_of, reason, require_file, scaled
 from data.picture_folders import ALL, listed
 
+LONGEST_LABEL = 200  # letters
 LEAST_SIDE = 4  # of pictures in arrays, which keep their size
 
 
@@ -271,7 +272,10 @@ def with_channels(arrays: Arrays, understood: list[str]) -> tuple[int, ...]:
 
 
 def to_bytes(parts: Mapping[str, Arrays], levels: dict[str, tuple[float, float]], understood: list[str]) -> None:
-    """Bring the pictures of all parts to uint8 of 0 to 255, by one range for those of one type; add it to `levels`."""
+    """Bring the pictures of all parts to uint8 of 0 to 255, by one range for those of one type: that in `levels`.
+
+    Where there is none, that which suits the pictures is added.
+    """
     for kind in dict.fromkeys(_kind(arrays.images) for arrays in parts.values()):
         of_kind = [arrays for arrays in parts.values() if _kind(arrays.images) == kind]
         for arrays in of_kind:
@@ -280,13 +284,11 @@ def to_bytes(parts: Mapping[str, Arrays], levels: dict[str, tuple[float, float]]
                 raise BadInput(
                     f"{arrays.image_place}: found a value that isn't finite in row {row}, expected brightness"
                 )
-        if kind not in levels:
-            opaque = [arrays.images[..., :3] for arrays in of_kind]
-            levels[kind] = levels_of(
-                min(images.min().item() for images in opaque), max(images.max().item() for images in opaque)
-            )
-            counts = {kind: sum(len(arrays.images) for arrays in of_kind)}
-            understood += describe({kind: levels[kind]}, counts)
+        opaque = [arrays.images[..., :3] for arrays in of_kind]
+        low, high = min(images.min().item() for images in opaque), max(images.max().item() for images in opaque)
+        excess = describe_excess(levels[kind], low, high) if kind in levels else []
+        levels.setdefault(kind, levels_of(low, high))
+        understood += describe({kind: levels[kind]}, {kind: sum(len(arrays.images) for arrays in of_kind)}) + excess
         for arrays in of_kind:
             arrays.images = _bytes(arrays.images, kind, levels[kind])
 
@@ -375,6 +377,8 @@ def _one_a_picture(arrays: Arrays, understood: list[str]) -> np.ndarray:
     if labels.dtype.kind == "U":
         if "" in labels:
             raise BadInput(f"{place}: found an empty text in row {labels.tolist().index('')}, expected a label")
+        if (longest := int(np.strings.str_len(labels).max(initial=0))) > LONGEST_LABEL:
+            raise BadInput(f"{place}: found a text of {longest:,} letters, expected at most {LONGEST_LABEL} in a label")
         return labels
     if labels.dtype.kind == "f" and not (np.isfinite(labels).all() and (labels == np.rint(labels)).all()):
         raise BadInput(f"{place}: found {labels.dtype} with fractions, expected integers or text")

@@ -25,7 +25,7 @@ from data.dataset import BadInput
 LARGEST_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485  # Pillow's limit against decompression bombs
 LARGEST_BYTES = 8 * 10**9  # that all pictures of a source may have in memory
 SMALL = 10**8  # bytes; of more than that a file may say that it holds at most
-MOST_COMPRESSED = 250  # times its own size: MNIST's compress by 5
+MOST_COMPRESSED = 100  # times its own size: MNIST's compress by 5
 LARGEST_DECODED = 400_000_000  # bytes that a picture may take once decoded
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".webp", ".gif", ".tif", ".tiff"),
@@ -89,6 +89,15 @@ def describe(levels: Levels, counts: Mapping[str, int] | None = None) -> list[st
                 f"{_number(white)} for white, in all of them"
             )
     return sentences
+
+
+def describe_excess(levels: tuple[float, float], low: float, high: float) -> list[str]:
+    """Say in a sentence that pictures go far beyond the levels of those that a model was trained on, if they do."""
+    black, white = levels
+    if max(high - white, black - low) <= (white - black) / 4:
+        return []
+    values = f"{_number(low)} to {_number(high)}"
+    return [f"their values, {values}, go far beyond those that the model was trained on, and are cut"]
 
 
 def _number(value: float) -> str:

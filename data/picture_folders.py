@@ -20,6 +20,7 @@ PARTS = ("train", "validation", "test")
 ALL = "all"  # the one class of pictures without classes
 DEEPEST = 32  # folders within folders
 NAMED = 8  # names that a sentence lists
+LONGEST = 80  # letters of a name in a sentence
 
 _PART_WORDS = {
     **dict.fromkeys(("train", "training", "trn", "trainval"), "train"),
@@ -102,7 +103,8 @@ def find(folder: Path, *, without_classes: bool = False, to_test: bool = False) 
             classes are; the parts have different classes, or one is missing, unless `to_test`.
     """
     if not folder.is_dir():
-        raise BadInput(f"{folder}: found no such folder, {_FOLDER_OF_EACH}")
+        found_file = "a file" if folder.exists() else "no such folder"
+        raise BadInput(f"{folder}: found {found_file}, {_FOLDER_OF_EACH}")
     left_out = _LeftOut()
     root = _scan(folder, left_out, set(), 0)
     if not root.count and not root.folders:
@@ -176,8 +178,8 @@ def _says_nothing(name: str) -> bool:
 
 
 def listed(names: Iterable[str], separator: str = ", ") -> str:
-    """List at most `NAMED` names, and say how many there are more."""
-    names = list(names)
+    """List at most `NAMED` names, long ones cut, and say how many there are more."""
+    names = [name if len(name) <= LONGEST else f"{name[:LONGEST]}…" for name in names]
     more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
     return separator.join(names[:NAMED]) + more
 

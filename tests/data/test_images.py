@@ -211,6 +211,7 @@ def test_test_pictures_that_are_in_training_are_counted(tmp_path):
         ({"y_train": np.arange(60) / 2}, ["y_train", "float64 with fractions"]),
         ({"y_train": np.zeros((60, 10), int)}, ["y_train", "(60, 10)"]),
         ({"y_train": np.array(["cat", "dog", ""] * 20)}, ["y_train", "an empty text in row 2"]),
+        ({"y_train": np.array(["cat", "d" * 999] * 30)}, ["y_train", "a text of 999 letters"]),
         ({"y_train": np.arange(60) % 5 - 1}, ["y_train", "the label -1"]),
         ({"y_test": np.full(20, 5)}, ["y_test", "the label 5", "0, 1, 2, 3, 4"]),
         ({"y_train": np.zeros(60, int), "y_test": np.zeros(20, int)}, ["one class, '0'"]),
@@ -336,6 +337,20 @@ def test_labels_of_other_types(tmp_path, labels, classes):
     assert dataset.provenance.seed == 3
 
 
+def test_arrays_are_read_by_the_levels_of_the_training(tmp_path):
+    x, y = np.random.default_rng(0).random((40, 8, 9)), np.arange(40) % 2
+    np.savez(tmp_path / "a.npz", x_train=x, y_train=y)
+    levels = load_npz(tmp_path / "a.npz").levels
+    assert levels == {"float": (0, 1)}
+    np.savez(tmp_path / "b.npz", x_test=x[:9] / 4, y_test=y[:9])
+    split, _, understood = read_labelled_arrays("npz", tmp_path / "b.npz", levels=levels)
+    np.testing.assert_array_equal(split.inputs[..., 0], np.rint(x[:9] / 4 * 255))
+    assert not any("beyond" in sentence for sentence in understood)
+    np.savez(tmp_path / "c.npz", x_test=200 * np.ones((2, 8, 9)), y_test=[0, 1])
+    understood = read_labelled_arrays("npz", tmp_path / "c.npz", levels=levels)[2]
+    assert understood[-1].startswith("their values, 200 to 200, go far beyond those that the model was trained on")
+
+
 def test_arrays_without_a_test_part_keep_their_validation_part(tmp_path):
     x, y = pixels(40, 8, 9), np.arange(40) % 2
     np.savez(tmp_path / "a.npz", x_train=x[:30], y_train=y[:30], x_val=x[30:], y_val=y[30:])
@@ -389,12 +404,12 @@ def test_an_archive_says_how_much_it_holds_before_it_is_read(tmp_path, monkeypat
         archive.writestr("x_train.npy", content + bytes(100 if what == "header" else 10**7))
         archive.writestr("y_train.npy", b"")
     text = bad(load_npz, tmp_path / "a.npz")
-    assert ("60 × 10000 × 10000" if what == "header" else "expected at most 250 times") in text
+    assert ("60 × 10000 × 10000" if what == "header" else "expected at most 100 times") in text
     (tmp_path / "set").mkdir()
     content = gzip.compress(struct.pack(">4I", 0x803, 10, 1000, 1000) + bytes(10**7))
     (tmp_path / "set" / "train-images-idx3-ubyte.gz").write_bytes(content)
     (tmp_path / "set" / "train-labels-idx1-ubyte").write_bytes(idx(np.zeros(10, np.uint8)))
-    assert "0.0 GB, said to be in 0.0 MB, expected at most 250 times" in bad(load_idx, tmp_path / "set")
+    assert "0.0 GB, said to be in 0.0 MB, expected at most 100 times" in bad(load_idx, tmp_path / "set")
 
 
 def test_npz_beyond_memory_is_refused_by_its_header(tmp_path, monkeypatch):
