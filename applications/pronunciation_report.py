@@ -103,7 +103,7 @@ def _others(metrics: Mapping[str, Any]) -> list[str]:
 
 def _weakest(metrics: Mapping[str, Any]) -> list[str]:
     groups = metrics["by_spelling"]
-    if len(groups) < 2:
+    if len(groups) < 5:  # so few words
         return []
     *_, last = groups.values()
     first = next(iter(groups.values()))
@@ -194,8 +194,8 @@ def _errors(metrics: Mapping[str, Any]) -> list[dict]:
             "spelling",
             f"Words wrong by how unusual they are spelt: {wording.all_of(by_spelling)}",
             "The same by how unusual the spelling is: fifths of the test words by the mean bits of their letters under "
-            "a letter model (3-grams) of the training words. Foreign words and names are among the unusual, but this "
-            "figure knows nothing of where a word comes from.",
+            "a letter model (3-grams) of the training words. Foreign words and names are often among the unusual, but "
+            "this figure knows nothing of where a word comes from.",
         ),
         *(
             [
@@ -248,7 +248,7 @@ def _examples(metrics: Mapping[str, Any]) -> list[dict]:
     blocks.append(
         {
             "text": "The probability is what the network gives to just these phones. Some of the errors of which it is "
-            "sure are pronunciations that the dictionary could list."
+            "sure may be pronunciations that the dictionary could list."
         }
     )
     return blocks
@@ -343,20 +343,28 @@ def _model(metrics: Mapping[str, Any]) -> list[dict]:
 
 
 def _limits(metrics: Mapping[str, Any]) -> list[dict]:
+    settings = metrics["settings"]
+    is_cmudict = settings["dictionary"] is None
+    drawn = "are listed apart" if settings["test_words"] else "are drawn from the same dictionary"
     limits = [
         "A dictionary lists what its makers heard, and one accent: a pronunciation that it does not list counts as "
         "wrong, also where people use it.",
-        "Test words are drawn from the same dictionary, and many are relatives of training words (“reader” of "
-        "“read”): words of another kind will be harder.",
-        "The model sees no sentence: of words such as “read” or “lead”, whose pronunciation their sense decides, it "
-        "can only offer the alternatives.",
-        "Each word counts once, however rare: most are names. The error in running text, whose words are mostly in "
-        "the dictionary, is another figure.",
+        f"Test words {drawn}, and many may be relatives of training words, as “reader” is one of “read”: words of "
+        "another kind will be harder.",
+        "The model sees no sentence: of words whose pronunciation their sense decides, as that of “read” or “lead” in "
+        "English, it can only offer the alternatives.",
+        f"Each word counts once, however rare{': most are names' * is_cmudict}. The error in running text, whose words "
+        "are mostly in the dictionary, is another figure.",
         "The intervals cover the choice of the test words, not that of the training words or, with one seed, the luck "
         "of the training.",
         "The epoch was chosen on the validation words; this run chose nothing on the test words.",
     ]
-    if not metrics["settings"]["stress"] and metrics["settings"]["dictionary"] is None:
+    if settings["init_from"]:
+        limits.append(
+            "The training began with the weights of another model (--init-from): whether that one saw the test words, "
+            "this run cannot know."
+        )
+    if not settings["stress"] and is_cmudict:
         limits.append("Stress is left out, as in most published results; --stress keeps it.")
     return [{"list": [*limits, *wording.limits(metrics)]}]
 
