@@ -386,6 +386,13 @@ def _hardest(found: Scores, test: Part) -> list[dict[str, Any]]:
     return passages
 
 
+def tokens_a_character(part: Part, most: int | None = None) -> float:
+    """Tokens that a character takes on average, of a part or of so many tokens at its beginning."""
+    if most is None or len(part) <= most:
+        return float(len(part) / part.characters.sum())
+    return most / len(part.tokenizer.decode(part.tokens[:most]))
+
+
 def draw(
     this_run: run.Run,
     metrics: dict[str, Any],
@@ -398,7 +405,8 @@ def draw(
     own = metrics["headline"]["model"]
     splits = {"loss": ("training", corpus.splits["train"]), "val_loss": ("validation", corpus.splits["validation"])}
     # From nats per token to bits per character.
-    factors = {key: len(part) / part.characters.sum() / np.log(2) for key, (_, part) in splits.items()}
+    factors = {key: tokens_a_character(part) / np.log(2) for key, (_, part) in splits.items()}
+    factors["val_loss"] = tokens_a_character(corpus.splits["validation"], text_models.VALIDATION_TOKENS) / np.log(2)
     drawn = {
         "learning": figures.learning_curves(
             {

@@ -938,3 +938,13 @@ def test_train_is_the_default_and_the_others_are_named(capsys):
     for command in ("generate", "evaluate", "report"):
         assert f"text_generation.py {command} --help" in said
     assert Train() == run.dispatch({Train: lambda settings: settings}, [], program="", description="")
+
+
+def test_learning_curves_are_in_bits_of_the_characters_that_were_judged():
+    # The first 90 tokens are a character each, the other 90 only a third of one.
+    tokenizer = SimpleNamespace(decode=lambda tokens: "a" * int((tokens < 90).sum() + (tokens >= 90).sum() // 3))
+    numbers = np.array([180])
+    part = Part(np.arange(180), np.array([0]), np.array([120]), numbers, 0, tokenizer)
+    assert evaluation.tokens_a_character(part) == 180 / 120
+    assert evaluation.tokens_a_character(part, 90) == 1
+    assert evaluation.tokens_a_character(part, 500) == 180 / 120
