@@ -101,7 +101,8 @@ USUAL_MARKS = (
 
 def without_marks(texts: pa.StringArray) -> pa.StringArray:
     """Trim the texts, and make the marks of missing values null."""
-    trimmed = pc.utf8_trim_whitespace(texts)
+    # Also what can't be seen: marks of writing direction and of byte order.
+    trimmed = pc.utf8_trim_whitespace(pc.replace_substring_regex(texts, "[\u200b-\u200f\u2060\ufeff]", ""))
     return pc.if_else(pc.is_in(pc.utf8_lower(trimmed), pa.array(MARKS)), None, trimmed)
 
 
@@ -264,7 +265,7 @@ _NAMED = (
     r"^(?:[A-Za-z]{3,9},? )?(\d{1,2})(?:st|nd|rd|th)?[-/. ]*([A-Za-z]{3,9})[-/., ]*(\d{4}|\d\d)((?:\D.*)?)$",
     r"^(?:[A-Za-z]{3,9},? )?([A-Za-z]{3,9})\.? (\d{1,2})(?:st|nd|rd|th)?,? (\d{4})((?:\D.*)?)$",
 )
-_WITH_UNIT = r"^[-+]?\p{Sc}?\s?\d[\d.,]*(?P<unit>\s?[\pL°/²³]{1,8}\.?)$"
+_WITH_UNIT = r"^(?P<before>[-+(]?[\pL/.]{0,4}\p{Sc}?\s?)\d[\d.,]*(?P<after>\s?[\pL°/²³]{0,8}[.)]?)$"
 _SURELY_WITH_UNIT = r"\p{Sc}|\d[.,]\d|\d\s"
 _BOOLEAN = r"(?i)^(true|false)$"
 
@@ -463,7 +464,11 @@ class Look:
                 see("slashed", date & ~_matches(clean, r"^\d+\."))
             time = _matches(clean, _YEAR_FIRST) | _matches(clean, _NAMED[0]) | _matches(clean, _NAMED[1])
             see("time", time & ~parse(clean, "time")[1] if time.any() else time)
-            units = pc.struct_field(pc.extract_regex(clean, _WITH_UNIT), "unit")
+            parts = pc.extract_regex(clean, _WITH_UNIT)
+            units = pc.utf8_trim_whitespace(
+                pc.binary_join_element_wise(pc.struct_field(parts, "before"), pc.struct_field(parts, "after"), "")
+            )
+            units = pc.if_else(pc.equal(units, ""), None, units)
             see("with a unit", units.is_valid().to_numpy(zero_copy_only=False))
             see("surely with a unit", _matches(units, "") & _matches(clean, _SURELY_WITH_UNIT))
             self._remember("unit", units, units.is_valid().to_numpy(zero_copy_only=False))

@@ -58,6 +58,7 @@ def read(text: str, kind: str) -> float | None:
         ("1e3", 1000, 1000, 1000, 1000),
         ("1,5E-1", None, None, 0.15, 0.15),
         (" 5 ", 5, 5, 5, 5),
+        ("\u200e5\ufeff", 5, 5, 5, 5),
         *((text, *[None] * 4) for text in ("5%", "-(5)", "--5", "5kg", "A5", "1.2.3", "1,2,3", "12,3456,7", "x", "5,")),
         *((text, *[np.nan] * 4) for text in ("", " NA ", "\\N", "N.A.", "#DIV/0!", "(Null)", "-", ".", "UNKNOWN", "—")),
     ],
@@ -103,6 +104,11 @@ def test_numbers_beyond_all_bounds_are_infinite():
         (["TRUE", "false"], "boolean"),
         (["a", "?", "unknown"], "category"),
         (["A1", "12", "B7"], "category"),
+        ([f"Shop {i}" for i in range(40)], "category"),
+        ([f"{i}A" for i in range(40)], "category"),
+        ([f"192.168.1.{i}" for i in range(40)], "category"),
+        ([f"{i},{i},{i}" for i in range(40)], "category"),
+        ([f"12{i:02d}-{i:02d}" for i in range(40)], "category"),
         (["?", None, ""], "empty"),
     ],
 )
@@ -136,6 +142,7 @@ def test_a_table_of_decimal_commas_decides_of_what_may_be_thousands():
         (["31/01/2024", "30/01/2024", "01/31/2024"], 2, "the day first as in '31/01/2024'"),
         (["03/03/2024", "01/02/2024"], 1, "whether the day or the month is first"),
         ([f"{i}.5 kg" for i in range(40)], 0, "numbers without 'kg'"),
+        ([f"RM{i}.50" for i in range(40)], 0, "numbers without 'RM'"),
     ],
 )
 def test_contradictions_are_named(values, row, wanted):
