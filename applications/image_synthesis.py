@@ -281,8 +281,9 @@ def _train(settings: Any, start: Any, this_run: run.Run, command: str) -> dict[s
         examples=sum(first.steps * first.batch_size * len(fit.history["loss"]) for fit in trainings.values()),
     )
     this_run.say(
-        f"{this_run.folder / 'report.pdf'}: {name}, Fréchet distance {headline['value']:.2f} "
-        f"({headline['low']:.2f} to {headline['high']:.2f}); real pictures {real['frechet_distance']:.2f}"
+        f"{this_run.folder / 'report.pdf'}: {name}, Fréchet distance {headline['value']:.2f}"
+        + f" ({headline['low']:.2f} to {headline['high']:.2f})" * (settings.seeds > 1)
+        + f"; real pictures {real['frechet_distance']:.2f}"
     )
     return metrics
 

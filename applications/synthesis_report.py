@@ -74,7 +74,7 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
         wayward = f"The {own['model']} does not draw the class that it is asked for"
         asked = [
             f"{wayward if ignored else 'Asked for a class it draws it'}: a judge that recognises {percent(judge)} of "
-            f"the real pictures sees the right one in {percent_span(accuracy)} of its own."
+            f"the real pictures sees the right one in {_share(accuracy)} of its own."
         ]
     return [
         *(asked if ignored else []),
@@ -134,7 +134,7 @@ def _variety(metrics: Mapping[str, Any]) -> list[str]:
     meant = own["precision"]["value"] >= LIKE_REAL and metrics["evaluation"]["pictures"] >= FEW_COMPARED
     if meant and copied["low"] > expected and copied["value"] > 2 * expected:  # of one training, low is the value
         sentences.append(
-            f"It has learnt some pictures by heart: {percent_span(copied)} of its own are as near to a training "
+            f"It has learnt some pictures by heart: {_share(copied)} of its own are as near to a training "
             f"picture as only {percent(expected)} of the real test pictures are."
         )
     return sentences
@@ -458,8 +458,20 @@ def _figure(name: str, alt: str, caption: str) -> dict:
     return {"figures": [{"file": f"figures/{name}.svg", "alt": alt, "caption": caption}]}
 
 
-def _cell(measure: str, value: Mapping[str, float]) -> dict[str, str]:
-    """A measure with its interval."""
+def _alone(value: Mapping[str, Any]) -> bool:
+    """Whether a measure is that of one training, which has no interval."""
+    return len(value["seeds"]) < 2
+
+
+def _share(value: Mapping[str, Any]) -> str:
+    """A share, with its interval if it has one."""
+    return percent(value["value"]) if _alone(value) else percent_span(value)
+
+
+def _cell(measure: str, value: Mapping[str, Any]) -> dict[str, str] | str:
+    """A measure, with its interval if it has one."""
+    if _alone(value):
+        return _figures_of(measure, value["value"])
     interval = _interval(value) if measure == "frechet_distance" else percent_interval(value)
     return {"value": _figures_of(measure, value["value"]), "detail": interval}
 
@@ -476,8 +488,8 @@ def _interval(value: Mapping[str, float]) -> str:
     return f"{_number(value['low'])} to {_number(value['high'])}"
 
 
-def _span(value: Mapping[str, float]) -> str:
-    return f"{_number(value['value'])} ({_interval(value)})"
+def _span(value: Mapping[str, Any]) -> str:
+    return _number(value["value"]) if _alone(value) else f"{_number(value['value'])} ({_interval(value)})"
 
 
 def _times(value: float, floor: float) -> str:
