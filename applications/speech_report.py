@@ -52,7 +52,7 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
         f"its phone error rate is {percent_span(values['phone_error_rate'])}, its boundary F1 "
         f"{percent_span(values['boundary_f1'])} at {metrics['evaluation']['tolerance_ms']}\u00a0ms"
     )
-    last = wording.quick(metrics)
+    last = [*wording.one_unit(metrics["data"]["sentences"]["test"], "sentence"), *wording.quick(metrics)]
     if difference_of(metrics, own, CONSTANT)["low"] <= 0:
         constant = result_of(metrics, CONSTANT)["metrics"]["frame_accuracy"]
         return [

@@ -43,7 +43,11 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
     own = _own(metrics)
     values = result_of(metrics, own)["metrics"]
     bits = values["bits_per_character"]
-    last = [*_writes(metrics), *wording.quick(metrics)]
+    last = [
+        *_writes(metrics),
+        *wording.one_unit(metrics["data"]["measured"]["blocks"], "block"),
+        *wording.quick(metrics),
+    ]
     if difference_of(metrics, own, UNIGRAM)["low"] <= 0:
         unigram = result_of(metrics, UNIGRAM)["metrics"]["bits_per_character"]
         return [

@@ -15,6 +15,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -185,7 +186,8 @@ def _open(path: Path) -> "_Sound":
         raise BadInput(f"{path}: found no such file, {_EXPECTED}")
     try:
         wrong, mended = _check_header(path)
-        file = _Sound(_Mended(path, *mended) if mended else os.fsencode(path))
+        source: Any = _Mended(path, *mended) if mended else os.fsencode(path)
+        file = _Sound(source)
         file.wrong = wrong
     except OSError as error:
         raise BadInput(f"{path}: found a file that can't be read ({error.strerror}), {_EXPECTED}") from None

@@ -83,6 +83,12 @@ def limits(metrics: Mapping[str, Any]) -> list[str]:
     return [f"{limit[0].upper()}{limit[1:]}." for limit in metrics.get("limits", [])]
 
 
+def one_unit(number: int, unit: str) -> list[str]:
+    """What a verdict ends with where the bootstrap has one test unit alone to draw, if it has."""
+    few = f"There is one test {unit}, beside which a bootstrap draws no other: how much of this is chance is not known."
+    return [few] if number == 1 else []
+
+
 def quick(metrics: Mapping[str, Any]) -> list[str]:
     """What a verdict ends with after a quick run, if it was one."""
     smoke = "This was a quick run, of little training: it shows that the program works, not what the network can do."

@@ -298,6 +298,14 @@ def test_verdict_says_where_the_terms_are_not_equal_and_characters_unknown():
     assert said not in words(RUNS["own text"], "What it writes")
 
 
+def test_verdict_says_that_one_block_is_no_sample():
+    said = (
+        "There is one test block, which no bootstrap can draw another of: how much of all this is chance is not known."
+    )
+    assert spoken(made_up(measured=1))[-1] == said
+    assert said not in spoken(made_up(measured=2))
+
+
 def test_verdict_names_the_tokens():
     assert "the token that it holds most probable" in spoken(RUNS["bytes"])[1]
     assert "perplexity per token" in spoken(RUNS["byte pairs"])[1]
