@@ -299,9 +299,7 @@ def test_verdict_says_where_the_terms_are_not_equal_and_characters_unknown():
 
 
 def test_verdict_says_that_one_block_is_no_sample():
-    said = (
-        "There is one test block, which no bootstrap can draw another of: how much of all this is chance is not known."
-    )
+    said = "There is one test block, beside which a bootstrap draws no other: how much of this is chance is not known."
     assert spoken(made_up(measured=1))[-1] == said
     assert said not in spoken(made_up(measured=2))
 
