@@ -66,7 +66,7 @@ BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 DELIMITERS = {",": "a comma", ";": "';'", "\t": "a tab", "|": "'|'"}
-RARE_DELIMITERS = {"\x01": r"'\x01'", "^": "'^'", "~": "'~'", ":": "':'", " ": "a blank"}
+RARE_DELIMITERS = {sign: repr(sign) for sign in "\x01\x1f\x1e^~#&!*:"} | {" ": "a blank"}
 
 BLOCK_BYTES = 2**20
 # And so the longest row. The fast reader is up to 32 blocks ahead.
@@ -105,6 +105,8 @@ class TableFile:
     block_bytes: int = BLOCK_BYTES
     is_empty: bool = False
     """Whether it has no rows."""
+    seems_utf8: bool = False
+    """Whether it is read in another encoding, but has letters beyond ASCII that are UTF-8."""
 
     def __str__(self) -> str:
         return f"{self.path}/{self.member}" if self.member else str(self.path)
@@ -256,6 +258,8 @@ def find_files(paths: Sequence[Path], *, encoding: str | None = None, skip_bad: 
             understood.append(f"{spelled} separates the fields of {some(those)}")
     for name in sorted({file.encoding for file in files} - {"utf-8"}):
         understood.append(f"{name} is the encoding of {some([file.name for file in files if file.encoding == name])}")
+    if those := [file.name for file in files if file.seems_utf8]:
+        understood.append(f"to look at, {some(those)} may be UTF-8 after all")
     return Tables(tuple(files), tuple(understood), skip_bad)
 
 
@@ -331,7 +335,7 @@ def _members(path: Path) -> tuple[list[TableFile], list[str]]:
             head = stream.read(16)
         if not head:
             return [TableFile(path, "", "", is_empty=True)], []
-        kind = next((kind for magic, kind in MAGICS.items() if head.startswith(magic)), "")
+        kind = _kind(head)
         if foreign := next((foreign for magic, foreign in FOREIGN.items() if head.startswith(magic)), ""):
             raise BadInput(f"{path}: found {foreign}, expected a table as CSV or Parquet")
         if kind != "zip":
@@ -352,6 +356,11 @@ def _members(path: Path) -> tuple[list[TableFile], list[str]]:
     return [TableFile(path, name, kind) for name, kind in kinds.items()], others
 
 
+def _kind(head: bytes) -> str:
+    """The kind of a file that is no text, by its first bytes."""
+    return next((kind for magic, kind in MAGICS.items() if head.startswith(magic)), "")
+
+
 def _opened(file: TableFile, encoding: str | None, may_be_empty: bool) -> TableFile:
     """Find out how a file is to be read, and its columns."""
     if file.is_empty:
@@ -369,9 +378,11 @@ def _opened(file: TableFile, encoding: str | None, may_be_empty: bool) -> TableF
         return dataclasses.replace(file, columns=tuple(name.strip() for name in names), is_empty=rows == 0)
 
     head = next(_decompressed(file), b"")
-    if head[257:262] == b"ustar":
-        raise BadInput(f"{file}: found a tar archive, expected a table; unpack it first")
-    file = dataclasses.replace(file, encoding=_encoding(head, encoding))
+    inner = "tar" if head[257:262] == b"ustar" else _kind(head)
+    if inner:
+        raise BadInput(f"{file}: found a {inner} file in it, expected a table; unpack it first")
+    found = _encoding(head, encoding)
+    file = dataclasses.replace(file, encoding=found, seems_utf8=found != "utf-8" and _seems_utf8(head))
     # The blank lines at the start are passed over, then comes so much that the first rows are in it.
     start, line, head = 0, 1, b""
     for block in _utf8(file):
@@ -408,10 +419,17 @@ def _line_ends(text: bytes | str) -> int:
     return text.count(b"\n") + text.count(b"\r") - text.count(b"\r\n")
 
 
+def _seems_utf8(head: bytes) -> bool:
+    """Tell whether a text, which may be cut, has letters beyond ASCII that are UTF-8."""
+    try:
+        return not codecs.getincrementaldecoder("utf-8")().decode(head).isascii()
+    except UnicodeDecodeError:
+        return False
+
+
 def _encoding(head: bytes, encoding: str | None) -> str:
-    """The encoding by a byte order mark, the user's word, or the zeros of UTF-16."""
-    marked = next((name for mark, name in BYTE_ORDER_MARKS.items() if head.startswith(mark)), None)
-    if marked and encoding in (None, "utf-16", "utf-32"):
+    """The encoding by a byte order mark, else by the user's word, else by the zeros of UTF-16."""
+    if marked := next((name for mark, name in BYTE_ORDER_MARKS.items() if head.startswith(mark)), None):
         return marked
     if encoding in (None, "utf-16"):
         even, odd = head[:4096:2].count(0), head[1:4096:2].count(0)
@@ -886,7 +904,8 @@ def require(file: TableFile, name: str, flag: str = "") -> None:
         return
     if places:
         found = f"columns {places[0] + 1} and {places[1] + 1} are both named {name!r}"
-        raise BadInput(f"{file}: {found}, expected one; leave them out with --drop {shlex.quote(name)}")
+        remedy = "" if flag else f"; leave them out with --drop {shlex.quote(name)}"
+        raise BadInput(f"{file}: {found}, expected one{flag}{remedy}")
     names = {column.lower(): column for column in file.columns}
     close = difflib.get_close_matches(name.lower(), names, n=1)
     hint = f"is it {names[close[0]]!r}?" if close else f"it has {textwrap.shorten(', '.join(file.columns), 200)}"

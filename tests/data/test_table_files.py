@@ -67,7 +67,7 @@ def message(*paths: Path, **options) -> str:
         ("a.csv", TABLE.replace(",", ";"), ("';' separates the fields of a.csv",)),
         ("a.csv", "sep=;\r\n" + TABLE.replace(",", ";"), ("';' separates the fields of a.csv",)),
         ("a.csv", TABLE.replace(",", "|"), ("'|' separates the fields of a.csv",)),
-        ("a.csv", TABLE.replace(",", "^"), ("'^' separates the fields of a.csv",)),
+        ("a.csv", TABLE.replace(",", "#"), ("'#' separates the fields of a.csv",)),
         ("a.csv", TABLE.encode("utf-8-sig"), ()),
         ("a.csv", TABLE.encode("utf-16"), ("utf-16 is the encoding of a.csv",)),
         ("a.csv", TABLE.encode("utf-16-be"), ("utf-16-be is the encoding of a.csv",)),
@@ -105,7 +105,11 @@ def test_encoding_by_the_users_word(tmp_path):
     tables = find_files([path], encoding="Latin_1")
     assert columns(tables, "colour")[0][:2] == ["blå", "rød"]
     assert tables.understood == ("iso8859-1 is the encoding of a.csv",)
-    path = write(tmp_path / "a.csv", TABLE)
+    path = write(tmp_path / "b.csv", TABLE)
+    said = find_files([path], encoding="cp1252").understood
+    assert said == ("cp1252 is the encoding of b.csv", "to look at, b.csv may be UTF-8 after all")
+    marked = find_files([write(tmp_path / "c.csv", TABLE.encode("utf-8-sig"))], encoding="cp1252")
+    assert (columns(marked, "x")[0][:2], marked.understood) == (["0", "1"], ())
     assert "line 2: the byte 0xc3 isn't ASCII" in message(path, encoding="ascii")
     assert "stream does not start with BOM" in message(path, encoding="utf-16")
     for wrong in ("klingon", "rot13", "hex", "utf\0"):
@@ -144,8 +148,9 @@ def test_a_folder_names_what_it_passes_over(tmp_path):
         (
             "a.csv.gz",
             gzip.compress(bytes(257) + b"ustar" + bytes(500)),
-            "found a tar archive, expected a table; unpack",
+            "found a tar file in it, expected a table; unpack",
         ),
+        ("a.zip", archive({"a.csv.gz": gzip.compress(b"x")}), "a.csv.gz: found a gzip file in it, expected a table"),
         ("a.zip", archive({"read.me": "x"}), "no table in this archive; it has read.me"),
         ("a.zip", archive({"a.csv": TABLE})[:150], "can't be read (File is not a zip file)"),
         ("a.csv.xz", lzma.compress(TABLE.encode())[:-20], "can't be read (it ends too early)"),
