@@ -514,13 +514,20 @@ def score(settings: Score) -> dict[str, Any]:
     encoder = table.Encoder.from_config(scorer.get_layer("anomaly_score").metadata["encoder"])
     files = table_files.find_files(settings.csv, encoding=settings.encoding, skip_bad=settings.skip_bad)
     _say(files.understood)
-    rows = alerts = bad_rows = 0
+    rows = alerts = bad_rows = incomplete = 0
+    never_missing: dict[str, None] = {}
     with run.replacing(settings.out) as partial, partial.open("wb") as file:
         for batch in table_files.stream(files, encoder.kinds, mark_bad=True):
-            inputs = encoder.encode(batch)
+            lacking: dict[str, np.ndarray] = {}
+            inputs = encoder.encode(batch, lacking)
             bad = np.zeros(len(batch), bool) if batch.bad is None else batch.bad
             inputs[bad] = 0
             found = evaluation.outputs(scorer, inputs)
+            # No such row was seen in training: its score, of what stands in, says nothing of it.
+            unlike = np.any([*lacking.values(), np.zeros(len(batch), bool)], axis=0)
+            found["alert"] = np.where(unlike, 1, found["alert"])
+            incomplete += int(unlike[~bad].sum())
+            never_missing |= dict.fromkeys(lacking)
             shares = {f"share of {name}": found["share"][:, i] for i, name in enumerate(encoder.feature_names)}
             columns = {"score": found["score"], "alert": found["alert"], **shares}
             # A row that can't be used keeps its place, with empty fields.
@@ -531,6 +538,9 @@ def score(settings: Score) -> dict[str, Any]:
             alerts += int(found["alert"][~bad].sum())
     if bad_rows:
         _say([files.say_bad(bad_rows, rows)])
+    if incomplete:
+        said = f"alerts whatever their score, {counted(incomplete, 'payment')}: no value in"
+        _say([f"{said} {table_files.some(list(never_missing))}, which in training had one always"])
     print(f"{settings.out}: {rows - bad_rows:,} payments scored, {counted(alerts, 'alert')}")
     return {"rows": rows, "alerts": alerts, "bad_rows": bad_rows}
 

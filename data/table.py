@@ -207,8 +207,8 @@ class Column:
             values = [f"{self.name} in bucket {bucket}" for bucket in range(HASH_BUCKETS)]
         return (*values, f"{self.name} is missing") if self.missing else tuple(values)
 
-    def encode(self, batch: Batch, features: np.ndarray) -> None:
-        """Write the column into `features`, (rows, features) of zeros."""
+    def encode(self, batch: Batch, features: np.ndarray) -> np.ndarray:
+        """Write the column into `features`, (rows, features) of zeros; return where no value is, (rows,) bool."""
         if self.kind != "category":
             values = numbers(batch, self.name, self.kind)
             absent = np.isnan(values)
@@ -216,12 +216,13 @@ class Column:
                 features[:, 0] = np.where(absent, self.fill, values)
             if self.missing:
                 features[:, -1] = absent
-            return
+            return absent
         texts = _texts(batch, self.name).dictionary_encode()
         slots = [self._slot(value) for value in texts.dictionary.to_pylist()]
         slots.append(features.shape[1] - 1 if self.missing else self._slot(""))
         codes = texts.indices.fill_null(len(slots) - 1).to_numpy()
         features[np.arange(len(batch)), np.array(slots)[codes]] = 1
+        return texts.indices.is_null().to_numpy(zero_copy_only=False)
 
     def _slot(self, value: str) -> int:
         if not self.vocabulary:
@@ -258,11 +259,12 @@ class Encoder:
         """The names of the matrix's columns, in order."""
         return tuple(name for column in self.columns for name in column.feature_names)
 
-    def encode(self, batch: Batch) -> np.ndarray:
+    def encode(self, batch: Batch, lacking: dict[str, np.ndarray] | None = None) -> np.ndarray:
         """Turn the rows of a batch, which `stream` read with this encoder's `kinds`, into (rows, features) float32.
 
         A missing value becomes the median of the training rows, and marks the column's "is missing" where training
-        had missing values. An unseen category is "other", or falls into its hash bucket.
+        had missing values. An unseen category is "other", or falls into its hash bucket. `lacking`, if given, takes
+        the columns, by name, that lack values though they never did in training, with the rows, (rows,) bool.
 
         Raises:
             BadInput: A value isn't of its column's kind, or is infinite; the message names file, row and column.
@@ -271,7 +273,9 @@ class Encoder:
         start = 0
         for column in self.columns:
             stop = start + len(column.feature_names)
-            column.encode(batch, matrix[:, start:stop])
+            absent = column.encode(batch, matrix[:, start:stop])
+            if lacking is not None and not column.missing and absent.any():
+                lacking[column.name] = absent
             start = stop
         return matrix
 

@@ -584,7 +584,7 @@ def test_score_loses_nothing(quick, payments, tmp_path):
         main(["score", "--model", str(folder / "config.json"), "--csv", str(payments), "--out", str(out)])
 
 
-def test_a_row_too_far_out_for_a_score_is_an_alert(own_table, tmp_path):
+def test_a_row_too_far_out_for_a_score_or_without_a_value_is_an_alert(own_table, tmp_path, capsys):
     words = ["--csv", str(own_table), "--label", "Class", "--epochs", "1", "--seeds", "1", "--activation", "relu"]
     main([*words, "--drop", "Time", "--out", str(tmp_path / "run")])
     new = pd.read_csv(own_table, nrows=5)
@@ -596,8 +596,9 @@ def test_a_row_too_far_out_for_a_score_is_an_alert(own_table, tmp_path):
     main(["score", "--model", model, "--csv", str(tmp_path / "new.csv"), "--out", str(tmp_path / "scored.csv")])
     scored = pd.read_csv(tmp_path / "scored.csv")
     assert np.isfinite(scored.to_numpy()).all()
-    assert scored["alert"][1] == 1
     assert scored["score"].argmax() == 1
+    assert scored["alert"].tolist() == [0, 1, 0, 1, 0]
+    assert "alerts whatever their score, 1 payment: no value in V28, which" in capsys.readouterr().out
 
     def broken(inputs):
         score = np.array([0.5, np.nan, np.inf], np.float32)
