@@ -10,6 +10,7 @@ every time seen in training. The customer column groups rows; as an input it wou
 import contextlib
 import dataclasses
 import itertools
+import reprlib
 import shutil
 import tempfile
 import zlib
@@ -506,7 +507,7 @@ def _understood_columns(seen: _Seen, encoder: Encoder, not_inputs: Sequence[str]
             share = look.counts["number"] / look.counts["value"]
             word = look.first["other"][1]
             share = f"{100 * share:.0f}\u00a0%"
-            yield f"{column.name} is a category: {share} of its values are numbers, but {word!r} is not"
+            yield f"{column.name} is a category: {share} of its values are numbers, but {reprlib.repr(word)} is not"
     marked: dict[str, list[str]] = {}
     for column in encoder.columns:
         if column.kind != "category" and (look := seen.looks.get(column.name)):
@@ -702,7 +703,7 @@ def _read_keys(
                 spelled.append(key if key in ("0", "1") else found[index].strip())
             code = codes.setdefault(key, len(codes))
             if not asked and code > 1:
-                expected = "one of two classes, as {!r} and {!r} before".format(*spelled)
+                expected = "one of two classes, as {} and {} before".format(*map(reprlib.repr, spelled))
                 reject(batch, label, rows == index, f"{expected}, or --fraud-value to say which are fraud")
             if code >= MOST_LABELS:
                 reject(batch, label, rows == index, f"at most {MOST_LABELS:,} different labels")
@@ -742,7 +743,7 @@ def _classes(
         if label_key(value) not in {label_key(name) for name in found}:
             raise BadInput(f"{place} has no {value!r} (--fraud-value), expected one of its labels: {some(found)}")
     if len(found) < 2:
-        raise BadInput(f"{place} holds only {found[0]!r}, expected two classes")
+        raise BadInput(f"{place} holds only {reprlib.repr(found[0])}, expected two classes")
     if fraud_values:
         asked = {label_key(value) for value in fraud_values}
         fraud = [name for name in found if label_key(name) in asked]
@@ -755,7 +756,7 @@ def _classes(
         return genuine, [fraud_name]
     said = which_is_fraud({label_key(name): count for name, count in counts.items()})
     if said is None:
-        held = " and ".join(f"{name!r} {count:,} times" for name, count in counts.items())
+        held = " and ".join(f"{reprlib.repr(name)} {count:,} times" for name, count in counts.items())
         raise BadInput(f"{place} holds {held}, expected it to be clear which is fraud: name it with --fraud-value")
     genuine, fraud_name = sorted(counts, key=lambda name: label_key(name) == said)
     return genuine, [fraud_name]

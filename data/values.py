@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import itertools
 import re
+import reprlib
 import unicodedata
 from collections.abc import Sequence
 
@@ -557,17 +558,19 @@ class Look:
         if point and comma:
             sign, other = ("point", "comma") if point >= comma else ("comma", "point")
             example = self.first[f"decimal {sign}"][1]
-            self._refuse(f"decimal {other}", f"a decimal {sign} as in {example!r}")
+            self._refuse(f"decimal {other}", f"a decimal {sign} as in {reprlib.repr(example)}")
         if not point and not comma and seen["comma before three"] and seen["point before three"]:
             example = self.first["point before three"][1]
-            self._refuse("comma before three", f"thousands and decimals parted in one way: it also holds {example!r}")
+            self._refuse(
+                "comma before three", f"thousands and decimals parted in one way: it also holds {reprlib.repr(example)}"
+            )
         unclear = seen["comma before three"] or seen["point before three"]
         by_comma = comma > point or (not point and unclear and (commas_elsewhere or self._points_part_thousands()))
         percent = seen["percent"] > seen["not percent"]
         if seen["percent"] and seen["not percent"]:
             if percent:
-                self._refuse("not percent", f"per cent as in {self.first['percent'][1]!r}")
-            self._refuse("percent", f"no per cent, as in {self.first['not percent'][1]!r}")
+                self._refuse("not percent", f"per cent as in {reprlib.repr(self.first['percent'][1])}")
+            self._refuse("percent", f"no per cent, as in {reprlib.repr(self.first['not percent'][1])}")
         return Spelling(
             COMMA if by_comma else POINT,
             grouped=seen["point between thousands" if by_comma else "comma between thousands"] > 0,
@@ -579,7 +582,7 @@ class Look:
         if seen["day first"] and seen["month first"]:
             first, other = ("day", "month") if seen["day first"] >= seen["month first"] else ("month", "day")
             example = self.first[f"{first} first"][1]
-            self._refuse(f"{other} first", f"the {first} first as in {example!r}")
+            self._refuse(f"{other} first", f"the {first} first as in {reprlib.repr(example)}")
         if seen["month first"] > seen["day first"]:
             return "month-first time"
         # Nobody writes a month first with points.
