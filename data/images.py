@@ -500,7 +500,8 @@ def load_folder(folder: Path, *, size: int | None, skip_bad: bool, seed: int, wi
         images = images[..., :1]
 
     names = _class_names(listed)
-    labels = np.array([names.index(listed[row][1]) for row in used])
+    number = {name: label for label, name in enumerate(names)}
+    labels = np.array([number[listed[row][1]] for row in used])
     parts = np.array([listed[row][0] for row in used])
     files = np.array([_file_name(listed[row][2], folder) for row in used])
     chosen, how = _split_folder(folder, parts, labels, names, seed)
@@ -618,7 +619,8 @@ def read_labelled(
         raise BadInput(f"{folder}: found {len(listed):,} pictures, all of them bad; the first is {next(iter(skipped))}")
     rows = np.array(used)
     names = _class_names([listed[row] for row in used])
-    labels = np.array([names.index(listed[row][1]) for row in used])
+    number = {name: label for label, name in enumerate(names)}
+    labels = np.array([number[listed[row][1]] for row in used])
     files = np.array([_file_name(listed[row][2], folder) for row in used])
     split = Split(images[rows], labels, {"row": rows, "file": files})
     understood = [

@@ -286,14 +286,14 @@ def _without_copies(folder: _Folder, left_out: _LeftOut) -> list[_Folder]:
     Published archives often hold themselves once more.
     """
     inside = folder.filled
+    all_names = {one.name for one in inside}
     copies = []
     for one in inside:
-        beside = {other.name for other in inside if other is not one}
         level = one
         while not level.pictures and len(level.filled) == 1:
             level = level.filled[0]
-        names = {other.name for other in level.filled}
-        if not level.pictures and len(names) > 1 and names <= beside:
+        names = {other.name for other in level.filled} if not level.pictures else set()
+        if len(names) > 1 and one.name not in names and names <= all_names:
             copies.append(one)
     if len(copies) != 1:
         return inside
