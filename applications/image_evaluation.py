@@ -63,8 +63,12 @@ class Task:
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """Shares of the labels that are trained on, the whole at the end."""
-        return SHARES if len(self.pool) <= MANY_PICTURES else SHARES[::2]
+        """Shares of the labels that are trained on, each of other numbers of pictures, the whole at the end."""
+        shares = SHARES if len(self.pool) <= MANY_PICTURES else SHARES[::2]
+        numbers = [len(self._rows(0, share)) for share in shares]
+        return tuple(
+            share for share, own, after in zip(shares, numbers, [*numbers[1:], 0], strict=True) if own != after
+        )
 
     def choosing(self, seed: int) -> tuple[models.Pictures, models.Pictures]:
         """Pictures to train on while choices are made, and those that decide, a fifth of the labels if few are used."""

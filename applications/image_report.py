@@ -159,7 +159,7 @@ def _order(metrics: Mapping[str, Any]) -> list[str]:
 def _few_labels(metrics: Mapping[str, Any]) -> list[str]:
     """What pretraining buys where labels are few, or, without any, what few labels cost."""
     sizes, digits = metrics["sizes"], _digits(metrics)
-    if sizes is None:
+    if sizes is None or len(sizes["shares"]) < 2:
         return []
     if sizes["pretraining"]:
         few, all_of = sizes["pretraining"][0], sizes["pretraining"][-1]
@@ -282,7 +282,7 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
 
 def _labels(metrics: Mapping[str, Any]) -> list[dict]:
     sizes, digits = metrics["sizes"], _digits(metrics)
-    if sizes is None:
+    if sizes is None or len(sizes["shares"]) < 2:
         return []
     *smaller, whole = (percent(share, 0) for share in sizes["shares"])
     text = (
@@ -605,6 +605,7 @@ def _model(metrics: Mapping[str, Any]) -> list[dict]:
     ]
     layers = ", ".join(f"{name} {_units(shape)}" for name, shape, _ in model["layers"])
     return [
+        {"facts": facts},
         _figure(
             "network",
             f"The {own}, numbers that each layer gives out: {layers}",
@@ -621,7 +622,6 @@ def _model(metrics: Mapping[str, Any]) -> list[dict]:
                 else "to the last epoch that is within a standard error of the best on validation."
             ),
         ),
-        {"facts": facts},
     ]
 
 

@@ -939,7 +939,7 @@ def confusion_matrix(counts: ArrayLike, names: Sequence[str], *, groups: Mapping
     colors = matplotlib.colormaps["Blues"].with_extremes(bad="#c9cdd1")
     norm = matplotlib.colors.PowerNorm(0.4, 0, 100)
     image = axes.imshow(shares, cmap=colors, norm=norm, interpolation="nearest")
-    turned = max(map(_width, classes)) > cell - 2
+    turned = max(map(_width, classes)) > cell - 4
     axes.set_xticks(range(len(table)), classes, rotation=90 if turned else 0)
     axes.set_yticks(range(len(table)), classes)
     axes.tick_params(length=0, pad=2, labelsize=min(7, cell - 1.5))

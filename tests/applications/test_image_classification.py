@@ -819,6 +819,17 @@ def test_validation_never_teaches_and_test_pictures_are_never_known(labels):
     assert known[0] != known[1]
 
 
+def test_shares_of_as_many_pictures_are_one():
+    def shares(number, labels=None):
+        pool = models.Pictures(np.zeros((number, 8, 8, 1), np.uint8), np.arange(number) % 3)
+        return image_evaluation.Task(pool, number, pool, TEST, 3, labels).shares
+
+    assert shares(300) == (0.1, 0.3, 1.0)
+    assert shares(9) == (0.3, 1.0)  # three pictures, of either of the smaller ones
+    assert shares(3) == (1.0,)
+    assert shares(300, labels=9) == (0.3, 1.0)
+
+
 @pytest.mark.parametrize("share", [0.001, 0.1, 0.25, 0.7, 1.0])
 def test_stratified_rows_are_balanced_in_order_and_nested(share):
     labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 4], [400, 90, 3]))
