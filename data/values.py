@@ -486,7 +486,9 @@ class Look:
         values = self.counts["value"]
         if values == 0:
             return "empty"
-        if self.counts["printed"] == values and not (self.unusual_marks or self._points_part_thousands()):
+        # Whether 1.226 is 1226 may depend on the other columns.
+        unclear = self.counts["point before three"] and not self.counts["decimal point"]
+        if self.counts["printed"] == values and not self.unusual_marks and not unclear:
             return "number"
         for kind in ("boolean", "time"):
             if self.counts[kind] == values:

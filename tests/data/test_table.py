@@ -877,6 +877,13 @@ def test_spellings_that_come_late(tmp_path, frame, monkeypatch):
     assert "taken for missing values: '?' in amount" in data.provenance.understood
 
 
+def test_a_table_of_decimal_commas_has_points_between_thousands(tmp_path):
+    rows = ["1.226;12,5", "2.500;7,25", "776;1,75"]
+    text = small("x;y", rows).replace(",0\n", ";0\n").replace(",1\n", ";1\n").replace("y,fraud", "y;fraud")
+    data, _ = load([write(tmp_path / "a.csv", text)], label="fraud")
+    assert set(map(tuple, data.splits["train"].inputs.tolist())) == {(1226, 12.5), (2500, 7.25), (776, 1.75)}
+
+
 @pytest.mark.parametrize(
     ("trained", "new", "expected"),
     [
