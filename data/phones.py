@@ -48,7 +48,9 @@ _PAUSES = ("", "sp", "<sil>", "[sil]", "(sil)", "<p>", "<p:>", "silence", "pause
 # How annotations mark what is no phone: speech that couldn't be transcribed, noise, and what is in brackets.
 # With commas L2-ARCTIC writes the phone that was meant, the one that was heard and the kind of the error.
 _MARKS = re.compile(
-    r"spn|nsn|vocnoise|noise|laugh|lau|oov|unk|err|iver|xxx?|\?+|.*,.*|<.*>|\[.*\]|\{.*\}|\(.*\)", re.DOTALL
+    r"spn|nsn|vocnoise|noise|laugh|lau|breath|cough|music|oov|unk|unknown|garbage|err|iver|xxx?|\?+"
+    r"|.*,.*|<.*>|\[.*\]|\{.*\}|\(.*\)",
+    re.DOTALL,
 )
 
 

@@ -34,7 +34,7 @@ Segment = tuple[float, float, int]
 LOWEST_RATE, HIGHEST_RATE = 8_000, 192_000
 LARGEST_SAMPLE = 1.25  # resampling and filters overshoot full scale by a little
 OVERHANG = 0.05  # seconds that an annotation may go on after the audio, as some of TIMIT's do
-MOST_FOREIGN = 0.1  # of the labels may be in no list of phones; of more it's another list
+MOST_FOREIGN = 0.25  # of the labels may be in no list of phones; of more it's another list
 # Of a recording that is there twice the first is taken.
 SUFFIXES = (".wav", ".wave", ".flac", ".w64", ".rf64", ".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".sph", ".nist")
 SUFFIXES += (".ogg", ".oga", ".opus", ".mp3")
