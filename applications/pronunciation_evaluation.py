@@ -16,7 +16,7 @@ from applications.pronunciation_report import BASELINE
 from applications.text_baselines import NGram
 from data.dataset import BadInput
 from data.dictionary import named
-from data.pronunciation import Lexicon, Words
+from data.pronunciation import Lexicon, Words, letter_name
 from reports import figures, wording
 from reports import pronunciation as measured
 from reports.pronunciation import Pronunciation
@@ -171,7 +171,7 @@ def unknown(model: models.Pronouncer, words: Words, name: str) -> list[str]:
     for word in words.spellings:
         letters.update(model.coder.strange(word))
     if letters:
-        found = named([letter for letter, _ in letters.most_common()])
+        found = named([letter_name(letter) for letter, _ in letters.most_common()])
         count = sum(bool(model.coder.strange(word)) for word in words.spellings)
         sentences.append(f"the model doesn't know {len(letters):,} of the letters ({found}), in {count:,} words")
     long = sum(len(model.coder.spelt(word)) > model.longest for word in words.spellings)

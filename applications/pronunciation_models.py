@@ -12,7 +12,7 @@ from applications import run
 from data.batches import shuffled_pairs, sorted_pairs, steps_of
 from data.dataset import BadInput
 from data.dictionary import named
-from data.pronunciation import Coder, Lexicon, Words
+from data.pronunciation import Coder, Lexicon, Words, letter_name
 from templates import recurrent, transformer
 
 NAMES = {"transformer": "transformer", "lstm": "LSTM encoder–decoder"}
@@ -102,7 +102,7 @@ class Pronouncer:
         if not word.strip():
             return "found no letter, expected some"
         if strange := self.coder.strange(word):
-            return f"found {named([repr(letter) for letter in strange])}, which the model doesn't know"
+            return f"found {named([letter_name(letter) for letter in strange])}, which the model doesn't know"
         if (letters := len(self.coder.spelt(word))) > self.longest:
             return f"found {letters} letters, expected at most {self.longest}, which the model reads"
         return ""

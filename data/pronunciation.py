@@ -262,7 +262,7 @@ def load_dictionary(
     splits = {name: _words(entries, chosen[name], form) for name in PARTS}
     coder = Coder(sorted(set().union(*splits["train"].spellings)), sorted(_phones_of(splits["train"])), form)
     said = f"{len(coder.letters):,} letters and {len(coder.phone_set):,} phones are in words to train on, the letters "
-    said += named([_shown(letter) for letter in coder.letters])
+    said += named([letter_name(letter) for letter in coder.letters])
     provenance = dataclasses.replace(
         provenance,
         notes=(*provenance.notes, *notes),
@@ -298,7 +298,7 @@ def _words(entries: Entries, chosen: Iterable[str], form: Form) -> Words:
     return Words(tuple([spelt(word, form) for word in words]), pronunciations)
 
 
-def _shown(letter: str) -> str:
+def letter_name(letter: str) -> str:
     """A letter by itself, marks and blanks by their code point."""
     return f"U+{ord(letter):04X}" if unicodedata.category(letter)[0] in "MZC" else letter
 

@@ -700,9 +700,9 @@ def test_say_says_what_it_can_and_names_the_rest(model, at_once, monkeypatch, ca
     assert [line.split()[0] for line in said.splitlines() if line[0] != " "] == ["beda", "HEAD"]
     longest = models.load(Path(model)).longest
     assert errors == (
-        "error: --words: 5 of 7 could not be said: Bez: found 'z', which the model doesn't know; b\\x1ba: found "
-        f"'\\x1b', which the model doesn't know; {'beda' * 5}: found 20 letters, expected at most {longest}, which the "
-        "model reads;  : found no letter, expected some; fügt: found 'f', 'ü', 'g', 't', which the model doesn't know; "
+        "error: --words: 5 of 7 could not be said: Bez: found z, which the model doesn't know; b\\x1ba: found "
+        f"U+001B, which the model doesn't know; {'beda' * 5}: found 20 letters, expected at most {longest}, which the "
+        "model reads;  : found no letter, expected some; fügt: found f, ü, g, t, which the model doesn't know; "
         "expected the model's letters: a, b, c, d, e, h\n"
     )
 
