@@ -127,7 +127,8 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _counted(counter: Counter[str]) -> str:
-    return _some([f"{escaped(reprlib.repr(name))} ({count:,} ×)" for name, count in counter.most_common()])
+    named = [(escaped(reprlib.repr(name)), count) for name, count in counter.most_common()]
+    return _some([f"{name} ({'once' if count == 1 else f'{count:,} times'})" for name, count in named])
 
 
 # Audio

@@ -656,7 +656,7 @@ def test_one_speaker_and_labels_that_are_no_phone(folder, tmp_path, monkeypatch,
     model = str(tmp_path / "run" / "model.keras")
     again = main(["evaluate", "--model", model, "--timit", str(tmp_path / "anna")])["metrics"]
     assert again["frame_accuracy"]["value"] > 0.5
-    assert "'spn' (9 ×)" in capsys.readouterr().out
+    assert "'spn' (9 times)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

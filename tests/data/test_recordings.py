@@ -765,15 +765,15 @@ def test_what_was_understood_is_said(tmp_path):
     assert find_recordings(tmp_path, skip_bad=False).understood() == [
         f"10 recordings of 10 speakers, by the name of the folder: {speakers} and 2 more",
         f"1 recording: {WRONG}",
-        "phones of TextGrids are those of the tier 'MAU' (1 ×)",
-        "labels that are no phone, 1 of 38, are left out of training and score: 'spn' (1 ×)",
+        "phones of TextGrids are those of the tier 'MAU' (once)",
+        "labels that are no phone, 1 of 38, are left out of training and score: 'spn' (once)",
         "ignored: 1 file, a.WRD",
     ]
 
 
 def test_labels_of_another_list_of_phones_are_refused(tmp_path):
     corpus(tmp_path, "s/1", "s/2", phn="0 4000 k\n4000 8000 iy\n8000 12000 ɹ\n12000 16000 spn\n")
-    expected = "found 2 of 6 labels that are no phones: 'ɹ' (2 ×), expected labels of TIMIT or ARPAbet"
+    expected = "found 2 of 6 labels that are no phones: 'ɹ' (2 times), expected labels of TIMIT or ARPAbet"
     assert bad(find_recordings, tmp_path, True) == f"{tmp_path}: {expected}"
     corpus(tmp_path, "s/1", "s/2", phn="0 16000 spn\n")
     assert "found no label that is a phone, expected some" in bad(find_recordings, tmp_path, True)

@@ -438,9 +438,9 @@ def test_files_that_are_ignored_are_named(tmp_path):
 @pytest.mark.parametrize("blanks", [" ", "\n", " \n", "\t \n x"])
 def test_blanks_without_end_are_read_in_time(tmp_path, blanks):
     content = f"begin{blanks * (20_000_000 // len(blanks))}end\n\n".encode()
-    began = time.perf_counter()
+    began = time.process_time()
     part = load_for([write(tmp_path / "a.txt", content)], Tokenizer.from_config({"kind": "byte"}))
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
     assert part.text().split()[0] == "begin"
 
 
