@@ -100,7 +100,7 @@ def read_kinds(files: Tables, drop: Collection[str] = ()) -> dict[str, str]:
 
 
 def _see(files: Tables, drop: Collection[str], as_text: Sequence[str] = (), *, thorough: bool = False) -> _Seen:
-    """See `read_kinds`; columns in `as_text` are categories unseen, and with `thorough` all values of all decide."""
+    """See `read_kinds`; columns in `as_text` are categories unseen. If `thorough`, more than the first MiB decides."""
     kinds: dict[str, str] = {}
     dropped = set(drop)
     typed: dict[str, tuple[str, TableFile]] = {}
@@ -124,7 +124,7 @@ def _see(files: Tables, drop: Collection[str], as_text: Sequence[str] = (), *, t
                 if kind != first:
                     raise BadInput(f"{file}: column {name!r} holds a {kind}, expected a {first} as in {before}")
         unread = [name for name, kind in found.items() if kind == "category" and name not in as_text]
-        for batch in itertools.islice(read(file, unread, files.skip_bad), 1) if unread and not thorough else ():
+        for batch in itertools.islice(read(file, unread, files.skip_bad), None if thorough else 1) if unread else ():
             for name in unread:
                 column = _strings(batch, name)
                 # Nearly all columns of most tables are plain numbers, and there may be thousands of them.
@@ -135,7 +135,7 @@ def _see(files: Tables, drop: Collection[str], as_text: Sequence[str] = (), *, t
 
     settled = {name: "number" for name in plain - set(looks)}
     settled |= {name: None if name in plain else look.settled() for name, look in looks.items()}
-    doubtful = [n for n in text_of if n not in as_text and (thorough or settled[n] in ("empty", None))]
+    doubtful = {name: None for name in text_of if name not in as_text and settled.get(name) in ("empty", None)}
     looks |= {name: Look(lenient=files.skip_bad) for name in doubtful}
     for rows, batch in _numbered(files, doubtful) if doubtful else ():
         for name in doubtful:
