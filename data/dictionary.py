@@ -400,10 +400,12 @@ def _form_of(lines: Sequence[str]) -> _Form:
         form = dataclasses.replace(form, outputs=True)
         texts = [_OUTPUT.sub("", text, count=1) for text in texts]
     columns = [sum(bool(_NUMBER.fullmatch(column)) for column in rest) for _, rest in rows]
-    if not (form.is_table and _most(0 < count < len(rest) for count, (_, rest) in zip(columns, rows, strict=True))):
+    columns = [count if count < len(rest) else 0 for count, (_, rest) in zip(columns, rows, strict=True)]
+    if not (form.is_table and any(columns)):
         columns = [_numbers_before(text) for text in texts]  # and if tabs don't separate them
-    if _most(columns):
-        form = dataclasses.replace(form, numbers=collections.Counter(columns).most_common(1)[0][0])
+    # Some entries may have none, as those of the Montreal Forced Aligner.
+    if 2 * sum(count > 0 for count in columns) > len(columns):
+        form = dataclasses.replace(form, numbers=collections.Counter(filter(None, columns)).most_common(1)[0][0])
     if not form.heading and len(rows) > 20:
         form = dataclasses.replace(form, heading=lines[0] if _is_heading(form, lines) else "")
     return form
@@ -420,6 +422,22 @@ def _numbers_before(phones: str) -> int:
     tokens = phones.split()
     count = len(list(itertools.takewhile(_NUMBER.fullmatch, tokens)))
     return count if count < len(tokens) else 0
+
+
+def _foreign(lines: Sequence[str]) -> str:
+    """What separates word and phones in most lines beside spaces, or stands around the phones."""
+    signs: collections.Counter[str] = collections.Counter()
+    for line in lines:
+        word, *phones = line.split()
+        inside = next((sign for sign in ",;|=:" if sign in word[1:]), "")
+        if inside or not phones:
+            signs[inside] += 1
+        elif not any(map(str.isalnum, phones[0])) and not phones[0].startswith(("[", "/", "(")):
+            signs[phones[0]] += 1
+        elif phones[0][0] == phones[-1][-1] == '"':
+            signs['"'] += 1
+    sign, held = signs.most_common(1)[0] if signs else ("", 0)
+    return sign if 2 * held > len(lines) else ""
 
 
 def _is_heading(form: _Form, lines: Sequence[str]) -> bool:
@@ -459,6 +477,10 @@ class _Raw:
         if not sample:
             raise BadInput(f"{path}: found no entry, expected words and their phones, one word in each line")
         self.form = _form_of([line for _, line in sample])
+        if not self.form.is_table and len(sample) > 1 and (sign := _foreign([line for _, line in sample])):
+            number, line = sample[0]
+            found = f"found {sign!r} at the word or the phones in most lines, {line[:40]!r}"
+            raise BadInput(f"{path}: line {number:,}: {found}, expected a tab or spaces alone between the two")
         of_several = separate = left_out = several = optional = bad = 0
         first_bad = ""
         is_first = True

@@ -194,6 +194,25 @@ def test_words_that_are_no_words_are_left_out(tmp_path):
         assert "5 entries that begin with neither a letter, a digit nor an apostrophe" in understood
 
 
+@pytest.mark.parametrize(
+    "form", ["{w};{p}", "{w},{p}", "{w} = {p}", "{w}: {p}", "{w} -> {p}", "{w} {{ {p} }}", '{w} "{p}"']
+)
+def test_other_signs_between_words_and_phones_are_refused(tmp_path, form):
+    sign = form.removeprefix("{w}").split("{p}")[0].strip()[:2].replace("{{", "{")
+    with pytest.raises(BadInput, match="line 1: found ") as caught:
+        listed(tmp_path, lines(form, ARPABET))
+    assert f"{sign!r} at the word or the phones in most lines" in str(caught.value) or "found one column" in str(
+        caught.value
+    )
+
+
+def test_numbers_may_be_missing_in_some_lines(tmp_path):
+    some = lines("{w}\t{n}\t0.5\t1.1\t0.9\t{p}", ARPABET).splitlines()
+    others = lines("{w}\t{p}", ARPABET).splitlines()
+    mixed = [others[place] if place % 4 == 1 else line for place, line in enumerate(some)]
+    assert listed(tmp_path, "\n".join(mixed))[0] == listed(tmp_path, "\n".join(others))[0]
+
+
 def test_numbers_that_are_phones_are_kept(tmp_path):
     assert listed(tmp_path, lines("{w} 12 7 {i}", ["x"]))[0][WORDS[1]] == ["12 7 2"]
     found = listed(tmp_path, "œuf\t9 f\ndeux\td 2\nb\t2\n" + lines("{w}\t{p}", ["a b", "@ k", "t 9"]))[0]
