@@ -135,7 +135,7 @@ def load(path: Path, options: dict) -> None:
 
 
 def score(path: Path, options: dict) -> None:
-    tables = find_files([path], **options)
+    tables = find_files([path], skip_bad=options.get("skip_bad", False))
     kinds = {"amount": "number", "card": "number", "shop": "category"}
     encoder = table.Encoder(tuple(table.Column(name, kind, missing=True) for name, kind in kinds.items()))
     for batch in stream(tables, kinds, mark_bad=True):
@@ -160,12 +160,6 @@ def test_text(judge, tmp_path, text, encoding, options, said):
     judge(load, tmp_path / "a.csv", options | {"encoding": said})
 
 
-@given(mutated(texts().map(str.encode)), st.booleans())
-def test_new_rows(judge, tmp_path, content, skip_bad):
-    (tmp_path / "a.csv").write_bytes(content)
-    judge(score, tmp_path / "a.csv", {"skip_bad": skip_bad})
-
-
 packings = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zip": zipped, ".zst": zstandard}
 
 
@@ -179,11 +173,17 @@ formats = {name: pack(VALID.encode()) for name, pack in packings.items()}
 formats |= {f"-{name}.parquet": as_parquet(name) for name in ("none", "snappy", "gzip", "zstd")}
 
 
-@given(
-    st.sampled_from(sorted(formats)).flatmap(lambda name: st.tuples(st.just(name), mutated(st.just(formats[name])))),
-    options,
+damaged = st.sampled_from(sorted(formats)).flatmap(
+    lambda name: st.tuples(st.just(name), mutated(st.just(formats[name])))
 )
-def test_damaged_files(judge, tmp_path, damaged, options):
+
+
+@given(
+    st.one_of(damaged, st.tuples(st.just(".csv"), mutated(texts().map(str.encode)))),
+    options,
+    st.sampled_from([load, score]),
+)
+def test_damaged_files(judge, tmp_path, damaged, options, load):
     name, content = damaged
     (tmp_path / f"a{name}").write_bytes(content)
     judge(load, tmp_path / f"a{name}", options)
