@@ -390,7 +390,7 @@ def compare(
                 "metrics": over_seeds(MEASURES, every_seed[model], estimates),
             }
         )
-    differences = [{"better": a, "worse": b} | next(estimates).to_dict() for a, b in pairs]
+    differences: list[dict[str, Any]] = [{"better": a, "worse": b} | next(estimates).to_dict() for a, b in pairs]
     for entry in differences:
         entry["pictures"] = abs(entry["value"]) * len(labels)
     pictures = {share: len(task.labelled(0, share)) for share in task.shares}

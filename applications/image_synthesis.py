@@ -144,7 +144,8 @@ def _train(settings: Any, start: Any, this_run: run.Run, command: str) -> dict[s
     classes = len(dataset.classes)
 
     fits: dict[str, run.Fit] = {}
-    held = skill = None
+    held: Any = None
+    skill: Any = None
     if has_classes:
         net, fits["judge"] = models.train_classifier(this_run, "judge", pool, settings, classes, seed=0)
     else:
@@ -248,6 +249,7 @@ def _train(settings: Any, start: Any, this_run: run.Run, command: str) -> dict[s
         },
         "evaluation": {
             "pictures": len(task.test),
+            "learnt_from": len(pool),
             "judge_accuracy": skill,  # none without classes, nor are the next two
             "majority": float(np.bincount(test.labels).max() / len(test)) if has_classes else None,
             "judge_seconds": fits["judge"].seconds if has_classes else None,

@@ -117,7 +117,7 @@ def baselines(
     folds = min(5, len(some))
     search = GridSearchCV(KernelDensity(), {"bandwidth": BANDWIDTHS}, cv=folds).fit(inside[some])
     kernels = KernelDensity(bandwidth=search.best_params_["bandwidth"]).fit(inside)
-    this_run.at_end("the bandwidth of the kernel density", float(kernels.bandwidth), BANDWIDTHS)
+    this_run.at_end("the bandwidth of the kernel density", float(kernels.bandwidth), BANDWIDTHS.tolist())
     chosen = f"bandwidth {kernels.bandwidth:.2g} in {space.n_components_} principal components, by cross-validation"
     keep("kernel density", space, lambda seed: kernels.sample(count, random_state=seed), began, chosen, 0)
 

@@ -150,7 +150,7 @@ def components(pictures: Pictures) -> tuple[keras.Model, float]:
     """
     some = np.sort(np.random.default_rng(0).permutation(len(pictures))[:JUDGES_PICTURES])
     flat = scaled(pictures.inputs[some]).reshape(len(some), -1)
-    found = PCA(min(MOST_COMPONENTS, len(flat) - 1, flat.shape[1]), svd_solver="full", random_state=0).fit(flat)
+    found: Any = PCA(min(MOST_COMPONENTS, len(flat) - 1, flat.shape[1]), svd_solver="full", random_state=0).fit(flat)
     inputs = keras.Input(pictures.inputs.shape[1:], name="pictures")
     flattened = keras.layers.Flatten(name="flatten")(inputs)
     # In single precision whatever the global policy is: the features are measured.

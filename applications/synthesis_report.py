@@ -35,8 +35,12 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
     difference. Where it doesn't draw the classes that it is asked for, that comes first.
     """
     own, evaluation = metrics["results"][0], metrics["evaluation"]
-    judge, majority = evaluation["judge_accuracy"], evaluation["majority"]
-    if judge is not None and judge - 2 * (judge * (1 - judge) / evaluation["pictures"]) ** 0.5 <= majority:
+    judge: Any = evaluation["judge_accuracy"]  # none without classes
+    majority = evaluation["majority"]
+    if (
+        metrics["by_class"] is not None
+        and judge - 2 * (judge * (1 - judge) / evaluation["pictures"]) ** 0.5 <= majority
+    ):
         return [
             f"Nothing can be said of what the {own['model']} draws: the judge, in whose features it is compared, "
             f"recognises only {percent(judge)} of the real ones, where the most frequent class has "
@@ -206,7 +210,8 @@ def _results(metrics: Mapping[str, Any]) -> list[dict]:
                 "rows": [*rows, ["training pictures", "–", *ends]],
                 "emphasis": [0],
                 "rules": [0, len(rows) - 1],
-                "note": f"{note} Last, what real training pictures come to: as good as it can be without copying. As "
+                "note": f"{note} All models learnt from the same {evaluation['learnt_from']:,} pictures. Last, what "
+                "real training pictures come to: as good as it can be without copying. As "
                 "near as copies: the share that is as near to a training picture, in pixels, as the nearest "
                 f"{percent(evaluation['copied'], 0)} of the test pictures are."
                 + (

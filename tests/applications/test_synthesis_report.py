@@ -57,7 +57,7 @@ def made_up(distances=None, *, conditional=True, accuracy=0.981, judge=0.987, se
             **{"classes": list("0123456789"), "shape": [8, 8, 1], "train": 718, "validation": 180, "test": 899},
         },
         "evaluation": {
-            **{"pictures": 898, "judge_accuracy": judge, "majority": 0.103, "judge_seconds": 12.3},
+            **{"pictures": 898, "learnt_from": 897, "judge_accuracy": judge, "majority": 0.103, "judge_seconds": 12.3},
             **{"judge_pictures": 898, "features": 128, "variance": None, "copied": 0.01, "threshold": 0.71},
         },
         "headline": {"model": next(iter(distances)), "metric": "frechet_distance", "value": 4.21},
@@ -228,6 +228,10 @@ def test_pictures_without_classes_are_compared_in_components():
         assert word not in text
     assert "898 real pictures, without classes" in text
     assert spoken(RUNS["of pictures without classes"])[0] == spoken(RUNS["without classes"])[0]
+
+
+def test_all_models_are_said_to_have_learnt_from_the_same_pictures():
+    assert "All models learnt from the same 897 pictures." in words(RUNS["conditional"])
 
 
 def test_measures_of_few_pictures_are_said_to_be_chance():
