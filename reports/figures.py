@@ -385,6 +385,8 @@ def grouped_bars(
     axes.grid(visible=False, axis="x")
     axes.set(xlabel=x_label, ylabel=_wrapped(y_label, 4.5))
     axes.axhline(0, color=_QUIET, linewidth=0.6)
+    if not any(number for by_group in values.values() for spans in by_group.values() for number in spans):
+        axes.set_ylim(0, 1)  # of nothing but 0 matplotlib's axis would go below it
     if counts is not None:
         if list(counts) != groups:
             raise ValueError(f"counts: groups {list(counts)} instead of {groups}")

@@ -563,6 +563,11 @@ def test_network_writes_shapes_and_parameters():
     assert texts == ["layer", "input", "dense", "output", "n × 28 × 3", "10", "parameters", "0", "12,345"]
 
 
+def test_bars_of_nothing_but_zero_stand_on_an_axis_above_it():
+    values = {"m": {"a": (0.0, 0.0, 0.0), "b": (0.0, 0.0, 0.0)}}
+    assert figure_of("grouped_bars", values, x_label="class", y_label="error [%]").axes[0].get_ylim() == (0, 1)
+
+
 def test_reliability_is_drawn_in_per_cent_with_the_shares_of_the_first_model():
     figure = figure_of("reliability_diagram")
     axes, histogram = figure.axes
