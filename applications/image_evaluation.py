@@ -184,6 +184,7 @@ def _fitted(model: Any, features: np.ndarray, labels: np.ndarray) -> Any:
     with warnings.catch_warnings():
         # Of many pictures the logistic regression is stopped before its end, which costs it hardly anything.
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", message="The number of unique classes")  # of few pictures of each
         return model.fit(features, labels)
 
 
