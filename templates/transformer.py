@@ -55,6 +55,8 @@ import numpy as np
 
 Head = Literal["tagging", "classification"]
 
+_ZERO = np.int32(0)  # in double precision JAX takes Python's numbers for another type than the other places
+
 
 def encoder(
     *,
@@ -594,7 +596,7 @@ class Stream:
                 exact = [keras.ops.cast(x, logits.dtype) for x in (chance, settings)]
                 token = keras.ops.cast(_draw(keras.ops, logits, *exact), "int32")
                 token = keras.ops.expand_dims(token, 1)
-                return keras.ops.slice_update(drawn, (0, number), token), cache, token
+                return keras.ops.slice_update(drawn, (_ZERO, number), token), cache, token
 
             drawn = keras.ops.zeros_like(chances, "int32")
             state: Any = keras.ops.fori_loop(0, places[1], step, (drawn, cache, tokens))
@@ -606,7 +608,7 @@ class Stream:
         def keep(number, keys, values):
             nonlocal cache
             new: Any = keras.ops.stack([keys, values])
-            cache = keras.ops.slice_update(cache, (number, 0, 0, 0, start, 0), new[None])
+            cache = keras.ops.slice_update(cache, (np.int32(number), _ZERO, _ZERO, _ZERO, start, _ZERO), new[None])
             return cache[number, 0], cache[number, 1]
 
         return _read(self.model, tokens, start, asked, keep), cache
@@ -741,7 +743,7 @@ class Reader:
 
         def keep(number, *new):
             pairs = zip(state["past"][number], new, strict=True)
-            past.append([keras.ops.slice_update(cache, (0, 0, place, 0), one) for cache, one in pairs])
+            past.append([keras.ops.slice_update(cache, (_ZERO, _ZERO, place, _ZERO), one) for cache, one in pairs])
             return past[number]
 
         logits = _read(self.model, tokens[:, None], place, 0, keep, state["memory"], state["real"])
@@ -843,7 +845,7 @@ class Translator:
                     ]
                 ended = ops.logical_or(ops.logical_or(ended, new == self.end), scores == -math.inf)
                 new = ops.where(ended, self.mask_value, new)
-                tokens = ops.slice_update(tokens, (0, 0, place), new[:, :, None])
+                tokens = ops.slice_update(tokens, (_ZERO, _ZERO, place), new[:, :, None])
                 return place + 1, ended, scores, tokens, ops.reshape(new, (-1,)), *new_leaves
 
             state = (ops.array(0, "int32"), ended, scores, tokens, last, *leaves)
