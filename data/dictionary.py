@@ -32,7 +32,7 @@ LONGEST, LONGEST_PHONES = 256, 1_024  # letters of a word, and characters of one
 UNITS = "entries"
 
 _LINE = 2**16  # characters
-_BLANKS = 1_000_000  # blank lines in a row
+_BLANKS = 1_000_000  # lines in a row without an entry
 _SAMPLE = 5_000  # lines that tell the form
 _MOST = 0.9  # of the lines have what is part of the form
 _ARPABET_SHARE = 0.95  # of all phones are letters with or without a digit where digits are stress
@@ -617,15 +617,15 @@ def _lines(reader: io.TextIOWrapper, file: Path, encoding: str | None, notes: _N
             expected = "expected text in UTF-8: is it UTF-16 (--encoding utf-16-le), or no text at all?"
             raise BadInput(f"{place}: found a NUL byte, {expected}")
         line = line.strip(" \r\n")
-        if not line or line.isspace():
-            blanks += 1
-            if blanks > _BLANKS:
-                raise BadInput(f"{place}: found {_BLANKS:,} blank lines in a row, expected an entry in each line")
-        elif line.startswith(_COMMENTS):
-            notes.comments += 1
-        else:
+        is_comment = line.startswith(_COMMENTS)
+        if line and not is_comment and not line.isspace():
             blanks = 0
             yield number, line
+            continue
+        notes.comments += is_comment
+        blanks += 1
+        if blanks > _BLANKS:
+            raise BadInput(f"{place}: found {_BLANKS:,} lines in a row without an entry, expected one in each line")
 
 
 def _decoded(line: str, file: Path, number: int, first_of: dict[str, int]) -> str:

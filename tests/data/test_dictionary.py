@@ -261,9 +261,9 @@ def test_bad_lines_can_be_left_out(tmp_path):
     assert "left out as no entries: 3 lines, the first of them line 61: found one column, 'a'" in understood
 
 
-@pytest.mark.parametrize("blank", ["\n", " \n", "\r\n", " ", "\t", "\u3000\n"])
+@pytest.mark.parametrize("blank", ["\n", "# x\n", "\r\n", " ", "\t", "\u3000\n"])
 def test_a_file_of_blanks(tmp_path, blank):
     file = tmp_path / "blanks"
     file.write_text(lines("{w}\t{p}", ARPABET) + blank * 3_000_000, newline="")
-    with pytest.raises(BadInput, match=r"1,000,000 blank lines in a row|65,536 bytes without a line end"):
+    with pytest.raises(BadInput, match=r"1,000,000 lines in a row without an entry|65,536 bytes without a line end"):
         read(file)
