@@ -695,7 +695,10 @@ def _csv_batches(file: TableFile, columns: list[str], skip_bad: bool, examples: 
     first = 0
     few: list[Batch] = []
     enough = min(FEW_ROWS, max(BATCH_VALUES // max(len(columns), 1), 1))
-    text: Any = file.path.open("rb") if file.is_plain else io.BufferedReader(_Stream(_utf8(file)), BLOCK_BYTES)
+    if file.is_plain and not skip_bad:
+        text: Any = file.path.open("rb")
+    else:  # the reader loses a ragged row without a word if that isn't UTF-8
+        text = io.BufferedReader(_Stream(_utf8(file, checked=skip_bad)), BLOCK_BYTES)
     try:
         with (
             text,

@@ -270,6 +270,14 @@ def test_ragged_rows_keep_their_place(tmp_path, monkeypatch, block):
     assert kept.tolist() == [i for i in range(66) if i not in bad]
 
 
+def test_bytes_late_in_a_file_that_are_not_of_its_encoding(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_files, "BLOCK_BYTES", 300)
+    path = write(tmp_path / "a.csv", TABLE.encode() + b"1,2,r\xf8d\n")
+    assert "line 62: the byte 0xf8 isn't UTF-8" in message(path, skip_bad=True)
+    path = write(tmp_path / "a.csv", TABLE.encode("cp1252") + b"1,2,\x81,0\n")
+    assert "line 62: the byte 0x81 isn't CP1252" in message(path, encoding="cp1252")
+
+
 def test_an_open_quotation_mark_is_not_a_bad_row(tmp_path):
     path = write(tmp_path / "a.csv", TABLE + '1,"open,a,0\n' + ROWS[0] + "\n")
     assert "line 62 has 2 fields, expected 4 as in the header; is a quotation mark" in message(path, skip_bad=True)
