@@ -33,6 +33,8 @@ SUFFIXES = (
 )
 EXPECTED = "expected PNG, JPEG, BMP, WebP, GIF, TIFF or PNM"
 
+Image.init()  # every format at once, which Pillow does anyway at the first file that isn't of the commonest ones
+
 Kind = Literal["uint8", "integer", "float"]
 Levels = Mapping[str, tuple[float, float]]  # of each kind: the values that become black and white
 BYTES = (0.0, 255.0)
