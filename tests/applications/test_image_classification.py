@@ -190,7 +190,7 @@ def test_run_leaves_what_it_promises(quick):
     layers = keras.models.load_model(out / "model.keras").layers[-1].layers
     drawn = [name for name, *_ in metrics["model"]["layers"]]
     assert [layer.name for layer in layers if layer.name in drawn] == drawn
-    assert run.model_notes(out / "model.keras") == {"classes": list("0123456789"), "template": "cnn"}
+    assert run.model_notes(out / "model.keras") == {"classes": list("0123456789"), "template": "cnn", "levels": {}}
 
 
 @pytest.mark.slow
