@@ -849,7 +849,11 @@ def test_init_from_starts_with_the_weights_letters_and_phones(model, stranger, t
         ({}, ["--stress", "--units", "16"], "--init-from .*model.keras: found weights of .*, expected .* --units"),
         ({}, ["--stress", "--template", "lstm"], "--init-from .*model.keras: found weights of "),
         ({}, [], "--stress: found False, expected "),
-        ({"B": "P0", "AH0": "AA", "EH1": "OW0", "D": "T", "K": "G", "S": "Z"}, ["--stress"], "found no word to train"),
+        (
+            {"B": "P0", "AH0": "AA", "EH1": "OW0", "D": "T", "K": "G", "S": "Z"},
+            ["--stress"],
+            "one that the model doesn.t know in each pronunciation",
+        ),
     ],
 )
 def test_init_from_what_does_not_fit(changes, words, said, model, at_once, tmp_path):
