@@ -80,3 +80,8 @@ def assert_numbers_stand_in():
 
 def _plain(value):
     return json.dumps(value, ensure_ascii=False).replace("\u00a0", " ").replace("-", " ")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option."""
+    parser.addoption("--kills", type=int, default=2, help="moments at which each program is killed and resumed")
