@@ -36,7 +36,7 @@ def means_fraud(text: str) -> bool | None:
     """Whether a label says fraud or genuine by its words; None if it says neither. 0 is genuine; 1 may be either."""
     if re.fullmatch(r"[-+.\d]+", text):
         return False if text == "0" else None
-    words = " ".join(re.sub(r"[\W_]+", " ", text).casefold().split()).removeprefix("is ")
+    words = re.sub("^is ?", "", " ".join(re.sub(r"[\W_]+", " ", text).casefold().split()))
     if words in _FRAUD | _GENUINE:
         return words in _FRAUD
     if negated := re.match(r"(?:not|non|no|nicht|kein|keine) ?(?:a )?(\D+)$", words):

@@ -722,8 +722,8 @@ def _read_keys(
     frauds = int(labels.sum())
     others = some([name for name in counts if name not in fraud])
     understood = (
-        f"fraud is {label} = {some(fraud)}: {frauds:,} of {len(labels):,} rows "
-        f"({100 * frauds / len(labels):.2f}\u00a0%); genuine is {label} = {others}"
+        f"label {label}: {some(fraud)} is fraud, {frauds:,} of {len(labels):,} rows "
+        f"({100 * frauds / len(labels):.2f}\u00a0%); {others} is genuine"
     )
     seconds, time = _seconds(files, time, np.concatenate(times)) if time else (None, None)
     customer_codes = None

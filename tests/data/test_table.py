@@ -205,7 +205,7 @@ def test_labels(tmp_path, genuine, fraud, share, positive):
     spelled = {"0.0": "0", "1.0": "1", "false": "0", "true": "1"}
     expected = [spelled.get(values[row].lower(), values[row]) == positive for row in part.extra["row"]]
     np.testing.assert_array_equal(part.labels, expected)
-    assert f"fraud is label = {positive}: " in data.provenance.understood[0]
+    assert f"label label: {positive} is fraud, " in data.provenance.understood[0]
 
 
 def test_quoted_and_boolean_labels_of_two_files(tmp_path):
@@ -385,7 +385,7 @@ def test_credit_card_layout(tmp_path):
     assert (provenance.name, provenance.source, provenance.seed) == ("creditcard.csv", str(path), 0)
     names = ", ".join(f"V{i}" for i in range(1, 9))
     assert provenance.understood == (
-        "fraud is Class = 1: 30 of 300 rows (10.00\u00a0%); genuine is Class = 0",
+        "label Class: 1 is fraud, 30 of 300 rows (10.00\u00a0%); 0 is genuine",
         "Time read as seconds: from day 0.0 to day 2.1, 2.1 days",
         "split by Time: 180 rows and 60 to validate on, then 60 to test on; validation begins day 1.2, test day 1.7",
         f"read as numbers (29): {names} and 21 more",
@@ -978,7 +978,7 @@ def test_fraud_values(tmp_path, frame):
     data, encoder = load([path], label="fraud", fraud_values=["DDOS"])
     part = data.splits["train"]
     np.testing.assert_array_equal(part.labels, np.isin(part.extra["row"] % 4, [1, 2]))
-    expected = "fraud is fraud = DDoS: 500 of 1,000 rows (50.00\N{NO-BREAK SPACE}%); genuine is fraud = BENIGN, Bot"
+    expected = "label fraud: DDoS is fraud, 500 of 1,000 rows (50.00\N{NO-BREAK SPACE}%); BENIGN, Bot is genuine"
     assert data.provenance.understood[0] == expected
     again, _ = table.read_labelled(
         [path], encoder, label="fraud", label_values=data.label_values, fraud_values=["bot", "ddos"]

@@ -241,8 +241,14 @@ def test_equal_labels():
 @pytest.mark.parametrize(
     ("label", "meaning"),
     [
-        *((label, True) for label in ("Fraud", "is_fraud", "YES", "attack", "Fraudulent Transaction", "not genuine")),
-        *((label, False) for label in ("0", "BENIGN", "not fraud", "non-fraud", "NotFraud", "no fraud", "normal user")),
+        *(
+            (label, True)
+            for label in ("Fraud", "is_fraud", "isFraud", "YES", "attack", "Fraudulent Transaction", "not genuine")
+        ),
+        *(
+            (label, False)
+            for label in ("isNotFraud", "0", "BENIGN", "not fraud", "non-fraud", "NotFraud", "no fraud", "normal user")
+        ),
         *((label, None) for label in ("1", "-1", "DDoS", "class 1", "maybe", "not red")),
     ],
 )
