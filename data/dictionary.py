@@ -183,7 +183,11 @@ def _phone_changer(raw: "_Raw", stress: bool) -> tuple[Callable[[str], str], lis
     """Make the function that separates the phones of a pronunciation and takes marks off, and say what it does."""
     names = raw.entries.phones()
     said: list[str] = []
-    digits = _are_stress(names) if raw.are_separate else False
+    bare: collections.Counter[str] = collections.Counter()  # without what stands between syllables
+    for name, count in names.items():
+        bare[name.strip("".join(_SYLLABLES))] += count
+    del bare[""]
+    digits = _are_stress(bare) if raw.are_separate else False
     marks = [mark for mark in STRESS_MARKS if any(mark in name for name in names)]
     drop = str.maketrans("", "", "" if stress else "".join(marks))
     for kind in ["stress digits at the end of phones"] * digits + ["the stress marks ˈ and ˌ"] * bool(marks):

@@ -176,6 +176,13 @@ def test_variants_and_marks_between_separate_phones(tmp_path, entry, expected):
     assert listed(tmp_path, lines("{w} {p}", ARPABET) + entry + "\n")[0]["a"] == expected
 
 
+@pytest.mark.parametrize("mark", [" . ", " - ", ". "])
+def test_marks_between_the_syllables_of_all_words_change_nothing_else(tmp_path, mark):
+    expected = listed(tmp_path, lines("{w} {p}", ARPABET))[0]
+    parted = [phones.replace(" ", mark) for phones in ARPABET]
+    assert listed(tmp_path, lines("{w} {p}", parted))[0] == expected
+
+
 def test_exact_duplicates_are_counted(tmp_path):
     for form, phones in (("{w} {p}", ARPABET), ("{w}\t{p}", ARPABET), ("{w}\t{p}", IPA)):
         text = lines(form, phones)
