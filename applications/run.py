@@ -411,11 +411,14 @@ class Run:
         self._make(self.folder / "figures")
         self.write_json("config.json", self._identity() | {"started": self.started.isoformat()})
 
-    def _make(self, folder: Path) -> None:
-        """Make a folder of the run, unless there is one."""
-        with contextlib.suppress(FileExistsError):
+    def _make(self, folder: Path) -> bool:
+        """Make a folder of the run; False if there is one."""
+        try:
             folder.mkdir()
-            self._written.append(folder)
+        except FileExistsError:
+            return False
+        self._written.append(folder)
+        return True
 
     def _identity(self) -> dict[str, Any]:
         """What two processes must have in common to work on the same run."""
@@ -430,13 +433,7 @@ class Run:
         if resume:
             return self._unfinished(out)
         if out is None:
-            name = self.started.strftime("%Y-%m-%d-%H%M%S")
-            for number in itertools.count(1):
-                folder = RUNS / self.application / (name if number == 1 else f"{name}-{number}")
-                folder.parent.mkdir(parents=True, exist_ok=True)
-                self._make(folder)
-                if self._written:
-                    return folder
+            return self._new_folder()
         if out.exists() and not out.is_dir():
             raise BadInput(f"--out {out}: found a file, expected a folder to write to")
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -449,6 +446,16 @@ class Run:
         if found - begun:
             raise BadInput(f"--out {out}: found files in it, expected a new or empty folder, or --resume")
         return out
+
+    def _new_folder(self) -> Path:
+        """Make the folder runs/<application>/<time>, or the next one if another run began in this second."""
+        first = RUNS / self.application / self.started.strftime("%Y-%m-%d-%H%M%S")
+        first.parent.mkdir(parents=True, exist_ok=True)
+        folder, number = first, 1
+        while not self._make(folder):
+            number += 1
+            folder = first.with_name(f"{first.name}-{number}")
+        return folder
 
     def _unfinished(self, out: Path | None) -> Path:
         """The folder to go on in: `out`, else the newest run of the same identity without a report."""
