@@ -613,9 +613,11 @@ def test_the_report_of_another_program_or_of_other_numbers_is_refused(tmp_path):
 def test_a_signal_ends_a_run_that_says_how_to_go_on(tmp_path, sent, code):
     program = (
         "import time, types; from pathlib import Path; from applications import run\n"
-        "from tests.applications.test_run import Train\n"
+        "import dataclasses\n"
+        "@dataclasses.dataclass\n"
+        "class Train: out: Path = Path('run'); resume: bool = False\n"
         "def main(arguments):\n"
-        "    with run.Run('test', Train(out=Path('run'))): print('begun', flush=True); time.sleep(60)\n"
+        "    with run.Run('test', Train()): print('begun', flush=True); time.sleep(60)\n"
         "run.execute(main)"
     )
     process = subprocess.Popen(
