@@ -612,7 +612,8 @@ def test_the_report_of_another_program_or_of_other_numbers_is_refused(tmp_path):
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
 def test_a_signal_ends_a_run_that_says_how_to_go_on(tmp_path, sent, code):
     program = (
-        "import time, types; from pathlib import Path; from applications import run\n"
+        "import signal, time; from pathlib import Path; from applications import run\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # nohup, if the tests run in it, ignores it
         "import dataclasses\n"
         "@dataclasses.dataclass\n"
         "class Train: out: Path = Path('run'); resume: bool = False\n"

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from data import pronunciation
 
+pytestmark = pytest.mark.slow
+
 FORMS = (
     "{w} {p}",
     "{w}\t{p}",

@@ -17,6 +17,8 @@ from PIL import Image
 
 from data.images import load_cifar, load_folder, load_idx, load_npz, read_labelled_arrays, read_pictures
 
+pytestmark = pytest.mark.slow
+
 SIDES = st.integers(0, 12)
 
 

@@ -7,11 +7,14 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
 from data.recordings import duration, find_recordings, notes_on, read, split_recordings, stream_audio
+
+pytestmark = pytest.mark.slow
 
 FORMATS = [
     *[("WAV", subtype) for subtype in ("PCM_16", "PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "IMA_ADPCM")],

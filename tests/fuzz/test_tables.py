@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from data import table
 from data.table_files import find_files, stream
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("when", "amount", "shop", "card", "note", "fraud")
 NUMBERS = [
     "1",

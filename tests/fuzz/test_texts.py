@@ -4,10 +4,13 @@ import gzip
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from data.text import Tokenizer, as_in_text, load_files, load_for
+
+pytestmark = pytest.mark.slow
 
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "cp1252", "latin-1", "big5", "shift_jis", "koi8-r"]
 ASKED = [None] * 12 + ENCODINGS + ["utf-7", "idna", "punycode", "undefined", "unicode_escape", "hex", "a\0b", "", "hz"]

@@ -6,12 +6,15 @@ import io
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from data import table
 from data.table_files import find_files, stream
 from data.values import CLOCK, NUMBERS, TIMES, Look, Unclear, guess_unit, in_seconds, parse
+
+pytestmark = pytest.mark.slow
 
 AMOUNTS = st.floats(-1e7, 1e7, allow_nan=False)
 DAYS = st.datetimes(datetime.datetime(1995, 1, 1), datetime.datetime(2035, 1, 1)).map(
