@@ -466,11 +466,10 @@ def _delimiter(text: str) -> str:
 @contextlib.contextmanager
 def _reading(file: TableFile | Path) -> Iterator[None]:
     """Whatever is wrong with a file's bytes is bad input."""
+    damaged = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException, UnicodeError)
     try:
         yield
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException) as error:
-        raise _damaged(file, error) from None
-    except (NotImplementedError, UnicodeError) as error:
+    except (*damaged, NotImplementedError) as error:  # the last is zipfile's, of a compression that it lacks
         raise _damaged(file, error) from None
 
 
