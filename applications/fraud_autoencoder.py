@@ -23,8 +23,9 @@ import pyarrow as pa
 import pyarrow.csv
 from sklearn.preprocessing import StandardScaler
 
-from applications import fraud_evaluation as evaluation
-from applications import fraud_report, run
+from applications import run
+from applications.fraud import evaluation
+from applications.fraud import report as fraud_report
 from data import fraud, table, table_files
 from data.batches import shuffled_arrays, shuffled_batches, steps_of
 from data.dataset import BadInput, Dataset, Split, escaped

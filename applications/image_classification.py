@@ -22,9 +22,10 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
-from applications import image_evaluation as evaluation
-from applications import image_models as models
-from applications import image_report, pictures, run
+from applications import classifiers as models
+from applications import pictures, run
+from applications.images import evaluation
+from applications.images import report as image_report
 from data import images
 from data.dataset import BadInput, escaped
 

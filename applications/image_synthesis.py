@@ -22,10 +22,10 @@ import numpy as np
 import tyro
 from PIL import Image
 
-from applications import pictures, run, synthesis_report
-from applications import synthesis_evaluation as evaluation
-from applications import synthesis_models as models
-from applications.image_models import Pictures
+from applications import pictures, run
+from applications.classifiers import Pictures
+from applications.synthesis import evaluation, models
+from applications.synthesis import report as synthesis_report
 from data.dataset import BadInput
 
 APPLICATION = "image_synthesis"

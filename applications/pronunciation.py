@@ -20,9 +20,9 @@ from typing import Any, Literal
 
 import keras
 
-from applications import pronunciation_evaluation as evaluation
-from applications import pronunciation_models as models
-from applications import pronunciation_report, run
+from applications import run
+from applications.pronounce import evaluation, models
+from applications.pronounce import report as pronunciation_report
 from data import pronunciation
 from data.dataset import BadInput, escaped
 from data.dictionary import named

@@ -20,8 +20,9 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
-from applications import run, speech_report
-from applications import speech_evaluation as evaluation
+from applications import run
+from applications.speech import evaluation
+from applications.speech import report as speech_report
 from data import acoustics, recordings, speech
 from data.batches import shuffled_sequences, sorted_sequences
 from data.dataset import BadInput, escaped

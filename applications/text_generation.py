@@ -19,9 +19,9 @@ from typing import Any, Literal
 
 import keras
 
-from applications import run, text_report
-from applications import text_evaluation as evaluation
-from applications import text_models as models
+from applications import run
+from applications.text import evaluation, models
+from applications.text import report as text_report
 from data import text
 from data.dataset import BadInput, escaped
 

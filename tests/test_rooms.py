@@ -13,6 +13,18 @@ FILES = [path for room in ROOMS for path in sorted((PROJECT / room).rglob("*.py"
 
 
 @functools.cache
+def modules(path: Path) -> set[str]:
+    """The modules of ours that a file imports, anywhere in it, such as applications.fraud.evaluation."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {name for name in found if name.split(".")[0] in ROOMS}
+
+
+@functools.cache
 def imported(path: Path) -> set[str]:
     """The top-level packages that a file imports, anywhere in it; a relative import counts as its own folder."""
     found = set()
@@ -31,7 +43,8 @@ def files(room: str) -> list:
 
 def test_the_rooms_are_the_packages():
     settings = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert sorted(settings["tool"]["setuptools"]["packages"]) == ROOMS
+    packages = sorted({".".join(path.relative_to(PROJECT).parts[:-1]) for path in FILES})
+    assert sorted(settings["tool"]["setuptools"]["packages"]) == packages
     assert ROOMS == ["applications", "data", "reports", "templates"]
 
 
@@ -57,6 +70,37 @@ def test_only_applications_join_rooms(room):
     assert chosen
     found = {str(path.relative_to(PROJECT)): imported(path) & ({*ROOMS, *NOT_PACKAGED} - {room}) for path in chosen}
     assert not {path: rooms for path, rooms in found.items() if rooms}
+
+
+PROGRAMS = {
+    path.stem: path for path in sorted((PROJECT / "applications").glob("*.py")) if "\ndef main(" in path.read_text()
+}
+FOLDERS = sorted(path.parent.name for path in (PROJECT / "applications").glob("*/__init__.py"))
+
+
+def test_every_application_is_a_program_with_a_folder_of_its_own():
+    used = [
+        {
+            folder
+            for folder in FOLDERS
+            if any(f"{name}.".startswith(f"applications.{folder}.") for name in modules(path))
+        }
+        for path in PROGRAMS.values()
+        if modules(path)
+    ]
+    assert sorted(used, key=sorted) == [{folder} for folder in FOLDERS]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_an_application_imports_no_other_one(folder):
+    others = {f"applications.{other}" for other in FOLDERS if other != folder}
+    for path in (PROJECT / "applications" / folder).glob("*.py"):
+        assert not {name for name in modules(path) if any(f"{name}.".startswith(f"{other}.") for other in others)}
+
+
+def test_a_baseline_imports_no_template():
+    for path in [*(PROJECT / "applications").glob("*/baselines.py"), PROJECT / "applications" / "n_grams.py"]:
+        assert not {name for name in modules(path) if name.startswith("templates")}
 
 
 def test_no_room_imports_tests_or_benchmarks():

@@ -16,7 +16,8 @@ from pypdf import PdfReader
 from sklearn.decomposition import PCA
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from applications import fraud_evaluation, fraud_report
+from applications.fraud import evaluation as fraud_evaluation
+from applications.fraud import report as fraud_report
 from applications.fraud_autoencoder import Detector, TimeUnit, Train, alert_rate, main
 from data import table
 from data.dataset import BadInput, Split

@@ -23,9 +23,11 @@ from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 
-from applications import image_evaluation, image_report, run
-from applications import image_models as models
+from applications import classifiers as models
+from applications import run
 from applications.image_classification import Train, main
+from applications.images import evaluation as image_evaluation
+from applications.images import report as image_report
 from data import cifar, images
 from data.dataset import BadInput, Dataset, Provenance, Split
 
@@ -43,7 +45,9 @@ FIGURES = {
 }
 # The program as `make_lean` makes it.
 LEAN = """
-from applications import image_classification, image_evaluation, image_report, run
+from applications import image_classification, run
+from applications.images import evaluation as image_evaluation
+from applications.images import report as image_report
 image_evaluation.SHARES, image_evaluation.LIKELIHOOD_STEPS = (1.0,), 20
 image_evaluation.draw, image_report.typeset = (lambda *_: None), (lambda *_: b"")
 image_evaluation.BASELINES = {"k-NN": image_evaluation.BASELINES["k-NN"]}

@@ -12,10 +12,12 @@ from pypdf import PdfReader
 from scipy import linalg, ndimage
 from sklearn.decomposition import PCA
 
-from applications import image_models, image_synthesis, run, synthesis_evaluation, synthesis_report
-from applications import synthesis_models as models
-from applications.image_models import Pictures
+from applications import classifiers, image_synthesis, run
+from applications.classifiers import Pictures
 from applications.image_synthesis import Train, main
+from applications.synthesis import evaluation as synthesis_evaluation
+from applications.synthesis import models
+from applications.synthesis import report as synthesis_report
 from data.dataset import BadInput
 from data.images import load as image_load
 from reports.synthesis import nearest, within
@@ -28,8 +30,11 @@ FIGURES = {"samples", "interpolations", "copies", "moments", "training", "measur
 # The program as `make_lean` makes it.
 LEAN = """
 import numpy as np
-from applications import image_models, image_synthesis, run, synthesis_evaluation, synthesis_report
-image_models.RECIPES["small"]["cnn"] = image_models.Recipe("adam", 3e-3, 32, 1)
+from applications import image_synthesis, run
+from applications import classifiers
+from applications.synthesis import evaluation as synthesis_evaluation
+from applications.synthesis import report as synthesis_report
+classifiers.RECIPES["small"]["cnn"] = classifiers.Recipe("adam", 3e-3, 32, 1)
 synthesis_evaluation.baselines = lambda this_run, task, settings, dataset: {
     "noise": ([np.random.default_rng(0).random((len(task.test), 8, 8, 1), np.float32)] * settings.seeds, 1.0, "", 0)
 }
@@ -48,7 +53,7 @@ def noise(this_run, task, settings, dataset):
 @pytest.fixture
 def lean(monkeypatch):
     """A judge of one epoch, one baseline, no classifier of generated pictures, no figures, no report."""
-    monkeypatch.setitem(image_models.RECIPES["small"], "cnn", image_models.Recipe("adam", 3e-3, 32, 1))
+    monkeypatch.setitem(classifiers.RECIPES["small"], "cnn", classifiers.Recipe("adam", 3e-3, 32, 1))
     monkeypatch.setattr(synthesis_evaluation, "baselines", noise)
     monkeypatch.setattr(synthesis_evaluation, "draw", lambda *_: None)
     monkeypatch.setattr(synthesis_report, "typeset", lambda *_: b"")

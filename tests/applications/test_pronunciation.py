@@ -14,12 +14,12 @@ import pandas as pd
 import pytest
 from pypdf import PdfReader
 
-from applications import pronunciation, pronunciation_report, run
-from applications import pronunciation_evaluation as evaluation
-from applications import pronunciation_models as models
+from applications import pronunciation, run
+from applications.n_grams import NGram
+from applications.pronounce import evaluation, models
+from applications.pronounce import report as pronunciation_report
+from applications.pronounce.baselines import LetterContext
 from applications.pronunciation import Train, main
-from applications.pronunciation_baselines import LetterContext
-from applications.text_baselines import NGram
 from data import pronunciation as dictionaries
 from data.dataset import BadInput
 from data.pronunciation import Words

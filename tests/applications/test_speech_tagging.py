@@ -16,7 +16,9 @@ from pypdf import PdfReader
 from rapidfuzz.distance import Levenshtein
 from sklearn.metrics import accuracy_score, confusion_matrix
 
-from applications import speech_evaluation, speech_report, speech_tagging
+from applications import speech_tagging
+from applications.speech import evaluation as speech_evaluation
+from applications.speech import report as speech_report
 from applications.speech_tagging import MARGIN, WINDOW, WINDOWS, Train, main, tag_windows
 from data import speech
 from data.acoustics import BANDS, RATE, STEP, Normalizer, log_mel

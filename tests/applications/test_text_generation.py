@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 from pypdf import PdfReader
 
-from applications import run, text_report
-from applications import text_evaluation as evaluation
-from applications import text_models as models
-from applications.text_baselines import NGram, compressed_bits
+from applications import run
+from applications.n_grams import NGram, compressed_bits
+from applications.text import evaluation, models
+from applications.text import report as text_report
 from applications.text_generation import Train, main
 from data import text
 from data.dataset import BadInput
@@ -31,7 +31,8 @@ LEARNING = (*TINY, "--epochs", "8", "--patience", "8", "--learning-rate", "0.02"
 IN_MEMORY = 3_000  # characters: less than the text has
 # The program with `SMALL` samples, for which the text is larger than memory.
 PROGRAM = f"""
-from applications import run, text_evaluation, text_generation
+from applications import run, text_generation
+from applications.text import evaluation as text_evaluation
 from data import text
 for name, value in {SMALL}.items():
     setattr(text_evaluation, name, value)

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from applications import pronunciation_models as models
-from applications import pronunciation_report, run
-from applications.pronunciation_baselines import LetterContext
-from applications.pronunciation_report import BASELINE
-from applications.text_baselines import NGram
+from applications import run
+from applications.n_grams import NGram
+from applications.pronounce import models
+from applications.pronounce import report as pronunciation_report
+from applications.pronounce.baselines import LetterContext
+from applications.pronounce.report import BASELINE
 from data.dataset import BadInput
 from data.dictionary import named
 from data.pronunciation import Lexicon, Words, letter_name

@@ -12,10 +12,10 @@ from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KernelDensity
 
-from applications import image_models, run
-from applications import synthesis_models as models
-from applications.image_models import Pictures
-from applications.synthesis_models import Artist, Judge
+from applications import classifiers, run
+from applications.classifiers import Pictures
+from applications.synthesis import models
+from applications.synthesis.models import Artist, Judge
 from data.dataset import Dataset
 from reports import figures
 from reports.synthesis import frechet_distance, nearest, within
@@ -138,7 +138,7 @@ def baselines(
     own = models.settings_for(pictures)
     if settings.quick:
         own = dataclasses.replace(own, dbn=dataclasses.replace(own.dbn, rbm_epochs=2))
-    trainer = image_models.DbnTrainer("dbn", own, this_run, len(dataset.classes))
+    trainer = classifiers.DbnTrainer("dbn", own, this_run, len(dataset.classes))
     rbms, fits = trainer.stack(task.pool.inputs, settings.seed)
     steps = 20 if settings.quick else GIBBS_STEPS
     drawn = [dbn_template.generate(rbms, count, steps=steps, seed=seed).reshape(-1, *shape) for seed in seeds]

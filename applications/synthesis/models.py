@@ -10,8 +10,8 @@ import keras
 import numpy as np
 from sklearn.decomposition import PCA
 
-from applications import image_classification, image_models, run
-from applications.image_models import Pictures
+from applications import classifiers, image_classification, run
+from applications.classifiers import Pictures
 from data.batches import shuffled_arrays, steps_of
 from data.dataset import BadInput
 from reports.synthesis import frechet_distance, within
@@ -122,7 +122,7 @@ class Judge:
 
         Without classes all of them are of one, (n, 1).
         """
-        found = image_models.in_batches(self._all.predict_on_batch, pictures)
+        found = classifiers.in_batches(self._all.predict_on_batch, pictures)
         probabilities = found.get("probabilities", np.ones((len(pictures), 1)))
         return found["features"].astype(np.float64), probabilities.astype(np.float64)
 
@@ -163,14 +163,14 @@ def components(pictures: Pictures) -> tuple[keras.Model, float]:
 def settings_for(pictures: np.ndarray, **given: Any) -> Any:
     """The settings of `image_classification.py` that suit so many pictures of this size."""
     number, height, width = pictures.shape[:3]
-    return image_models.with_preset(image_classification.Train(**given), height, width, number)
+    return classifiers.with_preset(image_classification.Train(**given), height, width, number)
 
 
 def train_classifier(this_run: run.Run, stage: str, pictures: Pictures, settings: Any, classes: int, seed: int) -> Any:
     """A convolutional classifier of at most JUDGES_PICTURES of the pictures, and its training."""
     pictures = pictures[np.sort(np.random.default_rng(seed).permutation(len(pictures))[:JUDGES_PICTURES])]
     own = settings_for(pictures.inputs, epochs=2 if settings.quick else None)
-    trainer = image_models.CnnTrainer("cnn", own, this_run, classes)
+    trainer = classifiers.CnnTrainer("cnn", own, this_run, classes)
     trained = trainer.train(stage, pictures, seed=seed)
     return trained.parts, trained.fits[stage]
 

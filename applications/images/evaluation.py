@@ -16,8 +16,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 
-from applications import image_models as models
-from applications import image_report, run
+from applications import classifiers as models
+from applications import run
+from applications.images import report as image_report
 from data.dataset import Dataset, Split
 from reports import figures
 from reports.classification import BINS, Classification, reliability

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pypdf import PdfReader
 
-from applications import pronunciation_report
+from applications.pronounce import report as pronunciation_report
 
 HEADINGS = [
     *("Results", "Where the errors are", "Examples", "Where it looks", "How many words it takes", "Data"),

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import zstandard
 
-from applications import text_baselines
-from applications.text_baselines import NGram, compressed_bits
+from applications import n_grams
+from applications.n_grams import NGram
+from applications.text import baselines
+from applications.text.baselines import compressed_bits
 
 VOCABULARY = 7
 
@@ -147,7 +149,7 @@ def test_longer_contexts_foretell_real_text_better():
 def test_of_much_text_the_last_part_counts(monkeypatch):
     blocks = random_blocks(3, 40, 20)
     tokens, starts = joined(blocks)
-    monkeypatch.setattr(text_baselines, "MOST_GRAMS", 3 * (len(tokens) - starts[10]) + 2)
+    monkeypatch.setattr(n_grams, "MOST_GRAMS", 3 * (len(tokens) - starts[10]) + 2)
     limited = NGram(3).fit(tokens, starts, VOCABULARY).evaluate(tokens, starts)[0]
     assert limited.tolist() == NGram(3).fit(*joined(blocks[10:]), VOCABULARY).evaluate(tokens, starts)[0].tolist()
 
@@ -205,10 +207,10 @@ def test_sizes_are_those_of_the_compressors():
 
 def test_training_text_is_limited(monkeypatch):
     first, last, test = (" ".join(map(str, range(start, start + 300))).encode() for start in (0, 500, 100))
-    monkeypatch.setattr(text_baselines, "MOST_BYTES", len(last))
+    monkeypatch.setattr(baselines, "MOST_BYTES", len(last))
     assert compressed_bits(first + last, [test]) == compressed_bits(last, [test])
     monkeypatch.undo()
-    monkeypatch.setattr(text_baselines, "BZ2_BLOCK", len(last) + len(test))
+    monkeypatch.setattr(baselines, "BZ2_BLOCK", len(last) + len(test))
     limited = compressed_bits(first + last, [test])
     assert limited["bz2"] == compressed_bits(last, [test])["bz2"]
     assert limited["xz"] == compressed_bits(first + last, [test])["xz"] < compressed_bits(last, [test])["xz"]

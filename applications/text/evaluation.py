@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from applications import run, text_models
-from applications.text_baselines import MOST_GRAMS, NGram, compressed_bits
-from applications.text_models import LanguageModel
+from applications import run
+from applications.n_grams import MOST_GRAMS, NGram
+from applications.text import models as text_models
+from applications.text.baselines import compressed_bits
+from applications.text.models import LanguageModel
 from data.text import Corpus, Part
 from reports import figures, language
 from templates import transformer

@@ -3,8 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from applications import pronunciation_baselines
-from applications.pronunciation_baselines import Alignment, LetterContext
+from applications.pronounce import baselines as pronunciation_baselines
+from applications.pronounce.baselines import Alignment, LetterContext
 from data.pronunciation import Words, load_embedded
 from reports.pronunciation import Pronunciation
 

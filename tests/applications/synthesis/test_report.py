@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from applications import synthesis_evaluation, synthesis_report
+from applications.synthesis import evaluation as synthesis_evaluation
+from applications.synthesis import report as synthesis_report
 
 PICTURE = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>'
 FIGURES = ("samples", "interpolations", "copies", "moments", "training", "measures", "network")

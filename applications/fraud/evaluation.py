@@ -12,7 +12,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from applications import fraud_report, run
+from applications import run
+from applications.fraud import report as fraud_report
 from data import fraud
 from data.dataset import Dataset, Split
 from reports import figures

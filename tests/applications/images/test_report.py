@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from applications import image_report
+from applications.images import report as image_report
 
 HEADINGS = {
     "all": [

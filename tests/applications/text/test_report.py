@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pypdf import PdfReader
 
-from applications import text_report
+from applications.text import report as text_report
 
 HEADINGS = [
     *("Results", "What it writes", "Where it is surprised", "Where it looks", "Data", "Model and training", "Limits"),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from applications import speech_report
+from applications.speech import report as speech_report
 
 HEADINGS = [
     *("Results", "What context buys", "Where it goes wrong", "Sentences", "Data", "Model and training", "Limits"),

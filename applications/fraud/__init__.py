@@ -1,0 +1,1 @@
+"""What the fraud application is made of."""

@@ -1,0 +1,1 @@
+"""What the image classification application is made of."""

@@ -1,0 +1,1 @@
+"""What the pronunciation application is made of."""

@@ -1,0 +1,1 @@
+"""What the speech tagging application is made of."""

@@ -1,0 +1,1 @@
+"""What the image synthesis application is made of."""

@@ -1,0 +1,1 @@
+"""What the text generation application is made of."""
