@@ -22,9 +22,9 @@ from templates import autoencoder, cnn, gan, recurrent, transformer  # noqa: F40
 ROOT = Path(__file__).parents[2]
 # Sample programs take long to judge many samples or compile a search; these are parts of what is computed anyway.
 LESS = {
-    "text_generation": "from applications import text_evaluation as e\n"
+    "text_generation": "from applications.text import evaluation as e\n"
     "e.SAMPLES, e.SAMPLE_TOKENS, e.MOMENT_TOKENS, e.PASSAGE = 3, 40, 20, 60\n",
-    "image_classification": "from applications import image_evaluation as e\ne.SHARES = (1.0,)\n",
+    "image_classification": "from applications.images import evaluation as e\ne.SHARES = (1.0,)\n",
 }
 CLOCK = ("timing", "fit_seconds", "seconds", "judge_seconds", "speed", "generated_tokens_per_second")
 
