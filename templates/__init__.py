@@ -1,1 +1,1 @@
-"""Templates: one architecture family a file, to be copied into other projects."""
+"""Model templates: each file holds one family of architectures and can be copied into another project."""

@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parent
 
 
 def names() -> list[str]:
-    """Every template there is: the modules of this folder."""
+    """The names of all templates: the modules of this folder."""
     return sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
 
 
@@ -25,9 +25,9 @@ def description(name: str) -> dict[str, str]:
 
 
 def architectures(name: str) -> dict:
-    """The public functions of a template that build a model from defaults alone, by name."""
+    """The public functions of a template that build a model without arguments, by name."""
     module = importlib.import_module(f"templates.{name}")
-    found = {}
+    builders = {}
     for function_name, function in inspect.getmembers(module, inspect.isfunction):
         signature = inspect.signature(function)
         if (
@@ -36,12 +36,12 @@ def architectures(name: str) -> dict:
             and getattr(signature.return_annotation, "__name__", "") in ("Model", "Functional")
             and all(p.default is not p.empty for p in signature.parameters.values())
         ):
-            found[function_name] = function
-    return found
+            builders[function_name] = function
+    return builders
 
 
 def list_templates() -> None:
-    """Print name, paper, input, output and the default's number of parameters, for each architecture."""
+    """Print each architecture's name, paper, input, output and number of parameters with default arguments."""
     for name in names():
         text = description(name)
         for architecture, build in architectures(name).items():
@@ -53,10 +53,10 @@ def list_templates() -> None:
 
 
 def copy(name: str, destination: Path, *, force: bool) -> Path:
-    """Write a template's one file to a folder, or to a file whose name ends in .py; the new file's path is returned.
+    """Copy a template's file to a folder, or to a file name that ends in .py; return the path of the copy.
 
     Raises:
-        FileExistsError: if the file is there and `force` is not set.
+        FileExistsError: if the target exists and `force` is not set.
     """
     target = destination if destination.suffix == ".py" else destination / f"{name}.py"
     if target.exists() and not force:
@@ -69,15 +69,15 @@ def copy(name: str, destination: Path, *, force: bool) -> Path:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code, 2 for an unusable argument."""
+    """Run the command line; return the exit code, 2 for an invalid argument."""
     parser = argparse.ArgumentParser(prog="python -m templates", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="list | summary | copy")
-    commands.add_parser("list", help="name, paper, input, output and parameters of every template")
+    commands.add_parser("list", help="list the templates with paper, input, output and parameters")
     summary_parser = commands.add_parser("summary", help="layers, shapes and parameters of a template's default model")
-    copy_parser = commands.add_parser("copy", help="write a template's one file into your project")
+    copy_parser = commands.add_parser("copy", help="copy a template's file into your project")
     for sub_parser in (summary_parser, copy_parser):
         sub_parser.add_argument("name", choices=names(), metavar="NAME", help=", ".join(names()))
-    copy_parser.add_argument("destination", type=Path, metavar="DEST", help="a folder, or a file name ending in .py")
+    copy_parser.add_argument("destination", type=Path, metavar="DEST", help="folder, or file name ending in .py")
     copy_parser.add_argument("--force", action="store_true", help="overwrite an existing file")
     chosen = parser.parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
