@@ -14,10 +14,9 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-import soundfile
-from PIL import Image
 
 from templates import autoencoder, cnn, gan, recurrent, transformer  # noqa: F401 - their layers are in the models
+from tests import own_files
 
 ROOT = Path(__file__).parents[2]
 # Sample programs take long to judge many samples or compile a search; these are parts of what is computed anyway.
@@ -30,53 +29,27 @@ CLOCK = ("timing", "fit_seconds", "seconds", "judge_seconds", "speed", "generate
 
 
 def table(folder):
-    random = np.random.default_rng(0)
-    fraud = np.arange(600) % 12 == 0
-    amounts = random.normal(size=(600, 3)) + 3 * fraud[:, None]
-    rows = [f"{a:.4f},{b:.4f},{c:.4f},{int(y)}" for (a, b, c), y in zip(amounts, fraud, strict=True)]
-    (folder / "own.csv").write_text("\n".join(["a,b,c,fraud", *rows]))
+    own_files.table(folder / "own.csv")
     return [
         *("--csv", "own.csv", "--label", "fraud", "--epochs", "6", "--seeds", "2", "--widths", "8"),
         *("--code-size", "2"),
     ]
 
 
-def photographs(folder):
-    random = np.random.default_rng(0)
-    patterns = random.integers(0, 256, (3, 8, 8))
-    for index in range(72):
-        path = folder / "own" / "abc"[index % 3] / f"{index}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture = 0.7 * patterns[index % 3] + 40 + random.normal(0, 30, (8, 8))
-        Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(path)
-    return ["--images", "own"]
-
-
 def classification(folder):
-    words = [*photographs(folder), "--template", "cnn", "--cnn.filters", "4", "--cnn.convolutions", "1"]
+    own_files.photographs(folder / "own")
+    words = ["--images", "own", "--template", "cnn", "--cnn.filters", "4", "--cnn.convolutions", "1"]
     return [*words, "--cnn.dense", "8", "--quick", "--seeds", "1", "--epochs", "4"]
 
 
 def synthesis(folder):
-    words = [*photographs(folder), "--gan.generator-filters", "8", "8", "--gan.discriminator-filters", "8", "8"]
+    own_files.photographs(folder / "own")
+    words = ["--images", "own", "--gan.generator-filters", "8", "8", "--gan.discriminator-filters", "8", "8"]
     return [*words, "--gan.latent", "6", "--quick", "--seeds", "1", "--batch-size", "16", "--epochs", "6"]
 
 
 def recordings(folder):
-    random = np.random.default_rng(0)
-    for speaker in range(6):
-        for sentence in range(2):
-            path = folder / "own" / ("TEST" if speaker > 3 else "TRAIN") / f"S{speaker}" / f"SX{sentence}.wav"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            parts, lines = [], []
-            for place in range(6):
-                phone, hertz = (("aa", 300), ("iy", 900), ("h#", 0))[random.integers(3)]
-                parts.append(
-                    0.2 * np.sin(2 * np.pi * hertz * np.arange(2_400) / 16_000) + random.normal(0, 1e-3, 2_400)
-                )
-                lines.append(f"{2_400 * place} {2_400 * (place + 1)} {phone}\n")
-            soundfile.write(path, np.concatenate(parts), 16_000, subtype="PCM_16")
-            path.with_suffix(".PHN").write_text("".join(lines))
+    own_files.recordings(folder / "own")
     return [
         *("--timit", "own", "--layers", "1", "--units", "8", "--batch-size", "4", "--seeds", "1"),
         *("--epochs", "6", "--patience", "6", "--no-bidirectional"),
@@ -84,10 +57,7 @@ def recordings(folder):
 
 
 def dictionary(folder):
-    random = np.random.default_rng(0)
-    words = {"".join(random.choice(list("abdeiknost"), random.integers(3, 7))) for _ in range(240)}
-    lines = [f"{word}\t{' '.join(letter.upper() for letter in word)}\n" for word in sorted(words)]
-    (folder / "own.tsv").write_text("".join(lines))
+    own_files.dictionary(folder / "own.tsv")
     return [
         *("--dictionary", "own.tsv", "--units", "8", "--heads", "2", "--layers", "1", "--dropout", "0"),
         *("--epochs", "6", "--beams", "2", "--batch-size", "32"),
@@ -95,10 +65,7 @@ def dictionary(folder):
 
 
 def text(folder):
-    random = np.random.default_rng(0)
-    words = ["the", "cat", "sat", "on", "a", "mat", "and", "then", "ran"]
-    paragraphs = [" ".join(random.choice(words, 40)) + f" {number}.\n\n" for number in range(60)]
-    (folder / "own.txt").write_text("".join(paragraphs))
+    own_files.text(folder / "own.txt")
     return [
         *("--text", "own.txt", "--template", "gru", "--layers", "1", "--units", "16", "--context", "16"),
         *("--batch-size", "8", "--epochs", "6", "--patience", "6"),
