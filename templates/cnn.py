@@ -1,27 +1,27 @@
-"""Convolutional network: classifies pictures by small filters that are the same everywhere in a picture.
+"""Convolutional network: classifies images with small filters shared across all positions.
 
 Paper: LeCun et al. 1998; He et al. 2016 (residual); Selvaraju et al. 2017 (Grad-CAM)
 Input: (batch, height, width, channels) float, in 0..1
 Output: (batch, outputs) float, probabilities
 
-Stages of convolution, normalisation and activation, each ended by pooling that halves height and width; then the mean
-over all places, dense layers and a softmax. The pictures are varied at random while the network trains, by a layer of
-its own; in use they are left as they are.
+The network is a sequence of stages of convolution, normalisation and activation. Each stage ends with a pooling layer
+that halves height and width. Global average pooling, dense layers and a softmax follow. A layer of the model augments
+the images at random during training and leaves them unchanged in use.
 
 Sources: Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, "Gradient-based learning applied to document recognition",
 Proceedings of the IEEE 86, 1998. K. Simonyan and A. Zisserman, "Very deep convolutional networks for large-scale image
 recognition", ICLR 2015: stages of several 3 × 3 convolutions. S. Ioffe and C. Szegedy, "Batch normalization", ICML
-2015. M. Lin, Q. Chen and S. Yan, "Network in network", ICLR 2014: the mean over all places. K. He, X. Zhang, S. Ren and
+2015. M. Lin, Q. Chen and S. Yan, "Network in network", ICLR 2014: global average pooling. K. He, X. Zhang, S. Ren and
 J. Sun, "Deep residual learning for image recognition", CVPR 2016. R. Selvaraju et al., "Grad-CAM: visual explanations
 from deep networks via gradient-based localization", ICCV 2017.
 
-Deviations: the residual stages halve height and width by pooling at their end where He et al. use a stride at their
-beginning, and their shortcut is a 1 × 1 convolution with normalisation wherever the number of filters changes.
+Deviations: residual stages halve height and width by pooling at their end; He et al. use a stride at the beginning.
+Where the number of filters changes, the shortcut is a 1 × 1 convolution with normalisation.
 
     model = cnn(height=28, width=28, channels=1, outputs=10)
     model.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
-    model.fit(pictures, labels)               # pictures (batch, 28, 28, 1)
-    maps = grad_cam(model, pictures[:8])      # (8, 28, 28): where the network saw the predicted class
+    model.fit(images, labels)               # images (n, 28, 28, 1), labels (n,)
+    maps = grad_cam(model, images[:8])      # (8, 28, 28): evidence for the predicted class
     filters = model.get_layer("stage_1_convolution_1").kernel  # (kernel_size, kernel_size, channels, filters)
 """
 
@@ -37,7 +37,7 @@ import numpy as np
 Normalization = Literal["batch", "layer"]
 Pooling = Literal["max", "average"]
 
-_BATCH = 64  # pictures that Grad-CAM takes at once
+_BATCH = 64  # images per batch in Grad-CAM
 
 
 def cnn(
@@ -61,37 +61,39 @@ def cnn(
     flip: bool = False,
     name: str = "cnn",
 ) -> keras.Model:
-    """Build a convolutional classifier; compile it with a classification loss.
+    """Build a convolutional classifier. Compile it with a classification loss.
 
-    Its layers are `augmentation`; for stage n and convolution m from 1 `stage_n_convolution_m`,
+    Layer names: `augmentation`; then, for stage n and convolution m, both counted from 1, `stage_n_convolution_m`,
     `stage_n_normalization_m`, `stage_n_activation_m` and `stage_n_pooling`; then `global_pooling`, `dense_k`,
     `dropout_k`, `logits` and `output`. A residual stage also has `stage_n_sum_m`, `stage_n_shortcut_m` and
-    `stage_n_shortcut_normalization_m`, m the convolution before the sum.
+    `stage_n_shortcut_normalization_m`, where m is the convolution before the sum.
 
     Args:
-        height: of the pictures, in pixels.
-        width: of the pictures, in pixels.
-        channels: of the pictures: 1 for grey, 3 for colour, or any other number.
-        outputs: classes; 1 for yes or no, of which the output is the probability of yes, for a binary cross-entropy.
-        filters: of each stage's convolutions, the first stage first; each stage halves height and width.
-        convolutions: in each stage.
-        kernel_size: height and width of a filter, in pixels.
-        activation: after each convolution and of the dense layers.
-        normalization: "batch" normalises each filter's output over the batch and all places, "layer" all filters'
-            outputs at each place.
-        pooling: what stands for four neighbouring pixels: the largest or the mean.
-        residual: whether each two convolutions in a row have a shortcut around them.
-        dense: units of the layers between the mean over all places and the output. May be empty.
-        dropout: share of the input of each dense layer and of the output that is set to zero while training.
-        rotation: pictures are turned by up to this share of a full turn either way while training.
-        translation: pictures are shifted by up to this share of their height and width while training.
-        zoom: pictures grow or shrink by up to this share while training, height and width alike.
-        flip: whether half of the pictures are mirrored, left to right, while training.
-        name: of the model.
+        height: image height in pixels.
+        width: image width in pixels.
+        channels: channels of the images: 1 for grey, 3 for colour, or any other number.
+        outputs: number of classes. With 1, the output is the probability of the positive class, for binary
+            cross-entropy.
+        filters: filters of each stage's convolutions, from the first stage to the last.
+        convolutions: convolutions per stage.
+        kernel_size: height and width of a filter in pixels.
+        activation: activation after each convolution and of the dense layers.
+        normalization: "batch" normalises each filter's output over the batch and all positions; "layer" normalises over
+            the filters at each position; None does not normalise.
+        pooling: "max" or "average" pooling over 2 × 2 pixels at the end of each stage.
+        residual: whether to add a shortcut around each pair of convolutions.
+        dense: units of the dense layers between the global pooling and the output. May be empty.
+        dropout: dropout rate before each dense layer and before the output, in [0, 1).
+        rotation: largest random rotation in either direction during training, as a fraction of a full turn.
+        translation: largest random shift during training, as a fraction of height and width.
+        zoom: largest random change of scale during training, as a fraction in [0, 1); height and width scale alike.
+        flip: whether to mirror half of the images left to right during training.
+        name: model name.
 
     Raises:
-        ValueError: if a size is smaller than 1, a share not from 0, below 1, the picture too small for the stages,
-            `normalization` or `pooling` unknown, or residual stages have an odd number of convolutions.
+        ValueError: if a size is less than 1, `dropout` or `zoom` is outside [0, 1), the images are too small for the
+            number of stages, `normalization` or `pooling` is unknown, or residual stages have an odd number of
+            convolutions.
     """
     height, width, channels = _size("height", height), _size("width", width), _size("channels", channels)
     outputs, convolutions = _size("outputs", outputs), _size("convolutions", convolutions)
@@ -103,18 +105,18 @@ def cnn(
     smallest = 2 ** len(filters)
     if min(height, width) < smallest:
         raise ValueError(
-            f"pictures of {height} × {width} pixels are too small for {len(filters)} stages, which need at least "
+            f"images of {height} × {width} pixels are too small for {len(filters)} stages, which need at least "
             f"{smallest} × {smallest}"
         )
     if normalization not in (None, *get_args(Normalization)):
-        raise ValueError(f"normalization {normalization!r} is none of {', '.join(get_args(Normalization))} and None")
+        raise ValueError(f"normalization {normalization!r} must be one of {', '.join(get_args(Normalization))}, None")
     if pooling not in get_args(Pooling):
-        raise ValueError(f"pooling {pooling!r} is none of {', '.join(get_args(Pooling))}")
+        raise ValueError(f"pooling {pooling!r} must be one of {', '.join(get_args(Pooling))}")
     if residual and convolutions % 2:
         raise ValueError(f"residual stages need an even number of convolutions, not {convolutions}")
 
     def convolve(x: Any, size: int, kernel_size: int, stage: int, kind: str, normalization_kind: str) -> Any:
-        # A batch normalisation has a bias of its own.
+        # Batch normalisation adds a bias itself.
         convolution = keras.layers.Conv2D(
             size,
             kernel_size,
@@ -123,14 +125,14 @@ def cnn(
             use_bias=normalization != "batch",
             name=f"stage_{stage}_{kind}",
         )
-        x = convolution(x)  # (batch, height, width, filters), height and width halved by each stage before
+        x = convolution(x)  # (batch, height, width, filters), height and width halved by each earlier stage
         if normalization == "batch":
             x = keras.layers.BatchNormalization(momentum=0.9, name=f"stage_{stage}_{normalization_kind}")(x)
         elif normalization == "layer":
             x = keras.layers.LayerNormalization(name=f"stage_{stage}_{normalization_kind}")(x)
         return x
 
-    # In mixed precision too, float32 for what half precision is too coarse for: places, sums over places, logits.
+    # Half precision is too coarse for pixel coordinates, sums over positions and logits: at least float32 for these.
     exact = "float64" if keras.config.dtype_policy().variable_dtype == "float64" else "float32"
     pictures = keras.Input((height, width, channels), name="pictures")
     x = pictures
@@ -161,23 +163,23 @@ def cnn(
         x = keras.layers.Dropout(dropout, name=f"dropout_{len(dense) + 1}")(x)
     logits = keras.layers.Dense(outputs, dtype=exact, name="logits")(x)  # (batch, outputs)
     output: Any = keras.layers.Softmax(dtype=exact, name="output")
-    if outputs == 1:  # whose softmax is always 1
+    if outputs == 1:  # a softmax of one number is always 1
         output = keras.layers.Activation("sigmoid", dtype=exact, name="output")
     return keras.Model(pictures, output(logits), name=name)
 
 
 @keras.saving.register_keras_serializable(package="templates")
 class RandomAffine(keras.layers.Layer):
-    """Turns, shifts, zooms and mirrors each picture at random while training; what comes in from outside is black.
+    """Rotates, shifts, zooms and mirrors each image at random during training; pixels from outside the image are black.
 
-    It is a single resampling, where `keras.layers.RandomRotation` and its like in a row blur a picture each time;
-    besides, these also vary the pictures of a plain `model(x)`, outside of training.
+    It resamples each image once. A chain of `keras.layers.RandomRotation`, `RandomZoom` and so on resamples, and so
+    blurs, an image once per layer; those layers also augment in a plain call `model(x)` outside training.
 
     Args:
-        rotation: the largest turn either way, as a share of a full one.
-        translation: the largest shift, as a share of height and of width.
-        zoom: the largest share by which a picture grows or shrinks.
-        flip: whether half of the pictures are mirrored, left to right.
+        rotation: largest rotation in either direction, as a fraction of a full turn.
+        translation: largest shift, as a fraction of height and width.
+        zoom: largest change of scale, as a fraction.
+        flip: whether to mirror half of the images left to right.
     """
 
     def __init__(
@@ -186,64 +188,64 @@ class RandomAffine(keras.layers.Layer):
         super().__init__(**kwargs)
         self.rotation, self.translation, self.zoom, self.flip = rotation, translation, zoom, flip
         self.seed_generator = keras.random.SeedGenerator()
-        self.supports_jit = keras.backend.backend() != "tensorflow"  # whose XLA lacks the resampling
+        self.supports_jit = keras.backend.backend() != "tensorflow"  # XLA in TensorFlow lacks the resampling op
 
     def call(self, inputs, training=False):
-        """The pictures (batch, height, width, channels), varied if `training`."""
+        """Return the images (batch, height, width, channels), augmented if `training`."""
         if not training:
             return inputs
         height, width = inputs.shape[1:3]
         shape: Any = keras.ops.shape(inputs)
         draws: Any = keras.random.uniform((5, shape[0]), -1, 1, seed=self.seed_generator)
-        angle = 2 * math.pi * self.rotation * draws[0]  # (batch,), as all that follows
+        angle = 2 * math.pi * self.rotation * draws[0]  # (batch,), like all of the following
         shrinking = 1 / (1 + self.zoom * draws[1])
         x, y = (width - 1) / 2, (height - 1) / 2
         new_x, new_y = x + self.translation * width * draws[2], y + self.translation * height * draws[3]
         mirror = keras.ops.sign(draws[4]) if self.flip else 1.0
-        # The place in the picture that each pixel is taken from is a linear function of the pixel's place.
+        # The source coordinates of each output pixel are an affine function of its own coordinates.
         x_by_x, x_by_y = mirror * shrinking * keras.ops.cos(angle), mirror * shrinking * keras.ops.sin(angle)
         y_by_x, y_by_y = -shrinking * keras.ops.sin(angle), shrinking * keras.ops.cos(angle)
-        none = keras.ops.zeros_like(angle)
+        zero = keras.ops.zeros_like(angle)
         transform = [x_by_x, x_by_y, x - x_by_x * new_x - x_by_y * new_y]
-        transform += [y_by_x, y_by_y, y - y_by_x * new_x - y_by_y * new_y, none, none]
+        transform += [y_by_x, y_by_y, y - y_by_x * new_x - y_by_y * new_y, zero, zero]
         return keras.ops.image.affine_transform(
             inputs, keras.ops.stack(transform, axis=1), "bilinear", "constant", data_format="channels_last"
         )
 
     def get_config(self):
-        """What saving needs."""
+        """Return the configuration for saving."""
         config = {"rotation": self.rotation, "translation": self.translation, "zoom": self.zoom, "flip": self.flip}
         return super().get_config() | config
 
 
 def grad_cam(model: keras.Model, images: np.ndarray, classes: Sequence[int] | None = None) -> np.ndarray:
-    """Show where in each picture the network saw a class: the map of Selvaraju et al. 2017.
+    """Compute Grad-CAM maps (Selvaraju et al. 2017): where in each image the network sees evidence for a class.
 
-    The outputs of the last stage before its pooling are added up, each filter's with a weight: the mean over all places
-    of the gradient of the class's logit by them. What speaks against the class is left out.
+    A map is the weighted sum of the last stage's filter outputs before pooling. A filter's weight is the gradient of
+    the class's logit with respect to its output, averaged over all positions. Negative values are set to zero.
 
     Args:
-        model: of this file.
-        images: pictures (n, height, width, channels), as the model takes them.
-        classes: of each picture, (n,), an index of the output; None is the one predicted for it. Of a single output 1
-            is yes and 0 no.
+        model: a model built by `cnn`.
+        images: images (n, height, width, channels), as the model expects them.
+        classes: class index of each image, (n,); None uses the predicted class. For a model with a single output, 1 is
+            the positive class and 0 the negative one.
 
     Returns:
-        Maps (n, height, width) float32 in 0..1, 1 where a picture speaks for the class the most; all zero if nothing
-        in it does.
+        Maps (n, height, width) float32 in 0..1. The strongest evidence in an image is 1; a map is all zero if the image
+        has no evidence for the class.
 
     Raises:
-        ValueError: if the model is none of this file, the pictures aren't of its size, or there isn't a class of it for
-            each.
+        ValueError: if the model was not built by `cnn`, the images have another shape than its input, or `classes` is
+            not one valid class index per image.
     """
     layers = [layer.name for layer in model.layers]
     if "global_pooling" not in layers or "logits" not in layers:
         inner = [layer.name for layer in model.layers if isinstance(layer, keras.Model)]
-        remedy = f", such as model.get_layer({inner[0]!r}), and pictures as that one takes them" if inner else ""
-        raise ValueError(f"{model.name} is not the network that `cnn` builds: give that itself{remedy}")
+        remedy = f", such as model.get_layer({inner[0]!r}), with images as that model expects them" if inner else ""
+        raise ValueError(f"{model.name} was not built by `cnn`: pass the network itself{remedy}")
     images = np.asarray(images, "float32")
     if images.shape[1:] != model.input_shape[1:]:
-        raise ValueError(f"pictures are {images.shape[1:]}, the model takes {model.input_shape[1:]}")
+        raise ValueError(f"images have shape {images.shape[1:]}, the model expects {model.input_shape[1:]}")
     given: Any = None if classes is None else np.asarray(classes)
     outputs = model.output_shape[-1]
     known = max(outputs, 2)
@@ -256,7 +258,7 @@ def grad_cam(model: keras.Model, images: np.ndarray, classes: Sequence[int] | No
     features = model.layers[global_pooling - 1].input  # (batch, height, width, filters), before the last pooling
     stages = keras.Model(model.input, [features, model.output])
     head = keras.Model(features, model.get_layer("logits").output)
-    # A layer's copy, in float32 whatever its own precision is.
+    # A copy of the layers in float32, whatever the precision of the model.
     copy = keras.models.clone_model(
         head, clone_function=lambda layer: type(layer).from_config(layer.get_config() | {"dtype": "float32"})
     )
@@ -266,7 +268,7 @@ def grad_cam(model: keras.Model, images: np.ndarray, classes: Sequence[int] | No
         batch = images[start : start + _BATCH]
         values, probabilities = stages(batch, training=False)
         values: Any = keras.ops.cast(values, "float32")
-        if outputs == 1:  # what speaks for no is what speaks against yes
+        if outputs == 1:  # evidence for the negative class is evidence against the positive one
             probabilities = keras.ops.concatenate([1 - probabilities, probabilities], axis=-1)
         chosen = keras.ops.argmax(probabilities, axis=-1) if given is None else given[start : start + _BATCH]
         one_hot: Any = keras.ops.one_hot(chosen, known, dtype="float32")
@@ -275,16 +277,16 @@ def grad_cam(model: keras.Model, images: np.ndarray, classes: Sequence[int] | No
         ascent.compile(keras.optimizers.SGD(1.0), run_eagerly=True)
         ascent.train_on_batch(values, signs)
         weights: Any = keras.ops.mean(ascent.shift, axis=(1, 2), keepdims=True)  # (batch, 1, 1, filters)
-        found = keras.ops.relu(keras.ops.sum(values * weights, axis=-1, keepdims=True))  # (batch, height, width, 1)
-        found = keras.ops.image.resize(found, images.shape[1:3], "bilinear", data_format="channels_last")
-        largest = keras.ops.max(found, axis=(1, 2), keepdims=True)
-        found = keras.ops.squeeze(keras.ops.divide_no_nan(found, largest), axis=-1)  # (batch, height, width)
-        maps[start : start + _BATCH] = keras.ops.convert_to_numpy(found)
+        cams = keras.ops.relu(keras.ops.sum(values * weights, axis=-1, keepdims=True))  # (batch, height, width, 1)
+        cams = keras.ops.image.resize(cams, images.shape[1:3], "bilinear", data_format="channels_last")
+        largest = keras.ops.max(cams, axis=(1, 2), keepdims=True)
+        cams = keras.ops.squeeze(keras.ops.divide_no_nan(cams, largest), axis=-1)  # (batch, height, width)
+        maps[start : start + _BATCH] = keras.ops.convert_to_numpy(cams)
     return maps
 
 
 def _size(name: str, size: Any) -> int:
-    """A size as Python's own whole number, of NumPy's too; refused if it is none of at least 1."""
+    """Return a size, such as a NumPy integer, as an int; raise ValueError if it is not an integer of at least 1."""
     try:
         whole = operator.index(size)
     except TypeError:
@@ -295,22 +297,23 @@ def _size(name: str, size: Any) -> int:
 
 
 def _sizes(name: str, sizes: Any) -> tuple[int, ...]:
-    """Several sizes, of a list or an array too."""
+    """Return a sequence or array of sizes as a tuple of ints."""
     if np.ndim(sizes) != 1:
         raise ValueError(f"{name} {sizes!r} must be a list of whole numbers")
     return tuple(_size(name, size) for size in sizes)
 
 
 def _share(name: str, share: Any) -> None:
-    """Refuse what is no number from 0, below 1."""
+    """Raise ValueError unless `share` is a number in [0, 1)."""
     if not isinstance(share, numbers.Real) or not 0 <= float(share) < 1:
         raise ValueError(f"{name} {share!r} must be at least 0 and below 1")
 
 
 class _Ascent(keras.Model):
-    """Adds a shift of zero to the input of a model; one training step at rate 1 makes it the logits' gradient.
+    """Computes the gradient of the logits with respect to a model's input, on every backend.
 
-    `keras.ops` has no gradient of its own; the optimizer has, on each backend.
+    `keras.ops` has no gradient function, but an optimizer computes gradients. The model adds a shift of zero to its
+    input; one training step at learning rate 1 turns the shift into the gradient.
     """
 
     def __init__(self, head: keras.Model, shape: Sequence[int]):
@@ -320,9 +323,9 @@ class _Ascent(keras.Model):
         self.shift = self.add_weight(shape=shape, initializer="zeros", name="shift")
 
     def call(self, inputs):
-        """The logits (batch, outputs)."""
+        """Return the logits (batch, outputs)."""
         return self.head(inputs + self.shift, training=False)
 
     def compute_loss(self, x=None, y: Any = None, y_pred: Any = None, sample_weight=None, training=True):
-        """The chosen logits' sum with the other sign; each picture has one of them and its own part of the shift."""
+        """Return minus the sum of the chosen logits; each image has one logit and its own part of the shift."""
         return keras.ops.negative(keras.ops.sum(y * y_pred))

@@ -1,17 +1,17 @@
-"""Deep belief network: restricted Boltzmann machines learnt one on the other, then a classifier that starts from them.
+"""Deep belief network: restricted Boltzmann machines trained layer by layer, which initialise a classifier.
 
 Paper: Hinton, Osindero & Teh 2006; Hinton & Salakhutdinov 2006 (fine-tuning)
 Input: (batch, features) float, in 0..1 for Bernoulli units, standardised for Gaussian ones
 Output: (batch, outputs) float, probabilities of the classes
 
 A restricted Boltzmann machine (RBM) is a model of its input: visible units v and hidden units h with the energy
-E(v, h) = -b·v - c·h - v·W·h. It learns without labels. The hidden probabilities of one RBM are the input of the next;
-such a stack is a deep belief network. Its weights are the start of a classifier that is fine-tuned by
-back-propagation, which pays where labels are few. The stack also generates: Gibbs sampling in the top RBM, then a pass
-down.
+E(v, h) = -b·v - c·h - v·W·h. It is trained without labels. The hidden probabilities of one RBM are the input of the
+next; such a stack is a deep belief network. Its weights initialise a classifier, which is then fine-tuned by
+back-propagation; this helps when few labels are available. The stack also generates data: Gibbs sampling in the top
+RBM, then one pass down through the layers below.
 
-Bernoulli visible units take numbers in 0..1 as the probabilities of binary units, as Hinton does with grey values.
-Gaussian ones have unit variance: E(v, h) = |v - b|²/2 - c·h - v·W·h; standardise each feature to mean 0, variance 1.
+Bernoulli visible units read inputs in 0..1 as the probabilities of binary units, as Hinton does with grey values.
+Gaussian units have unit variance: E(v, h) = |v - b|²/2 - c·h - v·W·h. Standardise each feature to mean 0, variance 1.
 
 Sources: G. Hinton, "Training products of experts by minimizing contrastive divergence", Neural Computation 14, 2002;
 "A practical guide to training restricted Boltzmann machines", UTML TR 2010-003. G. Hinton, S. Osindero and Y. Teh, "A
@@ -20,21 +20,20 @@ the dimensionality of data with neural networks", Science 313, 2006. T. Tieleman
 machines using approximations to the likelihood gradient", ICML 2008: persistent chains. R. Salakhutdinov and I. Murray,
 "On the quantitative analysis of deep belief networks", ICML 2008: annealed importance sampling.
 
-Deviations: fine-tuning is back-propagation in a classifier instead of the up–down algorithm, as in the Science paper,
-so that labels take no part in the top RBM; momentum belongs to the optimizer; the sparsity penalty looks at the mean
-activation in the batch, where the practical guide's has a decaying average; the variance of Gaussian units isn't
-learnt.
+Deviations: fine-tuning is back-propagation in a classifier, as in the Science paper, not the up–down algorithm; labels
+are not part of the top RBM. Momentum is a setting of the optimizer. The sparsity penalty uses the mean activation in
+the batch; the practical guide uses a decaying average. The variance of Gaussian units is fixed, not learned.
 
     rbms = stack(features=784, widths=(500, 500), seed=0)
     inputs = x                                      # (rows, 784) in 0..1, no labels
     for rbm in rbms:
         rbm.compile(keras.optimizers.SGD(0.1, momentum=0.5))
         rbm.fit(inputs, batch_size=50, epochs=20)
-        inputs = rbm.predict(inputs)                # P(h = 1 | v), the next one's input
+        inputs = rbm.predict(inputs)                # P(h = 1 | v), the input of the next RBM
     model = dbn(features=784, outputs=10, widths=(500, 500), rbms=rbms)
     model.compile("adam", "sparse_categorical_crossentropy")
     model.fit(labelled, labels)
-    pictures = generate(rbms, 10, steps=1000, seed=0)
+    images = generate(rbms, 10, steps=1000, seed=0)
     log_partition = rbms[0].log_partition(steps=4000, seed=0, data=x).value
     nats = rbms[0].log_likelihood(binary, log_partition).mean()
 """
@@ -52,37 +51,38 @@ Visible = Literal["bernoulli", "gaussian"]
 
 
 class LogPartition(NamedTuple):
-    """The logarithm of a partition function in nats, as annealed importance sampling estimates it."""
+    """An annealed importance sampling estimate of the logarithm of a partition function, in nats."""
 
     value: float
     standard_error: float  # of `value`, to first order
-    low: float  # log(Z - 3σ), minus infinity if the runs differ that much
+    low: float  # log(Z - 3σ); minus infinity if 3σ exceeds Z
     high: float  # log(Z + 3σ)
 
 
 @keras.saving.register_keras_serializable(package="templates")
 class RBM(keras.Model):
-    """Restricted Boltzmann machine; `compile(optimizer)` without a loss, `fit(v)` without labels or sample weights.
+    """Restricted Boltzmann machine: `compile(optimizer)` without a loss, `fit(v)` without labels or sample weights.
 
-    The loss is mean F(v) - mean F(v_k), F the free energy and v_k the end of a Gibbs chain, taken for a constant. Its
-    gradient is contrastive divergence; its value measures little. `history` also has "reconstruction_error", the mean
-    squared difference between v and E[v | h] for h drawn from P(h | v). Called, the model returns P(h = 1 | v).
+    The loss is mean F(v) - mean F(v_k), where F is the free energy and v_k, treated as a constant, is the end of a
+    Gibbs chain. Its gradient is contrastive divergence; its value says little about progress. `history` also has
+    "reconstruction_error", the mean squared difference between v and E[v | h] for h drawn from P(h | v). Calling the
+    model returns P(h = 1 | v).
 
     Args:
-        visible_units: numbers in a row.
-        hidden_units: binary units of the layer above.
-        visible: what the visible units are: "bernoulli", in 0..1, or "gaussian", of unit variance.
-        gibbs_steps: steps from v to v_k (the k of CD-k).
-        chains: if above 0, v_k comes from so many chains that go on from batch to batch (persistent contrastive
-            divergence) and start from noise, instead of one from each row.
+        visible_units: number of visible units, the features of a row.
+        hidden_units: number of binary hidden units.
+        visible: kind of visible units: "bernoulli", in 0..1, or "gaussian", of unit variance.
+        gibbs_steps: Gibbs steps from v to v_k (the k of CD-k).
+        chains: 0 starts a chain at each row (contrastive divergence). A larger number keeps that many chains from batch
+            to batch, started from noise (persistent contrastive divergence).
         weight_decay: adds weight_decay / 2 times the sum of squared weights to the loss.
-        sparsity_target: mean activation in 0..1 that each hidden unit is drawn to, or None.
+        sparsity_target: target in 0..1 for the mean activation of each hidden unit, or None.
         sparsity_cost: weight of the sum over hidden units of the Kullback–Leibler divergence from target to activation.
-        seed: of initial weights and chains; None draws one.
+        seed: seed of the initial weights and the chains; None draws one.
 
     Raises:
-        ValueError: if a size or number of steps is smaller than 1, a number negative, the kind of visible units
-            unknown or the target not between 0 and 1.
+        ValueError: if a size or number of steps is less than 1, `chains`, `weight_decay` or `sparsity_cost` is
+            negative, `visible` is unknown or `sparsity_target` is not between 0 and 1.
     """
 
     def __init__(
@@ -105,10 +105,10 @@ class RBM(keras.Model):
             if not isinstance(number, numbers.Real) or not number >= 0:
                 raise ValueError(f"{what} {number!r} must be at least 0")
         if visible not in get_args(Visible):
-            raise ValueError(f"visible units {visible!r} are none of {', '.join(get_args(Visible))}")
+            raise ValueError(f"visible {visible!r} must be one of {', '.join(get_args(Visible))}")
         if sparsity_target is not None and not 0 < sparsity_target < 1:
             raise ValueError(f"sparsity_target {sparsity_target} must be between 0 and 1")
-        # In mixed precision too, float32: half precision is too coarse for energies, which are sums over all units.
+        # Half precision is too coarse for energies, which are sums over all units: float32 also in mixed precision.
         super().__init__(**{"dtype": _exact()} | kwargs)
         self.visible_units = visible_units
         self.hidden_units = hidden_units
@@ -124,8 +124,8 @@ class RBM(keras.Model):
         self.build((None, visible_units))
 
     def build(self, input_shape):
-        """Create the weights and, if they persist, the chains."""
-        # The practical guide's small random numbers.
+        """Create the weights and any persistent chains."""
+        # The practical guide recommends small random weights of this size.
         initializer = keras.initializers.RandomNormal(stddev=0.01, seed=self.seed)
         self.kernel = self.add_weight((self.visible_units, self.hidden_units), initializer, name="kernel")
         self.visible_bias = self.add_weight((self.visible_units,), "zeros", name="visible_bias")
@@ -139,40 +139,40 @@ class RBM(keras.Model):
         self.built = True
 
     def call(self, inputs):
-        """P(h = 1 | v): (batch, hidden_units)."""
+        """Return P(h = 1 | v), (batch, hidden_units)."""
         return self.hidden_probabilities(inputs)
 
     def hidden_probabilities(self, v: Any) -> Any:
-        """P(h = 1 | v): from (batch, visible_units) to (batch, hidden_units)."""
+        """Return P(h = 1 | v), (batch, hidden_units), for v (batch, visible_units)."""
         return keras.ops.sigmoid(self._hidden_inputs(v))
 
     def visible_mean(self, h: Any) -> Any:
-        """E[v | h], probabilities or Gaussian means: from (batch, hidden_units) to (batch, visible_units)."""
+        """Return E[v | h], (batch, visible_units), for h (batch, hidden_units): probabilities or Gaussian means."""
         mean = keras.ops.add(keras.ops.matmul(self._float(h), keras.ops.transpose(self.kernel)), self.visible_bias)
         return keras.ops.sigmoid(mean) if self.visible == "bernoulli" else mean
 
     def free_energy(self, v: Any) -> Any:
-        """F(v) = -log Σ_h exp(-E(v, h)) of each row, in nats: (batch,)."""
+        """Return the free energy F(v) = -log Σ_h exp(-E(v, h)) of each row in nats, (batch,)."""
         return self._free_energy(self._float(v), self._hidden_inputs(v))
 
     def sample_hidden(self, h_probabilities: Any, seed: Any = None) -> Any:
-        """Binary hidden units of these probabilities; `seed` is as in `gibbs`."""
+        """Draw binary hidden units with the given probabilities; for `seed` see `gibbs`."""
         return _bernoulli(self._float(h_probabilities), self.seed_generator if seed is None else seed)
 
     def sample_visible(self, mean: Any, seed: Any = None) -> Any:
-        """Visible units of these means: binary, or Gaussian of unit variance; `seed` is as in `gibbs`."""
+        """Draw visible units with the given means, binary or Gaussian with unit variance; for `seed` see `gibbs`."""
         mean, seed = self._float(mean), self.seed_generator if seed is None else seed
         if self.visible == "bernoulli":
             return _bernoulli(mean, seed)
         return mean + keras.random.normal(keras.ops.shape(mean), dtype=mean.dtype, seed=seed)
 
     def gibbs(self, v: Any, steps: int, seed: Any = None) -> Any:
-        """Rows (batch, visible_units) after so many steps of v → h → v, all of them sampled.
+        """Run Gibbs chains for `steps` steps of v → h → v, sampling every unit; return rows (batch, visible_units).
 
         Args:
-            v: where the chains start.
-            steps: from 0 up.
-            seed: a number, a `keras.random.SeedGenerator`, or None for the model's own generator.
+            v: start of the chains, (batch, visible_units).
+            steps: number of steps, 0 or more.
+            seed: an int, a `keras.random.SeedGenerator`, or None for the model's own generator.
         """
         generator = keras.random.SeedGenerator(seed) if isinstance(seed, int) else seed
         v = self._float(v)
@@ -182,19 +182,19 @@ class RBM(keras.Model):
         return v
 
     def fit(self, x=None, y=None, *args, **options):
-        """`keras.Model.fit`, which without targets leaves out weights in silence: here they are refused."""
+        """As `keras.Model.fit`, but rejects weights, which Keras silently ignores when there are no targets."""
         for name in ("sample_weight", "class_weight"):
             if options.get(name) is not None:
-                raise ValueError(f"{self.name} takes no weights of rows or classes: {name} would count for nothing")
+                raise ValueError(f"{self.name} accepts no sample or class weights: {name} would have no effect")
         return super().fit(x, y, *args, **options)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Contrastive divergence, weight decay and sparsity penalty; `y_pred`, which nothing reads, costs nothing."""
+        """Return the contrastive divergence loss plus weight decay and sparsity penalty; `y_pred` is not used."""
         if y is not None or sample_weight is not None:
-            given = "labels or targets" if sample_weight is None else "weights of rows or classes"
-            raise ValueError(f"{self.name} learns from rows alone, fit(v), not from {given}")
+            given = "labels or targets" if sample_weight is None else "sample or class weights"
+            raise ValueError(f"{self.name} is trained on rows alone, fit(v): it accepts no {given}")
         x = self._float(x)
-        hidden_inputs = self._hidden_inputs(x)  # once for the chain, the free energy and its gradient
+        hidden_inputs = self._hidden_inputs(x)  # shared by the chain, the free energy and its gradient
         h = keras.ops.sigmoid(hidden_inputs)  # (batch, hidden_units)
         mean = self.visible_mean(self.sample_hidden(h))  # (batch, visible_units)
         self.reconstruction_error.update_state(keras.ops.mean(keras.ops.square(x - mean), axis=-1))
@@ -221,20 +221,22 @@ class RBM(keras.Model):
     ) -> LogPartition:
         """Estimate log Z, Z = Σ_v exp(-F(v)), by annealed importance sampling in float64.
 
-        The chains start from an RBM without weights and pass through `steps` machines between it and this one. The
-        estimate of Z is unbiased; that of log Z tends to be too low, and too low the likelihood looks too high.
+        The chains start from an RBM with zero weights and pass through `steps` intermediate RBMs to this one. The
+        estimate of Z is unbiased. The estimate of log Z tends to be too low, which makes likelihoods look too high.
 
         Args:
-            chains: independent runs.
-            steps: temperatures; 1,000 suit a small machine, the paper takes 14,500 for one of 500 hidden units. Raise
-                them until the estimate stays: one that is far too low may well have a small standard error.
-            seed: of the chains; None draws one.
-            data: rows (any number, visible_units) that the first machine's biases are fitted to; without them it has
-                no visible biases. Give them for anything but a toy: after training 784 × 500 units on MNIST's digits
-                4,000 steps without them came out 67 nats lower than with them.
+            chains: number of independent runs.
+            steps: number of temperatures. 1,000 suit a small RBM; the paper uses 14,500 for 500 hidden units. Increase
+                it until the estimate no longer changes: an estimate that is far too low can have a small standard
+                error.
+            seed: seed of the chains; None draws one.
+            data: rows (any number, visible_units) to which the visible biases of the first RBM are fitted; None sets
+                these biases to zero. Pass data for all but toy models: for 784 × 500 units trained on MNIST, the
+                estimate from 4,000 steps was 67 nats lower without data than with them.
 
         Raises:
-            ValueError: if a number is smaller than 1, or the data are no such rows.
+            ValueError: if `chains` or `steps` is less than 1, or `data` does not have this shape, has no row or is not
+                finite.
         """
         chains, steps = _size("chains", chains), _size("steps", steps)
         kernel, visible_bias, hidden_bias = self._arrays()
@@ -244,9 +246,9 @@ class RBM(keras.Model):
         if data is not None:
             data = self._rows(data)
             if not len(data):
-                raise ValueError("data has no row")
+                raise ValueError("data has no rows")
             base = data.mean(axis=0)
-            if bernoulli:  # log odds, of one more row that is all one half
+            if bernoulli:  # log odds, with one extra row of 0.5 so that they are finite
                 base = (base * len(data) + 0.5) / (len(data) + 1)
                 base = np.log(base) - np.log1p(-base)
 
@@ -256,14 +258,14 @@ class RBM(keras.Model):
                 return (random.random(mean.shape) < _sigmoid(mean)).astype(np.float64)
             return mean + random.normal(size=mean.shape)
 
-        def log_weight(v, hidden_inputs, beta):  # of v in the machine between the two
+        def log_weight(v, hidden_inputs, beta):  # unnormalised log-probability of v in the RBM at temperature beta
             if bernoulli:
-                own = v @ ((1 - beta) * base + beta * visible_bias)
+                visible_term = v @ ((1 - beta) * base + beta * visible_bias)
             else:
-                own = -((1 - beta) * ((v - base) ** 2).sum(1) + beta * ((v - visible_bias) ** 2).sum(1)) / 2
-            return own + np.logaddexp(0, beta * hidden_inputs).sum(axis=1)
+                visible_term = -((1 - beta) * ((v - base) ** 2).sum(1) + beta * ((v - visible_bias) ** 2).sum(1)) / 2
+            return visible_term + np.logaddexp(0, beta * hidden_inputs).sum(axis=1)
 
-        # The paper spaces 500 temperatures up to 0.5, 4,000 up to 0.9, 10,000 up to 1.
+        # The paper uses 500 temperatures from 0 to 0.5, 4,000 from 0.5 to 0.9 and 10,000 from 0.9 to 1.
         betas = np.interp(np.linspace(0, 1, steps + 1), [0, 500 / 14500, 4500 / 14500, 1], [0, 0.5, 0.9, 1])
         v = draw(np.zeros((chains, self.hidden_units)), 0.0)
         total = np.zeros(chains)
@@ -284,21 +286,21 @@ class RBM(keras.Model):
         return LogPartition(value, float(error), low, value + float(np.log1p(3 * error)))
 
     def log_likelihood(self, v: Any, log_partition: float) -> np.ndarray:
-        """Logarithm of P(v) of each row in nats, (batch,) float64; a density for Gaussian units.
+        """Return log P(v) of each row in nats, (batch,) float64; for Gaussian units P is a density.
 
         Raises:
-            ValueError: if the rows are of another size, or Bernoulli units' rows aren't binary: grey values have no
-                likelihood under them.
+            ValueError: if the rows do not have `visible_units` finite numbers each, or the units are Bernoulli and a
+                value is not 0 or 1: other values have no likelihood.
         """
         kernel, visible_bias, hidden_bias = self._arrays()
         v = self._rows(v)
         if self.visible == "bernoulli" and not np.isin(v, (0, 1)).all():
-            raise ValueError("rows must be 0 or 1: under Bernoulli units grey values have no likelihood")
-        own = v @ visible_bias if self.visible == "bernoulli" else -((v - visible_bias) ** 2).sum(axis=1) / 2
-        return own + np.logaddexp(0, v @ kernel + hidden_bias).sum(axis=1) - log_partition
+            raise ValueError("rows must be 0 or 1: other values have no likelihood under Bernoulli units")
+        visible_term = v @ visible_bias if self.visible == "bernoulli" else -((v - visible_bias) ** 2).sum(axis=1) / 2
+        return visible_term + np.logaddexp(0, v @ kernel + hidden_bias).sum(axis=1) - log_partition
 
     def get_config(self):
-        """What saving needs."""
+        """Return the configuration for saving."""
         names = ("visible_units", "hidden_units", "visible", "gibbs_steps", "chains", "weight_decay")
         names += ("sparsity_target", "sparsity_cost", "seed")
         return super().get_config() | {name: getattr(self, name) for name in names}
@@ -308,10 +310,10 @@ class RBM(keras.Model):
 
     def _free_energy(self, v: Any, hidden_inputs: Any) -> Any:
         if self.visible == "bernoulli":
-            own = keras.ops.negative(keras.ops.matmul(v, self.visible_bias))
+            visible_term = keras.ops.negative(keras.ops.matmul(v, self.visible_bias))
         else:
-            own = keras.ops.multiply(0.5, keras.ops.sum(keras.ops.square(v - self.visible_bias), axis=-1))
-        return keras.ops.subtract(own, keras.ops.sum(keras.ops.softplus(hidden_inputs), axis=-1))
+            visible_term = keras.ops.multiply(0.5, keras.ops.sum(keras.ops.square(v - self.visible_bias), axis=-1))
+        return keras.ops.subtract(visible_term, keras.ops.sum(keras.ops.softplus(hidden_inputs), axis=-1))
 
     def _rows(self, v: Any) -> np.ndarray:
         v = np.asarray(v, np.float64)
@@ -330,23 +332,23 @@ class RBM(keras.Model):
 def stack(
     *, features: int = 784, widths: Sequence[int] = (500, 500), visible: Visible = "bernoulli", **options: Any
 ) -> list[RBM]:
-    """Build the RBMs of a deep belief network, the lowest first, each over the hidden units of the one below.
+    """Build the RBMs of a deep belief network from the lowest to the top; each reads the hidden units of the one below.
 
     Args:
-        features: visible units of the lowest.
-        widths: hidden units of each.
-        visible: visible units of the lowest; the others have Bernoulli ones.
-        options: for each `RBM`; a seed is raised by one from layer to layer.
+        features: visible units of the lowest RBM.
+        widths: hidden units of each RBM.
+        visible: kind of visible units of the lowest RBM; the others have Bernoulli units.
+        options: arguments of each `RBM`; a seed increases by one per layer.
 
     Raises:
-        ValueError: if there is no layer, or as `RBM` does.
+        ValueError: if `widths` is empty, or for invalid arguments of `RBM`.
     """
     features, widths = _size("features", features), _sizes("widths", widths)
     rbms = []
     for number, (below, above) in enumerate(itertools.pairwise((features, *widths))):
         seed = options.get("seed")
-        own = {"visible": "bernoulli" if number else visible, "seed": seed if seed is None else seed + number}
-        rbms.append(RBM(visible_units=below, hidden_units=above, name=f"rbm_{number + 1}", **options | own))
+        overrides = {"visible": "bernoulli" if number else visible, "seed": seed if seed is None else seed + number}
+        rbms.append(RBM(visible_units=below, hidden_units=above, name=f"rbm_{number + 1}", **options | overrides))
     return rbms
 
 
@@ -360,28 +362,29 @@ def dbn(
     rbms: Sequence[RBM] | RBM | None = None,
     name: str = "dbn",
 ) -> keras.Model:
-    """Build the classifier; compile it with a classification loss.
+    """Build the classifier. Compile it with a classification loss.
 
     Args:
-        features: numbers in a row.
-        outputs: classes; 1 for yes or no, of which the output is the probability of yes, for a binary cross-entropy.
-        widths: sigmoid units of each hidden layer, the lowest first.
-        dropout: share of each hidden layer set to zero while training.
-        input_dropout: share of the input set to zero while training.
-        rbms: of `stack`, whose weights the hidden layers start from; without them they start from random ones.
-        name: of the model.
+        features: number of input features.
+        outputs: number of classes. With 1, the output is the probability of the positive class, for binary
+            cross-entropy.
+        widths: sigmoid units of each hidden layer, from the lowest to the top.
+        dropout: dropout rate of the hidden layers, in [0, 1).
+        input_dropout: dropout rate of the input, in [0, 1).
+        rbms: RBMs from `stack`, whose weights initialise the hidden layers; None uses random weights.
+        name: model name.
 
     Raises:
-        ValueError: if there is no layer, a size is smaller than 1, a share not from 0, below 1, or the RBMs have other
-            sizes than the layers.
+        ValueError: if `widths` is empty, a size is less than 1, a rate is outside [0, 1), or the RBMs do not match the
+            sizes of the layers.
     """
     features, outputs, widths = _size("features", features), _size("outputs", outputs), _sizes("widths", widths)
     _share("dropout", dropout)
     _share("input_dropout", input_dropout)
     rbms = [rbms] if isinstance(rbms, RBM) else rbms
     sizes = list(itertools.pairwise((features, *widths)))
-    if rbms is not None and sizes != (found := [(rbm.visible_units, rbm.hidden_units) for rbm in rbms]):
-        raise ValueError(f"the RBMs have the sizes {found}, the hidden layers {sizes}")
+    if rbms is not None and sizes != (rbm_sizes := [(rbm.visible_units, rbm.hidden_units) for rbm in rbms]):
+        raise ValueError(f"the RBMs have the sizes {rbm_sizes}, the hidden layers {sizes}")
 
     row = keras.Input((features,), name="row")
     x = row
@@ -391,11 +394,11 @@ def dbn(
         x = keras.layers.Dense(units, "sigmoid", name=f"hidden_{number}")(x)  # (batch, units)
         if dropout:
             x = keras.layers.Dropout(dropout, name=f"hidden_{number}_dropout")(x)
-    last = "softmax" if outputs > 1 else "sigmoid"  # a softmax of a single number is always 1
+    last = "softmax" if outputs > 1 else "sigmoid"  # a softmax of one number is always 1
     output = keras.layers.Dense(outputs, last, dtype=_exact(), name="output")(x)  # (batch, outputs)
     model = keras.Model(row, output, name=name)
     for number, rbm in enumerate(rbms or (), 1):
-        kernel, _, hidden_bias = rbm._arrays()  # copies: on JAX training would take the RBM's own arrays away
+        kernel, _, hidden_bias = rbm._arrays()  # copies: on JAX, training would invalidate the RBM's own arrays
         model.get_layer(f"hidden_{number}").set_weights([kernel, hidden_bias])
     return model
 
@@ -403,30 +406,30 @@ def dbn(
 def generate(
     rbms: Sequence[RBM] | RBM, count: int, *, steps: int = 1000, seed: int | None = None, start: Any = None
 ) -> np.ndarray:
-    """Draw rows from a deep belief network: Gibbs sampling in the top RBM, then a pass down.
+    """Draw rows from a deep belief network: Gibbs sampling in the top RBM, then one pass down.
 
     Args:
-        rbms: of `stack`, trained; or one RBM.
-        count: rows, each from a chain of its own.
-        steps: of Gibbs sampling, at least 1.
-        seed: None draws one.
-        start: rows (count, features) from which the chains start, through the layers below; noise without them.
+        rbms: trained RBMs from `stack`, or a single RBM.
+        count: number of rows, each from a separate chain.
+        steps: Gibbs steps, at least 1.
+        seed: random seed; None draws one.
+        start: rows (count, features) that are propagated up to the top RBM to start the chains; None starts from noise.
 
     Returns:
-        (count, features) float32, means given the layer above, for they look cleaner than samples.
+        Rows (count, features) float32: the means given the layer above, which look cleaner than samples.
 
     Raises:
-        ValueError: if there is no RBM, one doesn't fit on the other, a number is smaller than 1, or `start` has another
-            shape.
+        ValueError: if there is no RBM, the sizes of consecutive RBMs do not match, `count` or `steps` is less than 1,
+            or `start` has the wrong shape.
     """
     rbms = [rbms] if isinstance(rbms, RBM) else list(rbms)
     if not rbms:
-        raise ValueError("there are 0 RBMs to draw from")
+        raise ValueError("rbms is empty: at least one RBM is needed")
     count, steps = _size("count", count), _size("steps", steps)
     for number, (lower, upper) in enumerate(itertools.pairwise(rbms), 1):
         if lower.hidden_units != upper.visible_units:
             raise ValueError(
-                f"RBM {number} has {lower.hidden_units} hidden units, the next one {upper.visible_units} visible ones"
+                f"RBM {number} has {lower.hidden_units} hidden units, the next has {upper.visible_units} visible units"
             )
     *below, top = rbms
     generator = keras.random.SeedGenerator(seed)
@@ -446,7 +449,7 @@ def generate(
 
 
 def _size(name: str, size: Any) -> int:
-    """A size as Python's own whole number, of NumPy's too; refused if it is none of at least 1."""
+    """Return a size, such as a NumPy integer, as an int; raise ValueError if it is not an integer of at least 1."""
     try:
         whole = operator.index(size)
     except TypeError:
@@ -457,22 +460,22 @@ def _size(name: str, size: Any) -> int:
 
 
 def _sizes(name: str, sizes: Any) -> tuple[int, ...]:
-    """One or several sizes, of a list or an array too."""
+    """Return a non-empty sequence or array of sizes as a tuple of ints."""
     if np.ndim(sizes) != 1:
         raise ValueError(f"{name} {sizes!r} must be a list of whole numbers")
     if not len(sizes):
-        raise ValueError(f"{name} () must not be empty, and all of them must be at least 1")
+        raise ValueError(f"{name} () must not be empty, and each must be at least 1")
     return tuple(_size(name, size) for size in sizes)
 
 
 def _share(name: str, share: Any) -> None:
-    """Refuse what is no number from 0, below 1."""
+    """Raise ValueError unless `share` is a number in [0, 1)."""
     if not isinstance(share, numbers.Real) or not 0 <= float(share) < 1:
         raise ValueError(f"{name} {share!r} must be at least 0 and below 1")
 
 
 def _exact() -> str:
-    """What energies and outputs are computed in: float32 in mixed precision too, or float64 if that is the policy."""
+    """The dtype of energies and outputs: float64 if the policy is float64, else float32, also in mixed precision."""
     return "float64" if keras.config.dtype_policy().variable_dtype == "float64" else "float32"
 
 

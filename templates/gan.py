@@ -1,32 +1,32 @@
-"""Generative adversarial network: a generator learns to draw pictures that a discriminator takes for real ones.
+"""Generative adversarial network: a generator learns to produce images that a discriminator mistakes for real ones.
 
 Paper: Goodfellow et al. 2014; Mirza and Osindero 2014 (conditional); Miyato and Koyama 2018 (projection)
-Input: (batch, height, width, channels) float in 0..1, real pictures, and if conditional their classes (batch,) int
-Output: (batch, 1) float, how real each picture looks to the discriminator, unbounded; `generate` gives pictures
+Input: (batch, height, width, channels) float in 0..1, real images; if conditional, also their classes (batch,) int
+Output: (batch, 1) float, the discriminator's unbounded score of how real each image is; `generate` returns images
 
-The discriminator learns to tell the pictures of the data from those of the generator, which never sees the data and
-learns from the discriminator's judgement alone. Both are functional models; `gan` and `conditional_gan` join them into
-one that learns by a plain `fit` and can be saved and trained further. Pictures come from a running average of the
-generator's weights, which is better than any of them.
+The discriminator learns to distinguish real images from those of the generator. The generator never sees the data; it
+learns only from the discriminator's scores. Both are functional models. `gan` and `conditional_gan` join them in one
+model that trains with a plain `fit` and can be saved and trained further. Images are generated with a running average
+of the generator's weights, which gives better images than the weights of any single step.
 
 Sources: I. Goodfellow et al., "Generative adversarial nets", NIPS 2014. M. Mirza and S. Osindero, "Conditional
 generative adversarial nets", 2014. A. Radford, L. Metz and S. Chintala, "Unsupervised representation learning with deep
 convolutional generative adversarial networks", ICLR 2016. X. Mao et al., "Least squares generative adversarial
 networks", ICCV 2017. M. Arjovsky, S. Chintala and L. Bottou, "Wasserstein generative adversarial networks", ICML 2017.
-A. Odena, V. Dumoulin and C. Olah, "Deconvolution and checkerboard artifacts", Distill 2016: the upsampling. T. Miyato
+A. Odena, V. Dumoulin and C. Olah, "Deconvolution and checkerboard artifacts", Distill 2016: upsampling. T. Miyato
 et al., "Spectral normalization for generative adversarial networks", ICLR 2018, with the hinge loss. T. Miyato and
 M. Koyama, "cGANs with projection discriminator", ICLR 2018. T. Salimans et al., "Improved techniques for training
-GANs", NIPS 2016: one-sided label smoothing. T. Karras et al., "Progressive growing of GANs", ICLR 2018: the average.
-S. Zhao et al., "Differentiable augmentation for data-efficient GAN training", NeurIPS 2020.
+GANs", NIPS 2016: one-sided label smoothing. T. Karras et al., "Progressive growing of GANs", ICLR 2018: weight
+averaging. S. Zhao et al., "Differentiable augmentation for data-efficient GAN training", NeurIPS 2020.
 
-Deviations: the discriminator's features are a multiple of their mean over all places, not their sum, so that they
-don't depend on the size of the pictures. Both networks take their step at once, from the same weights, where
-Goodfellow et al. take turns; each has one step in a batch. The Wasserstein loss is kept Lipschitz by spectral
-normalisation, without the gradient penalty, for which Keras has no gradient that is the same on all backends.
+Deviations: the discriminator's features are a multiple of their mean over all positions, not their sum, so that they
+do not depend on the image size. Both networks take one step per batch, simultaneously and from the same weights;
+Goodfellow et al. alternate. With the Wasserstein loss, spectral normalisation keeps the discriminator Lipschitz; there
+is no gradient penalty, because Keras has no gradient function that works on all backends.
 
     model = conditional_gan(height=28, width=28, channels=1, classes=10)
     model.compile(keras.optimizers.Adam(2e-4, beta_1=0.0))
-    model.fit([pictures, labels], epochs=50)            # (batch, 28, 28, 1) in 0..1, (batch,)
+    model.fit([images, labels], epochs=50)              # (n, 28, 28, 1) in 0..1, (n,)
     sevens = generate(model, 16, labels=[7] * 16)       # (16, 28, 28, 1) in 0..1
 """
 
@@ -45,9 +45,9 @@ Normalization = Literal["batch", "layer"]
 LabelInput = Literal["projection", "plane"]
 Augmentation = Literal["translation", "cutout", "color"]
 
-_GAIN = 32  # of the features of a normalised discriminator
-_LARGEST_SHIFT = 1 / 8  # of height and width, in the augmentation; a cut-out square has half of each
-_BATCH = 256  # pictures that are generated at once
+_GAIN = 32  # factor on the features of a discriminator with spectral normalisation
+_LARGEST_SHIFT = 1 / 8  # of height and width, in the augmentation
+_BATCH = 256  # images per batch in `generate`
 
 
 def generator(
@@ -64,27 +64,27 @@ def generator(
     output_activation: str = "sigmoid",
     name: str = "generator",
 ) -> keras.Model:
-    """Build a generator: from noise, and a class if there are classes, to a picture.
+    """Build a generator that maps noise, and a class if there are classes, to an image.
 
-    A dense layer makes a small picture of many channels; each stage doubles its height and width and convolves. What
-    is then more than the picture's size is cut off.
+    A dense layer produces a small feature map with many channels. Each stage doubles its height and width and applies a
+    convolution. The result is cropped to the image size.
 
     Args:
-        height: of the pictures, in pixels.
-        width: of the pictures, in pixels.
-        channels: of the pictures: 1 for grey, 3 for colour.
-        classes: how many there are; each is embedded in as many numbers as the noise has, which join the noise. None
-            for pictures without classes.
-        latent: numbers of the noise, drawn from a standard normal distribution.
-        filters: of the stages, each of which doubles height and width, the first one first.
-        upsampling: "resize" repeats each pixel and convolves, "transposed" is a transposed convolution.
-        activation: after each normalisation.
-        normalization: after each convolution: "batch", "layer" or None.
-        output_activation: of the pictures; "sigmoid" gives 0..1, as the data should have.
-        name: of the model.
+        height: image height in pixels.
+        width: image width in pixels.
+        channels: channels of the images: 1 for grey, 3 for colour.
+        classes: number of classes, or None for images without classes. The embedding of a class has `latent` numbers
+            and is concatenated with the noise.
+        latent: size of the noise vector, which is drawn from a standard normal distribution.
+        filters: filters of the stages, from the first to the last; each stage doubles height and width.
+        upsampling: "resize" repeats each pixel and then convolves; "transposed" is a transposed convolution.
+        activation: activation after each normalisation.
+        normalization: normalisation after each convolution: "batch", "layer" or None.
+        output_activation: activation of the output; "sigmoid" gives 0..1, the range of the data.
+        name: model name.
 
     Raises:
-        ValueError: if a size is smaller than 1 or a kind unknown.
+        ValueError: if a size is less than 1, or `upsampling` or `normalization` is unknown.
     """
     height, width, channels = _size("height", height), _size("width", width), _size("channels", channels)
     latent, filters = _size("latent", latent), _sizes("filters", filters)
@@ -100,13 +100,13 @@ def generator(
             x = keras.layers.LayerNormalization(name=f"up_{stage}_normalization")(x)
         return keras.layers.Activation(activation, name=f"up_{stage}_activation")(x)
 
-    last: Any = {"data_format": "channels_last"}  # whatever Keras is told of the order of a picture's axes
+    last: Any = {"data_format": "channels_last"}  # whatever Keras' default image data format is
     noise = keras.Input((latent,), name="noise")
     inputs, x = noise, noise
     if classes is not None:
         label = keras.Input((), dtype="int32", name="label")
-        of_class = keras.layers.Embedding(classes, latent, name="label_embedding")(label)  # (batch, latent)
-        inputs, x = [noise, label], keras.layers.Concatenate(name="noise_and_label")([noise, of_class])
+        embedding = keras.layers.Embedding(classes, latent, name="label_embedding")(label)  # (batch, latent)
+        inputs, x = [noise, label], keras.layers.Concatenate(name="noise_and_label")([noise, embedding])
     small = math.ceil(height / 2 ** len(filters)), math.ceil(width / 2 ** len(filters))
     x = keras.layers.Dense(math.prod(small) * filters[0], use_bias=normalization is None, name="seed")(x)
     x = keras.layers.Reshape((*small, filters[0]), name="small")(x)  # (batch, small height, small width, filters)
@@ -115,10 +115,10 @@ def generator(
         settings: Any = {"padding": "same", "use_bias": normalization is None, "name": f"up_{stage}_convolution"} | last
         if upsampling == "resize":
             doubled = keras.layers.UpSampling2D(name=f"up_{stage}", **last)
-            x = doubled(x)  # (batch, 2 × height, 2 × width, filters before)
+            x = doubled(x)  # (batch, 2 × height, 2 × width, filters of the previous stage)
             x = keras.layers.Conv2D(size, 3, **settings)(x)  # (batch, 2 × height, 2 × width, filters)
         else:
-            # The kernel is a multiple of the stride, so that each pixel has the same number of terms.
+            # The kernel size is a multiple of the stride, so that each output pixel sums the same number of terms.
             x = keras.layers.Conv2DTranspose(size, 4, strides=2, **settings)(x)
         x = normalize(x, stage)
     x = keras.layers.Conv2D(channels, 3, padding="same", name="picture_convolution", **last)(x)
@@ -141,25 +141,25 @@ def discriminator(
     label_input: LabelInput = "projection",
     name: str = "discriminator",
 ) -> keras.Model:
-    """Build a discriminator: from a picture, and its class if there are classes, to how real it looks.
+    """Build a discriminator that maps an image, and its class if there are classes, to a score of how real it is.
 
     Args:
-        height: of the pictures, in pixels.
-        width: of the pictures, in pixels.
-        channels: of the pictures.
-        classes: how many there are, or None for pictures without classes.
-        filters: of the stages; each halves height and width, rounded up, by a convolution of stride 2 after one of
-            stride 1.
-        activation: after each convolution.
-        spectral_normalization: whether each layer is divided by the largest singular value of its weights.
-        dropout: share of each stage's output that is set to zero while training.
-        label_input: how classes enter: "projection" adds the inner product of the class's embedding and the picture's
-            features to the score, "plane" gives the picture a further channel for each class, which is 1 all over the
-            picture in that of its own class and 0 in the others.
-        name: of the model.
+        height: image height in pixels.
+        width: image width in pixels.
+        channels: channels of the images.
+        classes: number of classes, or None for images without classes.
+        filters: filters of the stages. Each stage has a convolution of stride 1 and one of stride 2, which halves
+            height and width, rounded up.
+        activation: activation after each convolution.
+        spectral_normalization: whether to divide the weights of each layer by their largest singular value.
+        dropout: dropout rate at the end of each stage.
+        label_input: how the class enters. "projection" adds the inner product of the class's embedding and the image's
+            features to the score; "plane" adds one channel per class to the image, filled with 1 for the image's own
+            class and with 0 for the others.
+        name: model name.
 
     Raises:
-        ValueError: if a size is smaller than 1 or a kind unknown.
+        ValueError: if a size is less than 1 or `label_input` is unknown.
     """
     height, width, channels = _size("height", height), _size("width", width), _size("channels", channels)
     filters, classes = _sizes("filters", filters), None if classes is None else _size("classes", classes)
@@ -191,15 +191,15 @@ def discriminator(
             x = keras.layers.Activation(activation, name=f"down_{stage}_activation_{number}")(x)
         if dropout:
             x = keras.layers.Dropout(dropout, name=f"down_{stage}_dropout")(x)
-    # Normalised layers leave numbers too small to tell pictures apart by; Miyato and Koyama take the sum over all
-    # places, but small pictures have few.
+    # After spectral normalisation the features are too small to discriminate. Miyato and Koyama sum them over all
+    # positions, but small images have few positions; a constant factor does not depend on the image size.
     mean = keras.layers.GlobalAveragePooling2D(name="mean", **last)(x)  # (batch, filters)
     features = keras.layers.Rescaling(_GAIN if spectral_normalization else 1, name="features")(mean)  # (batch, filters)
     score = normalized(keras.layers.Dense, 1, name="score_of_picture")(features)  # (batch, 1)
     if one_hot is not None and label_input == "projection":
         embedding = normalized(keras.layers.Dense, filters[-1], use_bias=False, name="label_embedding")
-        of_class = embedding(one_hot)  # (batch, filters)
-        match = keras.layers.Dot(1, name="score_of_label")([features, of_class])  # (batch, 1)
+        class_features = embedding(one_hot)  # (batch, filters)
+        match = keras.layers.Dot(1, name="score_of_label")([features, class_features])  # (batch, 1)
         score = keras.layers.Add(name="score_of_both")([score, match])
     score = keras.layers.Activation("linear", dtype=_exact(), name="score")(score)
     return keras.Model(inputs, score, name=name)
@@ -218,9 +218,9 @@ def gan(
     seed: int | None = None,
     name: str = "gan",
 ) -> keras.Model:
-    """Build a generator and a discriminator of these sizes, joined by `GAN`; compile it with an optimizer alone.
+    """Build a generator and a discriminator, joined in a `GAN`. Compile it with an optimizer and no loss.
 
-    For other choices build the two yourself and join them by `GAN`.
+    For settings that are not listed here, build the two networks yourself and join them with `GAN`.
     """
     size = {"height": height, "width": width, "channels": channels}
     options: Any = {"loss": loss, "augmentation": augmentation, "seed": seed, "name": name}
@@ -241,7 +241,7 @@ def conditional_gan(
     seed: int | None = None,
     name: str = "conditional_gan",
 ) -> keras.Model:
-    """As `gan`, with classes: pictures are learnt with their class, and generated of a class that is asked for."""
+    """As `gan`, with classes: train on images and their classes, then generate images of a chosen class."""
     size = {"height": height, "width": width, "channels": channels, "classes": classes}
     options: Any = {"loss": loss, "augmentation": augmentation, "seed": seed, "name": name}
     return _joined(size, latent, generator_filters, discriminator_filters, options)
@@ -249,31 +249,33 @@ def conditional_gan(
 
 @keras.saving.register_keras_serializable(package="templates")
 class GAN(keras.Model):
-    """A generator and a discriminator that learn from each other; `compile(optimizer)`, `fit(pictures)`.
+    """Trains a generator and a discriminator against each other: `compile(optimizer)`, then `fit(images)`.
 
-    Conditional ones take `fit([pictures, labels])`. Called on the same, the model returns the discriminator's scores.
-    `history` has "discriminator_loss" and "generator_loss", and their sum as "loss", which measures nothing.
+    A conditional model needs `fit([images, labels])`. Calling the model on the same inputs returns the discriminator's
+    scores. `history` has "discriminator_loss" and "generator_loss"; "loss" is their sum, which measures nothing.
 
     Attributes:
-        average: the generator whose weights are the running average, which `generate` uses.
-        latent: numbers of the noise.
+        average: generator with the running average of the weights, used by `generate`.
+        latent: size of the noise vector.
 
     Args:
-        generator: from noise (batch, latent), or that and labels (batch,), to pictures; built by `generator`.
-        discriminator: from pictures, or pictures and labels, to scores (batch, 1); built by `discriminator`.
-        loss: "hinge"; "non_saturating", Goodfellow et al.'s; "least_squares"; "wasserstein", which wants spectral
+        generator: model from noise (batch, latent), or noise and labels (batch,), to images; see `generator`.
+        discriminator: model from images, or images and labels, to scores (batch, 1); see `discriminator`.
+        loss: "hinge"; "non_saturating" (Goodfellow et al.); "least_squares"; or "wasserstein", which requires spectral
             normalisation in the discriminator.
-        label_smoothing: by how much less than 1 the discriminator's aim for real pictures is, of the losses
-            "non_saturating" and "least_squares".
-        average_decay: share of the average that a step leaves; in the first steps it is less.
-        augmentation: what happens at random to real and generated pictures alike before the discriminator sees them:
-            "translation" by up to an eighth, a square "cutout" of half the height and width, "color" for brightness,
-            contrast and, where there are three channels, saturation.
-        seed: of the noise and of the augmentation; None draws one.
+        label_smoothing: the discriminator's target for real images is 1 minus this number, in [0, 1). Only for the
+            losses "non_saturating" and "least_squares".
+        average_decay: decay of the running average of the generator's weights per step, in [0, 1); smaller in the first
+            steps.
+        augmentation: random augmentations of both real and generated images before the discriminator sees them:
+            "translation" by up to an eighth of the size; "cutout" of a rectangle of half the height and width; "color",
+            which changes brightness, contrast and, for three channels, saturation.
+        seed: seed of the noise and the augmentation; None draws one.
 
     Raises:
-        ValueError: if one of the two takes labels and the other doesn't, sizes or numbers of classes differ, a kind is
-            unknown, or a number is not in 0..1 or has no meaning for the loss.
+        ValueError: if only one of the networks takes labels, their image sizes or numbers of classes differ, `loss` or
+            an augmentation is unknown, `label_smoothing` or `average_decay` is outside [0, 1), or `label_smoothing` is
+            given with a loss that has no labels.
     """
 
     def __init__(
@@ -300,17 +302,17 @@ class GAN(keras.Model):
         if label_smoothing and loss in ("hinge", "wasserstein"):
             raise ValueError(f"label_smoothing {label_smoothing}: the loss {loss!r} has no labels to smooth")
         if len(generator.inputs) != len(discriminator.inputs):
-            raise ValueError("one of generator and discriminator takes labels, the other doesn't")
+            raise ValueError("only one of generator and discriminator takes labels")
         if generator.outputs[0].shape != discriminator.inputs[0].shape:
             raise ValueError(
-                f"generated pictures are {generator.outputs[0].shape[1:]}, the discriminator takes "
+                f"generated images have shape {generator.outputs[0].shape[1:]}, the discriminator expects "
                 f"{discriminator.inputs[0].shape[1:]}"
             )
         if len(generator.inputs) > 1:
             known = generator.get_layer("label_embedding").input_dim, discriminator.get_layer("one_hot").classes
             if known[0] != known[1]:
-                raise ValueError(f"the generator knows {known[0]} classes, the discriminator {known[1]}")
-        super().__init__(autocast=False, **kwargs)  # pictures stay as exact as they are until the networks read them
+                raise ValueError(f"the generator has {known[0]} classes, the discriminator {known[1]}")
+        super().__init__(autocast=False, **kwargs)  # the networks themselves cast their inputs
         self.generator = generator
         self.discriminator = discriminator
         self.average = keras.models.clone_model(generator)
@@ -327,49 +329,49 @@ class GAN(keras.Model):
         self.discriminator_loss = keras.metrics.Mean(name="discriminator_loss")
         self.generator_loss = keras.metrics.Mean(name="generator_loss")
         self.steps = self.add_weight((), "zeros", trainable=False, name="steps")
-        self(discriminator.input)  # gives the model its input and output
+        self(discriminator.input)  # defines the input and output of the model
 
     def call(self, inputs, training=False):
-        """Scores (batch, 1) of pictures, or of pictures and labels; augmented while training."""
+        """Return scores (batch, 1) of images, or images and labels; the images are augmented if `training`."""
         pictures, *labels = self._tensors(inputs)
         if 1 + len(labels) != len(self.discriminator.inputs):
-            expected = "pictures and labels, fit([pictures, labels])" if not labels else "pictures alone, fit(pictures)"
-            raise ValueError(f"{self.name} takes {expected}")
+            expected = "images alone, fit(images)" if labels else "images and labels, fit([images, labels])"
+            raise ValueError(f"{self.name} expects {expected}")
         return self.discriminator(self._inputs(pictures, labels, training), training=training)
 
     def fit(self, x=None, y=None, *args, **options):
-        """`keras.Model.fit`, which without targets leaves out weights in silence: here they are refused."""
+        """As `keras.Model.fit`, but rejects weights, which Keras silently ignores when there are no targets."""
         for name in ("sample_weight", "class_weight"):
             if options.get(name) is not None:
-                raise ValueError(f"{self.name} takes no weights of pictures or classes: {name} would count for nothing")
+                raise ValueError(f"{self.name} accepts no sample or class weights: {name} would have no effect")
         return super().fit(x, y, *args, **options)
 
     def compute_loss(self, x: Any = None, y=None, y_pred: Any = None, sample_weight=None, training=True):
-        """Both losses; neither has a gradient by the weights of the other's network. `y_pred` are the real scores."""
+        """Return the sum of both losses; each has gradients for its own network alone. `y_pred` are the real scores."""
         pictures, *labels = self._tensors(x)
         if sample_weight is not None:
-            raise ValueError(f"{self.name} takes no weights of pictures or classes")
+            raise ValueError(f"{self.name} accepts no sample or class weights")
         if y is not None:
-            remedy = "fit([pictures, labels])" if labels else "fit(pictures); a conditional_gan takes both in a list"
-            raise ValueError(f"{self.name} has no targets: {remedy}")
+            remedy = "fit([images, labels])" if labels else "fit(images); a conditional_gan reads both in a list"
+            raise ValueError(f"{self.name} has no targets: use {remedy}")
         shape: Any = keras.ops.shape(pictures)
         noise = keras.random.normal((shape[0], self.latent), dtype=pictures.dtype, seed=self.seed_generator)
         fakes = self.generator([noise, *labels] if labels else noise, training=training)
-        # The same augmented pictures go to both losses.
+        # Both losses use the same augmented images.
         inputs = self._inputs(fakes, labels, training)
-        of_fakes = self.discriminator(keras.tree.map_structure(keras.ops.stop_gradient, inputs), training=training)
+        fake_scores = self.discriminator(keras.tree.map_structure(keras.ops.stop_gradient, inputs), training=training)
         fixed = [keras.ops.stop_gradient(weight.value) for weight in self.discriminator.trainable_variables]
         others = [weight.value for weight in self.discriminator.non_trainable_variables]
-        judged = self.discriminator.stateless_call(fixed, others, inputs, training=training)[0]
-        of_discriminator, of_generator = self._both_losses(y_pred, of_fakes, judged)
-        self.discriminator_loss.update_state(of_discriminator, sample_weight=shape[0])  # as Keras weights the sum
-        self.generator_loss.update_state(of_generator, sample_weight=shape[0])
+        generator_scores = self.discriminator.stateless_call(fixed, others, inputs, training=training)[0]
+        discriminator_loss, generator_loss = self._both_losses(y_pred, fake_scores, generator_scores)
+        self.discriminator_loss.update_state(discriminator_loss, sample_weight=shape[0])  # as Keras weights "loss"
+        self.generator_loss.update_state(generator_loss, sample_weight=shape[0])
         if training:
             self._average_weights()
-        return of_discriminator + of_generator
+        return discriminator_loss + generator_loss
 
     def get_config(self):
-        """What saving needs."""
+        """Return the configuration for saving."""
         return super().get_config() | {
             "generator": keras.saving.serialize_keras_object(self.generator),
             "discriminator": keras.saving.serialize_keras_object(self.discriminator),
@@ -382,7 +384,7 @@ class GAN(keras.Model):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        """The model of such a configuration."""
+        """Build the model from its configuration."""
         networks = {
             name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
             for name in ("generator", "discriminator")
@@ -390,31 +392,34 @@ class GAN(keras.Model):
         return cls(**config | networks)
 
     def _tensors(self, inputs: Any) -> list[Any]:
-        """Pictures, or pictures and labels, as tensors; run eagerly, Keras passes arrays on as they are."""
+        """Return images, or images and labels, as tensors; in eager mode Keras passes arrays through unchanged."""
         pictures, *labels = map(keras.ops.convert_to_tensor, inputs if isinstance(inputs, list | tuple) else [inputs])
         return [keras.ops.cast(pictures, "float64" if self.variable_dtype == "float64" else "float32"), *labels]
 
     def _inputs(self, pictures: Any, labels: Sequence[Any], training: bool) -> Any:
-        """What the discriminator takes."""
+        """Return the inputs of the discriminator, augmented if `training`."""
         if training and self.augmentation:
             pictures = augmented(pictures, self.augmentation, self.seed_generator)
         return [pictures, *labels] if labels else pictures
 
-    def _both_losses(self, of_real: Any, of_fakes: Any, judged: Any) -> tuple[Any, Any]:
-        """Of discriminator and generator, from scores (batch, 1); `judged` are of a discriminator that is fixed."""
-        ops, aim = keras.ops, 1 - self.label_smoothing
+    def _both_losses(self, real: Any, fake: Any, generated: Any) -> tuple[Any, Any]:
+        """Return the discriminator's and the generator's loss from scores (batch, 1) of real and generated images.
+
+        `fake` has gradients for the discriminator, `generated` for the generator.
+        """
+        ops, target = keras.ops, 1 - self.label_smoothing
         if self.adversarial_loss == "hinge":
-            return ops.mean(ops.relu(1 - of_real)) + ops.mean(ops.relu(1 + of_fakes)), -ops.mean(judged)
+            return ops.mean(ops.relu(1 - real)) + ops.mean(ops.relu(1 + fake)), -ops.mean(generated)
         if self.adversarial_loss == "wasserstein":
-            return ops.mean(of_fakes) - ops.mean(of_real), -ops.mean(judged)
+            return ops.mean(fake) - ops.mean(real), -ops.mean(generated)
         if self.adversarial_loss == "least_squares":
-            real, fake = ops.mean(ops.square(of_real - aim)), ops.mean(ops.square(of_fakes))
-            return (real + fake) / 2, ops.mean(ops.square(judged - 1)) / 2
-        real = aim * ops.softplus(-of_real) + (1 - aim) * ops.softplus(of_real)
-        return ops.mean(real) + ops.mean(ops.softplus(of_fakes)), ops.mean(ops.softplus(-judged))
+            discriminator_loss = (ops.mean(ops.square(real - target)) + ops.mean(ops.square(fake))) / 2
+            return discriminator_loss, ops.mean(ops.square(generated - 1)) / 2
+        real_loss = target * ops.softplus(-real) + (1 - target) * ops.softplus(real)
+        return ops.mean(real_loss) + ops.mean(ops.softplus(fake)), ops.mean(ops.softplus(-generated))
 
     def _average_weights(self) -> None:
-        """Move the average towards the generator: by much in the first steps, when the generator knows little."""
+        """Update the running average; the decay is smaller in the first steps, when the weights change quickly."""
         decay: Any = keras.ops.minimum(self.average_decay, (1 + self.steps.value) / (10 + self.steps.value))
         self.steps.assign_add(1)
         for mean, weight in zip(self.average.weights, self.generator.weights, strict=True):
@@ -425,8 +430,8 @@ class GAN(keras.Model):
 def separate_optimizers(
     model: keras.Model, *, generator: keras.optimizers.Optimizer, discriminator: keras.optimizers.Optimizer
 ) -> keras.optimizers.Optimizer:
-    """One optimizer to compile a GAN with, which trains its two networks by one each, such as at different rates."""
-    # Saving keeps an optimizer for one pattern alone, and just the paths of the generator's weights.
+    """Combine one optimizer per network, for example with different learning rates, into one to compile a GAN with."""
+    # A saved OptimizerMap keeps only one pattern, so a single pattern matches all of the generator's weights.
     paths = "|".join(re.escape(weight.path) for weight in model.generator.trainable_variables)
     return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(discriminator, {paths: generator}))
 
@@ -440,22 +445,22 @@ def generate(
     seed: int | None = None,
     averaged: bool = True,
 ) -> np.ndarray:
-    """Draw pictures.
+    """Generate images.
 
     Args:
-        model: a GAN.
-        count: how many.
-        labels: the class of each, (count,), for a conditional one.
-        noise: that the pictures come from, (count, latent); without it, it is drawn.
-        seed: of the noise.
-        averaged: whether by the generator's running average or as it is.
+        model: a `GAN`.
+        count: number of images.
+        labels: class of each image, (count,), for a conditional model.
+        noise: noise vectors, (count, latent); None draws them.
+        seed: seed of the noise.
+        averaged: whether to use the running average of the generator's weights or its current weights.
 
     Returns:
-        Pictures (count, height, width, channels) float32.
+        Images (count, height, width, channels) float32.
 
     Raises:
-        ValueError: if labels are missing, needless, not `count` or none of the classes, or the noise is of another
-            shape.
+        ValueError: if a conditional model does not get `count` valid labels, a model without classes gets labels, or
+            `noise` has the wrong shape.
     """
     count = _size("count", count) if count else 0
     network = model.average if averaged else model.generator
@@ -463,7 +468,7 @@ def generate(
         noise = np.random.default_rng(seed).normal(size=(count, model.latent))
     noise = np.asarray(noise, "float32")
     if noise.shape != (count, model.latent):
-        raise ValueError(f"noise of shape {noise.shape} must be of ({count}, {model.latent})")
+        raise ValueError(f"noise has the shape {noise.shape}, expected ({count}, {model.latent})")
     inputs = [noise]
     if len(network.inputs) > 1:
         classes = network.get_layer("label_embedding").input_dim
@@ -474,19 +479,19 @@ def generate(
         inputs.append(labels.astype("int32"))
     elif labels is not None:
         raise ValueError("labels are given, but the model is not conditional")
-    found = [np.empty((0, *network.output_shape[1:]), np.float32)]
+    images = [np.empty((0, *network.output_shape[1:]), np.float32)]
     for start in range(0, count, _BATCH):
         batch = [np.resize(array[start : start + _BATCH], (min(count, _BATCH), *array.shape[1:])) for array in inputs]
-        found.append(network.predict_on_batch(batch if len(batch) > 1 else batch[0])[: count - start])
-    return np.concatenate(found).astype(np.float32, copy=False)
+        images.append(network.predict_on_batch(batch if len(batch) > 1 else batch[0])[: count - start])
+    return np.concatenate(images).astype(np.float32, copy=False)
 
 
 def augmented(pictures: Any, kinds: Sequence[Augmentation], seed: Any) -> Any:
-    """Vary pictures at random so that gradients pass through, as Zhao et al. 2020 do.
+    """Augment images at random with differentiable operations (Zhao et al. 2020).
 
     Args:
-        pictures: (batch, height, width, channels).
-        kinds: as of `GAN`.
+        pictures: images (batch, height, width, channels).
+        kinds: augmentations, as in `GAN`.
         seed: a `keras.random.SeedGenerator`.
     """
     ops: Any = keras.ops
@@ -494,7 +499,7 @@ def augmented(pictures: Any, kinds: Sequence[Augmentation], seed: Any) -> Any:
     shape, dtype = (ops.shape(pictures)[0], 1, 1, 1), pictures.dtype
 
     def places(size: int, largest: int, smallest: int) -> Any:
-        """For each picture a whole number from `smallest` to `largest`, (batch, 1), and the numbers below `size`."""
+        """Return a random integer from `smallest` to `largest` per image, (batch, 1), and the integers below `size`."""
         number = ops.floor(keras.random.uniform(shape[:2], smallest, largest + 1, dtype=dtype, seed=seed))
         return number, ops.arange(size, dtype=number.dtype)
 
@@ -506,7 +511,7 @@ def augmented(pictures: Any, kinds: Sequence[Augmentation], seed: Any) -> Any:
         mean = ops.mean(pictures, axis=(1, 2, 3), keepdims=True)
         pictures = mean + (pictures - mean) * keras.random.uniform(shape, 0.5, 1.5, dtype=dtype, seed=seed)
     if "translation" in kinds:
-        # By a product with a shifted identity, which every compiler takes.
+        # A product with shifted identity matrices, which every compiler supports.
         shifts = []
         for size in (height, width):
             most = max(1, round(size * _LARGEST_SHIFT))
@@ -526,14 +531,14 @@ def augmented(pictures: Any, kinds: Sequence[Augmentation], seed: Any) -> Any:
 
 @keras.saving.register_keras_serializable(package="templates")
 class SpectralNormalization(keras.layers.Wrapper):
-    """Divides the kernel of a dense layer or a convolution by its largest singular value, as Miyato et al. 2018 do.
+    """Divides the kernel of a dense or convolutional layer by its largest singular value (Miyato et al. 2018).
 
-    One step of the power iteration in each training step follows the singular value; outside of training nothing
-    changes. The kernel counts as a matrix from all that goes into an output to the outputs.
+    Each training step runs one step of the power iteration; outside training nothing changes. A convolution's kernel is
+    treated as a matrix (all inputs of an output, outputs).
 
     Args:
         layer: a `keras.layers.Dense` or `Conv2D` without bias or activation.
-        use_bias: whether a bias is added, which is not divided.
+        use_bias: whether to add a bias, which is not normalised.
     """
 
     def __init__(self, layer, use_bias: bool = True, **kwargs):
@@ -550,24 +555,24 @@ class SpectralNormalization(keras.layers.Wrapper):
         self.bias = self.add_weight((outputs,), "zeros", name="bias") if self.use_bias else None
 
     def call(self, inputs, training=False):
-        """The outputs of the layer with the normalised kernel, to which they are proportional."""
+        """Return the layer's outputs divided by the singular value, which equals dividing the kernel."""
         sigma, u = self._largest_singular_value()
         if training:
             self.u.assign(u)
-        sigma = keras.ops.maximum(sigma, keras.config.epsilon())  # of a kernel of zeros
+        sigma = keras.ops.maximum(sigma, keras.config.epsilon())  # for a kernel of zeros
         outputs = self.layer(inputs) / keras.ops.cast(sigma, self.compute_dtype)
         return outputs if self.bias is None else outputs + keras.ops.cast(self.bias, self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
-        """That of the layer."""
+        """Return the output shape of the layer."""
         return self.layer.compute_output_shape(input_shape)
 
     def get_config(self):
-        """What saving needs."""
+        """Return the configuration for saving."""
         return super().get_config() | {"use_bias": self.use_bias}
 
     def _largest_singular_value(self) -> tuple[Any, Any]:
-        """It, and the vector of the power iteration after a step; only the value has a gradient, by the kernel."""
+        """Return the singular value and the next vector of the power iteration; only the value has a gradient."""
         ops: Any = keras.ops
         kernel = ops.reshape(self.layer.kernel, (-1, self.layer.kernel.shape[-1]))  # (inputs, outputs)
         kernel = ops.cast(kernel, self.variable_dtype)  # the sums below need float32
@@ -579,10 +584,10 @@ class SpectralNormalization(keras.layers.Wrapper):
 
 @keras.saving.register_keras_serializable(package="templates")
 class OneHot(keras.layers.Layer):
-    """Classes as rows of zeros with a one.
+    """One-hot encodes class indices.
 
     Args:
-        classes: how many there are.
+        classes: number of classes.
     """
 
     def __init__(self, classes: int, **kwargs):
@@ -590,11 +595,11 @@ class OneHot(keras.layers.Layer):
         self.classes = classes
 
     def call(self, inputs):
-        """From (batch,) to (batch, classes)."""
+        """Return the encoding (batch, classes) of class indices (batch,)."""
         return keras.ops.one_hot(inputs, self.classes, dtype=self.compute_dtype)
 
     def get_config(self):
-        """What saving needs."""
+        """Return the configuration for saving."""
         return super().get_config() | {"classes": self.classes}
 
 
@@ -606,7 +611,7 @@ def _joined(
 
 
 def _size(name: str, size: Any) -> int:
-    """A size as Python's own whole number, of NumPy's too; refused if it is none of at least 1."""
+    """Return a size, such as a NumPy integer, as an int; raise ValueError if it is not an integer of at least 1."""
     try:
         whole = operator.index(size)
     except TypeError:
@@ -617,19 +622,19 @@ def _size(name: str, size: Any) -> int:
 
 
 def _sizes(name: str, sizes: Any) -> tuple[int, ...]:
-    """One or several sizes, of a list or an array too."""
+    """Return a non-empty sequence or array of sizes as a tuple of ints."""
     if np.ndim(sizes) != 1:
         raise ValueError(f"{name} {sizes!r} must be a list of whole numbers")
     if not len(sizes):
-        raise ValueError(f"{name} () must not be empty, and all of them must be at least 1")
+        raise ValueError(f"{name} () must not be empty, and each must be at least 1")
     return tuple(_size(name, size) for size in sizes)
 
 
 def _exact() -> str:
-    """What pictures and scores are computed in: float32 in mixed precision too, or float64 if that is the policy."""
+    """The dtype of images and scores: float64 if the policy is float64, else float32, also in mixed precision."""
     return "float64" if keras.config.dtype_policy().variable_dtype == "float64" else "float32"
 
 
 def _check(what: str, kind: Any, kinds: Any) -> None:
     if kind not in get_args(kinds):
-        raise ValueError(f"{what} {kind!r} is none of {', '.join(get_args(kinds))}")
+        raise ValueError(f"{what} {kind!r} must be one of {', '.join(get_args(kinds))}")

@@ -307,9 +307,9 @@ def test_a_saved_model_goes_on_training(tmp_path):
     [
         (
             {"height": 8, "width": 8, "filters": (8,) * 4},
-            "pictures of 8 × 8 pixels are too small for 4 stages.* 16 × 16",
+            "images of 8 × 8 pixels are too small for 4 stages.* 16 × 16",
         ),
-        ({"height": 3, "width": 28}, "pictures of 3 × 28 pixels are too small for 2 stages.* 4 × 4"),
+        ({"height": 3, "width": 28}, "images of 3 × 28 pixels are too small for 2 stages.* 4 × 4"),
         ({"filters": ()}, r"filters \(\) must not be empty"),
         ({"filters": (8, 0)}, "must be at least 1"),
         ({"dense": (0,)}, "must be at least 1"),
@@ -317,8 +317,8 @@ def test_a_saved_model_goes_on_training(tmp_path):
         ({"kernel_size": 0}, "must be at least 1"),
         ({"channels": 0}, "must be at least 1"),
         ({"outputs": 0}, "must be at least 1"),
-        ({"normalization": "group"}, "normalization 'group' is none of batch, layer and None"),
-        ({"pooling": "mean"}, "pooling 'mean' is none of max, average"),
+        ({"normalization": "group"}, "normalization 'group' must be one of batch, layer, None"),
+        ({"pooling": "mean"}, "pooling 'mean' must be one of max, average"),
         ({"residual": True, "convolutions": 3}, "an even number of convolutions, not 3"),
     ],
 )
@@ -457,7 +457,7 @@ def test_grad_cam_of_a_class_that_nothing_speaks_for_is_zero():
 def test_grad_cam_refuses_other_pictures_and_classes():
     model = build()
     x = pictures(model)
-    with pytest.raises(ValueError, match=r"pictures are \(8, 9, 2\), the model takes \(9, 8, 2\)"):
+    with pytest.raises(ValueError, match=r"images have shape \(8, 9, 2\), the model expects \(9, 8, 2\)"):
         grad_cam(model, x.swapaxes(1, 2))
     for classes in ([0, 1, 2], [0, 1, 2, 3], [0, 1, 2, -1]):
         with pytest.raises(ValueError, match="classes must be 4 numbers from 0 to 2"):

@@ -616,7 +616,7 @@ def test_generation_starts_where_it_is_told():
     ids=lambda options: next(iter(options)),
 )
 def test_unusable_arguments_are_named(options):
-    with pytest.raises(ValueError, match=next(iter(options)).replace("visible", "visible.*")) as caught:
+    with pytest.raises(ValueError, match=next(iter(options))) as caught:
         RBM(**SMALL | options)
     assert str(next(iter(options.values()))) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -638,7 +638,7 @@ def test_other_unusable_arguments_are_named():
     for count, steps, found in ((0, 1, "count 0"), (1, 0, "steps 0")):
         with pytest.raises(ValueError, match=f"{found} must be at least 1"):
             generate(rbms, count, steps=steps)
-    with pytest.raises(ValueError, match="0 RBMs"):
+    with pytest.raises(ValueError, match="at least one RBM"):
         generate([], 1)
     with pytest.raises(ValueError, match="chains 0"):
         rbms[0].log_partition(chains=0)

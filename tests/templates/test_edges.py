@@ -144,7 +144,7 @@ def test_grad_cam_of_a_single_output_and_of_wrapped_models():
     assert (yes != no).any()
     pictures = keras.Input((8, 8, 1))
     outer = keras.Model(pictures, model(keras.layers.Rescaling(1 / 255)(pictures)), name="outer")
-    with pytest.raises(ValueError, match=r"outer is not the network that `cnn` builds.* model.get_layer\('cnn'\)"):
+    with pytest.raises(ValueError, match=r"outer was not built by `cnn`.* model.get_layer\('cnn'\)"):
         cnn.grad_cam(outer, x)
     np.testing.assert_array_equal(cnn.grad_cam(outer.get_layer("cnn"), x[:0]), np.zeros((0, 8, 8)))
     for classes in ([0.0] * 5, [2] * 5, 1, ["yes"] * 5):
@@ -160,21 +160,21 @@ def test_boltzmann_machines_take_rows_alone():
     machine.compile("sgd", run_eagerly=EAGERLY)
     x = np.eye(4, dtype="float32")
     assert np.isfinite(machine.fit(x, verbose=0).history["loss"]).all()
-    with pytest.raises(ValueError, match="not from labels or targets"):
+    with pytest.raises(ValueError, match="accepts no labels or targets"):
         machine.fit(x, np.arange(4), verbose=0)
-    with pytest.raises(ValueError, match="weights of rows or classes"):
+    with pytest.raises(ValueError, match="accepts no sample or class weights"):
         machine.fit(x, sample_weight=np.ones(4), verbose=0)
-    with pytest.raises(ValueError, match="weights of rows or classes"):
+    with pytest.raises(ValueError, match="accepts no sample or class weights"):
         machine.fit(x, np.arange(4), class_weight={i: 1.0 for i in range(4)}, verbose=0)
 
 
 def test_gans_name_the_way_to_fit_them():
     pictures, labels = np.zeros((4, 8, 8, 1), "float32"), np.zeros(4, "int32")
     for build, x, y, message in (
-        (gan.gan, pictures, labels, r"has no targets: fit\(pictures\); a conditional_gan takes both in a list"),
-        (gan.gan, [pictures, labels], None, r"takes pictures alone, fit\(pictures\)"),
-        (gan.conditional_gan, pictures, labels, r"takes pictures and labels, fit\(\[pictures, labels\]\)"),
-        (gan.conditional_gan, [pictures, labels], labels, r"has no targets: fit\(\[pictures, labels\]\)"),
+        (gan.gan, pictures, labels, r"has no targets: use fit\(images\); a conditional_gan reads both in a list"),
+        (gan.gan, [pictures, labels], None, r"expects images alone, fit\(images\)"),
+        (gan.conditional_gan, pictures, labels, r"expects images and labels, fit\(\[images, labels\]\)"),
+        (gan.conditional_gan, [pictures, labels], labels, r"has no targets: use fit\(\[images, labels\]\)"),
     ):
         model = build(**SMALL_GAN)
         model.compile("sgd", run_eagerly=EAGERLY)
@@ -182,7 +182,7 @@ def test_gans_name_the_way_to_fit_them():
             model.fit(x, y, verbose=0)
     model = gan.gan(**SMALL_GAN)
     model.compile("sgd", run_eagerly=EAGERLY)
-    with pytest.raises(ValueError, match="takes no weights of pictures"):
+    with pytest.raises(ValueError, match="accepts no sample or class weights"):
         model.fit(pictures, sample_weight=np.ones(4), verbose=0)
     for wrong in ([0.5] * 2, ["a"] * 2, None):
         with pytest.raises(ValueError, match="labels must be 2 numbers from 0 to 9"):
@@ -200,7 +200,7 @@ def test_a_single_boltzmann_machine_is_a_stack():
     )
     model = dbn.dbn(features=4, widths=(3,), outputs=2, rbms=machine)
     np.testing.assert_array_equal(values(model.get_layer("hidden_1").kernel), values(machine.kernel))
-    with pytest.raises(ValueError, match="RBM 1 has 3 hidden units, the next one 4 visible ones"):
+    with pytest.raises(ValueError, match="RBM 1 has 3 hidden units, the next has 4 visible units"):
         dbn.generate([machine, machine], 1)
 
 
@@ -214,7 +214,7 @@ def test_rows_of_a_likelihood():
             machine.log_likelihood(rows, 0.0)
         with pytest.raises(ValueError, match=r"must be finite numbers, \(rows, 4\)"):
             machine.log_partition(steps=1, data=rows)
-    with pytest.raises(ValueError, match="data has no row"):
+    with pytest.raises(ValueError, match="data has no rows"):
         machine.log_partition(steps=1, data=np.ones((0, 4)))
     assert machine.log_likelihood(np.ones((0, 4)), 0.0).shape == (0,)
 

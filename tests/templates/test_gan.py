@@ -672,8 +672,8 @@ def test_pictures_are_augmented_in_training_alone_and_for_both_losses_alike():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"loss": "logistic"}, "loss 'logistic' is none of hinge, non_saturating, least_squares, wasserstein"),
-        ({"augmentation": ("flip",)}, "augmentation 'flip' is none of translation, cutout, color"),
+        ({"loss": "logistic"}, "loss 'logistic' must be one of hinge, non_saturating, least_squares, wasserstein"),
+        ({"augmentation": ("flip",)}, "augmentation 'flip' must be one of translation, cutout, color"),
         ({"average_decay": 1.0}, "average_decay 1.0 and label_smoothing 0.0 must be in 0..1, below 1"),
         ({"average_decay": -0.1}, "average_decay -0.1 and"),
         ({"label_smoothing": 1.0, "loss": "least_squares"}, "label_smoothing 1.0 must be in 0..1, below 1"),
@@ -689,12 +689,12 @@ def test_impossible_gans_are_refused(options, message):
 
 def test_networks_that_do_not_fit_are_refused():
     drawing = generator(height=4, width=4, latent=2, filters=(1,))
-    with pytest.raises(ValueError, match="one of generator and discriminator takes labels, the other doesn't"):
+    with pytest.raises(ValueError, match="only one of generator and discriminator takes labels"):
         GAN(drawing, discriminator(height=4, width=4, classes=2, filters=(1,)))
-    with pytest.raises(ValueError, match=r"pictures are \(4, 4, 1\), the discriminator takes \(4, 5, 1\)"):
+    with pytest.raises(ValueError, match=r"images have shape \(4, 4, 1\), the discriminator expects \(4, 5, 1\)"):
         GAN(drawing, discriminator(height=4, width=5, filters=(1,)))
     of_classes = generator(height=4, width=4, classes=3, latent=2, filters=(1,))
-    with pytest.raises(ValueError, match="the generator knows 3 classes, the discriminator 2"):
+    with pytest.raises(ValueError, match="the generator has 3 classes, the discriminator 2"):
         GAN(of_classes, discriminator(height=4, width=4, classes=2, filters=(1,)))
 
 
@@ -711,9 +711,9 @@ def test_impossible_sizes_are_refused(build_network, options):
     ("build_network", "options", "message"),
     [
         (generator, {"latent": 0}, "latent 0 must be at least 1"),
-        (generator, {"upsampling": "shuffle"}, "upsampling 'shuffle' is none of resize, transposed"),
-        (generator, {"normalization": "group"}, "normalization 'group' is none of batch, layer"),
-        (discriminator, {"label_input": "both"}, "label_input 'both' is none of projection, plane"),
+        (generator, {"upsampling": "shuffle"}, "upsampling 'shuffle' must be one of resize, transposed"),
+        (generator, {"normalization": "group"}, "normalization 'group' must be one of batch, layer"),
+        (discriminator, {"label_input": "both"}, "label_input 'both' must be one of projection, plane"),
     ],
 )
 def test_unknown_kinds_are_refused(build_network, options, message):
@@ -728,7 +728,7 @@ def test_impossible_pictures_are_refused():
             generate(conditional, 3, labels=labels)
     with pytest.raises(ValueError, match="labels are given, but the model is not conditional"):
         generate(plain, 3, labels=[0, 1, 2])
-    with pytest.raises(ValueError, match=r"noise of shape \(3, 2\) must be of \(3, 3\)"):
+    with pytest.raises(ValueError, match=r"noise has the shape \(3, 2\), expected \(3, 3\)"):
         generate(plain, 3, noise=np.zeros((3, 2)))
 
 
