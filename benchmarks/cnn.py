@@ -1,17 +1,17 @@
-"""Training speed of the convolutional template beside a plain PyTorch loop of the same network, in pictures a second.
+"""Training speed of the CNN template compared with a plain PyTorch loop of the same network, in images per second.
 
     pip install -e ".[bench]" -c constraints.txt
     python benchmarks/cnn.py
     python benchmarks/cnn.py --quick
 
-PyTorch's CPU build suffices: everything is kept off the GPU. A contender whose package is missing is named and left
-out. Measure on an idle machine.
+All contenders run on the CPU, so PyTorch's CPU build is enough. A contender whose package is missing is reported and
+skipped. Measure on an idle machine.
 
-All train the template's default network without its augmentation on the same pictures of 28 × 28 in float32, in
-shuffled batches of 64, with Adam: the template by `model.fit`, compiled as in the image application (without XLA on
-TensorFlow, with it on JAX), PyTorch by the usual eager loop, with its tensors in either order of memory. Each contender
-runs in a fresh process, all in turn and that several times; a round's figure is the median epoch after the first, and
-the result the median of the rounds. The template's ratio is to the faster order of PyTorch.
+All contenders train the template's default network, without augmentation, on the same 28 × 28 images in float32, in
+shuffled batches of 64, with Adam. The template runs `model.fit`, compiled as in the image application (without XLA on
+TensorFlow, with it on JAX). PyTorch runs the usual eager loop, once with each memory format. Each contender runs in a
+fresh process; the contenders take turns over several rounds. A round's figure is the median epoch after the first; the
+result is the median of the rounds. The template's ratio is to the faster memory format of PyTorch.
 """
 
 import os
@@ -29,7 +29,7 @@ CONTENDERS = ("template on TensorFlow", "template on JAX", *RIVALS)
 
 
 def template_epoch(backend: str, x: np.ndarray, y: np.ndarray) -> tuple[Callable[[], Any], int]:
-    """One epoch of the template, and its number of trained parameters."""
+    """Return a function that trains the template for one epoch, and its number of trained parameters."""
     os.environ |= {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
     import keras
 
@@ -45,7 +45,7 @@ def template_epoch(backend: str, x: np.ndarray, y: np.ndarray) -> tuple[Callable
 
 
 def torch_epoch(last: bool, x: np.ndarray, y: np.ndarray) -> tuple[Callable[[], Any], int]:
-    """One epoch of the same network in PyTorch, and its number of trained parameters."""
+    """Return a function that trains the same network for one epoch in PyTorch, and its number of parameters."""
     import torch  # pyright: ignore[reportMissingImports]
     from torch import nn  # pyright: ignore[reportMissingImports]
 
@@ -75,7 +75,7 @@ def torch_epoch(last: bool, x: np.ndarray, y: np.ndarray) -> tuple[Callable[[], 
 
 
 def contend(contender: str, quick: bool) -> tuple[int, float]:
-    """One contender's parameters and pictures a second."""
+    """Return a contender's number of parameters and its images per second."""
     generator = np.random.default_rng(0)
     x = generator.random((BATCH * STEPS, SIZE, SIZE, 1)).astype(np.float32)
     y = generator.integers(0, CLASSES, BATCH * STEPS)
@@ -92,4 +92,4 @@ def contend(contender: str, quick: bool) -> tuple[int, float]:
 
 
 if __name__ == "__main__":
-    compete(__file__, __doc__, CONTENDERS, contend, unit="pictures/s", rivals=RIVALS, rival="PyTorch")
+    compete(__file__, __doc__, CONTENDERS, contend, unit="images/s", rivals=RIVALS, rival="PyTorch")

@@ -1,20 +1,23 @@
-"""Training speed of the autoencoder template beside PyOD's AutoEncoder, an eager PyTorch loop and a bare JAX loop.
+"""Training speed of the autoencoder template compared with PyOD, an eager PyTorch loop and a bare JAX loop.
 
     pip install -e ".[bench]" -c constraints.txt
     python benchmarks/fraud.py
     python benchmarks/fraud.py --quick
 
-PyTorch's CPU build suffices: everything is kept off the GPU. A contender whose package is missing is named and left
-out. Measure on an idle machine: a busy core slows PyTorch's threads, which wait for each other, more than the others.
+All contenders run on the CPU, so PyTorch's CPU build is enough. A contender whose package is missing is reported and
+skipped. Measure on an idle machine: PyTorch's threads wait for each other, so a busy core slows
+PyTorch more than the others.
 
-All train the same network, 30-64-16-64-30 with relu, on the same rows in batches of 256, with Adam at 1e-3 and the mean
-squared error, from their package's usual start weights. The template is compiled and fed as in the fraud application,
-which standardises on the way. PyOD does so too, or is given standardised rows; batch normalisation, dropout and weight
-decay are off, and its scoring is not timed. The loops have standardised rows; JAX's is one compiled scan an epoch.
+All contenders train the same network, 30-64-16-64-30 with ReLU, on the same rows in batches of 256, with Adam at a
+learning rate of 1e-3 and mean squared error, from their package's default initial weights. The template is compiled and
+fed as in the fraud application, which standardises each batch. PyOD either standardises too or gets standardised rows;
+its batch normalisation, dropout and weight decay are off, and its scoring is not timed. The two loops get standardised
+rows; the JAX loop is one compiled scan per epoch.
 
-Each contender runs in a fresh process, all in turn and that several times, so that a slower spell of the machine hits
-every one. The first epoch, which compiles, is not counted; the median of the next, four at least, is a round's figure.
-The loss is of all rows after the same number of epochs: contenders that do the same work end near each other.
+Each contender runs in a fresh process. The contenders take turns over several rounds, so that a slow phase of the
+machine affects all of them. The first epoch, which compiles, is not timed; a round's result is the median of the next
+epochs, at least four. The loss is that of all rows after the same number of epochs: contenders that do the same work
+reach similar losses.
 """
 
 import argparse
@@ -47,7 +50,7 @@ class Enough(Exception):  # noqa: N818 - nothing went wrong
 
 
 class Meter:
-    """Times epochs, and takes the loss after `COMPARED` of them."""
+    """Times epochs and computes the loss after `COMPARED` of them."""
 
     def __init__(self, rows: np.ndarray, seconds: float):
         self.rows = rows
@@ -57,7 +60,7 @@ class Meter:
         self.since = time.perf_counter()
 
     def __call__(self, weights: Callable[[], Sequence[np.ndarray]]) -> None:
-        """Note the end of an epoch; `weights` gives kernel (inputs, units) and bias (units,) of each layer in turn."""
+        """Record the end of an epoch; `weights` returns kernel (inputs, units) and bias (units,) of each layer."""
         self.epochs.append(time.perf_counter() - self.since)
         if len(self.epochs) == COMPARED:
             *hidden, kernel, bias = weights()
@@ -71,7 +74,7 @@ class Meter:
 
 
 def simulated_rows(steps: int) -> np.ndarray:
-    """Standardised rows (steps * batch, features) float32: curves of a few hidden factors, and noise."""
+    """Return standardised rows (steps * batch, features) float32: non-linear functions of factors, with noise."""
     generator = np.random.default_rng(SEED)
     factors = np.tanh(generator.standard_normal((steps * BATCH_SIZE, 8)) @ generator.standard_normal((8, 24)))
     rows = factors @ generator.standard_normal((24, SIZES[0])) + generator.standard_normal((len(factors), SIZES[0]))
@@ -79,15 +82,15 @@ def simulated_rows(steps: int) -> np.ndarray:
 
 
 def order_of(epoch: int, rows: int) -> np.ndarray:
-    """Row numbers in an epoch's order (steps, batch)."""
+    """Return the row indices of an epoch in random order, (steps, batch)."""
     return np.random.default_rng([SEED, epoch]).permutation(rows).reshape(-1, BATCH_SIZE)
 
 
-# --- Contenders: each trains until the meter stops it, and imports its packages itself, for others may lack them ------
+# --- Contenders: each trains until the meter stops it, and imports its own packages, which may not be installed -------
 
 
 def train_template(rows: np.ndarray, meter: Meter, execution: int) -> None:
-    """The template as the fraud application compiles and feeds it, `execution` steps in an execution."""
+    """Train the template, compiled and fed as in the fraud application, with `execution` steps per execution."""
     import keras
 
     from data.batches import shuffled_arrays, shuffled_batches
@@ -113,12 +116,12 @@ def train_template(rows: np.ndarray, meter: Meter, execution: int) -> None:
     )
     pairs = batches.map(lambda batch: (batch, batch)) if on_tensorflow else ((batch, batch) for batch in batches)
     clock: Any = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: meter(model.get_weights))
-    quiet: Any = 0  # the annotation of `verbose` forgets the number
+    quiet: Any = 0  # the annotation of `verbose` lacks int
     model.fit(pairs, epochs=ENDLESS, steps_per_epoch=steps, shuffle=False, callbacks=[clock], verbose=quiet)
 
 
 def train_pyod(rows: np.ndarray, meter: Meter, standardise: bool, threads: int | None = None) -> None:
-    """PyOD's AutoEncoder, which calls `epoch_update` after each epoch."""
+    """Train PyOD's AutoEncoder, which calls `epoch_update` after each epoch."""
     import torch
     from pyod.models.auto_encoder import AutoEncoder
 
@@ -141,7 +144,7 @@ def train_pyod(rows: np.ndarray, meter: Meter, standardise: bool, threads: int |
 
 
 def train_torch(rows: np.ndarray, meter: Meter) -> None:
-    """An eager PyTorch loop on one thread."""
+    """Train with an eager PyTorch loop on one thread."""
     import torch
 
     torch.manual_seed(SEED)
@@ -161,7 +164,7 @@ def train_torch(rows: np.ndarray, meter: Meter) -> None:
 
 
 def train_jax(rows: np.ndarray, meter: Meter) -> None:
-    """A bare JAX loop: an epoch is one compiled scan, Adam is written out."""
+    """Train with a bare JAX loop: an epoch is one compiled scan, with Adam written out."""
     import jax
     import jax.numpy as jnp
 
@@ -212,7 +215,7 @@ CONTENDERS: dict[str, Callable[[np.ndarray, Meter], None]] = {
 
 
 def measure(name: str, steps: int, seconds: float) -> None:
-    """Train a contender in this process and print its epochs' rows/s and its loss as JSON."""
+    """Train a contender in this process and print the rows/s of its epochs and its loss as JSON."""
     meter = Meter(simulated_rows(steps), seconds)
     try:
         CONTENDERS[name](meter.rows, meter)
@@ -225,7 +228,7 @@ def measure(name: str, steps: int, seconds: float) -> None:
 
 
 def measure_apart(name: str, steps: int, seconds: float) -> dict[str, Any] | None:
-    """What `measure` finds in a process of its own; None, and a line that says so, where a package is missing."""
+    """Run `measure` in a separate process and return its result; if a package is missing, say so and return None."""
     backend = name.split(", ")[1] if name.startswith("template") else "tensorflow"
     process = subprocess.run(
         [sys.executable, __file__, "measure", name, str(steps), str(seconds)],
@@ -235,7 +238,7 @@ def measure_apart(name: str, steps: int, seconds: float) -> dict[str, Any] | Non
     )
     last = (process.stdout.splitlines() or [""])[-1]
     if process.returncode == MISSING:
-        print(f"{name}: left out, {last}", flush=True)
+        print(f"{name}: skipped, {last}", flush=True)
         return None
     if process.returncode:
         sys.exit(f"{name} failed with exit code {process.returncode}:\n{process.stderr}")
@@ -243,26 +246,26 @@ def measure_apart(name: str, steps: int, seconds: float) -> dict[str, Any] | Non
 
 
 def compare(steps: int, seconds: float, rounds: int) -> None:
-    """Run all contenders in turn, `rounds` times, and print the figures and ratios."""
-    installed = {found.name.lower(): found.version for found in importlib.metadata.distributions()}
+    """Run all contenders in turn, `rounds` times, and print results and ratios."""
+    installed = {package.name.lower(): package.version for package in importlib.metadata.distributions()}
     versions = [f"{name} {installed.get(name, 'missing')}" for name in ("keras", "tensorflow", "jax", "torch", "pyod")]
     machine = f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {platform.system()}"
     print(machine, f"Python {platform.python_version()}", *versions, sep=", ")
     print(f"{steps * BATCH_SIZE:,} rows of {SIZES[0]}, batches of {BATCH_SIZE}, {rounds} rounds of {seconds:g} s")
 
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTENDERS}
+    measured: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTENDERS}
     for number, name in itertools.product(range(1, rounds + 1), CONTENDERS):
-        if name in found:
+        if name in measured:
             if result := measure_apart(name, steps, seconds):
-                found[name].append(result)
+                measured[name].append(result)
                 print(f"round {number}  {name:44}{median(result['rates']):>11,.0f} rows/s", flush=True)
             else:
-                del found[name]
+                del measured[name]
 
     print(f"\n{'rows/s':44}{'median':>11}{'slowest epoch':>15}{'fastest':>11}{f'loss, {COMPARED} epochs':>16}")
-    rates = {name: [median(result["rates"]) for result in results] for name, results in found.items()}
+    rates = {name: [median(result["rates"]) for result in results] for name, results in measured.items()}
     middle = {name: median(values) for name, values in rates.items()}
-    for name, results in found.items():
+    for name, results in measured.items():
         epochs = [rate for result in results for rate in result["rates"]]
         loss = median(result["loss"] for result in results)
         print(f"{name:44}{middle[name]:>11,.0f}{min(epochs):>15,.0f}{max(epochs):>11,.0f}{loss:>16.4f}")
@@ -283,8 +286,8 @@ def main() -> None:
     if sys.argv[1:2] == ["measure"]:
         return measure(sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--quick", action="store_true", help="one short round, to see that every contender works")
-    parser.add_argument("--rounds", type=int, default=3, help="times that every contender runs, 3 by default")
+    parser.add_argument("--quick", action="store_true", help="one short round, to check that every contender works")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds in which every contender runs (default: 3)")
     options = parser.parse_args()
     if options.quick:
         return compare(steps=32, seconds=0.1, rounds=1)

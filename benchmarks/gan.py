@@ -1,17 +1,17 @@
-"""Training speed of the GAN by `fit` beside TensorFlow's usual loop with two tapes, in pictures a second.
+"""Training speed of the GAN template compared with TensorFlow's usual loop with two tapes, in images per second.
 
     python benchmarks/gan.py
     python benchmarks/gan.py --quick
 
-A contender whose package is missing is named and left out. Everything is kept off the GPU. Measure on an idle machine.
+All contenders run on the CPU. A contender whose package is missing is reported and skipped. Measure on an idle machine.
 
-All train the template's own two networks, conditional, on the same pictures of 28 × 28 in float32, in batches of 32,
-with the hinge loss, without augmentation, with one Adam each: the template by `model.fit`, compiled as in the
-application (without XLA on TensorFlow, with it on JAX), and the loop as TensorFlow's guide to such networks writes it:
-a compiled step with one gradient tape for each network, called for each batch. The template also keeps the generator's
-running average, the first loop does not, the second does. Each contender runs in a fresh process, all in turn and that
-several times; a round's figure is the median epoch after the first, and the result the median of the rounds. The
-template's ratio is to the faster loop.
+All contenders train the template's conditional generator and discriminator on the same 28 × 28 images in float32, in
+batches of 32, with the hinge loss, without augmentation, with one Adam optimizer per network. The template runs
+`model.fit`, compiled as in the application (without XLA on TensorFlow, with it on JAX). The loops follow TensorFlow's
+GAN tutorial: a compiled step with one gradient tape per network, called for each batch. The template and the second
+loop also maintain the running average of the generator's weights; the first loop does not. Each contender runs in a
+fresh process; the contenders take turns over several rounds. A round's figure is the median epoch after the first; the
+result is the median of the rounds. The template's ratio is to the faster loop.
 """
 
 import os
@@ -29,7 +29,7 @@ CONTENDERS = ("template on TensorFlow", "template on JAX", *RIVALS)
 
 
 def template_epoch(backend: str, x: np.ndarray, y: np.ndarray) -> tuple[Callable[[], Any], int]:
-    """One epoch of the template, and its number of trained parameters."""
+    """Return a function that trains the template for one epoch, and its number of trained parameters."""
     os.environ |= {"KERAS_BACKEND": backend}
     import keras
 
@@ -46,7 +46,7 @@ def template_epoch(backend: str, x: np.ndarray, y: np.ndarray) -> tuple[Callable
 
 
 def tapes_epoch(average: bool, x: np.ndarray, y: np.ndarray) -> tuple[Callable[[], Any], int]:
-    """One epoch of a loop over the same networks, and their number of trained parameters."""
+    """Return a function that trains the same networks for one epoch in a loop, and their number of parameters."""
     os.environ |= {"KERAS_BACKEND": "tensorflow"}
     import keras
     import tensorflow as tf
@@ -83,18 +83,18 @@ def tapes_epoch(average: bool, x: np.ndarray, y: np.ndarray) -> tuple[Callable[[
 
 
 def networks() -> dict[str, Any]:
-    """Sizes of the two."""
+    """Return the sizes of both networks."""
     sizes = {"height": SIZE, "width": SIZE, "channels": 1, "classes": CLASSES}
     return sizes | {"generator_filters": FILTERS, "discriminator_filters": FILTERS}
 
 
 def parameters(model: Any) -> int:
-    """How many numbers are trained."""
+    """Return the number of trained parameters."""
     return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
 
 
 def contend(contender: str, quick: bool) -> tuple[int, float]:
-    """One contender's parameters and pictures a second."""
+    """Return a contender's number of parameters and its images per second."""
     os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     random = np.random.default_rng(0)
     x = random.random((BATCH * STEPS, SIZE, SIZE, 1)).astype(np.float32)
@@ -112,4 +112,4 @@ def contend(contender: str, quick: bool) -> tuple[int, float]:
 
 
 if __name__ == "__main__":
-    compete(__file__, __doc__, CONTENDERS, contend, unit="pictures/s", rivals=RIVALS, rival="the faster loop")
+    compete(__file__, __doc__, CONTENDERS, contend, unit="images/s", rivals=RIVALS, rival="the faster loop")

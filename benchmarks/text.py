@@ -1,21 +1,22 @@
-"""Training speed of the decoder beside an eager PyTorch loop, and speed of generation with and without its cache.
+"""Speed of the decoder template: training compared with an eager PyTorch loop, generation with and without cache.
 
     pip install -e ".[bench]" -c constraints.txt
     python benchmarks/text.py
     KERAS_BACKEND=jax python benchmarks/text.py
     python benchmarks/text.py --quick
 
-PyTorch's CPU build suffices: everything is kept off the GPU. A contender whose package is missing is named and left
-out. Measure on an idle machine.
+All contenders run on the CPU, so PyTorch's CPU build is enough. A contender whose package is missing is reported and
+skipped. Measure on an idle machine.
 
-Training is the public nanoGPT recipe for a CPU: 4 blocks, 4 heads, 128 wide, context 64, batches of 12, no dropout,
-AdamW with a rate of 1e-3 (here a constant one), on characters: CPython's language reference as the standard library has
-it, of which the last tenth is kept for validation. PyTorch's model is that of nanoGPT, with one product for query, key
-and value and `scaled_dot_product_attention`. Both see the same batches, in a process each that lives through all
-rounds; the rounds alternate, and as the first compiles it doesn't count. The validation loss is that after all steps.
+Training follows nanoGPT's public recipe for a CPU: 4 blocks, 4 heads, width 128, context 64, batches of 12, no dropout,
+AdamW with a learning rate of 1e-3 (constant here), on characters of the Python language reference in the standard
+library; the last tenth of the text is for validation. The PyTorch model is nanoGPT's, with one matrix product for
+query, key and value and `scaled_dot_product_attention`. Both train on the same batches. Each runs in its own process
+over all rounds; the rounds alternate, and the first, which compiles, is not counted. The validation loss is that after
+all steps.
 
-Generation is by a decoder of that size with a context of 256: tokens drawn one by one through the template's `Stream`,
-against calls of the compiled model with the last 256 tokens for each next one.
+Generation uses a decoder of that size with a context of 256: the template's `Stream`, which generates token by token
+with a cache, is compared with calls of the compiled model on the last 256 tokens for each new token.
 """
 
 import argparse
@@ -38,7 +39,7 @@ MISSING = 3  # exit code of a contender without its package
 
 
 def text() -> tuple[np.ndarray, np.ndarray, int]:
-    """The tokens of the training and of the validation part, and how many different ones there are."""
+    """Return the tokens of the training and the validation part, and the size of the vocabulary."""
     from pydoc_data.topics import topics
 
     characters, tokens = np.unique(list("".join(topics.values())), return_inverse=True)
@@ -47,19 +48,19 @@ def text() -> tuple[np.ndarray, np.ndarray, int]:
 
 
 def windows(tokens: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs and targets, (starts, CONTEXT)."""
-    places = starts[:, None] + np.arange(CONTEXT)
-    return tokens[places], tokens[places + 1]
+    """Return inputs and targets, both (starts, CONTEXT)."""
+    positions = starts[:, None] + np.arange(CONTEXT)
+    return tokens[positions], tokens[positions + 1]
 
 
 def use_cpu() -> None:
-    """Choose the backend, before Keras is imported, and keep it off the GPU."""
+    """Choose the backend, before Keras is imported, and disable the GPU."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
 
 
 class Template:
-    """The template, trained as its users do."""
+    """The template, trained with `fit`."""
 
     def __init__(self, vocabulary: int, steps: int):
         use_cpu()
@@ -78,16 +79,16 @@ class Template:
         )
 
     def train(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Take a step for each `BATCH` rows, in order."""
+        """Train one step per `BATCH` rows, in order."""
         self.model.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0)
 
     def loss(self, x: np.ndarray, y: np.ndarray) -> float:
-        """The mean over all tokens, in nats."""
+        """Return the mean loss over all tokens in nats."""
         return float(self.model.evaluate(x, y, batch_size=len(x) // 10, verbose=0))
 
 
 class PyTorch:
-    """The same decoder as nanoGPT writes it, in the usual eager loop."""
+    """The same decoder as implemented by nanoGPT, in the usual eager loop."""
 
     def __init__(self, vocabulary: int, steps: int):
         import torch  # pyright: ignore[reportMissingImports]
@@ -134,26 +135,26 @@ class PyTorch:
         self.optimizer = torch.optim.AdamW(self.model.parameters(), RATE, betas=BETAS, weight_decay=DECAY)
 
     def tensors(self, x: np.ndarray, y: np.ndarray) -> Iterator[Any]:
-        """Tensors of `BATCH` rows each."""
+        """Return pairs of tensors of `BATCH` rows each."""
         pair = (self.torch.from_numpy(part.astype(np.int64)).split(BATCH) for part in (x, y))
         return zip(*pair, strict=True)
 
     def train(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Take a step for each `BATCH` rows, in order."""
+        """Train one step per `BATCH` rows, in order."""
         for batch in self.tensors(x, y):
             self.optimizer.zero_grad(set_to_none=True)
             self.model(*batch).backward()
             self.optimizer.step()
 
     def loss(self, x: np.ndarray, y: np.ndarray) -> float:
-        """The mean over all tokens, in nats."""
+        """Return the mean loss over all tokens in nats."""
         with self.torch.no_grad():
             losses = [(len(batch[0]), self.model(*batch).item()) for batch in self.tensors(x, y)]
         return sum(n * loss for n, loss in losses) / sum(n for n, _ in losses)
 
 
 def contend(contender: str, steps: int, rounds: int) -> None:
-    """Train a round at each line that comes in, print its tokens a second, and in the end the validation loss."""
+    """Train one round per line of input and print its tokens per second; at the end, print the validation loss."""
     train, validation, vocabulary = text()
     steps //= rounds
     try:
@@ -175,7 +176,7 @@ def contend(contender: str, steps: int, rounds: int) -> None:
 
 
 def compare_training(steps: int, rounds: int) -> None:
-    """Let the contenders train in turns."""
+    """Train the contenders in turns and print the results."""
     running: dict[str, subprocess.Popen[str]] = {}
     figures: dict[str, list[float]] = {}
     for contender in CONTENDERS:
@@ -184,23 +185,23 @@ def compare_training(steps: int, rounds: int) -> None:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         if answer(process, contender, "") != "ready":
-            print(f"{contender}: left out")
+            print(f"{contender}: skipped")
             del running[contender]
     for number in range(rounds):
         for contender, process in running.items():
             figures.setdefault(contender, []).append(float(answer(process, contender)))
             print(f"round {number + 1:>2}  {contender:<9} {figures[contender][-1]:>9,.0f} tokens/s", flush=True)
     print(f"\ntraining, {steps:,} steps: median of the rounds after the first (range), validation loss")
-    medians = {contender: median(found[1:]) for contender, found in figures.items()}
+    medians = {contender: median(rates[1:]) for contender, rates in figures.items()}
     for contender, process in running.items():
-        found, loss = figures[contender][1:], float(answer(process, contender))
+        rates, loss = figures[contender][1:], float(answer(process, contender))
         ratio = f"{medians[contender] / medians['PyTorch']:6.2f} × PyTorch" if "PyTorch" in medians else ""
-        spread = f"({min(found):,.0f} to {max(found):,.0f})"
-        print(f"  {contender:<9} {median(found):>9,.0f} tokens/s {spread:<20} {ratio}   {loss:.3f} nats", flush=True)
+        spread = f"({min(rates):,.0f} to {max(rates):,.0f})"
+        print(f"  {contender:<9} {median(rates):>9,.0f} tokens/s {spread:<20} {ratio}   {loss:.3f} nats", flush=True)
 
 
 def answer(process: subprocess.Popen[str], contender: str, question: str = "\n") -> str:
-    """The line that a contender prints next; nothing if its package is missing."""
+    """Return the next line that a contender prints, or "" if its package is missing."""
     assert process.stdin and process.stdout and process.stderr
     process.stdin.write(question)
     process.stdin.flush()
@@ -211,14 +212,14 @@ def answer(process: subprocess.Popen[str], contender: str, question: str = "\n")
 
 
 def compare_generation(tokens: int, rounds: int) -> None:
-    """Generate with the cache and without it in turns, and watch the memory."""
+    """Generate with and without the cache in turns, and measure memory use."""
     use_cpu()
     import keras
 
     from templates.transformer import Stream, decoder, generate
 
-    class Rereading:
-        """A stream that runs the whole context at each token."""
+    class Recomputing:
+        """A stream that runs the whole context for each token."""
 
         def __init__(self, model: Any):
             self.model = model
@@ -233,8 +234,8 @@ def compare_generation(tokens: int, rounds: int) -> None:
 
     keras.utils.set_random_seed(0)
     model: Any = decoder(vocabulary=96, context=LENGTH, width=WIDTH, depth=DEPTH, heads=HEADS)
-    contenders = {"cache": Stream(model), "whole context": Rereading(model)}
-    counts = {"cache": tokens, "whole context": tokens // 10}  # which take a similar time
+    contenders = {"cache": Stream(model), "whole context": Recomputing(model)}
+    counts = {"cache": tokens, "whole context": tokens // 10}  # these take a similar time
     running = {}
     for name, stream in contenders.items():
         running[name] = generate(stream, [[0] * LENGTH], 10**9)
@@ -249,15 +250,15 @@ def compare_generation(tokens: int, rounds: int) -> None:
             figures[name].append(counts[name] / (time.perf_counter() - since))
             print(f"round {number + 1:>2}  {name:<14} {figures[name][-1]:>7,.0f} tokens/s", flush=True)
     print(f"\ngeneration at a context of {LENGTH} on {keras.backend.backend()}: median of the rounds (range)")
-    for name, found in figures.items():
-        ratio = median(found) / median(figures["whole context"])
-        print(f"  {name:<14} {median(found):>7,.0f} tokens/s ({min(found):,.0f} to {max(found):,.0f})  {ratio:6.1f} ×")
+    for name, rates in figures.items():
+        ratio = median(rates) / median(figures["whole context"])
+        print(f"  {name:<14} {median(rates):>7,.0f} tokens/s ({min(rates):,.0f} to {max(rates):,.0f})  {ratio:6.1f} ×")
     generated = rounds * sum(counts.values())
     print(f"  peak memory grew by {peak_megabytes() - before:.1f} MB in {generated:,} tokens, from {before:,.0f} MB")
 
 
 def peak_megabytes() -> float:
-    """Most memory that this process ever held."""
+    """Return the peak memory use of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
@@ -265,15 +266,15 @@ def main() -> None:
     """Compare training, then generation."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, help="training steps (default: 2000)")
-    parser.add_argument("--rounds", type=int, help="rounds that take turns (default: 20)")
-    parser.add_argument("--part", choices=("training", "generation"), help="one of the two comparisons alone")
-    parser.add_argument("--quick", action="store_true", help="100 steps, 5 rounds: shows that it works")
+    parser.add_argument("--rounds", type=int, help="rounds of training (default: 20)")
+    parser.add_argument("--part", choices=("training", "generation"), help="run only one of the two comparisons")
+    parser.add_argument("--quick", action="store_true", help="100 steps in 5 rounds, to check that it works")
     parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     steps = chosen.steps or (100 if chosen.quick else 2000)
     rounds = chosen.rounds or (5 if chosen.quick else 20)
     if rounds < 2 or steps < rounds:
-        parser.error("at least 2 rounds of a step each")
+        parser.error("needs at least 2 rounds and at least one step per round")
     if chosen.contender:
         contend(chosen.contender, steps, rounds)
         return
