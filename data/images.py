@@ -13,11 +13,11 @@ All pictures are held in memory, one byte a value: n × height × width × chann
 they are read and split. Sources of more than `data.picture_files.LARGEST_BYTES` are refused.
 """
 
-import functools
 import gzip
 import hashlib
 import importlib.resources
 import io
+import operator
 import os
 import sys
 import tarfile
@@ -462,64 +462,41 @@ def load_folder(folder: Path, *, size: int | None, skip_bad: bool, seed: int, wi
             without `skip_bad`; the pictures together are beyond `LARGEST_BYTES`.
     """
     found = folders.find(folder, without_classes=without_classes)
-    listed = found.pictures
-    skipped: dict[str, None] = {}
-    attempt = functools.partial(_attempt, folder=folder, skipped=skipped if skip_bad else None)
-    headers = [attempt(read_header, path) for _, _, path in listed]
-    rows = [row for row, header in enumerate(headers) if header]
-    if not rows:
-        raise BadInput(f"{folder}: found {len(listed):,} pictures, all of them bad; the first is {next(iter(skipped))}")
-    sizes = np.array([(headers[row].height, headers[row].width) for row in rows])
+    pictures = _Pictures(folder, found.pictures, skip_bad)
+    headers = pictures.headers
+    sizes = np.array([(headers[row].height, headers[row].width) for row in pictures.good])
     height, width = _choose_size(sizes) if size is None else (size, size)
-    channels = 3 if any(headers[row].coloured for row in rows) else 1
-    check_bytes(str(folder), len(rows) * height * width * channels)
-    levels = _levels(attempt, [(listed[row][2], headers[row].kind) for row in rows], channels, {"uint8": BYTES})
-
-    images = np.empty((len(listed), height, width, channels), np.uint8)
-    read = functools.partial(read_picture, height=height, width=width, channels=channels)
-    used, plain = [], []
-    for row in rows:
-        picture = attempt(read, listed[row][2], levels=levels)
-        if picture is not None:
-            images[row] = picture
-            used.append(row)
-            if headers[row].kind == "uint8":
-                plain.append(row)
-    if plain and all(images[row].max() < 128 for row in plain):
-        levels = {**levels, **_levels(attempt, [(listed[row][2], "uint8") for row in plain], channels, {})}
-        for row in plain:
-            images[row] = attempt(read, listed[row][2], levels=levels)
-    coloured = any(np.any(images[row] != images[row][..., :1]) for row in used)
-    digest, size_bytes = hashlib.sha256(), 0
-    for row in used:
-        content_size = _add_file(digest, listed[row][2], folder)
-        size_bytes += content_size
-    if lost := sorted({part for part, _, _ in listed} - {listed[row][0] for row in used}):
+    channels = 3 if any(headers[row].coloured for row in pictures.good) else 1
+    check_bytes(str(folder), len(pictures.good) * height * width * channels)
+    levels = _levels(pictures.attempt, pictures.kinds(), channels, {"uint8": BYTES})
+    images = np.empty((len(headers), height, width, channels), np.uint8)
+    pictures.read(images, levels)
+    plain = [entry for entry in pictures.kinds() if entry[1] == "uint8"]
+    if plain and all(images[row].max() < 128 for row in pictures.good if headers[row].kind == "uint8"):
+        levels = {**levels, **_levels(pictures.attempt, plain, channels, {})}
+        pictures.read(images, levels)
+    parts = [found.pictures[row][0] for row in pictures.good]
+    if lost := sorted({part for part, _, _ in found.pictures} - set(parts)):
         bad = f"no good picture {'among those for ' + lost[0] if lost[0] else 'at all'}"
-        raise BadInput(f"{folder}: found {bad}, expected some; the first bad one is {next(iter(skipped))}")
-    if not coloured:
+        raise BadInput(f"{folder}: found {bad}, expected some; the first bad one is {pictures.first_bad}")
+    digest = hashlib.sha256()
+    size_bytes = sum(_add_file(digest, found.pictures[row][2], folder) for row in pictures.good)
+    if not any(np.any(images[row] != images[row][..., :1]) for row in pictures.good):
         images = images[..., :1]
 
-    names = _class_names(listed)
-    number = {name: label for label, name in enumerate(names)}
-    labels = np.array([number[listed[row][1]] for row in used])
-    parts = np.array([listed[row][0] for row in used])
-    files = np.array([_file_name(listed[row][2], folder) for row in used])
-    chosen, how = _split_folder(folder, parts, labels, names, seed)
-    numbers = np.array(used)
+    names = _class_names(found.pictures)
+    whole = pictures.split(images, names)
+    chosen, how = _split_folder(folder, np.array(parts), whole.labels, names, seed)
     splits = {
-        part: Split(images[numbers[i]], labels[i], {"row": numbers[i], "file": files[i]}) for part, i in chosen.items()
+        part: Split(whole.inputs[rows], whole.labels[rows], {key: values[rows] for key, values in whole.extra.items()})
+        for part, rows in chosen.items()
     }
     smallest, largest = (f"{size[0]} × {size[1]}" for size in (sizes.min(axis=0), sizes.max(axis=0)))
     of_sizes = smallest if smallest == largest else f"{smallest} to {largest}"
     understood = [_understood_classes(splits, names), *found.understood]
-    understood += describe(levels, Counter(headers[row].kind for row in used))
-    if transparent := sum(headers[row].transparent for row in used):
+    understood += describe(levels, Counter(headers[row].kind for row in pictures.good))
+    if transparent := sum(headers[row].transparent for row in pictures.good):
         understood.append(f"{folders.pictures(transparent)} with transparent parts, laid over white")
-    if skipped:
-        understood.append(
-            f"{len(skipped):,} bad picture{'s' * (len(skipped) != 1)} left out, the first: {next(iter(skipped))}"
-        )
     return _dataset(
         splits,
         names,
@@ -530,9 +507,69 @@ def load_folder(folder: Path, *, size: int | None, skip_bad: bool, seed: int, wi
         sha256=digest.hexdigest(),
         seed=seed,
         notes=(how, f"pictures of {of_sizes} pixels (height × width), brought to {height} × {width}"),
-        understood=understood,
+        understood=[*understood, *pictures.left_out()],
         levels=levels,
     )
+
+
+class _Pictures:
+    """The pictures of a folder: (part, class, path) each, the headers, and the rows of those that are good.
+
+    A bad one is an error, or, with `skip_bad`, a line that is kept.
+    """
+
+    def __init__(self, folder: Path, listed: Sequence[tuple[str, str, Path]], skip_bad: bool) -> None:
+        self.folder, self.listed, self.skip_bad = folder, listed, skip_bad
+        self.skipped: dict[str, None] = {}
+        self.headers = [self.attempt(read_header, path) for _, _, path in listed]
+        self.good = [row for row, header in enumerate(self.headers) if header]
+        self.require_some()
+
+    @property
+    def first_bad(self) -> str:
+        return next(iter(self.skipped))
+
+    def attempt(self, read: Callable[..., Any], path: Path, **settings: Any) -> Any:
+        """Read a picture; None if it's bad and may be skipped."""
+        try:
+            return read(path, **settings)
+        except BadInput as problem:
+            if not self.skip_bad:
+                raise
+            self.skipped[str(problem).removeprefix(escaped(f"{self.folder}{os.sep}"))] = None
+            return None
+
+    def require_some(self) -> None:
+        if not self.good:
+            found = f"{len(self.listed):,} pictures, all of them bad"
+            raise BadInput(f"{self.folder}: found {found}; the first is {self.first_bad}")
+
+    def kinds(self) -> list[tuple[Path, str]]:
+        """The path and the kind of each good picture."""
+        return [(self.listed[row][2], self.headers[row].kind) for row in self.good]
+
+    def read(self, images: np.ndarray, levels: Levels) -> None:
+        """Read the good pictures into their rows of `images`; those that turn out to be bad are good no more."""
+        size = dict(zip(("height", "width", "channels"), images.shape[1:], strict=True))
+        good = []
+        for row in self.good:
+            picture = self.attempt(read_picture, self.listed[row][2], **size, levels=levels)
+            if picture is not None:
+                images[row] = picture
+                good.append(row)
+        self.good = good
+
+    def split(self, images: np.ndarray, names: Sequence[str]) -> Split:
+        """Join the good pictures with their classes, of `names`, their rows and their files."""
+        rows, number = np.array(self.good), {name: label for label, name in enumerate(names)}
+        labels = np.array([number[self.listed[row][1]] for row in self.good])
+        files = [escaped(self.listed[row][2].relative_to(self.folder).as_posix()) for row in self.good]
+        return Split(images[rows], labels, {"row": rows, "file": np.array(files)})
+
+    def left_out(self) -> list[str]:
+        """Say how many were skipped."""
+        count = len(self.skipped)
+        return [f"{count:,} bad picture{'s' * (count != 1)} left out, the first: {self.first_bad}"] if count else []
 
 
 def _levels(attempt: Callable[..., Any], pictures: Sequence[tuple[Path, str]], channels: int, known: Levels) -> Levels:
@@ -576,10 +613,6 @@ def _add_file(digest: Any, path: Path, folder: Path) -> int:
     return size
 
 
-def _file_name(path: Path, folder: Path) -> str:
-    return escaped(path.relative_to(folder).as_posix())
-
-
 def read_labelled(
     folder: Path,
     *,
@@ -604,36 +637,14 @@ def read_labelled(
     found = folders.find(folder, without_classes=without_classes, to_test=True)
     listed = [entry for entry in found.pictures if entry[0] == "test"] or found.pictures
     check_bytes(str(folder), len(listed) * height * width * channels)
-    skipped: dict[str, None] = {}
-    attempt = functools.partial(_attempt, folder=folder, skipped=skipped if skip_bad else None)
-    headers = [attempt(read_header, path) for _, _, path in listed]
-    kinds = [(path, header.kind) for (_, _, path), header in zip(listed, headers, strict=True) if header]
-    all_levels, of_levels = _levels_of_others(attempt, kinds, channels, levels)
-    images, used = np.empty((len(listed), height, width, channels), np.uint8), []
-    for row, (_, _, path) in enumerate(listed):
-        if headers[row]:
-            picture = attempt(read_picture, path, height=height, width=width, channels=channels, levels=all_levels)
-            if picture is not None:
-                images[row] = picture
-                used.append(row)
-    if not used:
-        raise BadInput(f"{folder}: found {len(listed):,} pictures, all of them bad; the first is {next(iter(skipped))}")
-    rows = np.array(used)
-    names = _class_names([listed[row] for row in used])
-    number = {name: label for label, name in enumerate(names)}
-    labels = np.array([number[listed[row][1]] for row in used])
-    files = np.array([_file_name(listed[row][2], folder) for row in used])
-    split = Split(images[rows], labels, {"row": rows, "file": files})
-    understood = [
-        _understood_classes({"test": split}, names),
-        *found.understood,
-        *of_levels,
-        *(
-            [f"{len(skipped):,} bad picture{'s' * (len(skipped) != 1)} left out, the first: {next(iter(skipped))}"]
-            if skipped
-            else []
-        ),
-    ]
+    pictures = _Pictures(folder, listed, skip_bad)
+    all_levels, of_levels = _levels_of_others(pictures.attempt, pictures.kinds(), channels, levels)
+    images = np.empty((len(listed), height, width, channels), np.uint8)
+    pictures.read(images, all_levels)
+    pictures.require_some()
+    names = _class_names([listed[row] for row in pictures.good])
+    split = pictures.split(images, names)
+    understood = [_understood_classes({"test": split}, names), *found.understood, *of_levels, *pictures.left_out()]
     return split, tuple(names), tuple(understood)
 
 
@@ -661,19 +672,6 @@ def read_labelled_arrays(
     labels, names, _ = classes_of(source, part, without_classes, understood)
     split = Split(arrays.images, labels[part], {"row": np.arange(len(arrays.images))})
     return split, tuple(names), (_understood_classes({part: split}, names), *understood)
-
-
-def _attempt(
-    read: Callable[..., Any], path: Path, *, folder: Path, skipped: dict[str, None] | None, **settings: Any
-) -> Any:
-    """Read a picture; a bad one gives None and a line in `skipped`, if there are such lines; each line once."""
-    try:
-        return read(path, **settings)
-    except BadInput as problem:
-        if skipped is None:
-            raise
-        skipped[str(problem).removeprefix(escaped(f"{folder}{os.sep}"))] = None
-        return None
 
 
 def _class_names(listed: Sequence[tuple[str, str, Path]]) -> list[str]:
@@ -749,11 +747,7 @@ def levels_of_files(paths: Sequence[Path], *, channels: int, levels: Levels | No
     Returns:
         The levels, and what was chosen in sentences.
     """
-
-    def read(reader: Callable[..., Any], path: Path, **settings: Any) -> Any:
-        return reader(path, **settings)
-
-    return _levels_of_others(read, [(path, read_header(path).kind) for path in paths], channels, levels)
+    return _levels_of_others(operator.call, [(path, read_header(path).kind) for path in paths], channels, levels)
 
 
 # Of all
