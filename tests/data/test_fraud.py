@@ -11,6 +11,7 @@ import pytest
 from data import fraud, table_files
 from data.dataset import BadInput
 from data.fraud import FEATURES, Protocol, Simulation, add_features, load_simulated, load_tables, read, simulate, split
+from tests.bad_input import refusal, write
 
 DAY = 86_400
 SMALL = Simulation(customers=120, terminals=60, days=20, radius=30.0, terminals_compromised_per_day=1, terminal_days=4)
@@ -540,9 +541,7 @@ def test_a_week_without_fraud_or_payment_is_refused(name):
 
 def test_payments_of_other_months_are_refused():
     for start, end in (("2017-01-01", "2017-03-01"), ("2019-01-01", "2019-03-01")):
-        with pytest.raises(BadInput) as problem:
-            split(hourly(60, start, 1), Protocol())
-        assert str(problem.value) == (
+        assert refusal(split, hourly(60, start, 1), Protocol()) == (
             "--protocol.train-start 2018-07-25: found no payment in the validation_train days from 2018-07-11, "
             f"expected payments with some fraud; the payments reach from {start} to {end}"
         )
@@ -593,10 +592,6 @@ def test_the_delay_of_the_protocol_is_that_of_the_features():
     data, _ = load_simulated(SEASON, protocol)
     expected = split(add_features(simulate(SEASON), 3), protocol)
     np.testing.assert_array_equal(data.splits["test"].inputs, expected["test"].inputs)
-
-
-def write(path: Path, payments: pd.DataFrame) -> None:
-    payments.to_csv(path, index=False) if path.suffix == ".csv" else payments.to_parquet(path)
 
 
 def write_days(folder: Path, payments: pd.DataFrame, suffix: str) -> None:
@@ -657,11 +652,7 @@ def test_the_encoder_reads_features_as_columns(tmp_path, season, simulated):
 
 
 def message(*paths: Path) -> str:
-    with pytest.raises(BadInput) as caught:
-        load_tables(paths, Protocol())
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
+    return refusal(load_tables, paths, Protocol())
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from data.dataset import BadInput
 from data.picture_folders import find, part_of
+from tests.bad_input import refusal
 
 
 def tree(root: Path, *places: str) -> Path:
@@ -30,11 +30,9 @@ def counts(root: Path, **settings) -> dict[str, dict[str, int]]:
 
 
 def line(root: Path, **settings) -> str:
-    with pytest.raises(BadInput) as caught:
-        find(root, **settings)
-    assert "\n" not in str(caught.value)
-    assert str(caught.value).startswith(str(root))
-    return str(caught.value).removeprefix(str(root))
+    said = refusal(find, root, **settings)
+    assert said.startswith(str(root))
+    return said.removeprefix(str(root))
 
 
 TRAIN_AND_TEST = {"train": {"cat": 3, "dog": 4}, "test": {"cat": 1, "dog": 2}}

@@ -1,4 +1,5 @@
 import collections
+import functools
 import gzip
 import hashlib
 import importlib.resources
@@ -16,13 +17,8 @@ import numpy as np
 import pytest
 
 from data import pronunciation
-from data.dataset import BadInput
 from data.pronunciation import Coder, Lexicon, Words, load_dictionary, load_embedded, load_words, normalised
-
-
-def write(path: Path, content: str | bytes) -> Path:
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
+from tests.bad_input import refusal, write
 
 
 def made_up(count: int = 400, seed: int = 0, letters: str = "abcdefgh") -> dict[str, tuple[str, ...]]:
@@ -64,12 +60,7 @@ def read(tmp_path: Path, text: str | bytes, **options) -> dict[str, tuple[tuple[
     return found
 
 
-def message(*arguments, load=load_dictionary, **options) -> str:
-    with pytest.raises(BadInput) as caught:
-        load(*arguments, **options)
-    found = str(caught.value)
-    assert "\n" not in found
-    return found
+message = functools.partial(refusal, load_dictionary)
 
 
 def notes(lexicon: Lexicon) -> str:
@@ -296,8 +287,8 @@ def test_a_list_with_unknown_words(tmp_path):
         f"words of {file}"
     )
     lists = write(tmp_path / "more.txt", "\n".join(f"z{number}" for number in range(1_200)))
-    assert "found 1,200 words that the dictionary lacks ('z0', 'z1', 'z2', 'z3', 'z4' and 1,195 more)" in message(
-        file, test_words=lists
+    assert "found 1,200 words that the dictionary lacks ('z0', 'z1', 'z2', 'z3', 'z4' and 1,195 more)" in refusal(
+        load_dictionary, file, test_words=lists
     )
 
 
@@ -661,7 +652,7 @@ def test_missing_and_empty(tmp_path):
 def test_lines_that_are_no_entries(tmp_path, text, line, problem):
     file = write(tmp_path / "a", text)
     assert message(file) == f"{file}: line {line}: {problem}"
-    assert message(file, load=load_words) == f"{file}: line {line}: {problem}"
+    assert refusal(load_words, file) == f"{file}: line {line}: {problem}"
 
 
 def test_one_phone(tmp_path):

@@ -10,7 +10,6 @@ import scipy.signal
 import soundfile
 
 from data.acoustics import RATE
-from data.dataset import BadInput
 from data.phones import IGNORED, PHONES
 from data.recordings import (
     CORE_TEST_SPEAKERS,
@@ -27,18 +26,13 @@ from data.recordings import (
     stream_audio,
     write_textgrid,
 )
+from tests.bad_input import refusal, write
 
 PHN = "0 3050 h#\n3050 4559 sh\n4559 5723 ix\n5723 6642 hv\n6642 8772 eh\n8772 9190 dcl\n9190 16000 h#\n"
 
 
 def noise(samples: int, seed: int = 0) -> np.ndarray:
     return (0.1 * np.random.default_rng(seed).standard_normal(samples)).astype(np.float32)
-
-
-def write(path: Path, content: str | bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
 
 
 def wav(path: Path, samples: np.ndarray | None = None, rate: int = RATE, subtype: str = "PCM_16") -> Path:
@@ -58,16 +52,6 @@ def sphere(samples: np.ndarray, **changes: str | int) -> bytes:
 
 def integers(count: int) -> np.ndarray:
     return np.random.default_rng(0).integers(-(2**15), 2**15, count, dtype=np.int16)
-
-
-def bad(call, *arguments) -> str:
-    with pytest.raises(BadInput) as caught:
-        call(*arguments)
-    text = str(caught.value)
-    assert "\n" not in text
-    assert "found" in text
-    assert ", expected" in text
-    return text
 
 
 def names(segments: list) -> list[tuple[float, float, str]]:
@@ -95,10 +79,10 @@ def test_duration_is_that_of_the_header(tmp_path, samples, rate):
 
 def test_duration_of_sphere_and_of_what_is_none(tmp_path):
     assert duration(write(tmp_path / "a.WAV", sphere(integers(12_345)))) == 12_345 / RATE
-    assert "no such file" in bad(duration, tmp_path / "none.wav")
-    assert "7,999 samples a second" in bad(duration, wav(tmp_path / "b.wav", noise(RATE), 7_999))
+    assert "no such file" in refusal(duration, tmp_path / "none.wav")
+    assert "7,999 samples a second" in refusal(duration, wav(tmp_path / "b.wav", noise(RATE), 7_999))
     cut = write(tmp_path / "c.wav", wav(tmp_path / "d.wav").read_bytes()[:-1000])
-    assert "is the file whole?" in bad(duration, cut)
+    assert "is the file whole?" in refusal(duration, cut)
 
 
 def test_wav_with_chunks_around_the_audio(tmp_path):
@@ -155,7 +139,7 @@ def test_samples_a_little_beyond_full_scale_are_kept(tmp_path):
 def test_cut_wav(tmp_path, keep):
     content = wav(tmp_path / "a.wav").read_bytes()
     path = write(tmp_path / "b.wav", content[: keep if keep > 1 else int(keep * len(content))])
-    text = bad(read_audio, path)
+    text = refusal(read_audio, path)
     if keep == 30:
         assert text == f"{path}: found no audio after the header, expected a whole WAV file: is the file cut?"
     else:
@@ -168,13 +152,13 @@ def test_cut_wav(tmp_path, keep):
 def test_sphere_that_is_not_as_long_as_its_header_says(tmp_path, held, found):
     path = write(tmp_path / "a.wav", sphere(integers(held), sample_count=5000))
     expected = f"{path}: found {found} samples of audio, expected 5,000 as its header says: is the file whole?"
-    assert bad(read_audio, path) == expected
+    assert refusal(read_audio, path) == expected
 
 
 @pytest.mark.parametrize("size", [10, 200, 1000])
 def test_sphere_with_a_cut_header(tmp_path, size):
     path = write(tmp_path / "a.wav", sphere(integers(500))[:size])
-    text = bad(read_audio, path)
+    text = refusal(read_audio, path)
     assert text.startswith(f"{path}: found ")
     assert "is the file" in text
 
@@ -183,7 +167,7 @@ def test_shortened_sphere(tmp_path):
     content = sphere(integers(500), sample_coding="pcm,embedded-shorten-v2.00")
     path = write(tmp_path / "a.wav", content)
     expected = "found SPHERE compressed by embedded-shorten-v2.00, expected it uncompressed: sph2pipe -p"
-    assert bad(read_audio, path) == f"{path}: {expected}"
+    assert refusal(read_audio, path) == f"{path}: {expected}"
 
 
 @pytest.mark.parametrize(
@@ -198,7 +182,7 @@ def test_shortened_sphere(tmp_path):
 )
 def test_unusable_audio(tmp_path, samples, rate, subtype, found, expected):
     path = wav(tmp_path / "a.wav", samples, rate, subtype)
-    assert bad(read_audio, path) == f"{path}: found {found}, expected {expected}"
+    assert refusal(read_audio, path) == f"{path}: found {found}, expected {expected}"
 
 
 def test_the_shortest_recording_that_can_be_used(tmp_path):
@@ -208,7 +192,7 @@ def test_the_shortest_recording_that_can_be_used(tmp_path):
 
 def test_unusable_sphere(tmp_path):
     path = write(tmp_path / "a.wav", sphere(integers(5000), sample_rate=4000))
-    assert bad(read_audio, path).startswith(f"{path}: found 4,000")
+    assert refusal(read_audio, path).startswith(f"{path}: found 4,000")
 
 
 @pytest.mark.parametrize(
@@ -224,13 +208,13 @@ def test_unusable_sphere(tmp_path):
 )
 def test_not_audio(tmp_path, content, found):
     path = write(tmp_path / "a.wav", content)
-    assert bad(read_audio, path).startswith(f"{path}: found {found}")
+    assert refusal(read_audio, path).startswith(f"{path}: found {found}")
 
 
 def test_missing_audio(tmp_path):
     for path in (tmp_path / "a.wav", tmp_path):
         expected = f"{path}: found no such file, expected audio such as WAV, FLAC or NIST SPHERE"
-        assert bad(read_audio, path) == expected
+        assert refusal(read_audio, path) == expected
 
 
 @pytest.mark.parametrize(
@@ -241,7 +225,7 @@ def test_samples_that_are_no_audio(tmp_path, value, found):
     samples[36 * RATE] = value
     path = wav(tmp_path / "a.wav", samples, subtype="FLOAT")
     expected = f"{path}: at 36.000 s: found a sample of {found}, expected a number in -1..1"
-    assert bad(read_audio, path) == expected
+    assert refusal(read_audio, path) == expected
 
 
 def header(content: bytes, size: int | None, riff: int | None = None) -> bytes:
@@ -309,7 +293,7 @@ def test_wav_with_other_bytes_after_or_before_the_audio(tmp_path, content, sampl
 
 def test_an_empty_recording_of_a_known_length(tmp_path):
     path = write(tmp_path / "a.wav", header(wav(tmp_path / "b.wav").read_bytes()[:44], 0, 48) + LIST)
-    assert bad(read_audio, path) == f"{path}: found 0 ms of audio, expected at least 25 ms, one window"
+    assert refusal(read_audio, path) == f"{path}: found 0 ms of audio, expected at least 25 ms, one window"
 
 
 @pytest.mark.parametrize(
@@ -339,7 +323,7 @@ def test_other_formats(tmp_path, form, subtype, step):
     content = path.read_bytes()
     if form != "OGG":  # whose header knows no length
         for keep in (0.3, 0.9):
-            assert bad(read_audio, write(tmp_path / "b", content[: int(keep * len(content))])).startswith(
+            assert refusal(read_audio, write(tmp_path / "b", content[: int(keep * len(content))])).startswith(
                 f"{tmp_path}/b: "
             )
 
@@ -411,7 +395,7 @@ def test_an_annotation_may_go_on_a_little_after_the_audio(tmp_path):
     assert names(read_phn(path, RATE, RATE)) == [(0, 15_900 / RATE, "iy"), (15_900 / RATE, 1, "aa")]
     path = write(tmp_path / "a.PHN", "0 16801 h#\n")
     expected = "found an end at 16801, expected the audio's end, 16000, or earlier"
-    assert bad(read_phn, path, RATE, RATE) == f"{path}: line 1: {expected}"
+    assert refusal(read_phn, path, RATE, RATE) == f"{path}: line 1: {expected}"
 
 
 @pytest.mark.parametrize(
@@ -436,7 +420,7 @@ def test_an_annotation_may_go_on_a_little_after_the_audio(tmp_path):
 )
 def test_bad_phn(tmp_path, content, expected):
     path = write(tmp_path / "a.PHN", content)
-    assert bad(read_phn, path, RATE, RATE).startswith(f"{path}: {expected}")
+    assert refusal(read_phn, path, RATE, RATE).startswith(f"{path}: {expected}")
 
 
 @pytest.mark.parametrize(
@@ -465,7 +449,7 @@ def test_phn_with_blanks_before_its_lines(tmp_path, encoding):
 
 
 def test_missing_phn(tmp_path):
-    text = bad(read_phn, tmp_path / "a.PHN", RATE, RATE)
+    text = refusal(read_phn, tmp_path / "a.PHN", RATE, RATE)
     assert text == f"{tmp_path / 'a.PHN'}: found no such file, expected a .PHN or .TextGrid file"
 
 
@@ -539,7 +523,7 @@ def test_the_tier_of_the_phones(tmp_path, form, tiers, asked):
     assert names(read_textgrid(path, 1.0, asked, noticed)) == EXPECTED
     assert noticed.tiers == {chosen: 1}
     expected = f"found the interval tiers {', '.join(map(repr, tiers))}, expected 'x' once among them, as --tier asks"
-    assert bad(read_textgrid, path, 1.0, "x") == f"{path}: {expected}"
+    assert refusal(read_textgrid, path, 1.0, "x") == f"{path}: {expected}"
 
 
 def test_intervals_that_rounding_made_overlap(tmp_path):
@@ -583,7 +567,7 @@ def test_intervals_that_rounding_made_overlap(tmp_path):
 )
 def test_bad_textgrid(tmp_path, form, tiers, expected):
     path = write(tmp_path / "a.TextGrid", form(tiers))
-    assert bad(read_textgrid, path, 1.0).startswith(f"{path}: {expected}")
+    assert refusal(read_textgrid, path, 1.0).startswith(f"{path}: {expected}")
 
 
 @FORMATS
@@ -592,7 +576,7 @@ def test_textgrid_cut_anywhere(tmp_path, form):
     # But for white space and the last quotation mark, each character matters.
     for length in range(len(text.rstrip()) - len('""')):
         path = write(tmp_path / "a.TextGrid", text[:length])
-        assert bad(read_textgrid, path, 1.0).startswith(f"{path}: ")
+        assert refusal(read_textgrid, path, 1.0).startswith(f"{path}: ")
 
 
 @pytest.mark.parametrize(
@@ -610,11 +594,13 @@ def test_textgrid_cut_anywhere(tmp_path, form):
 )
 def test_no_textgrid(tmp_path, content, expected):
     path = write(tmp_path / "a.TextGrid", content)
-    assert bad(read_textgrid, path, 1.0).startswith(f"{path}: {expected}")
+    assert refusal(read_textgrid, path, 1.0).startswith(f"{path}: {expected}")
 
 
 def test_missing_textgrid(tmp_path):
-    assert bad(read_textgrid, tmp_path / "a.TextGrid", 1.0).startswith(f"{tmp_path / 'a.TextGrid'}: found no such file")
+    assert refusal(read_textgrid, tmp_path / "a.TextGrid", 1.0).startswith(
+        f"{tmp_path / 'a.TextGrid'}: found no such file"
+    )
 
 
 def test_a_written_textgrid_is_read_back(tmp_path):
@@ -723,7 +709,7 @@ def test_bad_recordings_are_skipped_with_a_reason(tmp_path):
 
 def test_the_first_bad_recording_raises(tmp_path):
     for name, reason in spoil(tmp_path).items():
-        text = bad(find_recordings, tmp_path, False)
+        text = refusal(find_recordings, tmp_path, False)
         assert text.startswith(f"{tmp_path / 's' / name}: {reason}")
         for path in (tmp_path / "s").glob(f"{name[0]}.*"):
             path.unlink()
@@ -774,19 +760,19 @@ def test_what_was_understood_is_said(tmp_path):
 def test_labels_of_another_list_of_phones_are_refused(tmp_path):
     corpus(tmp_path, "s/1", "s/2", phn="0 4000 k\n4000 8000 iy\n8000 12000 ɹ\n12000 16000 spn\n")
     expected = "found 2 of 6 labels that are no phones: 'ɹ' (2 times), expected labels of TIMIT or ARPAbet"
-    assert bad(find_recordings, tmp_path, True) == f"{tmp_path}: {expected}"
+    assert refusal(find_recordings, tmp_path, True) == f"{tmp_path}: {expected}"
     corpus(tmp_path, "s/1", "s/2", phn="0 16000 spn\n")
-    assert "found no label that is a phone, expected some" in bad(find_recordings, tmp_path, True)
+    assert "found no label that is a phone, expected some" in refusal(find_recordings, tmp_path, True)
 
 
 def test_folders_without_recordings(tmp_path):
     missing = tmp_path / "none"
-    assert bad(find_recordings, missing, True) == f"{missing}: found no such folder, expected one of recordings"
+    assert refusal(find_recordings, missing, True) == f"{missing}: found no such folder, expected one of recordings"
     expected = "found no recording, expected NAME.WAV with NAME.PHN or NAME.TextGrid in it, or in folders in it"
-    assert bad(find_recordings, tmp_path, True) == f"{tmp_path}: {expected}"
+    assert refusal(find_recordings, tmp_path, True) == f"{tmp_path}: {expected}"
     path = wav(tmp_path / "s/1.WAV")
     expected = f"found 1 recordings, all of them bad; the first is {path}: found no annotation, expected"
-    assert bad(find_recordings, tmp_path, True).startswith(f"{tmp_path}: {expected}")
+    assert refusal(find_recordings, tmp_path, True).startswith(f"{tmp_path}: {expected}")
 
 
 def test_read_gives_samples_and_segments(tmp_path):
@@ -808,7 +794,7 @@ def test_read_gives_samples_and_segments(tmp_path):
 def test_read_checks_audio_and_annotation_together(tmp_path):
     recording = find_recordings(corpus(tmp_path, "s/1"), skip_bad=False).recordings[0]
     wav(recording.audio, noise(RATE // 2))
-    assert bad(read, recording).startswith(
+    assert refusal(read, recording).startswith(
         f"{recording.annotation}: line 6: found an end at 9190, expected the audio's"
     )
 
@@ -966,4 +952,4 @@ def test_a_speaker_in_both_parts_is_said():
     ],
 )
 def test_too_few_sentences(recordings, expected):
-    assert bad(split_recordings, recordings, 0).startswith(expected)
+    assert refusal(split_recordings, recordings, 0).startswith(expected)

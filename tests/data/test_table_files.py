@@ -15,15 +15,10 @@ import pytest
 from data import table, table_files
 from data.dataset import BadInput
 from data.table_files import find_files, stream
+from tests.bad_input import refusal, write
 
 ROWS = [f"{i},{i / 2},{'rød' if i % 3 else 'blå'},{int(i % 5 == 0)}" for i in range(60)]
 TABLE = "x,y,colour,fraud\n" + "\n".join(ROWS) + "\n"
-
-
-def write(path: Path, content: str | bytes) -> Path:
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
 
 
 def archive(members: dict[str, str | bytes]) -> bytes:
@@ -46,9 +41,7 @@ def columns(tables: table_files.Tables, *names: str) -> list[list]:
 
 
 def message(*paths: Path, **options) -> str:
-    with pytest.raises(BadInput) as caught:
-        columns(find_files(paths, **options), "x", "y")
-    return str(caught.value)
+    return refusal(lambda: columns(find_files(paths, **options), "x", "y"))
 
 
 # Formats

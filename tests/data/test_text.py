@@ -1,3 +1,4 @@
+import functools
 import gzip
 import hashlib
 import json
@@ -13,16 +14,10 @@ import numpy as np
 import pytest
 
 from data import text
-from data.dataset import BadInput
 from data.text import Corpus, Part, Tokenizer, as_in_text, find_files, load_embedded, load_files, load_for
+from tests.bad_input import refusal, write
 
 WORDS = ("the", "of", "and", "to", "in", "is", "you", "that", "it", "was", "for", "on", "are", "statement", "from")
-
-
-def write(path: Path, content: str | bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
 
 
 def paragraphs(count: int, seed: int = 0, longest: int = 60) -> list[str]:
@@ -50,12 +45,7 @@ def in_order(corpus: Corpus) -> list[str]:
     return [left[{4: "test", 9: "validation"}.get(place % 10, "train")].pop(0) for place in range(count)]
 
 
-def message(*arguments, load=load_files, **options) -> str:
-    with pytest.raises(BadInput) as caught:
-        load(*arguments, **options)
-    found = str(caught.value)
-    assert "\n" not in found
-    return found
+message = functools.partial(refusal, load_files)
 
 
 def same(one: Corpus, other: Corpus) -> None:
@@ -321,7 +311,7 @@ def test_a_prompt_with_an_unknown_character():
     tokenizer = load_embedded("char").tokenizer
     known = tokenizer.encode("the statement\n")
     assert tokenizer.decode(known) == "the statement\n"
-    found = message("on 中 off", load=tokenizer.encode)
+    found = refusal(tokenizer.encode, "on 中 off")
     assert found == (
         f"prompt: character 4: found '中' (U+4E2D), expected one of the {tokenizer.vocabulary - 1} characters of the "
         "training text"
@@ -331,7 +321,7 @@ def test_a_prompt_with_an_unknown_character():
 @pytest.mark.parametrize("kind", ["char", "byte", "bpe"])
 def test_a_prompt_with_half_a_surrogate_pair(kind, bpe):
     tokenizer = bpe if kind == "bpe" else load_embedded(kind).tokenizer
-    assert message("ab\udc80", load=tokenizer.encode).startswith("prompt: character 3: found '\\udc80' (U+DC80)")
+    assert refusal(tokenizer.encode, "ab\udc80").startswith("prompt: character 3: found '\\udc80' (U+DC80)")
 
 
 @pytest.mark.parametrize("kind", ["char", "byte", "bpe"])
@@ -390,11 +380,11 @@ def test_text_that_a_model_does_not_know_is_refused(tmp_path, tiny):
     russian = [f"{part} {'щэяжпривет'[: place % 11]}" for place, part in enumerate(paragraphs(100, seed=1))]
     file = write(tmp_path / "b.txt", whole(russian))
     for load in (load_files, load_for):
-        said = message([file], given, load=load)
+        said = refusal(load, [file], given)
         assert said.startswith(f"{file}: found 495 of ")
         assert " characters that the model does not know, 'щ' (U+0449), 'э' (U+044D), " in said
         assert said.endswith(" and 2 more; expected 2 % at most, or a model that was trained on such text")
-    assert "pydoc_data.topics: found 89," in message(given, load=load_embedded)
+    assert "pydoc_data.topics: found 89," in refusal(load_embedded, given)
     known = load_embedded("char").tokenizer
     assert load_embedded(known).provenance.understood[0].startswith(f"{known.vocabulary} tokens that were fitted")
 
@@ -584,7 +574,7 @@ def test_text_for_a_trained_model(tmp_path):
     assert part.bytes.sum() == len(whole(parts)) + 1
     assert max(part.characters) <= text.BLOCK
     assert len(part.starts) > 5
-    assert message([write(tmp_path / "b.txt", "short")], corpus.tokenizer, load=load_for, context=10).endswith(
+    assert refusal(load_for, [write(tmp_path / "b.txt", "short")], corpus.tokenizer, context=10).endswith(
         "b.txt: found 7 tokens, expected at least 11, for one context"
     )
 
@@ -667,7 +657,9 @@ def test_too_short(tmp_path):
     assert message([file], "char", context=20) == (
         f"{file}: found 200 tokens and only 20 of them to validate on, expected at least 21, for one context"
     )
-    assert "4 tokens and only 0 of them to validate on, expected" in message([write(tmp_path / "b.txt", "ab")], "byte")
+    assert "4 tokens and only 0 of them to validate on, expected" in refusal(
+        load_files, [write(tmp_path / "b.txt", "ab")], "byte"
+    )
 
 
 def test_one_character(tmp_path):
@@ -731,7 +723,9 @@ def test_damaged_gzip(tmp_path):
     )
     damaged = bytearray(data)
     damaged[len(data) // 2] ^= 0xFF
-    assert "gzip data that are cut or damaged" in message([write(tmp_path / "b.txt.gz", bytes(damaged))], "char")
+    assert "gzip data that are cut or damaged" in refusal(
+        load_files, [write(tmp_path / "b.txt.gz", bytes(damaged))], "char"
+    )
     file = write(tmp_path / "c.txt.gz", "text")
     assert message([file], "char") == f"{file}: found no gzip data, expected them by its name"
 
