@@ -538,31 +538,16 @@ def test_intervals_that_rounding_made_overlap(tmp_path):
         ({}, "found "),
         ({"words": [], "mine": INTERVALS}, "found the interval tiers 'words', 'mine', expected one that is named"),
         ({"phone": INTERVALS, "Phones": INTERVALS}, "found the interval tiers 'phone', 'Phones', expected one"),
-        (
-            {"A - phones": INTERVALS, "B - phones": INTERVALS},
-            "found the interval tiers 'A - phones', 'B - phones', exp",
-        ),
+        ({"A - phones": INTERVALS, "B - phones": INTERVALS}, "found the interval tiers 'A - phones', 'B - phones'"),
         ({"phones": []}, "found no segment, expected some"),
-        (
-            {"phones": [(0, 0.5, "sil"), (0.4, 1, "iy")]},
-            "interval 2 of tier 'phones': found a start at 0.4, expected 0.5 or later, where the segment before ends",
-        ),
-        (
-            {"phones": [(0, 0.5, "sil"), (0.5, 0.4, "iy")]},
-            "interval 2 of tier 'phones': found 0.5 to 0.4, expected an end after the start",
-        ),
-        (
-            {"phones": [(0, 0.5, "sil"), (0.5, 1, "ɹ")]},
-            "interval 2 of tier 'phones': found the label 'ɹ', expected one of TIMIT or ARPAbet",
-        ),
+        ({"phones": [(0, 0.5, "sil"), (0.4, 1, "iy")]}, "interval 2 of tier 'phones': found a start at 0.4, expected"),
+        ({"phones": [(0, 0.5, "sil"), (0.5, 0.4, "iy")]}, "interval 2 of tier 'phones': found 0.5 to 0.4, expected"),
+        ({"phones": [(0, 0.5, "sil"), (0.5, 1, "ɹ")]}, "interval 2 of tier 'phones': found the label 'ɹ', expected"),
         (
             {"phones": [(0, 0.5, "sil"), (0.5, 1.1, "iy")]},
             "interval 2 of tier 'phones': found an end at 1.1, expected the audio's end, 1, or earlier",
         ),
-        (
-            {"phones": [(0, 0.5, "sil")]},
-            "found intervals up to 0.5 s in tier 'phones', expected 1 s as its header says: is the file cut?",
-        ),
+        ({"phones": [(0, 0.5, "sil")]}, "found intervals up to 0.5 s in tier 'phones', expected 1 s as its header"),
     ],
 )
 def test_bad_textgrid(tmp_path, form, tiers, expected):
@@ -938,16 +923,10 @@ def test_a_speaker_in_both_parts_is_said():
 @pytest.mark.parametrize(
     ("recordings", "expected"),
     [
-        (
-            recordings_of({"anna": ""}, 2),
-            "/c/anna: found 2 sentences, expected at least 3, one each to train, validate",
-        ),
+        (recordings_of({"anna": ""}, 2), "/c/anna: found 2 sentences, expected at least 3, one each to train"),
         (recordings_of({"anna": ""}, 1), "/c/anna: found 1 sentence, expected at least 3, one each to train"),
         (recordings_of({"anna": "", "ben": ""}, 1), "/c: found 2 sentences, expected at least 3"),
-        (
-            recordings_of({"anna": "train", "ben": "test"}, 1),
-            "/c: found 1 sentence in TRAIN, expected at least 2, one to validate on",
-        ),
+        (recordings_of({"anna": "train", "ben": "test"}, 1), "/c: found 1 sentence in TRAIN, expected at least 2"),
         (recordings_of({**TRAINING, **CORE, "eve": ""}), "/c/eve/0.wav: found in neither TRAIN nor TEST, expected it"),
     ],
 )

@@ -523,21 +523,12 @@ def test_missing_paths(tmp_path):
         (small("x", ["1"]).encode() + b"caf\xe9,0\n", "line 102: the byte 0xe9 isn't UTF-8, expected a table in UTF-8"),
         (b"x,\xff\xfe\n1,0\n", "line 1: the byte 0xff isn't UTF-8, expected a table in UTF-8"),
         (small("x", ["1", "2"]) + "oops,0\n", "line 102, column 'x' holds 'oops', expected a finite number"),
-        (
-            small("x", ["1.25", "2"]) + '"1,5",0\n',
-            "line 102, column 'x' holds '1,5', expected a decimal point as in",
-        ),
+        (small("x", ["1.25", "2"]) + '"1,5",0\n', "line 102, column 'x' holds '1,5', expected a decimal point as in"),
         (small("x", ["1", "inf"]), "line 3, column 'x' holds 'inf', expected a finite number"),
         (small("x", ["1", "2"]) + "1e39,0\n", "line 102, column 'x' holds '1e39', expected a finite number"),
         (small("x", ["true", "false"]) + "maybe,0\n", "line 102, column 'x' holds 'maybe', expected true or false"),
-        (
-            small("x", ["2024-01-01", "2024-01-02"]) + "soon,0\n",
-            "line 102, column 'x' holds 'soon', expected an ISO 8601",
-        ),
-        (
-            small("x", ["2024-01-01", "2024-01-02"]) + "now,0\n",
-            "line 102, column 'x' holds 'now', expected an ISO 8601",
-        ),
+        (small("x", ["2024-01-01", "2024-01-02"]) + "soon,0\n", "line 102, column 'x' holds 'soon', expected an ISO"),
+        (small("x", ["2024-01-01", "2024-01-02"]) + "now,0\n", "line 102, column 'x' holds 'now', expected an ISO"),
         (small("x", ["7"]), "no column but fraud varies, expected one to learn from"),
         ("fraud\n" + "0\n1\n" * 50, "no column but fraud varies, expected one to learn from"),
         ("x,fraud\n1,0\n2,1\n3,0\n", "3 rows are too few to split, expected at least 10"),
@@ -641,31 +632,13 @@ def test_text_in_the_number_column_of_a_second_csv(tmp_path, frame):
     ("options", "expected"),
     [
         ({"label": "Fraud"}, "no column 'Fraud' (--label), expected it in the table: is it 'fraud'?"),
-        (
-            {"label": "zzz"},
-            "no column 'zzz' (--label), expected it in the table: it has seconds, amount, shop, card, fraud",
-        ),
-        (
-            {"label": "fraud", "time": "second"},
-            "no column 'second' (--time), expected it in the table: is it 'seconds'?",
-        ),
-        (
-            {"label": "fraud", "customer": "cart"},
-            "no column 'cart' (--customer), expected it in the table: is it 'card'?",
-        ),
-        (
-            {"label": "fraud", "drop": ["amounts"]},
-            "no column 'amounts' (--drop), expected it in the table: is it 'amount'?",
-        ),
-        (
-            {"label": "fraud", "time": "fraud"},
-            "column 'fraud' has two uses, expected one of --label, --time and --drop",
-        ),
+        ({"label": "zzz"}, "'zzz' (--label), expected it in the table: it has seconds, amount, shop, card, fraud"),
+        ({"label": "fraud", "time": "second"}, "'second' (--time), expected it in the table: is it 'seconds'?"),
+        ({"label": "fraud", "customer": "cart"}, "'cart' (--customer), expected it in the table: is it 'card'?"),
+        ({"label": "fraud", "drop": ["amounts"]}, "'amounts' (--drop), expected it in the table: is it 'amount'?"),
+        ({"label": "fraud", "time": "fraud"}, "'fraud' has two uses, expected one of --label, --time and --drop"),
         ({"label": "fraud", "drop": ["fraud"]}, "column 'fraud' has two uses, expected one of --label and --drop"),
-        (
-            {"label": "shop"},
-            "column 'shop' holds 'kiosk', expected one of two classes, as 'garage' and 'bakery' before",
-        ),
+        ({"label": "shop"}, "'shop' holds 'kiosk', expected one of two classes, as 'garage' and 'bakery' before"),
         ({"label": "fraud", "time": "shop"}, "line 2, column 'shop' holds 'garage', expected an ISO 8601 date or time"),
     ],
 )
@@ -756,30 +729,14 @@ def test_units_and_dates(tmp_path, frame, times, unit, first, days):
 @pytest.mark.parametrize(
     ("times", "unit", "expected"),
     [
-        (
-            np.arange(ROWS) % 743,
-            None,
-            "runs from 0 to 742; as seconds that is 0.21 hours, expected days",
-        ),
-        (
-            np.arange(ROWS) % 8,
-            None,
-            "0.0019 hours, expected days; say what it counts with --time-unit",
-        ),
+        (np.arange(ROWS) % 743, None, "runs from 0 to 742; as seconds that is 0.21 hours, expected days"),
+        (np.arange(ROWS) % 8, None, "0.0019 hours, expected days; say what it counts with --time-unit"),
         (np.linspace(0, 1e12, ROWS), None, "as seconds that is 11,574,074 days, expected at most 36,525; say what"),
         (2 * np.arange(ROWS), "months", "as months that is 60,814 days"),
         (["06:21"] * ROWS, None, "column 'seconds' holds times of the day, expected dates with it"),
         ([f"2024-01-0{i % 9 + 1}" for i in range(ROWS)], "hours", "--time-unit hours: column 'seconds' holds dates"),
-        (
-            ["01/02/2024", "03/04/2024"] * (ROWS // 2),
-            None,
-            "line 2, column 'seconds' holds '01/02/2024', expected dates",
-        ),
-        (
-            ["13/02/2024", "02/14/2024"] * (ROWS // 2),
-            None,
-            "line 3, column 'seconds' holds '02/14/2024', expected the",
-        ),
+        (["01/02/2024", "03/04/2024"] * (ROWS // 2), None, "line 2, column 'seconds' holds '01/02/2024', expected"),
+        (["13/02/2024", "02/14/2024"] * (ROWS // 2), None, "line 3, column 'seconds' holds '02/14/2024', expected the"),
     ],
 )
 def test_times_that_make_no_days(tmp_path, frame, times, unit, expected):

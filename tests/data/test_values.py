@@ -129,11 +129,7 @@ def test_a_table_of_decimal_commas_decides_of_what_may_be_thousands():
     ("values", "row", "wanted"),
     [
         ([*["1.5"] * 20, "oops"], 20, "a finite number"),
-        (
-            [*[f"{i}.5" for i in range(40)], *["not recorded"] * 60],
-            40,
-            "as 40 of the column's 100 values are numbers",
-        ),
+        ([*[f"{i}.5" for i in range(40)], *["not recorded"] * 60], 40, "as 40 of the column's 100 values are numbers"),
         ([*["1.5"] * 20, "2,5"], 20, "a decimal point as in '1.5'"),
         (["1,5", "1,5", "2.5"], 2, "a decimal comma as in '1,5'"),
         (["1,234", "1.234"], 0, "thousands and decimals parted in one way: it also holds '1.234'"),
