@@ -1,8 +1,10 @@
 """What every data pipeline returns, and the one error that it raises for input it can't use."""
 
 import dataclasses
+import hashlib
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,9 +49,24 @@ class Provenance:
     notes: tuple[str, ...] = ()
     understood: tuple[str, ...] = ()
 
+    @classmethod
+    def of_files(cls, paths: Sequence[Path], **fields: Any) -> "Provenance":
+        """That of the user's own files: `fields` are the others than licence, size and checksum of all their bytes."""
+        size = sum(path.stat().st_size for path in paths)
+        return cls(licence="the user's own data", size_bytes=size, sha256=sha256_of(paths), **fields)
+
     def to_dict(self) -> dict[str, Any]:
         """As metrics.json holds it."""
         return dataclasses.asdict(self) | {"notes": list(self.notes), "understood": list(self.understood)}
+
+
+def sha256_of(paths: Iterable[Path]) -> str:
+    """The checksum of the bytes of files, in order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as stream:
+            hashlib.file_digest(stream, lambda: digest)
+    return digest.hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,6 @@ marks, length marks and other modifier letters behind it; tie bars join two lett
 import codecs
 import collections
 import dataclasses
-import hashlib
 import io
 import itertools
 import re
@@ -156,18 +155,8 @@ def read(
         understood.append(f"{repeated:,} further pronunciations that don't differ from one before were left out")
     if became_one:
         understood.append(f"{became_one:,} spellings became one with another, in lower case and composed form (NFC)")
-    with path.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    return entries, Provenance(
-        name=path.name,
-        source=str(path),
-        licence="the user's own data",
-        rows=raw.count,
-        size_bytes=path.stat().st_size,
-        sha256=sha256,
-        units=UNITS,
-        understood=tuple(understood),
-    )
+    named_so = {"name": path.name, "source": str(path), "rows": raw.count, "units": UNITS}
+    return entries, Provenance.of_files([path], **named_so, understood=tuple(understood))
 
 
 def named(names: Sequence[str], most: int = _NAMED) -> str:

@@ -411,13 +411,11 @@ def load_tables(
     """
     files = table_files.find_files(paths, encoding=encoding, skip_bad=skip_bad)
     payments = _read(files)
-    provenance = Provenance(
+    provenance = Provenance.of_files(
+        files.paths,
         name="card payments in the handbook's layout",
         source=table_files.describe(files),
-        licence="the user's own data",
         rows=len(payments),
-        size_bytes=sum(path.stat().st_size for path in files.paths),
-        sha256=table_files.sha256(files),
         units="amounts as in the table, windows in days",
         notes=_protocol_notes(protocol),
         understood=files.understood,

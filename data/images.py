@@ -33,7 +33,7 @@ from sklearn.datasets import load_digits
 
 from data import cifar
 from data import picture_folders as folders
-from data.dataset import BadInput, Dataset, Provenance, Split, escaped
+from data.dataset import BadInput, Dataset, Provenance, Split, escaped, sha256_of
 from data.picture_arrays import Arrays, Source, classes_of, read_idx, read_npz, shape_text, to_bytes, with_channels
 from data.picture_files import (
     BYTES,
@@ -336,7 +336,7 @@ def _divided(
     if "test" in missing:
         provenance["seed"] = seed
     if paths:
-        provenance |= {"size_bytes": sum(path.stat().st_size for path in paths), "sha256": _sha256(paths)}
+        provenance |= {"size_bytes": sum(path.stat().st_size for path in paths), "sha256": sha256_of(paths)}
     return _dataset(
         splits,
         names,
@@ -793,12 +793,3 @@ def _check_classes(place: str, labels: np.ndarray, names: Sequence[str], least: 
         if count < least:
             found = f"{count} picture{'s' * (count != 1)} of class {names[label]!r}"
             raise BadInput(f"{place}: found {found}, expected at least {least}, {uses}")
-
-
-def _sha256(paths: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as stream:
-            while block := stream.read(2**20):
-                digest.update(block)
-    return digest.hexdigest()

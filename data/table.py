@@ -36,7 +36,6 @@ from data.table_files import (
     read,
     reject,
     require,
-    sha256,
     some,
     stream,
 )
@@ -427,13 +426,11 @@ def _load(
         *([f"left out, as asked: {some(list(drop))}"] if drop else []),
         *numbering,
     ]
-    provenance = Provenance(
+    provenance = Provenance.of_files(
+        files.paths,
         name=escaped(files[0].name if len(files) == 1 else files[0].path.parent.name),
         source=describe(files),
-        licence="the user's own data",
         rows=len(order),
-        size_bytes=sum(path.stat().st_size for path in files.paths),
-        sha256=sha256(files),
         units="as in the table",
         seed=seed,
         understood=(*files.understood, *understood),

@@ -10,7 +10,6 @@ import csv
 import dataclasses
 import difflib
 import functools
-import hashlib
 import io
 import itertools
 import lzma
@@ -801,7 +800,14 @@ def kind_of(file: TableFile, field: pa.Field) -> str:
     Raises:
         BadInput: The column is of another type.
     """
-    kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    if kind := _kind_of_type(field.type):
+        return kind
+    found = f"column {field.name!r} is of type {textwrap.shorten(str(field.type), 60)}"
+    raise BadInput(f"{file}: {found}, expected numbers, booleans, text or timestamps; leave it out with --drop")
+
+
+@functools.cache  # asked for each column of each batch, of which there may be thousands
+def _kind_of_type(kind: pa.DataType) -> str | None:
     types = pa.types
     binary = (types.is_binary, types.is_large_binary, types.is_binary_view)  # as some write text
     tests = {
@@ -811,13 +817,8 @@ def kind_of(file: TableFile, field: pa.Field) -> str:
         "time": [types.is_timestamp, types.is_date],
         "category": [types.is_string, types.is_large_string, types.is_string_view, *binary],
     }
-    for name, fits in tests.items():
-        if any(test(kind) for test in fits):
-            return name
-    expected = "numbers, booleans, text or timestamps; leave it out with --drop"
-    raise BadInput(
-        f"{file}: column {field.name!r} is of type {textwrap.shorten(str(field.type), 60)}, expected {expected}"
-    )
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    return next((name for name, fits in tests.items() if any(test(kind) for test in fits)), None)
 
 
 def _parquet_batches(file: TableFile, columns: list[str]) -> Iterator[Batch]:
@@ -866,16 +867,6 @@ def _cast(column: Any, kind: str) -> pa.Array:
 def describe(tables: Tables) -> str:
     """Name the files in a few words."""
     return escaped(str(tables[0]) if len(tables) == 1 else f"{tables[0]} and {len(tables) - 1} more")
-
-
-def sha256(tables: Tables) -> str:
-    """Hash the bytes of all files, in order."""
-    digest = hashlib.sha256()
-    for path in tables.paths:
-        with path.open("rb") as stream:
-            while block := stream.read(BLOCK_BYTES):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def reject(batch: Batch, name: str, bad: np.ndarray, expected: str) -> None:

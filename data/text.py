@@ -37,7 +37,7 @@ from typing import IO, Any, Literal
 
 import numpy as np
 
-from data.dataset import BadInput, Provenance, escaped
+from data.dataset import BadInput, Provenance, escaped, sha256_of
 
 BLOCK = 2_000  # characters
 LONGEST = 2 * BLOCK  # characters of a paragraph that is not cut
@@ -313,8 +313,8 @@ def load_files(
     files = find_files(paths)
     marks = _check_files(files, encoding)
     where = _describe(files)
-    sha256 = _sha256(files)
-    key = {"sha256": sha256, "sizes": [file.stat().st_size for file in files], "encoding": encoding}
+    sizes = [file.stat().st_size for file in files]
+    key: dict[str, Any] = {"sha256": sha256_of(files), "sizes": sizes, "encoding": encoding}
     key |= {"tokenizer": tokenizer.to_config() if isinstance(tokenizer, Tokenizer) else tokenizer}
     key |= {"vocabulary": vocabulary if tokenizer == "bpe" else None, "block": BLOCK, "form": "NFC"}
     known = folder and _load_known(folder, key)
@@ -332,8 +332,8 @@ def load_files(
         source=escaped(where),
         licence="the user's own data",
         rows=characters,
-        size_bytes=sum(file.stat().st_size for file in files),
-        sha256=sha256,
+        size_bytes=sum(sizes),
+        sha256=key["sha256"],
         units=UNITS,
         understood=(*describe_files(paths, encoding), *notes),
     )
@@ -755,15 +755,6 @@ def _is_text(path: Path) -> bool:
 
 def _describe(files: Sequence[Path]) -> str:
     return str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1:,} more"
-
-
-def _sha256(files: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            while chunk := stream.read(_CHUNK):
-                digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _check_files(files: Sequence[Path], encoding: str | None) -> dict[Path, str | None]:
