@@ -77,21 +77,6 @@ def test_duration_is_that_of_the_header(tmp_path, samples, rate):
     assert sum(map(len, stream_audio(path))) == int(np.ceil(samples * RATE / rate))
 
 
-def test_duration_of_sphere_and_of_what_is_none(tmp_path):
-    assert duration(write(tmp_path / "a.WAV", sphere(integers(12_345)))) == 12_345 / RATE
-    assert "no such file" in refusal(duration, tmp_path / "none.wav")
-    assert "7,999 samples a second" in refusal(duration, wav(tmp_path / "b.wav", noise(RATE), 7_999))
-    cut = write(tmp_path / "c.wav", wav(tmp_path / "d.wav").read_bytes()[:-1000])
-    assert "is the file whole?" in refusal(duration, cut)
-
-
-def test_wav_with_chunks_around_the_audio(tmp_path):
-    content = wav(tmp_path / "a.wav").read_bytes()
-    chunk = b"LIST" + struct.pack("<I", 5) + b"note!\0"
-    path = write(tmp_path / "b.wav", content[:36] + chunk + content[36:] + chunk)
-    np.testing.assert_array_equal(read_audio(path)[0], read_audio(tmp_path / "a.wav")[0])
-
-
 def test_sphere(tmp_path):
     samples = integers(5000)
     read_samples, seconds = read_audio(write(tmp_path / "SX1.WAV", sphere(samples)))
@@ -148,26 +133,24 @@ def test_cut_wav(tmp_path, keep):
         assert text == f"{path}: found {held:,} bytes of audio, {expected}"
 
 
-@pytest.mark.parametrize(("held", "found"), [(2500, "2,500"), (6000, "6,000"), (0, "0")])
-def test_sphere_that_is_not_as_long_as_its_header_says(tmp_path, held, found):
-    path = write(tmp_path / "a.wav", sphere(integers(held), sample_count=5000))
-    expected = f"{path}: found {found} samples of audio, expected 5,000 as its header says: is the file whole?"
-    assert refusal(read_audio, path) == expected
-
-
-@pytest.mark.parametrize("size", [10, 200, 1000])
-def test_sphere_with_a_cut_header(tmp_path, size):
-    path = write(tmp_path / "a.wav", sphere(integers(500))[:size])
-    text = refusal(read_audio, path)
-    assert text.startswith(f"{path}: found ")
-    assert "is the file" in text
-
-
-def test_shortened_sphere(tmp_path):
-    content = sphere(integers(500), sample_coding="pcm,embedded-shorten-v2.00")
+@pytest.mark.parametrize(
+    ("content", "found", "end"),
+    [
+        *[(sphere(integers(n), sample_count=5000), f"{n:,} samples of", "is the file whole?") for n in (2500, 6000, 0)],
+        *[(sphere(integers(500))[:size], "", "is the file") for size in (10, 200, 1000)],
+        (sphere(integers(5000), sample_rate=4000), "4,000 samples a second", ""),
+        (
+            sphere(integers(500), sample_coding="pcm,embedded-shorten-v2.00"),
+            "SPHERE compressed by emb",
+            ": sph2pipe -p",
+        ),
+    ],
+)
+def test_bad_sphere(tmp_path, content, found, end):
     path = write(tmp_path / "a.wav", content)
-    expected = "found SPHERE compressed by embedded-shorten-v2.00, expected it uncompressed: sph2pipe -p"
-    assert refusal(read_audio, path) == f"{path}: {expected}"
+    text = refusal(read_audio, path)
+    assert text.startswith(f"{path}: found {found}")
+    assert end in text
 
 
 @pytest.mark.parametrize(
@@ -190,11 +173,6 @@ def test_the_shortest_recording_that_can_be_used(tmp_path):
     assert len(read_audio(wav(tmp_path / "b.wav", noise(1103), 44_100))[0]) >= 400
 
 
-def test_unusable_sphere(tmp_path):
-    path = write(tmp_path / "a.wav", sphere(integers(5000), sample_rate=4000))
-    assert refusal(read_audio, path).startswith(f"{path}: found 4,000")
-
-
 @pytest.mark.parametrize(
     ("content", "found"),
     [
@@ -211,10 +189,13 @@ def test_not_audio(tmp_path, content, found):
     assert refusal(read_audio, path).startswith(f"{path}: found {found}")
 
 
-def test_missing_audio(tmp_path):
+def test_missing_files(tmp_path):
     for path in (tmp_path / "a.wav", tmp_path):
         expected = f"{path}: found no such file, expected audio such as WAV, FLAC or NIST SPHERE"
         assert refusal(read_audio, path) == expected
+    for read_annotation in (lambda path: read_phn(path, RATE, RATE), lambda path: read_textgrid(path, 1.0)):
+        text = refusal(read_annotation, tmp_path / "a")
+        assert text == f"{tmp_path / 'a'}: found no such file, expected a .PHN or .TextGrid file"
 
 
 @pytest.mark.parametrize(
@@ -272,11 +253,7 @@ def test_headers_of_unknown_or_wrong_length(tmp_path, size, riff, note):
         (lambda wav: header(wav, 31_984), 16_000, WRONG),
         (lambda wav: header(wav, 31_984, 32_020), 15_992, AFTER),
         (lambda wav: header(wav, 31_999), 15_999, ""),
-        (
-            lambda wav: header(wav, 16_000, 16_036),
-            8_000,
-            "bytes after the audio that the header says nothing of, left out",
-        ),
+        (lambda wav: header(wav, 16_000, 16_036), 8_000, AFTER),
         (lambda wav: wav + LIST, 16_000, ""),
         (lambda wav: header(wav[:-1], 31_999) + LIST, 15_999, ""),  # not filled up to an even size
         (lambda wav: header(wav[:-1], 31_999) + b"\0" + LIST, 15_999, ""),
@@ -299,12 +276,8 @@ def test_an_empty_recording_of_a_known_length(tmp_path):
 @pytest.mark.parametrize(
     ("form", "subtype", "step"),
     [
-        *[
-            ("FLAC", "PCM_16", 2**-15),
-            ("FLAC", "PCM_24", 2**-23),
-            ("RF64", "PCM_16", 2**-15),
-            ("W64", "PCM_24", 2**-23),
-        ],
+        *[("FLAC", "PCM_16", 2**-15), ("FLAC", "PCM_24", 2**-23)],
+        *[("RF64", "PCM_16", 2**-15), ("W64", "PCM_24", 2**-23)],
         *[("AIFF", "PCM_16", 2**-15), ("WAVEX", "PCM_24", 2**-23), ("WAVEX", "FLOAT", 0), ("WAV", "DOUBLE", 1e-7)],
         *[("WAV", "PCM_U8", 2**-7), ("WAV", "ULAW", 0.02), ("WAV", "ALAW", 0.02)],
         *[("AU", "PCM_16", 2**-15), ("CAF", "PCM_16", 2**-15), ("NIST", "PCM_16", 2**-15), ("OGG", "VORBIS", 0.2)],
@@ -372,22 +345,25 @@ def test_phn(tmp_path):
     ]
 
 
-def test_phn_counts_in_samples_of_its_audio(tmp_path):
-    path = write(tmp_path / "a.PHN", "0 4410 sil\n4410 44100 iy\n")
-    assert names(read_phn(path, 44_100, 44_100)) == [(0, 0.1, "sil"), (0.1, 1, "iy")]
-
-
-def test_phn_with_windows_line_ends_and_a_byte_order_mark(tmp_path):
-    path = write(tmp_path / "a.PHN", "\ufeff0 8000 AA1\r\n\r\n8000 16000 h#\r\n")
-    assert names(read_phn(path, RATE, RATE)) == [(0, 0.5, "aa"), (0.5, 1, "sil")]
-
-
-def test_a_glottal_stop_belongs_to_the_segment_before(tmp_path):
-    lines = (
-        "0 1600 q\n1600 3200 iy\n3200 4800 q\n4800 5600 q\n5600 6400 aa\n8000 9600 q\n9600 11200 q\n11200 16000 h#\n"
-    )
-    segments = names(read_phn(write(tmp_path / "a.PHN", lines), RATE, RATE))
-    assert segments == [(0.1, 0.35, "iy"), (0.35, 0.4, "aa"), (0.7, 1, "sil")]
+@pytest.mark.parametrize(
+    ("content", "rate", "expected"),
+    [
+        ("0 4410 sil\n4410 44100 iy\n", 44_100, [(0, 0.1, "sil"), (0.1, 1, "iy")]),
+        ("\ufeff0 8000 AA1\r\n\r\n8000 16000 h#\r\n", RATE, [(0, 0.5, "aa"), (0.5, 1, "sil")]),
+        *[
+            ("\n  0\t8000\tAA1  \r\n\t8000   16000 h#".encode(encoding), RATE, [(0, 0.5, "aa"), (0.5, 1, "sil")])
+            for encoding in ("utf-8-sig", "utf-16")
+        ],
+        (  # a glottal stop belongs to the segment before
+            "0 1600 q\n1600 3200 iy\n3200 4800 q\n4800 5600 q\n5600 6400 aa\n8000 9600 q\n9600 11200 q\n"
+            "11200 16000 h#\n",
+            RATE,
+            [(0.1, 0.35, "iy"), (0.35, 0.4, "aa"), (0.7, 1, "sil")],
+        ),
+    ],
+)
+def test_forms_of_phn(tmp_path, content, rate, expected):
+    assert names(read_phn(write(tmp_path / "a.PHN", content), rate, rate)) == expected
 
 
 def test_an_annotation_may_go_on_a_little_after_the_audio(tmp_path):
@@ -440,17 +416,6 @@ def test_labels_without_a_phone_leave_their_frames_out(tmp_path, label, found):
     assert noticed.ignored_labels == ({label: 1} if found is None else {})
     assert noticed.phones == 3 - (found in (None, "sil"))
     assert noticed.foreign() == ({label: 1} if label in ("foo", "ɹ", "AH7") else {})
-
-
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_phn_with_blanks_before_its_lines(tmp_path, encoding):
-    path = write(tmp_path / "a.PHN", "\n  0\t8000\tAA1  \r\n\t8000   16000 h#".encode(encoding))
-    assert names(read_phn(path, RATE, RATE)) == [(0, 0.5, "aa"), (0.5, 1, "sil")]
-
-
-def test_missing_phn(tmp_path):
-    text = refusal(read_phn, tmp_path / "a.PHN", RATE, RATE)
-    assert text == f"{tmp_path / 'a.PHN'}: found no such file, expected a .PHN or .TextGrid file"
 
 
 # TextGrid
@@ -580,12 +545,6 @@ def test_textgrid_cut_anywhere(tmp_path, form):
 def test_no_textgrid(tmp_path, content, expected):
     path = write(tmp_path / "a.TextGrid", content)
     assert refusal(read_textgrid, path, 1.0).startswith(f"{path}: {expected}")
-
-
-def test_missing_textgrid(tmp_path):
-    assert refusal(read_textgrid, tmp_path / "a.TextGrid", 1.0).startswith(
-        f"{tmp_path / 'a.TextGrid'}: found no such file"
-    )
 
 
 def test_a_written_textgrid_is_read_back(tmp_path):
