@@ -840,8 +840,9 @@ def _plain(file: TableFile, rows: pa.RecordBatch, name: str, kind: str) -> pa.Ar
             rows.column(name).validate(full=True)  # for text that isn't UTF-8
         return _cast(rows.column(name), kind)
     except pa.ArrowInvalid as error:
-        found = str(error).splitlines()[0]
-        raise BadInput(f"{file}: column {name!r} can't be read ({found}); leave it out with --drop") from None
+        found = f"column {name!r} can't be read ({str(error).splitlines()[0]})"
+        expected = "text in UTF-8" if kind == "category" else f"a {kind} within range"
+        raise BadInput(f"{file}: {found}, expected {expected}; leave it out with --drop") from None
 
 
 def _cast(column: Any, kind: str) -> pa.Array:

@@ -213,7 +213,7 @@ def test_bytes_are_text_and_long_numbers_stay_whole(tmp_path):
     [
         (pa.array([[1]]), "column 'x' is of type list<element: int64>, expected numbers"),
         (pa.array([{"a": 1}]), "column 'x' is of type struct<a: int64>, expected numbers"),
-        (pa.array([b"\xff"]), "column 'x' can't be read (Invalid UTF8 payload); leave it out with --drop"),
+        (pa.array([b"\xff"]), "column 'x' can't be read (Invalid UTF8 payload), expected text in UTF-8; leave"),
         (pa.array([10**15], pa.timestamp("s")), "column 'x' can't be read (Casting from timestamp"),
     ],
 )
