@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from reports.metrics import bootstrap, over_seeds
+from reports.metrics import Difference, Measure, bootstrap, differences, mean, over_seeds
 from reports.tagging import accuracy_by
 
 MEASURES = ("bits_per_character", "bits_per_byte", "perplexity", "accuracy")
@@ -83,14 +83,14 @@ class Prediction:
         """Share of the tokens that were the most probable ones."""
         return self._ratio(1, 2, weights)
 
-    def measures(self, weights: np.ndarray | None = None) -> np.ndarray:
-        """All of them in the order of `MEASURES`."""
-        return np.array([getattr(self, measure)(weights) for measure in MEASURES])
+    def measures(self, weights: np.ndarray | None = None) -> dict[str, float]:
+        """All of them by name."""
+        return {measure: getattr(self, measure)(weights) for measure in MEASURES}
 
 
 def compare(
     predictions: Mapping[str, Sequence[Prediction]], pairs: Iterable[tuple[str, str]], *, resamples: int = 500
-) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+) -> tuple[dict[str, dict[str, Measure]], list[Difference]]:
     """Every measure of each model and differences of models, with intervals from one bootstrap over the same blocks.
 
     Args:
@@ -100,7 +100,7 @@ def compare(
 
     Returns:
         Of each model its metrics as `reports.metrics.over_seeds` gives them, means over the trainings; of each pair
-        "better", "worse" and by how many bits per character the first needs fewer, with the interval.
+        by how many bits per character the first needs fewer, a `reports.metrics.Difference`.
 
     Raises:
         ValueError: if there is no model, one has no training, or they differ in their number of blocks.
@@ -110,19 +110,17 @@ def compare(
     if len(numbers) != 1 or not all(predictions.values()):
         raise ValueError(f"blocks of the models: {sorted(numbers)}, expected the same of each")
 
-    def statistic(weights: np.ndarray) -> np.ndarray:
-        means = {
-            model: np.mean([one.measures(weights) for one in of_model], axis=0)
-            for model, of_model in predictions.items()
-        }
-        return np.concatenate([*means.values(), [means[worse][0] - means[better][0] for better, worse in pairs]])
+    def statistic(weights: np.ndarray) -> dict[str, Any]:
+        means = {model: mean([one.measures(weights) for one in of_model]) for model, of_model in predictions.items()}
+        bits = {model: of_model["bits_per_character"] for model, of_model in means.items()}
+        return {"metrics": means, "differences": [bits[worse] - bits[better] for better, worse in pairs]}
 
-    estimates = iter(bootstrap(statistic, numbers.pop(), resamples=resamples))
+    estimates = bootstrap(statistic, numbers.pop(), resamples=resamples)
     results = {
-        model: over_seeds(MEASURES, np.array([one.measures() for one in of_model]), estimates)
+        model: over_seeds([one.measures() for one in of_model], estimates["metrics"][model])
         for model, of_model in predictions.items()
     }
-    return results, [{"better": a, "worse": b} | next(estimates).to_dict() for a, b in pairs]
+    return results, differences(pairs, "bits_per_character", estimates["differences"])
 
 
 def bits_by_position(
@@ -149,9 +147,10 @@ def bits_by_position(
         raise ValueError(f"edges: {list(edges)} do not ascend from the lowest position")
     _, group = np.unique(np.searchsorted(edges, position, side="right"), return_inverse=True)
     groups, blocks = group.max() + 1, block.max() + 1
-    estimates = bootstrap(accuracy_by(bits, group, block, groups, blocks), blocks, resamples=resamples)
+    mean_bits = accuracy_by(bits, group, block, groups, blocks)
+    estimates = bootstrap(lambda weights: mean_bits(weights).tolist(), blocks, resamples=resamples)
     places = np.bincount(group, position) / np.bincount(group)
-    return [(float(at), one.value, one.low, one.high) for at, one in zip(places, estimates, strict=True)]
+    return [(float(at), one["value"], one["low"], one["high"]) for at, one in zip(places, estimates, strict=True)]
 
 
 def hardest(bits: np.ndarray, starts: np.ndarray, length: int, most: int) -> list[tuple[int, int, float]]:

@@ -4,35 +4,138 @@ scikit-learn's functions are the reference, and the tests compare with them. A b
 hundred times on reweighted rows; `Ranking` sorts the scores once for all of them.
 """
 
-import dataclasses
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import Any, TypedDict
 
 import numpy as np
+import optree
+
+# --- The schema of metrics.json ---
+#
+# All six programs write these keys. What only one of them has, it declares in its own evaluation.py, as a typed
+# dictionary that extends one of these; the tests hold the file of every program against its own.
+
+SCHEMA = 2  # of metrics.json; a report is typeset from files of this one only
 
 
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """A figure and its bootstrap interval."""
+class Estimate(TypedDict):
+    """A figure and the ends of its interval."""
 
     value: float
     low: float
     high: float
 
-    def to_dict(self) -> dict[str, float]:
-        """The three numbers by name, for metrics.json."""
-        return dataclasses.asdict(self)
+
+class Measure(Estimate):
+    """A measure of a model: the mean of its trainings and its interval, each training's, and their deviation."""
+
+    seeds: list[float]
+    deviation: float
+
+
+class Headline(Estimate):
+    """The figure of the run."""
+
+    model: str
+    metric: str
+
+
+class Difference(TypedDict):
+    """How much better one model is than another in a measure; without an interval where there is one training."""
+
+    better: str
+    worse: str
+    measure: str
+    value: float
+    low: float | None
+    high: float | None
+
+
+class Result(TypedDict):
+    """A model with its measures by name."""
+
+    model: str
+    baseline: bool
+    uses_labels: bool
+    parameters: int
+    metrics: Mapping[str, Measure]
+
+
+class Data(TypedDict):
+    """Where the data come from, and what was understood of the user's own files."""
+
+    name: str
+    source: str
+    licence: str
+    rows: int
+    size_bytes: int
+    sha256: str
+    units: str
+    seed: int | None
+    notes: list[str]
+    understood: list[str]
+
+
+class Evaluation(TypedDict):
+    """What the intervals are made of."""
+
+    resamples: int
+    unit: str
+
+
+class Figure(TypedDict):
+    """A figure of the report: its file in the run's folder, and what it shows to a reader who can't see it."""
+
+    file: str
+    alt: str
+
+
+class Timing(TypedDict):
+    """When and how long the run took, and on what machine."""
+
+    started: str
+    machine: str
+    resumed: bool
+    fit_seconds: float
+    examples_per_second: int
+    total_seconds: float
+    peak_memory_mb: int
+
+
+class Metrics(TypedDict):
+    """metrics.json."""
+
+    schema: int
+    application: str
+    backend: str
+    seed: int
+    versions: dict[str, str]
+    settings: dict[str, Any]
+    command: str
+    data: Data
+    evaluation: Evaluation
+    headline: Headline
+    results: Sequence[Result]
+    differences: Sequence[Difference]
+    figures: dict[str, Figure]
+    model: Mapping[str, Any]
+    limits: list[str]
+    timing: Timing
+
+
+# --- Intervals ---
 
 
 def bootstrap(
-    statistic: Callable[[np.ndarray], float | np.ndarray],
+    statistic: Callable[[np.ndarray], Any],
     units: int,
     *,
     resamples: int = 500,
     level: float = 0.95,
     seed: int = 0,
-    biased: Container[int] = (),
-) -> list[Estimate]:
-    """Percentile bootstrap intervals (Efron 1979) of one or several figures, in which the figures lie.
+    biased: Container[str] = (),
+) -> Any:
+    """Percentile bootstrap intervals (Efron 1979) of a figure, or of all figures of a tree; each lies in its interval.
 
     What is drawn with replacement are units: whatever is independent of the others, such as customers rather than the
     payments of a customer.
@@ -42,55 +145,76 @@ def bootstrap(
     the draws lies at the figure; but not below 0 or above 1 if neither the figure nor any draw lies there.
 
     Args:
-        statistic: from weights (units,), how often each unit was drawn, to one figure or (figures,).
+        statistic: from weights (units,), how often each unit was drawn, to a number or a tree of numbers: dictionaries
+            and lists, of the same form for all weights.
         units: how many there are.
         resamples: number of draws.
         level: coverage of the interval.
         seed: of the draws; the same seed gives the same draws, which makes two models' intervals comparable.
-        biased: the places of figures that drawing biases.
+        biased: keys in the tree; drawing biases the figures below them.
+
+    Returns:
+        The tree with an `Estimate` in place of each number.
     """
     random = np.random.default_rng(seed)
-    value = np.atleast_1d(statistic(np.ones(units)))
-    draws = np.array(
-        [
-            np.atleast_1d(statistic(np.bincount(random.integers(0, units, units), minlength=units).astype(float)))
-            for _ in range(resamples)
-        ]
-    )
-    return [
-        _estimate(float(figure), of_figure[np.isfinite(of_figure)], level, place in biased)
-        for place, (figure, of_figure) in enumerate(zip(value, draws.T, strict=True))
+    value = statistic(np.ones(units))
+    draws = [
+        statistic(np.bincount(random.integers(0, units, units), minlength=units).astype(float))
+        for _ in range(resamples)
     ]
+
+    def estimate(path: tuple, figure: float, *drawn: float) -> Estimate:
+        of_figure = np.array(drawn, np.float64)
+        return _estimate(float(figure), of_figure[np.isfinite(of_figure)], level, any(key in biased for key in path))
+
+    return optree.tree_map_with_path(estimate, value, *draws)
 
 
 def _estimate(value: float, draws: np.ndarray, level: float, biased: bool) -> Estimate:
     """The figure with the interval of those draws that have one: a draw without any positive may have none."""
     if not len(draws):
-        return Estimate(value, value, value)
+        return {"value": value, "low": value, "high": value}
     low, middle, high = (float(end) for end in np.quantile(draws, [(1 - level) / 2, 0.5, (1 + level) / 2]))
     if biased or not low <= value <= high:
         lowest, highest = min(value, draws.min()), max(value, draws.max())
         low, high = low + value - middle, high + value - middle
         low = max(low, 0.0) if lowest >= 0 else low
         high = min(high, 1.0) if highest <= 1 else high
-    return Estimate(value, min(low, value), max(high, value))
+    return {"value": value, "low": min(low, value), "high": max(high, value)}
 
 
-def over_seeds(
-    names: Sequence[str], of_seeds: np.ndarray, estimates: Iterator[Estimate]
-) -> dict[str, dict[str, float | list[float]]]:
-    """Each metric of a model for metrics.json: the mean of its trainings, the interval, each training's, their spread.
+def mean(trees: Sequence[Any]) -> Any:
+    """The tree of the means of trees of the same form, such as the measures of each training of a model."""
+    return optree.tree_map(lambda *values: float(np.mean(values)), *trees)
+
+
+def over_seeds(of_seeds: Sequence[Mapping[str, float]], estimates: Mapping[str, Estimate]) -> dict[str, Measure]:
+    """Each measure of a model for metrics.json: the mean of its trainings, the interval, each training's, their spread.
 
     Args:
-        names: of the metrics.
-        of_seeds: each metric of each training, (trainings, metrics).
-        estimates: of the means, in the order of the names; as many as there are names are taken.
+        of_seeds: of each training its measures by name.
+        estimates: of the means.
     """
-    return {
-        name: next(estimates).to_dict()
-        | {"seeds": values.tolist(), "deviation": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0}
-        for name, values in zip(names, of_seeds.T, strict=True)
-    }
+    measures: dict[str, Measure] = {}
+    for name, estimate in estimates.items():
+        values = [float(measures_of[name]) for measures_of in of_seeds]
+        deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+        measures[name] = {**estimate, "seeds": values, "deviation": deviation}
+    return measures
+
+
+def differences(pairs: Sequence[tuple[str, str]], measure: str, estimates: Sequence[Estimate]) -> list[Difference]:
+    """For metrics.json, by how much the first model of each pair is better than the second in a measure."""
+    return [
+        {"better": better, "worse": worse, "measure": measure, **estimate}
+        for (better, worse), estimate in zip(pairs, estimates, strict=True)
+    ]
+
+
+def headline(result: Result, metric: str) -> Headline:
+    """The figure of the run, from the results of its model."""
+    own = result["metrics"][metric]
+    return {"model": result["model"], "metric": metric, "value": own["value"], "low": own["low"], "high": own["high"]}
 
 
 class Ranking:

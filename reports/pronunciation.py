@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 
-from reports.metrics import bootstrap, over_seeds
+from reports.metrics import Difference, Measure, bootstrap, differences, mean, over_seeds
 
 MEASURES = ("word_error_rate", "phone_error_rate")
 FIFTHS = ("most usual", "usual", "middle", "unusual", "most unusual")  # of words by their spelling
@@ -61,21 +61,21 @@ class Pronunciation:
 
     def word_error_rate(self, weights: np.ndarray | None = None) -> float:
         """Share of the words for which none of their listed pronunciations was found."""
-        return float(self.measures(weights)[0])
+        return self.measures(weights)["word_error_rate"]
 
     def phone_error_rate(self, weights: np.ndarray | None = None) -> float:
         """Edits to the nearest listed pronunciations per phone of these; may exceed 1."""
-        return float(self.measures(weights)[1])
+        return self.measures(weights)["phone_error_rate"]
 
-    def measures(self, weights: np.ndarray | None = None) -> np.ndarray:
-        """All of them in the order of `MEASURES`."""
+    def measures(self, weights: np.ndarray | None = None) -> dict[str, float]:
+        """Both of them by name."""
         wrong, words, edits, phones = self._sums.sum(axis=1) if weights is None else self._sums @ weights
-        return np.array([wrong / words, edits / phones])
+        return {"word_error_rate": float(wrong / words), "phone_error_rate": float(edits / phones)}
 
 
 def compare(
     models: Mapping[str, Sequence[Pronunciation]], pairs: Iterable[tuple[str, str]], *, resamples: int = 500
-) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+) -> tuple[dict[str, dict[str, Measure]], list[Difference]]:
     """Both measures of each model and differences of models, with intervals from one bootstrap over the same words.
 
     Args:
@@ -85,8 +85,7 @@ def compare(
 
     Returns:
         Of each model its metrics as `reports.metrics.over_seeds` gives them, means over the trainings; of each pair
-        "better", "worse", by how much the first's word error rate is lower, with the interval, and under
-        "phone_error_rate" the same of the phone error rate.
+        by how much the first's word and phone error rates are lower, a `reports.metrics.Difference` each.
 
     Raises:
         ValueError: if there is no model, one has no training, or they differ in their number of words.
@@ -96,34 +95,39 @@ def compare(
     if len(numbers) != 1 or not all(models.values()):
         raise ValueError(f"words of the models: {sorted(numbers)}, expected the same of each")
 
-    def statistic(weights: np.ndarray) -> np.ndarray:
-        means = {
-            model: np.mean([one.measures(weights) for one in of_model], axis=0) for model, of_model in models.items()
+    def statistic(weights: np.ndarray) -> dict[str, Any]:
+        means = {model: mean([one.measures(weights) for one in of_model]) for model, of_model in models.items()}
+        return {
+            "metrics": means,
+            "differences": {
+                measure: [means[worse][measure] - means[better][measure] for better, worse in pairs]
+                for measure in MEASURES
+            },
         }
-        return np.concatenate([*means.values(), *(means[worse] - means[better] for better, worse in pairs)])
 
-    estimates = iter(bootstrap(statistic, numbers.pop(), resamples=resamples))
+    estimates = bootstrap(statistic, numbers.pop(), resamples=resamples)
     results = {
-        model: over_seeds(MEASURES, np.array([one.measures() for one in of_model]), estimates)
+        model: over_seeds([one.measures() for one in of_model], estimates["metrics"][model])
         for model, of_model in models.items()
     }
-    differences = [
-        {"better": better, "worse": worse} | next(estimates).to_dict() | {"phone_error_rate": next(estimates).to_dict()}
-        for better, worse in pairs
+    return results, [
+        difference
+        for measure, gaps in estimates["differences"].items()
+        for difference in differences(pairs, measure, gaps)
     ]
-    return results, differences
 
 
 # --- Where the errors are ---
 
 
-def _ratios(above: np.ndarray, below: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Ratios of weighted sums, both (figures, words), as a statistic of `bootstrap`; NaN where nothing has weight."""
+def _ratios(names: Sequence[str], above: np.ndarray, below: np.ndarray) -> Callable[[np.ndarray], dict[str, float]]:
+    """Ratios of weighted sums, both (names, words), as a statistic of `bootstrap`; NaN where nothing has weight."""
     sums = np.concatenate([above, below]).astype(np.float64)
 
-    def statistic(weights: np.ndarray) -> np.ndarray:
+    def statistic(weights: np.ndarray) -> dict[str, float]:
         upper, lower = np.split(sums @ weights, 2)
-        return np.divide(upper, lower, out=np.full(len(upper), np.nan), where=lower > 0)
+        ratios = np.divide(upper, lower, out=np.full(len(upper), np.nan), where=lower > 0)
+        return dict(zip(names, ratios.tolist(), strict=True))
 
     return statistic
 
@@ -152,18 +156,18 @@ def by_group(
     wrong, edits, phones = (
         np.sum([getattr(one, name) for one in trainings], axis=0) for name in ("wrong", "edits", "lengths")
     )
-    statistic = _ratios(
-        np.concatenate([members * wrong, members * edits]),
-        np.concatenate([members * len(trainings), members * phones]),
+    statistics = {
+        "word_error_rate": _ratios(list(groups), members * wrong, members * len(trainings)),
+        "phone_error_rate": _ratios(list(groups), members * edits, members * phones),
+    }
+    estimates = bootstrap(
+        lambda weights: {measure: statistic(weights) for measure, statistic in statistics.items()},
+        members.shape[1],
+        resamples=resamples,
     )
-    estimates = bootstrap(statistic, members.shape[1], resamples=resamples)
     return {
-        group: {
-            "words": int(members[index].sum()),
-            "word_error_rate": estimates[index].to_dict(),
-            "phone_error_rate": estimates[len(groups) + index].to_dict(),
-        }
-        for index, group in enumerate(groups)
+        group: {"words": int(of_group.sum())} | {measure: estimates[measure][group] for measure in MEASURES}
+        for group, of_group in zip(groups, members, strict=True)
     }
 
 
@@ -250,16 +254,13 @@ def by_letter(
         raise ValueError(f"no aligned word in {len(trainings)} trainings")
     seen = np.flatnonzero(total.any(axis=1))
     total, wrong = total[seen], wrong[seen]
-    estimates = bootstrap(_ratios(wrong, total), len(spellings), resamples=resamples)
     names = np.array(list(letters))[seen].tolist()
-    return {
-        names[index]: {
-            "letters": float(total[index].sum() / len(trainings)),
-            "wrong": float(wrong[index].sum() / len(trainings)),
-            **estimates[index].to_dict(),
-        }
-        for index in sorted(range(len(names)), key=lambda index: -estimates[index].value)
+    estimates = bootstrap(_ratios(names, wrong, total), len(spellings), resamples=resamples)
+    counts = {
+        name: {"letters": float(total[row].sum() / len(trainings)), "wrong": float(wrong[row].sum() / len(trainings))}
+        for row, name in enumerate(names)
     }
+    return {name: counts[name] | estimates[name] for name in sorted(names, key=lambda name: -estimates[name]["value"])}
 
 
 def confusions(found: Sequence[Phones], listed: Sequence[Phones], phones: Sequence[str]) -> np.ndarray:

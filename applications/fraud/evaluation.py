@@ -17,7 +17,7 @@ from applications.fraud import report as fraud_report
 from data import fraud
 from data.dataset import Dataset, Split
 from reports import figures
-from reports.metrics import CardPrecision, Ranking, bootstrap, over_seeds
+from reports.metrics import CardPrecision, Ranking, Result, bootstrap, differences, headline, mean, over_seeds
 
 CHUNK = 65_536
 # A detector that must hold its rows is fitted on parts of so many, one after the other; a choice needs no more.
@@ -255,57 +255,43 @@ def compare(
         unit = "customers"
         units = np.unique(test.extra["customer"], return_inverse=True)[1]
     by_card = {"customer", "day"} <= set(test.extra)
-    names = ["auc_roc", "average_precision", "recall_at_budget", *(["card_precision_at_100"] if by_card else [])]
+    measures = {
+        model: [_measures(test, s, units, alert_rate, by_card) for s in of_seeds] for model, of_seeds in scores.items()
+    }
 
-    rankings, cards = {}, {}
-    for model, of_seeds in scores.items():
-        rankings[model] = [Ranking(test.labels, s, units) for s in of_seeds]
-        if by_card:
-            cards[model] = [CardPrecision(test.labels, s, units, test.extra["day"]) for s in of_seeds]
-
-    def of_model(model: str, weights: np.ndarray) -> np.ndarray:
-        """Every metric of every seed: (seeds, metrics)."""
-        rows = []
-        for index, ranking in enumerate(rankings[model]):
-            row = [
-                ranking.auc_roc(weights),
-                ranking.average_precision(weights),
-                ranking.recall_at_rate(alert_rate, weights),
-            ]
-            rows.append([*row, cards[model][index](weights)] if by_card else row)
-        return np.array(rows)
+    def of_seeds(model: str, weights: np.ndarray) -> list[dict[str, float]]:
+        return [{name: measure(weights) for name, measure in of_seed.items()} for of_seed in measures[model]]
 
     groups = _scenarios(test)
     alerted = {model: [_top(s, alert_rate) for s in of_seeds] for model, of_seeds in scores.items()}
     rivals = [model for model in scores if model not in ("autoencoder", *USES_LABELS)]
-    precision = names.index("average_precision")
 
-    def statistic(weights: np.ndarray) -> np.ndarray:
-        means = {model: of_model(model, weights).mean(axis=0) for model in scores}
-        differences = [means["autoencoder"][precision] - means[model][precision] for model in rivals]
-        detected = [
-            np.mean([_share(alert[rows], weights[units[rows]]) for alert in alerted[model]])
-            for model in scores
-            for rows in groups.values()
-        ]
-        return np.concatenate([*means.values(), differences, detected])
+    def statistic(weights: np.ndarray) -> dict[str, Any]:
+        means = {model: mean(of_seeds(model, weights)) for model in scores}
+        precision = {model: of_model["average_precision"] for model, of_model in means.items()}
+        return {
+            "metrics": means,
+            "differences": [precision["autoencoder"] - precision[model] for model in rivals],
+            "detection": {
+                model: {
+                    group: np.mean([_share(alert[rows], weights[units[rows]]) for alert in alerted[model]])
+                    for group, rows in groups.items()
+                }
+                for model in scores
+            },
+        }
 
-    estimates = iter(bootstrap(statistic, units.max() + 1, resamples=resamples))
-    every_seed = {model: of_model(model, np.ones(units.max() + 1)) for model in scores}
-    results = []
-    for model in scores:
-        results.append(
-            {
-                "model": model,
-                "baseline": model != "autoencoder",
-                "uses_labels": model in USES_LABELS,
-                "parameters": parameters[model],
-                "metrics": over_seeds(names, every_seed[model], estimates),
-            }
-        )
-    differences = {model: next(estimates).to_dict() for model in rivals}
-    detection = {model: {group: next(estimates).to_dict() for group in groups} for model in scores}
-    own = {key: results[0]["metrics"]["average_precision"][key] for key in ("value", "low", "high")}
+    found = bootstrap(statistic, units.max() + 1, resamples=resamples)
+    results: list[Result] = [
+        {
+            "model": model,
+            "baseline": model != "autoencoder",
+            "uses_labels": model in USES_LABELS,
+            "parameters": parameters[model],
+            "metrics": over_seeds(of_seeds(model, np.ones(units.max() + 1)), found["metrics"][model]),
+        }
+        for model in scores
+    ]
     return {
         "evaluation": {
             "resamples": resamples,
@@ -313,12 +299,29 @@ def compare(
             "defrauded": len(np.unique(units[test.labels == 1])),
             "sample_rows": SAMPLE_ROWS,
         },
-        "headline": {"model": "autoencoder", "metric": "average_precision", **own},
+        "headline": headline(results[0], "average_precision"),
         "best_possible": _best_possible(test, units, alert_rate, by_card),
         "results": results,
-        "differences": differences,
-        "detection": detection if groups else {},
+        "differences": differences(
+            [("autoencoder", model) for model in rivals], "average_precision", found["differences"]
+        ),
+        "detection": found["detection"] if groups else {},
     }
+
+
+def _measures(
+    test: Split, scores: np.ndarray, units: np.ndarray, alert_rate: float, by_card: bool
+) -> dict[str, Callable[[np.ndarray], float]]:
+    """Every measure of the scores of a training, as a function of the weights of the units."""
+    ranking = Ranking(test.labels, scores, units)
+    measures: dict[str, Callable[[np.ndarray], float]] = {
+        "auc_roc": ranking.auc_roc,
+        "average_precision": ranking.average_precision,
+        "recall_at_budget": lambda weights: ranking.recall_at_rate(alert_rate, weights),
+    }
+    if by_card:
+        measures["card_precision_at_100"] = CardPrecision(test.labels, scores, units, test.extra["day"])
+    return measures
 
 
 def _best_possible(test: Split, units: np.ndarray, alert_rate: float, by_card: bool) -> dict[str, float]:

@@ -97,10 +97,11 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
             advice,
             *wording.quick(metrics),
         ]
-    rival = max(
-        metrics["differences"], key=lambda model: result_of(metrics, model)["metrics"]["average_precision"]["value"]
+    difference = max(
+        metrics["differences"],
+        key=lambda entry: result_of(metrics, entry["worse"])["metrics"]["average_precision"]["value"],
     )
-    difference = metrics["differences"][rival]
+    rival = difference["worse"]
     against = f"{rival}, the best of the other detectors that learn from {_lesson(metrics, same=True)}"
     digits = wording.digits_of_difference(difference, 3)
     gap = f"by {abs(difference['value']):.{digits}f} of average precision "

@@ -22,7 +22,7 @@ from applications.images import report as image_report
 from data.dataset import Dataset, Split
 from reports import figures
 from reports.classification import BINS, Classification, reliability
-from reports.metrics import bootstrap, over_seeds
+from reports.metrics import Estimate, bootstrap, differences, headline, mean, over_seeds
 from reports.tagging import confusion, most_confused
 from templates import cnn as cnn_template
 from templates import dbn as dbn_template
@@ -37,6 +37,7 @@ EXACT_WORK = 2 * 10**12
 LANDMARKS, LANDMARK_NUMBERS = 2_000, 2 * 10**8  # of those features; and the numbers that all rows' features may be
 REGRESSION_STEPS, REGRESSION_WORK = 300, 10**13  # of the logistic regression, and multiplications in all of them
 MEASURES = ("accuracy", "log_loss", "calibration_error")
+BIASED = ("calibration_error",)  # by the draws of a bootstrap
 MOST_ERRORS = 24
 MAPS = 6  # right and wrong pictures whose Grad-CAM is shown, each
 FIELDS, SAMPLES, GIBBS_STEPS = 64, 40, 1_000
@@ -311,20 +312,14 @@ def describe(dataset: Dataset, task: Task) -> dict[str, Any]:
     )
 
 
-def _all_measures(judged: Classification, weights: np.ndarray) -> list[float]:
-    return [getattr(judged, name)(weights) for name in MEASURES]
+def _all_measures(judged: Classification, weights: np.ndarray) -> dict[str, float]:
+    return {name: getattr(judged, name)(weights) for name in MEASURES}
 
 
-def _biased(models: int) -> range:
-    """The places of the calibration errors among the measures of so many models."""
-    return range(MEASURES.index("calibration_error"), models * len(MEASURES), len(MEASURES))
-
-
-def measures(test: Split, probabilities: np.ndarray) -> dict[str, dict[str, float]]:
+def measures(test: Split, probabilities: np.ndarray) -> dict[str, Estimate]:
     """Every measure of one model with its interval, from a bootstrap over pictures."""
     judged = Classification(test.labels, probabilities)
-    estimates = bootstrap(lambda weights: np.array(_all_measures(judged, weights)), len(test), biased=_biased(1))
-    return {name: estimate.to_dict() for name, estimate in zip(MEASURES, estimates, strict=True)}
+    return bootstrap(lambda weights: _all_measures(judged, weights), len(test), biased=BIASED)
 
 
 def compare(
@@ -362,22 +357,24 @@ def compare(
     classes = {name: np.flatnonzero(labels == index) for index, name in enumerate(dataset.classes)}
     classes = {name: rows for name, rows in classes.items() if len(rows)}
 
-    def statistic(weights: np.ndarray) -> np.ndarray:
-        means = {
-            model: np.mean([_all_measures(one, weights) for one in of_seeds], axis=0)
-            for model, of_seeds in judged.items()
-        }
-        differences = [means[better][0] - means[worse][0] for better, worse in pairs]
-        shares = {key: correct @ weights / weights.sum() for key, correct in right.items()}
-        gains = [shares["DBN", share] - shares["DBN without pretraining", share] for share in pretrained]
-        by_class = [_share(right[own, 1.0][rows], weights[rows]) for rows in classes.values()]
-        return np.concatenate([*means.values(), differences, list(shares.values()), gains, by_class])
+    def of_seeds(model: str, weights: np.ndarray) -> list[dict[str, float]]:
+        return [_all_measures(one, weights) for one in judged[model]]
 
-    estimates = iter(bootstrap(statistic, len(labels), resamples=resamples, biased=_biased(len(found))))
-    every_seed = {
-        model: np.array([_all_measures(one, np.ones(len(labels))) for one in of_seeds])
-        for model, of_seeds in judged.items()
-    }
+    def statistic(weights: np.ndarray) -> dict[str, Any]:
+        means = {model: mean(of_seeds(model, weights)) for model in judged}
+        sizes = {
+            model: {share: right[model, share] @ weights / weights.sum() for share in shares}
+            for model, shares in by_size.items()
+        }
+        return {
+            "metrics": means,
+            "differences": [means[better]["accuracy"] - means[worse]["accuracy"] for better, worse in pairs],
+            "sizes": sizes,
+            "gains": {share: sizes["DBN"][share] - sizes["DBN without pretraining"][share] for share in pretrained},
+            "by_class": {name: _share(right[own, 1.0][rows], weights[rows]) for name, rows in classes.items()},
+        }
+
+    estimates = bootstrap(statistic, len(labels), resamples=resamples, biased=BIASED)
     results = []
     for model in found:
         parameters, seconds, settings = costs[model]
@@ -389,19 +386,15 @@ def compare(
                 "parameters": parameters,
                 "fit_seconds": seconds,
                 "settings": settings,
-                "metrics": over_seeds(MEASURES, every_seed[model], estimates),
+                "metrics": over_seeds(of_seeds(model, np.ones(len(labels))), estimates["metrics"][model]),
             }
         )
-    differences: list[dict[str, Any]] = [{"better": a, "worse": b} | next(estimates).to_dict() for a, b in pairs]
-    for entry in differences:
-        entry["pictures"] = abs(entry["value"]) * len(labels)
     pictures = {share: len(task.labelled(0, share)) for share in task.shares}
     sizes = {
-        model: [{"pictures": pictures[share]} | next(estimates).to_dict() for share in shares]
-        for model, shares in by_size.items()
+        model: [{"pictures": pictures[share], **estimate} for share, estimate in of_model.items()]
+        for model, of_model in estimates["sizes"].items()
     }
-    gains = [{"pictures": pictures[share]} | next(estimates).to_dict() for share in pretrained]
-    by_class = {name: next(estimates).to_dict() for name in classes}
+    gains = [{"pictures": pictures[share], **estimate} for share, estimate in estimates["gains"].items()]
     counts = confusion(labels, found[own][0].argmax(1), task.classes)
     shown = [own, max((r for r in results if r["baseline"]), key=lambda r: r["metrics"]["accuracy"]["value"])["model"]]
     return {
@@ -412,13 +405,12 @@ def compare(
             "choice_pictures": choice_pictures(int(np.prod(task.test.inputs.shape[1:]))),
             "majority": float(np.bincount(labels).max() / len(labels)),
         },
-        "headline": {
-            "model": own,
-            "metric": "accuracy",
-            **{key: results[0]["metrics"]["accuracy"][key] for key in ("value", "low", "high")},
-        },
+        "headline": headline(results[0], "accuracy"),
         "results": results,
-        "differences": differences,
+        "differences": [
+            {**difference, "pictures": abs(difference["value"]) * len(labels)}
+            for difference in differences(pairs, "accuracy", estimates["differences"])
+        ],
         "sizes": {
             "shares": list(task.shares),
             "pictures": list(pictures.values()),
@@ -427,7 +419,7 @@ def compare(
         },
         "confusion_matrix": counts.tolist(),
         "confusions": _confusions(counts, dataset.classes),
-        "accuracy_by_class": by_class,
+        "accuracy_by_class": estimates["by_class"],
         "reliability": {model: reliability(labels, found[model][0]) for model in [*networks, shown[1]]},
         "errors": _errors(task, dataset, found[own][0]),
     }
@@ -536,12 +528,12 @@ def dbn_details(
         partition = {key: float(value) for key, value in kept.items()}
         likelihoods = machine.log_likelihood(test, partition["value"])
         epochs[epoch - 1]["log_likelihood"] = float(likelihoods.mean())
-    estimate = bootstrap(lambda weights: float(likelihoods @ weights / weights.sum()), len(test))[0]
+    estimate = bootstrap(lambda weights: float(likelihoods @ weights / weights.sum()), len(test))
     share = (train.sum(0) + 0.5) / (len(train) + 1)
     independent = test @ np.log(share) + (1 - test) @ np.log1p(-share)
     return details | {
-        "log_likelihood": estimate.to_dict()
-        | {
+        "log_likelihood": {
+            **estimate,
             "pictures": len(test),
             "log_partition": partition["value"],
             "standard_error": partition["standard_error"],

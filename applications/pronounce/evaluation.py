@@ -20,6 +20,7 @@ from data.dictionary import named
 from data.pronunciation import Lexicon, Words, letter_name
 from reports import figures, wording
 from reports import pronunciation as measured
+from reports.metrics import Measure
 from reports.pronunciation import Pronunciation
 from templates import transformer
 
@@ -142,7 +143,7 @@ def easier(composed: Lexicon, decomposed: Lexicon, seed: int) -> Lexicon:
     return dataclasses.replace(better, provenance=provenance)
 
 
-def measures(found: Sequence[Phones], words: Words) -> dict[str, dict[str, Any]]:
+def measures(found: Sequence[Phones], words: Words) -> dict[str, Measure]:
     """Both error rates of one network with their intervals."""
     return measured.compare({"model": [Pronunciation(found, words.pronunciations)]}, [])[0]["model"]
 

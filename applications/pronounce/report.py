@@ -84,7 +84,7 @@ def _others(metrics: Mapping[str, Any]) -> list[str]:
     sentences = []
     for entry in metrics["differences"]:
         other = entry["worse"]
-        if entry["better"] != own or other == BASELINE:
+        if entry["better"] != own or other == BASELINE or entry["measure"] != "word_error_rate":
             continue
         gap = f"{wording.signed_points(entry)} points"
         if other == f"{own}, greedy":

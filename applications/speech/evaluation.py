@@ -14,7 +14,7 @@ from data.batches import shuffled_batches, sorted_sequences, steps_of
 from data.dataset import Split
 from data.phones import IGNORED, PHONE_CLASSES
 from reports import figures
-from reports.metrics import bootstrap, over_seeds
+from reports.metrics import Estimate, bootstrap, differences, headline, mean, over_seeds
 from reports.tagging import Tagging, accuracy_by, boundary_distance, confusion, most_confused
 
 BATCH = 32  # sentences that are tagged at once
@@ -275,15 +275,14 @@ def describe(corpus: speech.Speech) -> dict[str, Any]:
     )
 
 
-def _all_measures(tagging: Tagging, weights: np.ndarray) -> list[float]:
-    return [getattr(tagging, name)(weights) for name in MEASURES]
+def _all_measures(tagging: Tagging, weights: np.ndarray) -> dict[str, float]:
+    return {name: getattr(tagging, name)(weights) for name in MEASURES}
 
 
-def measures(sentences: Sentences, found: Sequence[np.ndarray]) -> dict[str, dict[str, float]]:
+def measures(sentences: Sentences, found: Sequence[np.ndarray]) -> dict[str, Estimate]:
     """Every measure of one model with its interval, from a bootstrap over sentences."""
     tagging = Tagging(sentences.labels, found, tolerance=TOLERANCE)
-    estimates = bootstrap(lambda weights: np.array(_all_measures(tagging, weights)), len(sentences))
-    return {name: estimate.to_dict() for name, estimate in zip(MEASURES, estimates, strict=True)}
+    return bootstrap(lambda weights: _all_measures(tagging, weights), len(sentences))
 
 
 def compare(
@@ -316,20 +315,24 @@ def compare(
         for kind, (names, codes) in groups.items()
     }
 
-    def statistic(weights: np.ndarray) -> np.ndarray:
-        means = {
-            model: np.mean([_all_measures(tagging, weights) for tagging in of_seeds], axis=0)
-            for model, of_seeds in taggings.items()
-        }
-        differences = [means[better][0] - means[worse][0] for better, worse in pairs]
-        shares = [accuracy(weights) for of_models in by_group.values() for accuracy in of_models.values()]
-        return np.concatenate([*means.values(), differences, *shares])
+    def of_seeds(model: str, weights: np.ndarray) -> list[dict[str, float]]:
+        return [_all_measures(tagging, weights) for tagging in taggings[model]]
 
-    estimates = iter(bootstrap(statistic, len(test), resamples=resamples))
-    every_seed = {
-        model: np.array([_all_measures(tagging, np.ones(len(test))) for tagging in of_seeds])
-        for model, of_seeds in taggings.items()
-    }
+    def statistic(weights: np.ndarray) -> dict[str, Any]:
+        means = {model: mean(of_seeds(model, weights)) for model in taggings}
+        return {
+            "metrics": means,
+            "differences": [means[a]["frame_accuracy"] - means[b]["frame_accuracy"] for a, b in pairs],
+            "accuracy_by": {
+                kind: {
+                    model: dict(zip(groups[kind][0], accuracy(weights).tolist(), strict=True))
+                    for model, accuracy in of_models.items()
+                }
+                for kind, of_models in by_group.items()
+            },
+        }
+
+    estimates = bootstrap(statistic, len(test), resamples=resamples)
     results = []
     for model in found:
         results.append(
@@ -340,14 +343,9 @@ def compare(
                 "parameters": parameters[model],
                 "fit_seconds": float(np.mean([fit.seconds for fit in fits[model]])) if fits[model] else 0.0,
                 "best_epochs": [fit.best_epoch for fit in fits[model]],
-                "metrics": over_seeds(MEASURES, every_seed[model], estimates),
+                "metrics": over_seeds(of_seeds(model, np.ones(len(test))), estimates["metrics"][model]),
             }
         )
-    differences = [{"better": a, "worse": b} | next(estimates).to_dict() for a, b in pairs]
-    accuracies = {
-        kind: {model: {name: next(estimates).to_dict() for name in names} for model in shown}
-        for kind, (names, _) in groups.items()
-    }
     truth, guess = test.split.labels[test.scored], np.concatenate(list(found[own][0]))[test.scored]
     counts = confusion(truth, guess, len(speech.PHONES))
     return {
@@ -358,14 +356,10 @@ def compare(
             "reach": REACH,
             "context_frames": min(CONTEXT_FRAMES, len(test.scored)),
         },
-        "headline": {
-            "model": own,
-            "metric": "frame_accuracy",
-            **{key: results[0]["metrics"]["frame_accuracy"][key] for key in ("value", "low", "high")},
-        },
+        "headline": headline(results[0], "frame_accuracy"),
         "results": results,
-        "differences": differences,
-        "accuracy_by": accuracies,
+        "differences": differences(pairs, "frame_accuracy", estimates["differences"]),
+        "accuracy_by": estimates["accuracy_by"],
         "confusions": _confusions(counts),
         "confusion_matrix": counts.tolist(),
     }
@@ -468,11 +462,12 @@ def context_accuracy(
             right = found[side].ravel()
             shape = found[side].shape
             codes, sentence = np.repeat(np.arange(shape[0]), shape[1]), np.tile(test.number[found["frames"]], shape[0])
+            accuracy = accuracy_by(right, codes, sentence, shape[0], len(test))
             estimates = bootstrap(
-                accuracy_by(right, codes, sentence, shape[0], len(test)), len(test), resamples=resamples
+                lambda weights, accuracy=accuracy: accuracy(weights).tolist(), len(test), resamples=resamples
             )
             curves[name][side] = [
-                {"frames": reach} | estimate.to_dict() for reach, estimate in zip(CONTEXTS, estimates, strict=False)
+                {"frames": reach, **estimate} for reach, estimate in zip(CONTEXTS, estimates, strict=False)
             ]
     return curves
 

@@ -171,7 +171,12 @@ def result(name: str, found: Sequence[Mapping[str, float]], **facts: Any) -> dic
 def nearer(own: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """By how much one model's Fréchet distance is less than another's, and Welch's 95 % interval, which needs seeds."""
     first, second = (model["metrics"]["frechet_distance"] for model in (other, own))
-    found = {"better": own["model"], "worse": other["model"], "value": first["value"] - second["value"]}
+    found = {
+        "better": own["model"],
+        "worse": other["model"],
+        "measure": "frechet_distance",
+        "value": first["value"] - second["value"],
+    }
     if len(first["seeds"]) < 2 or not first["deviation"] + second["deviation"]:
         return found | {"low": None, "high": None}
     interval = stats.ttest_ind(first["seeds"], second["seeds"], equal_var=False).confidence_interval(0.95)

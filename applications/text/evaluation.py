@@ -14,6 +14,7 @@ from applications.text.baselines import compressed_bits
 from applications.text.models import LanguageModel
 from data.text import Corpus, Part
 from reports import figures, language
+from reports.metrics import Measure
 from templates import transformer
 
 TEST_TOKENS = 500_000  # of more, evenly spread blocks are measured
@@ -128,7 +129,7 @@ def blocks_of(part: Part) -> np.ndarray:
     return np.repeat(np.arange(len(part.starts)), np.diff(np.append(part.starts, len(part))))
 
 
-def measures(found: Scores, part: Part, resamples: int = 500) -> dict[str, dict[str, Any]]:
+def measures(found: Scores, part: Part, resamples: int = 500) -> dict[str, Measure]:
     """Every measure of one network with its interval, from a bootstrap over blocks."""
     return language.compare({"model": [prediction(found, part)]}, [], resamples=resamples)[0]["model"]
 

@@ -96,13 +96,11 @@ def test_a_calibrated_classifier_has_a_small_error():
 def test_intervals_hold_the_value():
     labels, probabilities = answers(3)
     classification = Classification(labels, probabilities)
-    accuracy, loss = bootstrap(
-        lambda weights: np.array(all_measures(classification, weights)[:2]), len(labels), resamples=200
-    )
+    accuracy, loss = bootstrap(lambda weights: all_measures(classification, weights)[:2], len(labels), resamples=200)
     for estimate in (accuracy, loss):
-        assert estimate.low < estimate.value < estimate.high
-    deviation = np.sqrt(accuracy.value * (1 - accuracy.value) / len(labels))
-    assert accuracy.high - accuracy.low == pytest.approx(2 * 1.96 * deviation, rel=0.2)
+        assert estimate["low"] < estimate["value"] < estimate["high"]
+    deviation = np.sqrt(accuracy["value"] * (1 - accuracy["value"]) / len(labels))
+    assert accuracy["high"] - accuracy["low"] == pytest.approx(2 * 1.96 * deviation, rel=0.2)
 
 
 @pytest.mark.parametrize("bins", [1, 4, 15])

@@ -1,4 +1,5 @@
 import itertools
+import json
 import math
 import warnings
 
@@ -8,7 +9,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from reports.classification import Classification
 from reports.language import Prediction
-from reports.metrics import CardPrecision, Estimate, Ranking, bootstrap
+from reports.metrics import CardPrecision, Ranking, bootstrap, mean, over_seeds
 from reports.pronunciation import Pronunciation
 from reports.tagging import Tagging
 
@@ -271,11 +272,11 @@ def test_weights_of_one_are_the_default():
 @pytest.mark.parametrize(("level", "quantile"), [(0.95, 1.959964), (0.5, 0.674490)])
 def test_interval_of_a_mean_is_that_of_normal_theory(level, quantile):
     x = np.random.default_rng(1).exponential(size=500)
-    (estimate,) = bootstrap(lambda weights: weights @ x / weights.sum(), len(x), resamples=4000, level=level)
+    estimate = bootstrap(lambda weights: weights @ x / weights.sum(), len(x), resamples=4000, level=level)
     deviation = x.std() / np.sqrt(len(x))
-    assert estimate.value == pytest.approx(x.mean())
-    assert estimate.low == pytest.approx(x.mean() - quantile * deviation, abs=0.12 * deviation)
-    assert estimate.high == pytest.approx(x.mean() + quantile * deviation, abs=0.12 * deviation)
+    assert estimate["value"] == pytest.approx(x.mean())
+    assert estimate["low"] == pytest.approx(x.mean() - quantile * deviation, abs=0.12 * deviation)
+    assert estimate["high"] == pytest.approx(x.mean() + quantile * deviation, abs=0.12 * deviation)
 
 
 def test_seeds_reproduce_and_differ():
@@ -307,18 +308,54 @@ def test_draws_are_counts_of_units_with_replacement():
     np.testing.assert_allclose(drawn.mean(axis=0), 1, atol=0.15)  # nearly 5 standard deviations
 
 
-def test_several_figures_keep_their_order():
+def test_a_tree_has_the_estimate_of_each_of_its_figures():
     x = np.random.default_rng(6).normal([0, 10], size=(80, 2))
 
-    def both(weights):
-        return weights @ x / weights.sum()
+    def tree(weights):
+        first, second = weights @ x / weights.sum()
+        return {"of one": {"z": first, "a": [second, first]}, "of none": {}, 0.5: float(second)}
 
-    first, second = bootstrap(both, 80, resamples=100, seed=7)
-    for index, estimate in enumerate((first, second)):
-        (alone,) = bootstrap(lambda weights, index=index: both(weights)[index], 80, resamples=100, seed=7)
-        assert estimate == alone
-    assert first.low < first.value < first.high < second.low < second.value < second.high
-    assert first.to_dict() == {"value": first.value, "low": first.low, "high": first.high}
+    found = bootstrap(tree, 80, resamples=100, seed=7)
+    first, second = (
+        bootstrap(lambda weights, column=column: (weights @ x / weights.sum())[column], 80, resamples=100, seed=7)
+        for column in (0, 1)
+    )
+    assert first["low"] < first["value"] < first["high"] < second["low"] < second["value"] < second["high"]
+    assert found == {"of one": {"z": first, "a": [second, first]}, "of none": {}, 0.5: second}
+    assert list(found["of one"]) == ["z", "a"]  # keys keep their order
+    json.dumps(found)  # plain numbers, whatever the statistic returned
+
+
+def test_estimates_are_to_the_last_bit_those_of_draws_in_a_matrix():
+    labels, scores = scored_rows(11, ties=True)
+    rankings = [Ranking(labels, scores + shift) for shift in np.random.default_rng(12).normal(size=(3, 300))]
+    names = ("auc_roc", "average_precision")
+
+    def measures(weights):
+        return [{name: getattr(ranking, name)(weights) for name in names} for ranking in rankings]
+
+    found = bootstrap(lambda weights: mean(measures(weights)), 300, resamples=200, biased={"auc_roc"})
+    random = np.random.default_rng(0)
+    draws = np.array(
+        [
+            np.mean([list(of_seed.values()) for of_seed in measures(weights)], axis=0)
+            for weights in (np.bincount(random.integers(0, 300, 300), minlength=300).astype(float) for _ in range(200))
+        ]
+    )
+    values = np.mean([list(of_seed.values()) for of_seed in measures(np.ones(300))], axis=0)
+    quantiles = [np.quantile(of_measure, [(1 - 0.95) / 2, 0.5, (1 + 0.95) / 2]).tolist() for of_measure in draws.T]
+    (value, precision), (low, middle, high) = values.tolist(), quantiles[0]
+    assert found["auc_roc"] == {"value": value, "low": low + value - middle, "high": min(1, high + value - middle)}
+    low, _, high = quantiles[1]
+    assert found["average_precision"] == {"value": precision, "low": low, "high": high}
+
+    of_seeds = measures(np.ones(300))
+    result = over_seeds(of_seeds, found)
+    assert list(result) == list(names)
+    for name in names:
+        seeds = [of_seed[name] for of_seed in of_seeds]
+        assert result[name] == found[name] | {"seeds": seeds, "deviation": float(np.std(seeds, ddof=1))}
+    assert over_seeds(of_seeds[:1], found)["auc_roc"]["deviation"] == 0
 
 
 def test_draws_without_a_figure_are_left_out():
@@ -326,14 +363,14 @@ def test_draws_without_a_figure_are_left_out():
 
     def statistic(weights):
         figures.append(weights[0] if weights[0] else np.nan)
-        return np.array([figures[-1], weights[1]])
+        return [figures[-1], weights[1]]
 
     missing, whole = bootstrap(statistic, 10, resamples=400, level=0.8)
     drawn = np.array(figures[1:])
     assert np.isnan(drawn).sum() > 80
-    assert missing.low == np.quantile(drawn[~np.isnan(drawn)], 0.1) == 1
-    assert missing.high == np.quantile(drawn[~np.isnan(drawn)], 0.9)
-    assert whole.low == 0
+    assert missing["low"] == np.quantile(drawn[~np.isnan(drawn)], 0.1) == 1
+    assert missing["high"] == np.quantile(drawn[~np.isnan(drawn)], 0.9)
+    assert whole["low"] == 0
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
@@ -341,10 +378,8 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
     covered = []
     for seed in range(200):
         x = random.normal(size=60)
-        (estimate,) = bootstrap(
-            lambda weights, x=x: weights @ x / weights.sum(), 60, resamples=200, level=0.8, seed=seed
-        )
-        covered.append(estimate.low < 0 < estimate.high)
+        estimate = bootstrap(lambda weights, x=x: weights @ x / weights.sum(), 60, resamples=200, level=0.8, seed=seed)
+        covered.append(estimate["low"] < 0 < estimate["high"])
     assert 0.71 < np.mean(covered) < 0.87  # 0.8 less the little that a percentile interval of 60 units loses
 
 
@@ -355,15 +390,10 @@ def test_resampling_customers_widens_the_interval_where_their_payments_go_togeth
     scores = labels + np.repeat(random.normal(size=50), 20)
     widths = []
     for ranking, units in ((Ranking(labels, scores), 1000), (Ranking(labels, scores, customer), 50)):
-        (estimate,) = bootstrap(ranking.auc_roc, units, resamples=200)
-        assert estimate.low < estimate.value < estimate.high
-        widths.append(estimate.high - estimate.low)
+        estimate = bootstrap(ranking.auc_roc, units, resamples=200)
+        assert estimate["low"] < estimate["value"] < estimate["high"]
+        widths.append(estimate["high"] - estimate["low"])
     assert widths[1] > 3 * widths[0]
-
-
-def test_an_estimate_is_immutable():
-    with pytest.raises(AttributeError):
-        Estimate(1.0, 0.0, 2.0).value = 3.0
 
 
 def test_a_card_of_weight_two_counts_as_two_cards_where_one_alone_is_checked():
@@ -420,9 +450,16 @@ def measures_of(rows):
 )
 def test_every_measure_lies_in_its_interval(rows):
     for name, (statistic, units) in measures_of(rows).items():
-        for place in ((), {0}):
-            for estimate in bootstrap(statistic, units, resamples=60, biased=place):
-                assert 0 <= estimate.low <= estimate.value <= estimate.high, (name, estimate)
+        for biased in ((), {name}):
+            tree = bootstrap(
+                lambda weights, name=name, statistic=statistic: {name: statistic(weights)},
+                units,
+                resamples=60,
+                biased=biased,
+            )
+            estimates = tree[name].values() if name in ("text", "words") else tree.values()
+            for estimate in estimates:
+                assert 0 <= estimate["low"] <= estimate["value"] <= estimate["high"], (name, estimate)
 
 
 def test_the_interval_of_a_biased_figure_is_moved_to_it():
@@ -434,11 +471,14 @@ def test_the_interval_of_a_biased_figure_is_moved_to_it():
     def drawn(weights):
         return np.mean(weights > 0)
 
-    (plain,), (moved,) = (bootstrap(distance, 400, biased=biased) for biased in ((), {0}))
-    assert moved.low == 0 < moved.value < moved.high < plain.high
+    plain, moved = bootstrap(
+        lambda weights: [distance(weights), {"distance": distance(weights)}], 400, biased={"distance"}
+    )
+    moved = moved["distance"]
+    assert moved["low"] == 0 < moved["value"] < moved["high"] < plain["high"]
     # Of 400 units 63 % are drawn at least once; with all of them the share is 1, which no draw comes near.
-    (share,) = bootstrap(drawn, 400)
-    assert share.value == share.high == 1
-    assert share.low == pytest.approx(1 - 1.96 * 0.0156, abs=0.006)
-    (nothing,) = bootstrap(lambda weights: 0.5 if (weights == 1).all() else np.nan, 400, resamples=20)
-    assert nothing == Estimate(0.5, 0.5, 0.5)
+    share = bootstrap(drawn, 400)
+    assert share["value"] == share["high"] == 1
+    assert share["low"] == pytest.approx(1 - 1.96 * 0.0156, abs=0.006)
+    nothing = bootstrap(lambda weights: 0.5 if (weights == 1).all() else np.nan, 400, resamples=20)
+    assert nothing == {"value": 0.5, "low": 0.5, "high": 0.5}

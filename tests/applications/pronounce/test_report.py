@@ -109,7 +109,7 @@ def made_up(
         "headline": {"model": own, "metric": "word_error_rate", **span(errors[own], width)},
         "results": results,
         "differences": [
-            {"better": own, "worse": name, **span(gain, width), "phone_error_rate": span(gain / 4)}
+            {"better": own, "worse": name, "measure": "word_error_rate", **span(gain, width)}
             for name, gain in gains.items()
         ]
         + ([{"better": other, "worse": BASELINE, **span(errors[BASELINE] - errors[other], width)}] if compare else []),
