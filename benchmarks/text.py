@@ -115,7 +115,7 @@ class PyTorch:
         class Decoder(nn.Module):
             def __init__(self):
                 super().__init__()
-                self.tokens, self.places = nn.Embedding(vocabulary, WIDTH), nn.Embedding(CONTEXT, WIDTH)
+                self.tokens, self.positions = nn.Embedding(vocabulary, WIDTH), nn.Embedding(CONTEXT, WIDTH)
                 self.blocks, self.norm = nn.ModuleList(Block() for _ in range(DEPTH)), nn.LayerNorm(WIDTH)
                 for name, weight in self.named_parameters():
                     if weight.dim() == 2:
@@ -125,7 +125,7 @@ class PyTorch:
                         nn.init.zeros_(weight)
 
             def forward(self, x, y):
-                x = self.tokens(x) + self.places.weight[: x.shape[1]]
+                x = self.tokens(x) + self.positions.weight[: x.shape[1]]
                 for block in self.blocks:
                     x = block(x)
                 logits = self.norm(x) @ self.tokens.weight.T

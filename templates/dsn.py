@@ -279,15 +279,15 @@ def assemble(modules: Sequence[keras.Model], *, name: str = "dsn") -> keras.Mode
         raise ValueError("modules is empty: no module to assemble")
     features, outputs = modules[0].input_shape[1], modules[0].output_shape[1]
     units = modules[0].get_layer("hidden").units
-    for number, one in enumerate(modules):
-        sizes = (one.input_shape[1], one.get_layer("hidden").units, one.output_shape[1])
+    for number, trained in enumerate(modules):
+        sizes = (trained.input_shape[1], trained.get_layer("hidden").units, trained.output_shape[1])
         expected = (features + number * outputs, units, outputs)
         if sizes != expected:
             raise ValueError(f"module {number + 1} has (features, hidden units, outputs) {sizes}, not {expected}")
     model = dsn(features=features, outputs=outputs, modules=len(modules), hidden_units=units, name=name)
-    for number, one in enumerate(modules, 1):
+    for number, trained in enumerate(modules, 1):
         for layer in ("hidden", "output"):
-            model.get_layer(f"{layer}_{number}").set_weights(one.get_layer(layer).get_weights())
+            model.get_layer(f"{layer}_{number}").set_weights(trained.get_layer(layer).get_weights())
     return model
 
 

@@ -498,7 +498,7 @@ def augmented(pictures: Any, kinds: Sequence[Augmentation], seed: Any) -> Any:
     height, width, channels = pictures.shape[1:]
     shape, dtype = (ops.shape(pictures)[0], 1, 1, 1), pictures.dtype
 
-    def places(size: int, largest: int, smallest: int) -> Any:
+    def offsets(size: int, largest: int, smallest: int) -> Any:
         """Return a random integer from `smallest` to `largest` per image, (batch, 1), and the integers below `size`."""
         number = ops.floor(keras.random.uniform(shape[:2], smallest, largest + 1, dtype=dtype, seed=seed))
         return number, ops.arange(size, dtype=number.dtype)
@@ -515,14 +515,14 @@ def augmented(pictures: Any, kinds: Sequence[Augmentation], seed: Any) -> Any:
         shifts = []
         for size in (height, width):
             most = max(1, round(size * _LARGEST_SHIFT))
-            shift, numbers = places(size, most, -most)
+            shift, numbers = offsets(size, most, -most)
             shifts.append(ops.cast(numbers[None, None] == numbers[None, :, None] - shift[..., None], pictures.dtype))
         pictures = ops.einsum("brh,bhwc,bsw->brsc", shifts[0], pictures, shifts[1])
     if "cutout" in kinds:
         inside = []
         for size in (height, width):
             side = size // 2
-            first, numbers = places(size, size - 1 - side // 2, -(side // 2))
+            first, numbers = offsets(size, size - 1 - side // 2, -(side // 2))
             inside.append(ops.logical_and(numbers >= first, numbers < first + side))  # (batch, size)
         cut = ops.logical_and(inside[0][:, :, None, None], inside[1][:, None, :, None])
         pictures = ops.where(cut, ops.zeros_like(pictures), pictures)
