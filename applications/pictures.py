@@ -9,9 +9,9 @@ import numpy as np
 
 from applications import run
 from data import images
-from data.dataset import BadInput, Dataset, Split, escaped
+from data.dataset import BadInput, Dataset, Split, escaped, listed
 from data.picture_files import BYTES, Levels
-from data.picture_folders import ALL, listed
+from data.picture_folders import ALL
 
 FILES: dict[str, Any] = {"npz": images.load_npz, "idx": images.load_idx, "cifar": images.load_cifar}
 

@@ -3,7 +3,8 @@
 A batch is a pickle of a dictionary with `data`, an array (n, 3072) uint8, and `labels`, a list of n numbers. Its
 opcodes are listed by the standard library's `pickletools`, which executes none of them, and followed here as far as
 dictionaries, lists, strings, numbers and NumPy's arrays of numbers need it. Whatever else a pickle may ask for is
-refused, and nothing is held that isn't in the file.
+refused, and nothing is held that isn't in the file. A `pickle.Unpickler` that finds no classes would not do: a memo of
+gigabytes, or a string encoded again and again, needs none.
 """
 
 import dataclasses

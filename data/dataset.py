@@ -30,6 +30,18 @@ def escaped(text: str) -> str:
     )
 
 
+def counted(number: int, noun: str) -> str:
+    """Say how many there are, as 1 picture or 2 pictures."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def listed(names: Iterable[str], most: int = 8, longest: int = 80) -> str:
+    """List at most so many names, long ones cut, and say how many there are more."""
+    names = list(names)
+    shown = ", ".join(name if len(name) <= longest else f"{name[:longest]}…" for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
+
+
 @dataclasses.dataclass(frozen=True)
 class Provenance:
     """Where the numbers came from, as the report states it.

@@ -24,7 +24,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from data.dataset import BadInput, Provenance
+from data.dataset import BadInput, Provenance, counted, listed
 from data.text import opened
 
 LONGEST, LONGEST_PHONES = 256, 1_024  # letters of a word, and characters of one pronunciation
@@ -36,7 +36,6 @@ _SAMPLE = 5_000  # lines that tell the form
 _MOST = 0.9  # of the lines have what is part of the form
 _ARPABET_SHARE = 0.95  # of all phones are letters with or without a digit where digits are stress
 _MOST_OPTIONAL = 3  # parts in brackets of one pronunciation
-_NAMED = 8
 _COMMENTS = ("#", ";", "//")
 _COMMENT = re.compile(r"[ \t]#.*")
 NUMBERED = re.compile(r"(?<=.)\(\d+\)$")
@@ -159,10 +158,9 @@ def read(
     return entries, Provenance.of_files([path], **named_so, understood=tuple(understood))
 
 
-def named(names: Sequence[str], most: int = _NAMED) -> str:
+def named(names: Sequence[str], most: int = 8) -> str:
     """Name a few, and say how many more there are."""
-    shown = ", ".join(name[:30] for name in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
+    return listed([name[:30] for name in names], most)
 
 
 # Phones
@@ -302,10 +300,6 @@ def is_heading(name: str) -> bool:
 
 def _less_comment(line: str) -> str:
     return _COMMENT.sub("", line) if "#" in line else line
-
-
-def _many(number: int, name: str) -> str:
-    return f"{number:,} {name}{'s' * (number != 1)}"
 
 
 def _unquoted(column: str) -> str:
@@ -525,11 +519,11 @@ class _Raw:
                 "of punctuation marks and of noises, were left out"
             )
         if notes.comments:
-            self.said.append(f"left out: {_many(notes.comments, 'line')} of comments")
+            self.said.append(f"left out: {counted(notes.comments, 'line')} of comments")
         if notes.invisible:
-            self.said.append(f"invisible characters were taken out of {_many(notes.invisible, 'line')}")
+            self.said.append(f"invisible characters were taken out of {counted(notes.invisible, 'line')}")
         if bad:
-            self.said.append(f"left out as no entries: {_many(bad, 'line')}, the first of them {first_bad}")
+            self.said.append(f"left out as no entries: {counted(bad, 'line')}, the first of them {first_bad}")
 
 
 def _emptied(lines: collections.deque[tuple[int, str]]) -> Iterator[tuple[int, str]]:

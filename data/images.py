@@ -33,7 +33,7 @@ from sklearn.datasets import load_digits
 
 from data import cifar
 from data import picture_folders as folders
-from data.dataset import BadInput, Dataset, Provenance, Split, escaped, sha256_of
+from data.dataset import BadInput, Dataset, Provenance, Split, counted, escaped, listed, sha256_of
 from data.picture_arrays import Arrays, Source, classes_of, read_idx, read_npz, shape_text, to_bytes, with_channels
 from data.picture_files import (
     BYTES,
@@ -351,13 +351,14 @@ def _divided(
 def _understood_classes(splits: Mapping[str, Split], names: Sequence[str]) -> str:
     counts = sum(np.bincount(split.labels, minlength=len(names)) for split in splits.values())
     if tuple(names) == (folders.ALL,):
-        return f"{folders.pictures(int(np.sum(counts)))} without classes"
-    return f"{len(names):,} classes: " + folders.listed(
-        f"{name} ({folders.pictures(count)})" for name, count in zip(names, np.asarray(counts).tolist(), strict=True)
+        return f"{counted(int(np.sum(counts)), 'picture')} without classes"
+    return f"{len(names):,} classes: " + listed(
+        f"{name} ({counted(count, 'picture')})" for name, count in zip(names, np.asarray(counts).tolist(), strict=True)
     )
 
 
-# Sets that keras.datasets downloads
+# Sets that keras.datasets downloads. It only downloads them here: its loaders delete a file of another checksum, and
+# name neither the file nor what is wrong with it.
 
 
 def load_downloaded(name: Literal["mnist", "fashion_mnist", "cifar10"]) -> Dataset:
@@ -496,7 +497,7 @@ def load_folder(folder: Path, *, size: int | None, skip_bad: bool, seed: int, wi
     understood = [_understood_classes(splits, names), *found.understood]
     understood += describe(levels, Counter(headers[row].kind for row in pictures.good))
     if transparent := sum(headers[row].transparent for row in pictures.good):
-        understood.append(f"{folders.pictures(transparent)} with transparent parts, laid over white")
+        understood.append(f"{counted(transparent, 'picture')} with transparent parts, laid over white")
     return _dataset(
         splits,
         names,
@@ -569,7 +570,7 @@ class _Pictures:
     def left_out(self) -> list[str]:
         """Say how many were skipped."""
         count = len(self.skipped)
-        return [f"{count:,} bad picture{'s' * (count != 1)} left out, the first: {self.first_bad}"] if count else []
+        return [f"{counted(count, 'bad picture')} left out, the first: {self.first_bad}"] if count else []
 
 
 def _levels(attempt: Callable[..., Any], pictures: Sequence[tuple[Path, str]], channels: int, known: Levels) -> Levels:
@@ -791,5 +792,5 @@ def _check_classes(place: str, labels: np.ndarray, names: Sequence[str], least: 
         raise BadInput(f"{place}: found one class, {names[0]!r}, expected at least 2")
     for label, count in enumerate(np.bincount(labels, minlength=len(names)).tolist()):
         if count < least:
-            found = f"{count} picture{'s' * (count != 1)} of class {names[label]!r}"
+            found = f"{counted(count, 'picture')} of class {names[label]!r}"
             raise BadInput(f"{place}: found {found}, expected at least {least}, {uses}")

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from data import picture_files
-from data.dataset import BadInput, escaped
+from data.dataset import BadInput, escaped, listed
 from data.picture_files import BYTES, check_bytes, describe, describe_excess, levels_of, reason, require_file, scaled
-from data.picture_folders import ALL, listed
+from data.picture_folders import ALL
 
 LONGEST_LABEL = 200  # letters
 LEAST_SIDE = 4  # of pictures in arrays, which keep their size

@@ -10,17 +10,15 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from data.dataset import BadInput, escaped
+from data.dataset import BadInput, counted, escaped, listed
 from data.picture_files import EXPECTED, SUFFIXES
 
 PARTS = ("train", "validation", "test")
 ALL = "all"  # the one class of pictures without classes
 DEEPEST = 32  # folders within folders
-NAMED = 8  # names that a sentence lists
-LONGEST = 80  # letters of a name in a sentence
 
 _PART_WORDS = {
     **dict.fromkeys(("train", "training", "trn", "trainval"), "train"),
@@ -79,10 +77,10 @@ class _LeftOut:
     def sentences(self) -> list[str]:
         parts = [
             *self.others,
-            *([f"{pictures(self.loose)} outside of the folders of classes"] if self.loose else []),
+            *([f"{counted(self.loose, 'picture')} outside of the folders of classes"] if self.loose else []),
             *([f"the folders {listed(dict.fromkeys(self.folders))}"] if self.folders else []),
             *([f"links to folders already read: {listed(self.links)}"] if self.links else []),
-            *([f"{self.hidden:,} hidden file{'s' * (self.hidden != 1)}"] if self.hidden else []),
+            *([counted(self.hidden, "hidden file")] if self.hidden else []),
         ]
         if self.endings:
             kinds = listed(f"{count:,} of {ending}" for ending, count in sorted(self.endings.items()))
@@ -129,7 +127,7 @@ def find(folder: Path, *, without_classes: bool = False, to_test: bool = False) 
             if to_test and part == "test":
                 raise BadInput(f"{parts[part].path}: found pictures without classes, {_FOLDER_OF_EACH}")
             place = _below(folder, parts[part].path)
-            left_out.others.append(f"{place} ({pictures(parts[part].count)} without classes)")
+            left_out.others.append(f"{place} ({counted(parts[part].count, 'picture')} without classes)")
             del parts[part], classes[part]
     for part, of_part in classes.items():
         _check_level(parts[part], of_part)
@@ -146,7 +144,9 @@ def find(folder: Path, *, without_classes: bool = False, to_test: bool = False) 
         loose = sum(len(level.pictures) for level in _levels(parts[part], of_part[0]))
         if loose > counts[part]:
             expected = "expected all of them in folders of classes"
-            raise BadInput(f"{parts[part].path}: found {pictures(loose)} outside of folders of classes, {expected}")
+            raise BadInput(
+                f"{parts[part].path}: found {counted(loose, 'picture')} outside of folders of classes, {expected}"
+            )
         left_out.loose += loose
     found.understood += _understood_parts(folder, parts, counts)
     if not parts.keys() - {""} and (level := of_part[0].path.parent) != folder:
@@ -168,20 +168,8 @@ def part_of(name: str) -> str | None:
     return "train" if found == {"train", "validation"} else found.pop() if len(found) == 1 else None
 
 
-def pictures(count: int) -> str:
-    """Say how many pictures."""
-    return f"{count:,} picture{'s' * (count != 1)}"
-
-
 def _says_nothing(name: str) -> bool:
     return part_of(name) is not None or name.lower() in _NO_CLASS
-
-
-def listed(names: Iterable[str], separator: str = ", ") -> str:
-    """List at most `NAMED` names, long ones cut, and say how many there are more."""
-    names = [name if len(name) <= LONGEST else f"{name[:LONGEST]}…" for name in names]
-    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-    return separator.join(names[:NAMED]) + more
 
 
 def _scan(folder: Path, left_out: _LeftOut, seen: set[tuple[int, int]], depth: int) -> _Folder:
@@ -267,14 +255,16 @@ def _parts_here(
             if _classes(one) or not several:
                 expected = "expected folders of classes inside of that alone, or no folders in folders of classes"
                 raise BadInput(f"{one.path}: found a folder beside {with_classes['train'][0].name}, {expected}")
-            left_out.others.append(f"{one.name} ({pictures(one.count)} without classes)")
+            left_out.others.append(f"{one.name} ({counted(one.count, 'picture')} without classes)")
     parts = {}
     for part, found in named.items():
         chosen = with_classes[part] or found
         if len(chosen) > 1:
             first, second = chosen[:2]
             raise BadInput(f"{second.path}: found a second folder beside {first.name}, expected one of them to {part}")
-        left_out.others += [f"{one.name} ({pictures(one.count)} without classes)" for one in found if one not in chosen]
+        left_out.others += [
+            f"{one.name} ({counted(one.count, 'picture')} without classes)" for one in found if one not in chosen
+        ]
         parts[part] = chosen[0]
     _leave_empty(folder, left_out)
     return parts
@@ -297,7 +287,9 @@ def _without_copies(folder: _Folder, left_out: _LeftOut) -> list[_Folder]:
             copies.append(one)
     if len(copies) != 1:
         return inside
-    left_out.others.append(f"{copies[0].name} ({pictures(copies[0].count)}), which repeats the folders beside it")
+    left_out.others.append(
+        f"{copies[0].name} ({counted(copies[0].count, 'picture')}), which repeats the folders beside it"
+    )
     folder.folders.remove(copies[0])
     folder.count -= copies[0].count
     return folder.filled
@@ -362,7 +354,11 @@ def _refuse_difference(main: _Folder, other: _Folder, known: set[str], names: se
 
 def _understood_parts(folder: Path, parts: Mapping[str, _Folder], counts: Mapping[str, int]) -> list[str]:
     uses = {"train": "to train on", "validation": "to validate on", "test": "to test on"}
-    said = [f"{_below(folder, parts[part].path)} ({pictures(counts[part])}) {uses[part]}" for part in parts if part]
+    said = [
+        f"{_below(folder, parts[part].path)} ({counted(counts[part], 'picture')}) {uses[part]}"
+        for part in parts
+        if part
+    ]
     return [f"parts by the names of folders: {', '.join(said)}"] if said else []
 
 

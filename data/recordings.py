@@ -26,7 +26,7 @@ from praatio.utilities.errors import PraatioException
 from praatio.utilities.textgrid_io import parseTextgridStr
 
 from data.acoustics import RATE, STEP, WINDOW, frame_labels, stream_resample
-from data.dataset import BadInput, escaped
+from data.dataset import BadInput, counted, escaped, listed
 from data.phones import IGNORED, SILENCE, is_mark, phone_of
 
 Segment = tuple[float, float, int]
@@ -49,7 +49,6 @@ _EXPECTED = "expected audio such as WAV, FLAC or NIST SPHERE"
 _FORGIVEN = 128  # bytes by which headers are wrong, or that are cut without losing a frame
 _EXACT = ("PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # samples that are as good as they were recorded
 _DECODED = ("FLAC", "OGG", "MP3")  # whose length is known when all is decoded
-_SHOWN = 8  # labels or names that are named
 _ROUNDING = 1e-4  # seconds (of samples less than one) by which a segment may begin before the one before ends
 
 
@@ -100,10 +99,10 @@ class Found:
         """Say what was made of the files, a sentence each."""
         noticed, speakers = self.noticed, list(dict.fromkeys(r.speaker for r in self.recordings))
         said = [
-            f"{_count(len(self.recordings), 'recording')} of {_count(len(speakers), 'speaker')}, by the name of the "
-            f"folder: {_some(speakers)}"
+            f"{counted(len(self.recordings), 'recording')} of {counted(len(speakers), 'speaker')}, by the name of the "
+            f"folder: {listed(speakers)}"
         ]
-        said += [f"{_count(count, 'recording')}: {what}" for what, count in noticed.audio.items()]
+        said += [f"{counted(count, 'recording')}: {what}" for what, count in noticed.audio.items()]
         if noticed.tiers:
             said.append(f"phones of TextGrids are those of the tier {_counted(noticed.tiers)}")
         if noticed.ignored_labels:
@@ -114,21 +113,17 @@ class Found:
             )
         if noticed.unlabelled:
             said.append(
-                f"{_count(noticed.unlabelled, 'recording')} without labels for more than half a second at the end, "
+                f"{counted(noticed.unlabelled, 'recording')} without labels for more than half a second at the end, "
                 "which is taken for silence"
             )
         if self.ignored:
-            said.append(f"ignored: {_count(len(self.ignored), 'file')}, {_some(self.ignored)}")
+            said.append(f"ignored: {counted(len(self.ignored), 'file')}, {listed(self.ignored)}")
         return said
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + f" and {len(names) - _SHOWN:,} more" * (len(names) > _SHOWN)
 
 
 def _counted(counter: Counter[str]) -> str:
     named = [(escaped(reprlib.repr(name)), count) for name, count in counter.most_common()]
-    return _some([f"{name} ({'once' if count == 1 else f'{count:,} times'})" for name, count in named])
+    return listed([f"{name} ({'once' if count == 1 else f'{count:,} times'})" for name, count in named])
 
 
 # Audio
@@ -719,7 +714,7 @@ def split_recordings(recordings: Sequence[Recording], seed: int) -> Splits:
         units = sorted({*unit_of.values()})
         if len(units) < 3:
             expected = "at least 3, one each to train, validate and test on"
-            raise BadInput(f"{_where(recordings)}: found {_count(len(units), 'sentence')}, expected {expected}")
+            raise BadInput(f"{_where(recordings)}: found {counted(len(units), 'sentence')}, expected {expected}")
         drawn = generator.permutation(units).tolist()
         tested, validated = max(1, round(len(units) / 5)), max(1, round(len(units) / 10))
         validation, tests = {*drawn[tested : tested + validated]}, {*drawn[:tested]}
@@ -727,7 +722,7 @@ def split_recordings(recordings: Sequence[Recording], seed: int) -> Splits:
         train = [r for r in recordings if unit_of[r.audio] not in tests]
         said = f"speakers drawn at random, {tested} of them to test on"
         if unit_of is by_sentence:
-            found = _count(len({*by_speaker.values()}), "speaker")
+            found = counted(len({*by_speaker.values()}), "speaker")
             said = (
                 f"sentences drawn at random, as there {'is' if found[0] == '1' else 'are'} {found}; {tested} to test on"
             )
@@ -747,10 +742,6 @@ def _units(recordings: Sequence[Recording], *, sentences: bool) -> dict[Path, st
     if len({*texts.values()}) < 3:  # a word said again and again can only be split by recording
         texts = {}
     return {r.audio: texts.get(r.audio) or f"{r.audio}" for r in recordings}
-
-
-def _count(number: int, name: str) -> str:
-    return f"{number:,} {name}{'s' * (number != 1)}"
 
 
 @dataclasses.dataclass

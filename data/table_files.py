@@ -1,6 +1,9 @@
 """Files of tables, CSV or Parquet: found, opened, and streamed in bounded memory.
 
 What the values mean is no matter of this module: the columns of a CSV come as text, those of a Parquet file as typed.
+`pyarrow.dataset` would join the files, but a batch of it says neither which rows of its file it holds, by which a bad
+value is named, nor where a ragged row was left out; and it knows no zip archives, no xz and no limit on what a
+compressed file becomes. So pyarrow's readers of CSV and Parquet read one file at a time here.
 """
 
 import codecs
@@ -31,7 +34,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from data.dataset import BadInput, escaped
+from data.dataset import BadInput, escaped, listed
 
 PARQUET_SUFFIXES = (".parquet", ".pq")
 TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".psv")
@@ -269,10 +272,10 @@ def _exists(path: Path) -> bool:
         raise BadInput(f"{path}: can't be read ({error.strerror}), expected a CSV or Parquet file") from None
 
 
-def some(names: Sequence[str], most: int = 8) -> str:
+def some(names: Sequence[str]) -> str:
     """Names in a list of bounded length; what is no plain text in them is escaped."""
-    shown = ", ".join(escaped(textwrap.shorten(name, 60, placeholder="...") or "(no name)") for name in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
+    cut = [escaped(textwrap.shorten(name, 60, placeholder="...") or "(no name)") for name in names[:8]]
+    return listed([*cut, *names[8:]], longest=1_000)
 
 
 def _twice(values: Iterable[Any]) -> Any:

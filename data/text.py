@@ -37,7 +37,7 @@ from typing import IO, Any, Literal
 
 import numpy as np
 
-from data.dataset import BadInput, Provenance, escaped, sha256_of
+from data.dataset import BadInput, Provenance, escaped, listed, sha256_of
 
 BLOCK = 2_000  # characters
 LONGEST = 2 * BLOCK  # characters of a paragraph that is not cut
@@ -56,7 +56,6 @@ MOST_UNKNOWN = 0.02  # of the characters that a model is given; of more its figu
 Kind = Literal["char", "byte", "bpe"]
 
 _CHUNK = 2**20  # bytes that are read at once
-_SHOWN = 8  # characters or files that are named
 _BATCH = 256  # blocks that are encoded at once
 _BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
 _LEADING_BLANK_LINES = re.compile(r"(?:[^\S\n]*\n)+")
@@ -370,8 +369,7 @@ def describe_files(paths: Sequence[Path], encoding: str | None = None) -> list[s
 def name_characters(missing: Mapping[str, int]) -> str:
     """Name those characters that a vocabulary lacks, the most frequent first, with their code points."""
     named = sorted(missing, key=lambda character: -missing[character])
-    shown = ", ".join(f"{character!r} (U+{ord(character):04X})" for character in named[:_SHOWN])
-    return shown + f" and {len(named) - _SHOWN:,} more" * (len(named) > _SHOWN)
+    return listed(f"{character!r} (U+{ord(character):04X})" for character in named)
 
 
 def _check_known(where: str, parts: Mapping[str, Part]) -> None:
@@ -744,8 +742,8 @@ def _describe_ignored(paths: Sequence[Path]) -> list[str]:
     ]
     if not ignored:
         return []
-    shown = ", ".join(ignored[:_SHOWN]) + f" and {len(ignored) - _SHOWN:,} more" * (len(ignored) > _SHOWN)
-    return [f"{len(ignored):,} files were ignored, which do not end in {', '.join(SUFFIXES)} (or .gz): {shown}"]
+    endings = ", ".join(SUFFIXES)
+    return [f"{len(ignored):,} files were ignored, which do not end in {endings} (or .gz): {listed(ignored)}"]
 
 
 def _is_text(path: Path) -> bool:
