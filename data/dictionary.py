@@ -459,7 +459,7 @@ class _Raw:
         self.count = self.repeated = 0
         self.said: list[str] = []
         notes = _Notes()
-        lines = _content(checked(path, "a dictionary"), encoding, notes)
+        lines = content(checked(path, "a dictionary"), encoding, notes)
         sample = collections.deque(itertools.islice(lines, _SAMPLE))
         if not sample:
             raise BadInput(f"{path}: found no entry, expected words and their phones, one word in each line")
@@ -471,7 +471,7 @@ class _Raw:
         of_several = separate = left_out = several = optional = bad = 0
         first_bad = ""
         is_first = True
-        for number, line in itertools.chain(_emptied(sample), lines):
+        for number, line in itertools.chain((sample.popleft() for _ in range(len(sample))), lines):
             if is_first:
                 is_first = False
                 if self.form.heading:
@@ -526,11 +526,6 @@ class _Raw:
             self.said.append(f"left out as no entries: {counted(bad, 'line')}, the first of them {first_bad}")
 
 
-def _emptied(lines: collections.deque[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    while lines:
-        yield lines.popleft()
-
-
 class _Notes:
     """What is noticed while the lines of a file are read."""
 
@@ -549,12 +544,9 @@ def checked(file: Path, expected: str) -> Path:
     return file
 
 
-def content(file: Path, encoding: str | None = None) -> Iterator[tuple[int, str]]:
+def content(file: Path, encoding: str | None = None, notes: _Notes | None = None) -> Iterator[tuple[int, str]]:
     """Give each line of a file with its number, less comments and blank lines."""
-    return _content(file, encoding, _Notes())
-
-
-def _content(file: Path, encoding: str | None, notes: _Notes) -> Iterator[tuple[int, str]]:
+    notes = notes or _Notes()
     with opened(file) as stream:
         buffered = io.BufferedReader(stream)  # pyright: ignore[reportArgumentType] - it reads as a raw stream does
         head = buffered.peek(2)[:2]

@@ -74,6 +74,10 @@ class _LeftOut:
     loose: int = 0
     others: list[str] = dataclasses.field(default_factory=list)
 
+    @property
+    def kinds(self) -> str:
+        return listed(f"{count:,} of {ending}" for ending, count in sorted(self.endings.items()))
+
     def sentences(self) -> list[str]:
         parts = [
             *self.others,
@@ -83,8 +87,7 @@ class _LeftOut:
             *([counted(self.hidden, "hidden file")] if self.hidden else []),
         ]
         if self.endings:
-            kinds = listed(f"{count:,} of {ending}" for ending, count in sorted(self.endings.items()))
-            parts.append(f"files that aren't pictures by their names: {kinds}")
+            parts.append(f"files that aren't pictures by their names: {self.kinds}")
         return [f"left out: {'; '.join(parts)}"] if parts else []
 
 
@@ -368,5 +371,4 @@ def _below(folder: Path, path: Path) -> str:
 
 def _only(left_out: _LeftOut) -> str:
     """Say what there is in place of pictures."""
-    kinds = listed(f"{count:,} of {ending}" for ending, count in sorted(left_out.endings.items()))
-    return f"; there are {kinds}" if kinds else ""
+    return f"; there are {left_out.kinds}" if left_out.endings else ""

@@ -603,28 +603,28 @@ def find_recordings(folder: Path, skip_bad: bool, tier: str = "") -> Found:
     expected = "expected NAME.WAV with NAME.PHN or NAME.TextGrid in it, or in folders in it"
     if not folder.is_dir():
         raise BadInput(f"{folder}: found no such folder, expected one of recordings")
-    files = _list_files(folder)
+    audio, annotations, texts, ignored = _list_files(folder)
     recordings: list[Recording] = []
     skipped: list[str] = []
     noticed = Noticed()
     repeated = 0
-    for name in sorted({*files.audio, *files.annotations}):
+    for name in sorted({*audio, *annotations}):
         if name.name.upper() in REPEATED_SENTENCES:
             repeated += 1
             continue
         try:
-            if name not in files.annotations:
-                found = f"{files.audio[name]}: found no annotation"
+            if name not in annotations:
+                found = f"{audio[name]}: found no annotation"
                 raise BadInput(f"{found}, expected {name.name}.PHN or .TextGrid beside it")
-            if name not in files.audio:
-                raise BadInput(f"{files.annotations[name]}: found no recording, expected {name.name}.WAV beside it")
+            if name not in audio:
+                raise BadInput(f"{annotations[name]}: found no recording, expected {name.name}.WAV beside it")
             folders = [part.lower() for part in name.relative_to(folder).parts[:-1]]
             recording = Recording(
-                audio=files.audio[name],
-                annotation=files.annotations[name],
+                audio=audio[name],
+                annotation=annotations[name],
                 speaker=escaped(name.parent.name),
                 part=next((part for part in folders if part in ("train", "test")), ""),
-                text=_read_text(files.texts[name]) if name in files.texts else "",
+                text=_read_text(texts[name]) if name in texts else "",
                 tier=tier,
             )
             _check(recording, noticed)
@@ -644,7 +644,7 @@ def find_recordings(folder: Path, skip_bad: bool, tier: str = "") -> Found:
         raise BadInput(f"{folder}: found {found}: {_counted(foreign)}, expected labels of TIMIT or ARPAbet")
     if repeated:
         skipped.append(f"{folder}: {repeated:,} times SA1 or SA2 left out, which every speaker of TIMIT reads")
-    return Found(recordings, skipped, files.ignored, noticed)
+    return Found(recordings, skipped, ignored, noticed)
 
 
 def read(recording: Recording) -> tuple[np.ndarray, list[Segment]]:
@@ -744,17 +744,8 @@ def _units(recordings: Sequence[Recording], *, sentences: bool) -> dict[Path, st
     return {r.audio: texts.get(r.audio) or f"{r.audio}" for r in recordings}
 
 
-@dataclasses.dataclass
-class _Files:
-    """Audio, annotations and texts by their paths without suffix, those of a recording by that of its audio."""
-
-    audio: dict[Path, Path]
-    annotations: dict[Path, Path]
-    texts: dict[Path, Path]
-    ignored: list[str]
-
-
-def _list_files(folder: Path) -> _Files:
+def _list_files(folder: Path) -> tuple[dict[Path, Path], dict[Path, Path], dict[Path, Path], list[str]]:
+    """Audio, annotations and texts by their paths without suffix, those of a recording by its audio's; and the rest."""
     # Of each name the files of a kind, with the rank of their suffix.
     audio, annotations, texts = (defaultdict[Path, list[tuple[int, Path]]](list) for _ in range(3))
     ignored = []
@@ -773,10 +764,12 @@ def _list_files(folder: Path) -> _Files:
             ignored.append(escaped(path.name))
     for files in (audio, annotations, texts):
         ignored += [escaped(path.name) for of_name in files.values() for _, path in sorted(of_name)[1:]]
-    first = [{name: min(of_name)[1] for name, of_name in files.items()} for files in (audio, annotations, texts)]
-    files = _Files(first[0], _paired(first[1], first[0]), _paired(first[2], first[0]), ignored)
-    files.ignored += [escaped(path.name) for name, path in files.texts.items() if name not in files.audio]
-    return files
+    first, *others = (
+        {name: min(of_name)[1] for name, of_name in files.items()} for files in (audio, annotations, texts)
+    )
+    of_phones, of_words = (_paired(files, first) for files in others)
+    ignored += [escaped(path.name) for name, path in of_words.items() if name not in first]
+    return first, of_phones, of_words, ignored
 
 
 def _paired(files: Mapping[Path, Path], audio: Mapping[Path, Path]) -> dict[Path, Path]:

@@ -481,11 +481,8 @@ class _Kept:
         self.block = max(1, min(BLOCK, self.characters // FEWEST_BLOCKS))
 
     def __iter__(self) -> Iterator[str]:
-        return itertools.compress(self._read() if self._held is None else self._held, self._first)
-
-    def _read(self) -> Iterator[str]:
-        for paragraph in self._raw():
-            yield unicodedata.normalize("NFC", paragraph)
+        read = (unicodedata.normalize("NFC", raw) for raw in self._raw()) if self._held is None else self._held
+        return itertools.compress(read, self._first)
 
     def _raw(self) -> Iterator[str]:
         for chunks in self._documents():
