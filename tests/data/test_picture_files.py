@@ -198,10 +198,10 @@ def test_every_mode_of_a_tiff(tmp_path, mode):
     np.testing.assert_allclose(read(path)[..., 0], grey, atol=2)
 
 
-def test_the_first_picture_of_a_gif_and_of_the_pages_of_a_tiff(tmp_path):
+def test_the_first_picture_of_an_animation_and_of_the_pages_of_a_tiff(tmp_path):
     first, second = (Image.fromarray(random(6, 5, seed=seed).astype(np.uint8)) for seed in (1, 2))
-    for name in ("a.gif", "a.tiff"):
-        first.save(tmp_path / name, save_all=True, append_images=[second])
+    for name in ("a.gif", "a.tiff", "a.webp"):
+        first.save(tmp_path / name, save_all=True, append_images=[second], lossless=True)
         np.testing.assert_array_equal(read(tmp_path / name)[..., 0], np.asarray(first))
 
 

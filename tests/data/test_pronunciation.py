@@ -379,13 +379,6 @@ def test_stress_in_cmu_form(tmp_path):
         assert read(tmp_path, text)[f"a{next(iter(made_up()))}"] == (("AE1", *others.split()),)
 
 
-def test_entries_that_are_listed_twice_under_their_number(tmp_path):
-    file = write(tmp_path / "a", cmu(made_up()) + "tribalism T R AY1\ntribalism(2) T R AY1\n")
-    lexicon = load_dictionary(file)
-    assert everything(lexicon)["tribalism"] == (("T", "R", "AY"),)
-    assert "1 further pronunciations that don't differ from one before were left out" in notes(lexicon)
-
-
 # TSV
 
 
@@ -430,13 +423,6 @@ def test_phones_without_spaces(tmp_path, compress):
     stressed = load_dictionary(file, stress=True)
     assert everything(stressed)["hello"] == (("h", "ə", "ˈ", "l", "o", "ʊ"),)
     assert "were kept" in notes(stressed)
-
-
-def test_several_pronunciations_between_slashes(tmp_path):
-    more = "".join(f"{word}\t/{''.join(phones)}/\n" for word, phones in made_up().items())
-    lexicon = load_dictionary(write(tmp_path / "a", "a\t/ˈeɪ/, /ə/, /eɪ/\n" + more))
-    assert everything(lexicon)["a"] == (("e", "ɪ"), ("ə",))
-    assert everything(lexicon).items() >= {word: (phones,) for word, phones in made_up().items()}.items()
 
 
 def test_words_that_become_one(tmp_path):

@@ -546,18 +546,6 @@ def test_text_late_in_a_number_column(tmp_path, monkeypatch):
     check(message([path], label="fraud"), f"{path}: line 2003, column 'x' holds 'word', expected a finite number")
 
 
-def test_open_quotation_mark(tmp_path, monkeypatch):
-    monkeypatch.setattr(table_files, "BLOCK_BYTES", 2**16)
-    content = small("x,y", ["1,a", "2,b"]) + '3,"open,0\n' + "4,c,0\n" * 50_000
-    path = write(tmp_path / "a.csv", content)
-    check(message([path], label="fraud"), f"{path}: line 102: field larger", "is a quotation mark left open?")
-
-
-def test_a_first_column_without_a_name_can_be_dropped(tmp_path):
-    path = write(tmp_path / "a.csv", small(",x", [f"{i},{i * i}" for i in range(100)]))
-    assert load([path], label="fraud", drop=[""])[0].feature_names == ("x",)
-
-
 @pytest.mark.parametrize("keep", [0.5, 0.99])
 def test_cut_gzip(tmp_path, frame, keep):
     buffer = io.BytesIO()
