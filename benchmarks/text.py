@@ -216,7 +216,8 @@ def compare_generation(tokens: int, rounds: int) -> None:
     use_cpu()
     import keras
 
-    from templates.transformer import Stream, decoder, generate
+    from templates.decoding import Stream, generate
+    from templates.transformer import decoder
 
     class Recomputing:
         """A stream that runs the whole context for each token."""

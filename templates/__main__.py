@@ -14,14 +14,21 @@ FOLDER = Path(__file__).parent
 
 
 def names() -> list[str]:
-    """The names of all templates: the modules of this folder."""
-    return sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
+    """The names of all templates: the modules of this folder without those that are copied beside others."""
+    modules = {path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_")}
+    return sorted(modules - {companion for name in modules if (companion := beside(name))})
 
 
 def description(name: str) -> dict[str, str]:
-    """The `Paper:`, `Input:` and `Output:` lines of a template's docstring."""
+    """The `Paper:`, `Input:`, `Output:` and perhaps `Beside:` lines of a template's docstring."""
     docstring = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))) or ""
-    return dict(re.findall(r"^(Paper|Input|Output): (.+)$", docstring, flags=re.MULTILINE))
+    return dict(re.findall(r"^(Paper|Input|Output|Beside): (.+)$", docstring, flags=re.MULTILINE))
+
+
+def beside(name: str) -> str | None:
+    """The module that is copied beside a template, of its docstring's line `Beside: module.py, ...`."""
+    line = description(name).get("Beside")
+    return line.split(".py")[0] if line else None
 
 
 def architectures(name: str) -> dict:
@@ -41,31 +48,43 @@ def architectures(name: str) -> dict:
 
 
 def list_templates() -> None:
-    """Print each architecture's name, paper, input, output and number of parameters with default arguments."""
+    """Print each architecture's name, paper, input, output, companion and number of parameters by default."""
     for name in names():
         text = description(name)
         for architecture, build in architectures(name).items():
             label = architecture if architecture == name else f"{name}: {architecture}"
             print(label)
-            for key in ("Paper", "Input", "Output"):
-                print(f"  {key.lower() + ':':<12}{text[key]}")
+            for key, line in text.items():
+                print(f"  {key.lower() + ':':<12}{line}")
             print(f"  {'parameters:':<12}{build().count_params():,}")
 
 
-def copy(name: str, destination: Path, *, force: bool) -> Path:
-    """Copy a template's file to a folder, or to a file name that ends in .py; return the path of the copy.
+def copy(name: str, destination: Path, *, force: bool) -> list[Path]:
+    """Copy a template to a folder, or to a file name that ends in .py, and the module beside it to the same folder.
+
+    A module beside it that is already there, byte for byte, is left alone.
+
+    Returns:
+        The paths of the copies.
 
     Raises:
-        FileExistsError: if the target exists and `force` is not set.
+        FileExistsError: if a target exists and `force` is not set; nothing is written then.
     """
     target = destination if destination.suffix == ".py" else destination / f"{name}.py"
-    if target.exists() and not force:
-        raise FileExistsError(f"{target} exists; --force overwrites it")
+    texts = {target: (FOLDER / f"{name}.py").read_bytes()}
+    if companion := beside(name):
+        text, path = (FOLDER / f"{companion}.py").read_bytes(), target.with_name(f"{companion}.py")
+        if not path.is_file() or path.read_bytes() != text:
+            texts[path] = text
+    for path in texts:
+        if path.exists() and not force:
+            raise FileExistsError(f"{path} exists; --force overwrites it")
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
-    partial.write_bytes((FOLDER / f"{name}.py").read_bytes())
-    partial.replace(target)
-    return target
+    for path, text in texts.items():
+        partial = path.with_name(path.name + ".partial")
+        partial.write_bytes(text)
+        partial.replace(path)
+    return list(texts)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,7 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for build in architectures(chosen.name).values():
                 build().summary(expand_nested=True)
         else:
-            print(f"wrote {copy(chosen.name, chosen.destination, force=chosen.force)}")
+            for path in copy(chosen.name, chosen.destination, force=chosen.force):
+                print(f"wrote {path}")
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

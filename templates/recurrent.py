@@ -3,6 +3,7 @@
 Paper: Hochreiter & Schmidhuber 1997 (LSTM); Cho et al. 2014 (GRU); Schuster & Paliwal 1997 (bidirectional)
 Input: (batch, time, features) float, padded at the end; or (batch, time) int, tokens; encoder–decoder: two of these
 Output: (batch, time, outputs) float, probabilities at each step; (batch, outputs) from the classification head
+Beside: decoding.py, which generates with a `Stream` and translates with an encoder–decoder
 
 A recurrent layer reads a sequence step by step and carries a state along; two of them, one in each direction, see all
 of the sequence from every step. Heads: "tagging", a label a step; "classification", a label a sequence; "next_token",
@@ -424,7 +425,7 @@ def streaming(model: keras.Model) -> keras.Model:
             reads two sequences.
     """
     if len(model.inputs) != 1:
-        raise ValueError(f"{model.name} reads {len(model.inputs)} sequences; a `Reader` goes through its target")
+        raise ValueError(f"{model.name} reads {len(model.inputs)} sequences; see `LSTMReader` in decoding.py")
     step = keras.Input(model.input_shape[2:], dtype=model.inputs[0].dtype, name="step")
     x = step
     before, after = [], []
@@ -489,41 +490,3 @@ class Stream:
         for step in np.moveaxis(steps, 1, 0):
             output, *self.states = self.model.predict_on_batch([step, *self.states])
         return output
-
-
-class Reader:
-    """Reads the target of an `lstm_encoder_decoder` token by token, for the search of `transformer.Translator`.
-
-    Both methods are `keras.ops`, to be traced inside a compiled function. A state is a tuple of tensors that have the
-    rows first, of which some may be repeated, left out or put in another order between two steps.
-
-    Args:
-        model: an `lstm_encoder_decoder`; its weights are shared.
-    """
-
-    def __init__(self, model: keras.Model):
-        self.model = model
-        self.decoders = [layer for layer in model.layers if isinstance(layer, LSTM)]
-        outputs = [model.get_layer("attention").input[1]]
-        for number in range(1, len(self.decoders) + 1):
-            outputs += [model.get_layer(f"encoder_{number}_{kind}").output for kind in ("output", "carry")]
-        self.encoder = keras.Model(model.inputs[0], outputs)
-        self.vocabulary: int = model.get_layer("source_embedding").input_dim
-
-    def begin(self, sources: Any) -> Any:
-        """The state before the first token, from sources (rows, source_time)."""
-        encoded, *states = self.encoder(sources)  # (rows, source_time, units), each (rows, units)
-        return encoded, self.model.get_layer("source_mask").compute_mask([sources, sources]), *states
-
-    def step(self, state: Any, tokens: Any, place: Any) -> tuple[Any, Any]:
-        """The output (rows, target_vocabulary) after the tokens (rows,), and the new state; the place is not asked."""
-        layer = self.model.get_layer
-        encoded, mask, *states = state
-        x = layer("target_embedding")(tokens)  # (rows, embedding)
-        after = []
-        for number, decoder in enumerate(self.decoders):
-            x, new = decoder.cell(x, states[2 * number : 2 * number + 2])  # (rows, units)
-            after += new
-        context = layer("attention")([keras.ops.expand_dims(x, 1), encoded], mask=[None, mask])  # (rows, 1, units)
-        x = layer("combination")(keras.ops.concatenate([context[:, 0], x], axis=-1))
-        return layer("output")(x), (encoded, mask, *after)

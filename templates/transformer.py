@@ -3,6 +3,7 @@
 Paper: Vaswani et al. 2017; Radford et al. 2019 (GPT-2, the pre-norm decoder); Devlin et al. 2019 (BERT, the encoder)
 Input: (batch, time) int, tokens; encoder: also (batch, time, features) float; encoder_decoder: source and target tokens
 Output: (batch, time, vocabulary) float, logits of the token that follows each; encoder: probabilities of classes
+Beside: decoding.py, which generates and translates with it and shows its attention
 
 In a block each token weighs tokens by how well their keys match its query, and adds the weighted sum of their values to
 what is known of it (attention); then a small network works on each token by itself (feed-forward). What a token's place
@@ -17,45 +18,33 @@ Sources: A. Vaswani et al., "Attention is all you need", NIPS 2017. A. Radford e
 multitask learners", 2019 (GPT-2): normalisation before each part of a block and once at the end, initial weights.
 J. Devlin et al., "BERT: pre-training of deep bidirectional transformers for language understanding", NAACL 2019: the
 encoder alone, with learned places. O. Press and L. Wolf, "Using the output embedding to improve language models", EACL
-2017: one matrix for both ends. A. Fan, M. Lewis and Y. Dauphin, "Hierarchical neural story generation", ACL 2018:
-top-k. A. Holtzman et al., "The curious case of neural text degeneration", ICLR 2020: top-p. B. Lowerre, "The Harpy
-speech recognition system", Carnegie Mellon University 1976: beam search; I. Sutskever, O. Vinyals and Q. Le, "Sequence
-to sequence learning with neural networks", NIPS 2014: as here, on what a decoder says.
+2017: one matrix for both ends.
 
 Deviations: of the 2017 paper, places are learned instead of sines; normalisation is before instead of after, and once
 more at the end of encoder and decoder; the target's embedding is tied to the output, but the source has its own, and
-neither is multiplied by √width; attention has dropout too, as in the authors' program; beam search ranks by probability
-alone, without a penalty of length. Of GPT-2, its GELU is the tanh approximation, here it is exact; its weights are
-drawn with a deviation of 0.02, here of 1 / √width, which is the same at a width of 2,500 and lets a narrow model learn
-in half the steps. Of BERT, there is neither pretraining nor a token for the class: the mean over all steps stands for
-the sequence.
+neither is multiplied by √width; attention has dropout too, as in the authors' program. Of GPT-2, its GELU is the tanh
+approximation, here it is exact; its weights are drawn with a deviation of 0.02, here of 1 / √width, which is the same
+at a width of 2,500 and lets a narrow model learn in half the steps. Of BERT, there is neither pretraining nor a token
+for the class: the mean over all steps stands for the sequence.
 
     model = decoder(vocabulary=100, context=128)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(tokens[:, :-1], tokens[:, 1:])
-    for token in generate(Stream(model), [prompt], 500, temperature=0.8):
-        print(token[0])
 
     model = encoder_decoder(source_vocabulary=30, target_vocabulary=42)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit([sources, targets[:, :-1]], targets[:, 1:])      # a target is a 1, its tokens, a 2, and zeros as padding
-    tokens, log_probabilities = Translator(Reader(model), longest=30)(sources, beams=4)
 """
 
-import collections
-import functools
 import math
 import numbers
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
 import keras
-import numpy as np
 
 Head = Literal["tagging", "classification"]
-
-_ZERO = np.int32(0)  # in double precision JAX takes Python's numbers for another type than the other places
 
 
 def encoder(
@@ -301,14 +290,6 @@ def _check_mask_value(mask_value: Any, tokens: int) -> None:
         raise ValueError(f"mask_value {mask_value} is none of the {tokens} tokens")
 
 
-def _check_tokens(tokens: np.ndarray, vocabulary: int) -> None:
-    """Refuse tokens that a vocabulary lacks: not all backends do, and some count negative ones from its end."""
-    if tokens.dtype.kind not in "iu" and tokens.size:
-        raise ValueError(f"tokens must be whole numbers, not {tokens.dtype}")
-    if (unknown := tokens[(tokens < 0) | (tokens >= vocabulary)]).size:
-        raise ValueError(f"token {unknown[0]} is none of the vocabulary's, 0 to {vocabulary - 1}")
-
-
 def _exact() -> str:
     """What outputs are computed in: float32 in mixed precision too, or float64 if that is the policy."""
     return "float64" if keras.config.dtype_policy().variable_dtype == "float64" else "float32"
@@ -488,376 +469,10 @@ class LossMask(keras.layers.Layer):
         return super().get_config() | {"mask_value": self.mask_value}
 
 
-# Generation
+# What a decoder needs to run step by step, with keys and values kept: see decoding.py
 
 
-class Stream:
-    """Reads token by token and remembers: `stream(tokens)` gives the logits of what follows all tokens so far.
-
-    Each call is one of a compiled function, which keeps the keys and values of the tokens it has read. When the context
-    is full, it goes on from the last half of it, which it reads again in one call.
-
-    Args:
-        model: a decoder; its weights are shared, and it says in a stream what it says of the whole sequence. There is
-            no padding, and an `output_activation` is left out.
-    """
-
-    def __init__(self, model: keras.Model):
-        self.model = model
-        self.variables = model.variables
-        self.attentions = _attentions(model)
-        self.context: int = model.get_layer("positions").context
-        self.reader: Any = None
-        self.tokens: Any = None  # (batch, time), those in the context
-
-    def reset(self) -> None:
-        """Forget all tokens; the next one begins a new sequence."""
-        self.tokens = None
-
-    def __call__(self, tokens: Any) -> np.ndarray:
-        """The logits (batch, vocabulary) of what follows the last of the tokens, (batch,) or (batch, time).
-
-        Raises:
-            ValueError: if the batch is of another size than before, there is no token, or one is none of the model's.
-        """
-        tokens = np.asarray(tokens)
-        if tokens.ndim not in (1, 2) or not tokens.size:
-            raise ValueError(f"tokens {tokens.shape} must be (batch,) or (batch, time), at least one")
-        _check_tokens(tokens, self.model.get_layer("embedding").input_dim)
-        tokens = tokens.astype(np.int32).reshape(len(tokens), -1)  # (batch, time)
-        if self.tokens is None:
-            self.tokens = tokens[:, :0]
-        if len(tokens) != len(self.tokens):
-            raise ValueError(f"{len(tokens)} sequences after {len(self.tokens)}; reset() begins new ones")
-        if self.reader is None or self.reader.cache.shape[2] != len(tokens):
-            first = self.attentions[0]
-            shape = (len(self.attentions), 2, len(tokens), first.num_heads, self.context, first.key_dim)
-            self.reader = _Remembering(self._read, shape, first.compute_dtype)
-        read = self.tokens.shape[1]
-        self.tokens = np.concatenate([self.tokens, tokens], axis=1)
-        if (excess := self.tokens.shape[1] - self.context) > 0:
-            # What is kept depends on the number of tokens alone, not on how many came at once.
-            hop = self.context - self.context // 2
-            self.tokens, read = self.tokens[:, -(-excess // hop) * hop :], 0
-        time = self.tokens.shape[1]
-        if time - read == 1:
-            return self._call(self.tokens[:, read:], read, 0)
-        # All is read again, at one length, since each is compiled for itself.
-        return self._call(np.pad(self.tokens, ((0, 0), (0, self.context - time))), 0, time - 1)
-
-    def extend(self, tokens: np.ndarray, chances: np.ndarray, sampling: np.ndarray) -> np.ndarray:
-        """Read tokens (batch,) and those drawn after them, which are returned: (batch, count), the last isn't read yet.
-
-        Up to `_AHEAD` tokens are one call of a compiled function, several times as fast as one call each.
-
-        Args:
-            tokens: that follow those read so far.
-            chances: a number from [0, 1) for each draw, (batch, count).
-            sampling: see `_draw`.
-        """
-        drawn = np.empty((len(tokens), 0), np.int32)
-        while (left := chances[:, drawn.shape[1] :]).size:
-            if room := self.context - self.tokens.shape[1]:
-                left = left[:, : min(room, _AHEAD)]
-                count = left.shape[1]
-                left = np.pad(left, ((0, 0), (0, _AHEAD - count)))
-                new = self._call(tokens[:, None], self.tokens.shape[1], count, left, sampling)[:, :count]
-                self.tokens = np.concatenate([self.tokens, tokens[:, None], new[:, :-1]], axis=1)
-            else:
-                new = _draw(np, self(tokens), left[:, 0], sampling)[:, None].astype(np.int32)
-            drawn, tokens = np.concatenate([drawn, new], axis=1), new[:, -1]
-        return drawn
-
-    def _call(self, tokens: np.ndarray, first: int, second: int, *sampling: np.ndarray) -> np.ndarray:
-        weights = _weights(self.variables)
-        places = np.array([first, second], np.int32)
-        return self.reader.predict_on_batch((tokens, places, weights, *(x.astype(np.float32) for x in sampling)))
-
-    def _read(self, cache, tokens, places, weights, *sampling):
-        """The output and the new cache: logits, or with `sampling` tokens drawn from them and read one by one.
-
-        Args:
-            cache: keys and values of the tokens before, (depth, 2, batch, heads, context, key_dim).
-            tokens: (batch, time), with `sampling` one each.
-            places: of the first of the tokens in the context, and of the asked one among the tokens, (2,); with
-                `sampling` the second is the number of draws instead.
-            weights: of the model, or none to take them as they are.
-            sampling: nothing, or chances (batch, _AHEAD) and settings for `_draw`.
-        """
-        with keras.StatelessScope(state_mapping=list(zip(self.variables, weights, strict=False))):
-            if not sampling:
-                return self._attend(cache, tokens, places[0], places[1])
-            chances, settings = sampling
-
-            def step(number, state):
-                drawn, cache, token = state  # (batch, _AHEAD), the cache, (batch, 1)
-                logits, cache = self._attend(cache, token, places[0] + number, 0)
-                chance = keras.ops.take(chances, number, axis=1)
-                exact = [keras.ops.cast(x, logits.dtype) for x in (chance, settings)]
-                token = keras.ops.cast(_draw(keras.ops, logits, *exact), "int32")
-                token = keras.ops.expand_dims(token, 1)
-                return keras.ops.slice_update(drawn, (_ZERO, number), token), cache, token
-
-            drawn = keras.ops.zeros_like(chances, "int32")
-            state: Any = keras.ops.fori_loop(0, places[1], step, (drawn, cache, tokens))
-            return state[:2]
-
-    def _attend(self, cache: Any, tokens, start, asked):
-        """The logits (batch, vocabulary) after the token `asked` of (batch, time), and the new cache."""
-
-        def keep(number, keys, values):
-            nonlocal cache
-            new: Any = keras.ops.stack([keys, values])
-            cache = keras.ops.slice_update(cache, (np.int32(number), _ZERO, _ZERO, _ZERO, start, _ZERO), new[None])
-            return cache[number, 0], cache[number, 1]
-
-        return _read(self.model, tokens, start, asked, keep), cache
-
-
-def generate(
-    stream: Any,
-    prompts: Sequence[Sequence[int]],
-    tokens: int,
-    *,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    seed: int = 0,
-) -> Iterator[np.ndarray]:
-    """Go on from each prompt, which gets what it would get alone: yields the next token of each, (batch,) int32.
-
-    Args:
-        stream: a `Stream`, or anything else with its `reset` and call, such as that of `recurrent.py` of a model
-            whose output is logits.
-        prompts: tokens to begin with, as many as one likes of each.
-        tokens: number of tokens that each prompt gets.
-        temperature: the logits are divided by it; 0 always takes the most probable token.
-        top_k: if not None, only so many of the most probable tokens are left.
-        top_p: if not None, of these only the fewest, the most probable first, that have this share together.
-        seed: of the draws; the prompt in the row `r` draws from `numpy.random.default_rng([seed, r])`.
-
-    Raises:
-        ValueError: if there is no prompt or an empty one, the number of tokens or the temperature is negative, `top_k`
-            smaller than 1 or `top_p` outside (0, 1].
-    """
-    if not len(prompts) or not all(np.ndim(prompt) == 1 and len(prompt) for prompt in prompts):
-        raise ValueError("there must be a prompt, and at least one token in each: a list of lists")
-    if any(np.asarray(prompt).dtype.kind not in "iu" for prompt in prompts):
-        raise ValueError("the tokens of a prompt must be whole numbers")
-    tokens = _size("tokens", tokens) if tokens else 0
-    top_k = None if top_k is None else _size("top_k", top_k)
-    real = all(isinstance(number, numbers.Real) for number in (temperature, 1 if top_p is None else top_p))
-    if not real or not temperature >= 0 or (top_p is not None and not 0 < top_p <= 1):
-        raise ValueError(f"temperature {temperature} must not be negative, top_p {top_p} in (0, 1]")
-    sampling = np.array([temperature or 1, 2**24 if top_k is None else top_k, 1 if top_p is None else top_p])
-    if temperature == 0:
-        sampling[1] = 1
-    return _generate(stream, [np.asarray(prompt, np.int32) for prompt in prompts], tokens, sampling, seed)
-
-
-_AHEAD = 16  # tokens that `Stream.extend` draws in one call
-
-
-def _generate(
-    stream: Any, prompts: list[np.ndarray], tokens: int, sampling: np.ndarray, seed: int
-) -> Iterator[np.ndarray]:
-    random = [np.random.default_rng([seed, row]) for row in range(len(prompts))]
-    waiting = [collections.deque() for _ in prompts]  # drawn while longer prompts are still being read
-    place = min(len(prompt) for prompt in prompts)
-    stream.reset()
-    logits = stream(np.stack([prompt[:place] for prompt in prompts]))
-    while tokens > 0:
-        drawing = [place >= len(prompt) for prompt in prompts]
-        chances = np.array([row.random() if draws else 0 for row, draws in zip(random, drawing, strict=True)])
-        new = _draw(np, logits, chances, sampling)[:, None].astype(np.int32)  # (batch, 1)
-        for row, prompt in enumerate(prompts):
-            if drawing[row]:
-                waiting[row].append(new[row, 0])
-            else:
-                new[row] = prompt[place]
-        place += 1
-        while tokens > 0 and all(waiting):
-            yield np.array([queue.popleft() for queue in waiting], np.int32)
-            tokens -= 1
-            if tokens > 0 and hasattr(stream, "extend") and not all(waiting):
-                chances = np.stack([row.random(min(tokens, _AHEAD)) for row in random])
-                new = stream.extend(new[:, -1], chances, sampling)
-                for queue, row in zip(waiting, new, strict=True):
-                    queue.extend(row)
-        if tokens > 0:
-            logits = stream(new[:, -1])
-
-
-def _draw(ops: Any, logits: Any, chances: Any, sampling: Any) -> Any:
-    """The token (batch,) that each of the chances (batch,), from [0, 1), draws by its logits (batch, vocabulary).
-
-    `ops` is NumPy or `keras.ops`; `sampling` is temperature, top_k and top_p, see `generate`.
-    """
-    order = ops.argsort(-logits, axis=-1)  # the most probable first
-    logits = ops.take_along_axis(logits, order, axis=-1)
-    shares = ops.exp((logits - logits[:, :1]) / sampling[0])
-    ranks = ops.arange(logits.shape[1], dtype=logits.dtype)
-    shares = ops.where(ranks < sampling[1], shares, 0.0)
-    shares = shares / ops.sum(shares, axis=-1, keepdims=True)
-    before = ops.cumsum(shares, axis=-1) - shares  # what all that are more probable have together
-    shares = ops.where(before < sampling[2], shares, 0.0)
-    sums = ops.cumsum(shares, axis=-1)
-    passed = ops.sum(ops.where(sums <= chances[:, None] * sums[:, -1:], 1, 0), axis=-1, keepdims=True)
-    last = ops.sum(ops.where(shares > 0, 1, 0), axis=-1, keepdims=True) - 1  # against rounding
-    return ops.take_along_axis(order, ops.minimum(passed, last), axis=-1)[:, 0]
-
-
-# Translation
-
-
-class Reader:
-    """What `Translator` needs of an encoder with a decoder; its functions are traced inside a compiled one.
-
-    Args:
-        model: that of `encoder_decoder`; its weights are shared.
-    """
-
-    def __init__(self, model: keras.Model):
-        self.model = model
-        self.context: int = model.get_layer("positions").context
-        self.vocabulary: int = model.get_layer("source_embedding").input_dim
-        outputs = [model.get_layer(f"source_{name}").output for name in ("normalization", "real_steps")]
-        self.encoder = keras.Model(model.inputs[0], outputs)
-
-    def begin(self, sources) -> Any:
-        """The state before the first token of the targets of some sources, (rows, source_time).
-
-        The state is a tree of tensors with the rows first. What a step returns as it was given is the source's.
-        """
-        memory, real = self.encoder(sources)  # (rows, source_time, width), (rows, source_time)
-        state = {"real": real, "memory": [], "past": []}
-        for own, cross in zip(_attentions(self.model), _attentions(self.model, "cross_attention"), strict=True):
-            state["memory"].append(_keys_and_values(cross, memory))
-            shape = (sources.shape[0], own.num_heads, self.context, own.key_dim)
-            state["past"].append([keras.ops.zeros(shape, own.compute_dtype)] * 2)
-        return state
-
-    def step(self, state: Any, tokens, place) -> tuple[Any, Any]:
-        """The logits (rows, target_vocabulary) of what follows the token at a place, (rows,), and the new state."""
-        past = []
-
-        def keep(number, *new):
-            pairs = zip(state["past"][number], new, strict=True)
-            past.append([keras.ops.slice_update(cache, (_ZERO, _ZERO, place, _ZERO), one) for cache, one in pairs])
-            return past[number]
-
-        logits = _read(self.model, tokens[:, None], place, 0, keep, state["memory"], state["real"])
-        return logits, state | {"past": past}
-
-
-class Translator:
-    """Finds the most probable targets of sources by greedy or beam search, a whole batch in one compiled call.
-
-    Beam search keeps so many of the most probable beginnings, lengthens each by every token and keeps the best of all
-    these; what has ended stays among them as it is. Greedy search is that with a single one.
-
-    Args:
-        reader: a `Reader`, or anything else with its `begin`, `step` and `model`, such as that of `recurrent.py`.
-        start: the token that a target begins with.
-        end: the token that ends a target.
-        mask_value: the token that fills sequences up at the end; neither it nor `start` is ever part of a result.
-        longest: tokens that the longest target has, `start` and `end` not counted.
-
-    Raises:
-        ValueError: if `longest` is smaller than 1 or the model can't read so many.
-    """
-
-    def __init__(self, reader: Any, *, start: int = 1, end: int = 2, mask_value: int = 0, longest: int):
-        context = getattr(reader, "context", math.inf)
-        longest = _size("longest", longest)
-        if not longest < context:
-            raise ValueError(f"longest {longest} must be at least 1 and smaller than the context of {context}")
-        self.reader = reader
-        self.start, self.end, self.mask_value, self.longest = start, end, mask_value, longest
-        self.variables = reader.model.variables
-        self.vocabulary = getattr(reader, "vocabulary", 2**31)  # of the sources
-        self.compiled: dict[tuple[int, ...], _Compiled] = {}  # by beams and the sources' shape
-
-    def __call__(self, sources: Any, *, beams: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """The most probable targets that were found, the best first, and the natural logarithms of their probabilities.
-
-        Each shape of the sources is compiled for itself, so there should be few.
-
-        Args:
-            sources: tokens, (batch, source_time), filled up at the end.
-            beams: how many are kept and returned; 1 is greedy search.
-
-        Returns:
-            tokens (batch, beams, longest) int32, without the end, filled up; log probabilities (batch, beams) of whole
-            targets with their end, -inf where there are fewer targets than beams.
-
-        Raises:
-            ValueError: if `beams` is smaller than 1, or the sources are no such tokens, each in the vocabulary.
-        """
-        beams, sources = _size("beams", beams), np.asarray(sources)
-        if sources.ndim != 2 or not sources.size:
-            raise ValueError(f"sources {sources.shape} must be (batch, source_time), at least one token")
-        _check_tokens(sources, self.vocabulary)
-        sources = sources.astype(np.int32)
-        key = (beams, *sources.shape)
-        if key not in self.compiled:
-            self.compiled[key] = _Compiled(functools.partial(self._search, beams))
-        return self.compiled[key].predict_on_batch((sources, _weights(self.variables)))
-
-    def _search(self, beams: int, sources, weights):
-        with keras.StatelessScope(state_mapping=list(zip(self.variables, weights, strict=False))):
-            ops: Any = keras.ops
-            batch = sources.shape[0]
-            first = self.reader.begin(sources)
-            leaves = [ops.repeat(leaf, beams, axis=0) for leaf in keras.tree.flatten(first)]  # (batch * beams, ...)
-            tokens = ops.full((batch, beams, self.longest + 1), self.mask_value, "int32")
-            last = ops.full((batch * beams,), self.start, "int32")
-            scores = ops.tile(ops.array([[0.0] + [-math.inf] * (beams - 1)], "float32"), (batch, 1))
-            ended = ops.zeros((batch, beams), "bool")
-            before = ops.arange(batch, dtype="int32")[:, None] * beams  # rows of the sources before
-
-            def goes_on(place, ended, *_):
-                return ops.logical_and(place <= self.longest, ops.logical_not(ops.all(ended)))
-
-            def step(place, ended, scores, tokens, last, *leaves):
-                logits, state = self.reader.step(keras.tree.pack_sequence_as(first, leaves), last, place)
-                chances = ops.log_softmax(ops.cast(logits, "float32"))  # (batch * beams, vocabulary)
-                vocabulary = chances.shape[-1]
-                known = ops.arange(vocabulary, dtype="int32")
-                # Whatever is as long as it may be has to end.
-                possible = ops.logical_and(known != self.start, known != self.mask_value)
-                possible = ops.logical_or(ops.logical_and(possible, place < self.longest), known == self.end)
-                chances = ops.reshape(ops.where(possible, chances, -math.inf), (batch, beams, vocabulary))
-                filled = ops.cast(ops.where(known == self.mask_value, 0.0, -math.inf), "float32")  # costs ends nothing
-                chances = scores[:, :, None] + ops.where(ended[:, :, None], filled, chances)
-                scores, best = ops.top_k(ops.reshape(chances, (batch, beams * vocabulary)), beams)  # (batch, beams)
-                best = ops.cast(best, "int32")
-                parents, new = best // vocabulary, best % vocabulary
-                new_leaves = keras.tree.flatten(state)
-                if beams > 1:
-                    ended = ops.take_along_axis(ended, parents, axis=1)
-                    tokens = ops.take_along_axis(tokens, parents[:, :, None], axis=1)
-                    rows = ops.reshape(before + parents, (-1,))
-                    # What no step has changed is the source's, the same in all of its beams.
-                    new_leaves = [
-                        new_leaf if new_leaf is leaf else ops.take(new_leaf, rows, axis=0)
-                        for leaf, new_leaf in zip(leaves, new_leaves, strict=True)
-                    ]
-                ended = ops.logical_or(ops.logical_or(ended, new == self.end), scores == -math.inf)
-                new = ops.where(ended, self.mask_value, new)
-                tokens = ops.slice_update(tokens, (_ZERO, _ZERO, place), new[:, :, None])
-                return place + 1, ended, scores, tokens, ops.reshape(new, (-1,)), *new_leaves
-
-            state = (ops.array(0, "int32"), ended, scores, tokens, last, *leaves)
-            _, _, scores, tokens, *_ = ops.while_loop(goes_on, step, state)
-            tokens = ops.where(scores[:, :, None] == -math.inf, self.mask_value, tokens)
-            return tokens[:, :, : self.longest], scores
-
-
-# What generation and translation share
-
-
-def _read(model: keras.Model, tokens, start, asked, keep: Callable, memory: Any = None, real: Any = None):
+def step(model: keras.Model, tokens, start, asked, keep: Callable, memory: Any = None, real: Any = None):
     """The logits (batch, vocabulary) after the token `asked` of some tokens (batch, time) that follow `start` others.
 
     Args:
@@ -876,10 +491,10 @@ def _read(model: keras.Model, tokens, start, asked, keep: Callable, memory: Any 
     shape: Any = keras.ops.shape(tokens)
     places = keras.ops.expand_dims(start + keras.ops.arange(shape[1], dtype="int32"), 1)  # (time, 1)
     seen: Any = keras.ops.less_equal(keras.ops.arange(positions.context, dtype="int32"), places)  # (time, context)
-    for number, attention in enumerate(_attentions(model)):
+    for number, attention in enumerate(attentions(model)):
         block = attention.name.removesuffix("_attention")
         y = layer(f"{attention.name}_normalization")(x)
-        past = keep(number, *_keys_and_values(attention, y))
+        past = keep(number, *keys_and_values(attention, y))
         x = x + _look(attention, y, past, seen)
         if memory is not None:
             attention = layer(f"{block}_cross_attention")
@@ -891,7 +506,7 @@ def _read(model: keras.Model, tokens, start, asked, keep: Callable, memory: Any 
     return layer("embedding")(x, reverse=True)
 
 
-def _keys_and_values(attention: Any, x) -> Any:
+def keys_and_values(attention: Any, x) -> Any:
     """Those of some tokens (batch, time, width), each (batch, heads, time, key_dim)."""
     return [keras.ops.transpose(layer(x), (0, 2, 1, 3)) for layer in (attention.key_dense, attention.value_dense)]
 
@@ -909,87 +524,10 @@ def _look(attention: Any, x, past: Sequence[Any], seen):
     return attention.output_dense(keras.ops.transpose(y, (0, 2, 1, 3)))
 
 
-def _attentions(model: keras.Model, kind: str = "attention") -> list[Any]:
+def attentions(model: keras.Model, kind: str = "attention") -> list[Any]:
     """The layers of one kind of attention, the first block's first: "attention" to oneself or "cross_attention"."""
     found = []
     names = {layer.name for layer in model.layers}
     while (name := f"block_{len(found) + 1}_{kind}") in names:
         found.append(model.get_layer(name))
     return found
-
-
-class _Compiled(keras.Model):
-    """A function of its inputs: as a model, Keras compiles it."""
-
-    def __init__(self, function: Callable):
-        super().__init__(name="compiled", dtype="float32")  # chances stay as exact as the logits
-        self.function = function
-        options: Any = {"jit_compile": keras.backend.backend() != "torch"}
-        self.compile(**options)
-
-    def call(self, inputs):
-        """The function's output."""
-        return self.function(*inputs)
-
-
-class _Remembering(_Compiled):
-    """A function of a cache that is kept and of what else it is called with."""
-
-    def __init__(self, function: Callable, shape: tuple[int, ...], dtype: str):
-        super().__init__(function)
-        self.cache = self.add_weight(shape=shape, initializer="zeros", dtype=dtype, trainable=False, name="cache")
-
-    def call(self, inputs):
-        """The function's output."""
-        output, cache = self.function(self.cache.value, *inputs)
-        self.cache.assign(cache)
-        return output
-
-
-def _weights(variables: Sequence[Any]) -> list:
-    """What a compiled function needs of a model's weights as an input: on JAX all of them, else none.
-
-    Those that it doesn't own JAX would compile in as they are now, and if it owned them Keras would visit all layers at
-    each call, which takes longer than reading a token does.
-    """
-    return [variable.value for variable in variables] if keras.backend.backend() == "jax" else []
-
-
-# Attention to look at
-
-
-def attention_maps(model: keras.Model, tokens: Any) -> list[np.ndarray]:
-    """How much each token looks at each, of a decoder's sequence (time,): an array (heads, time, time) for each block.
-
-    A row is a token that looks, and sums to 1.
-    """
-    tokens = np.asarray(tokens)
-    if tokens.ndim != 1 or not tokens.size:
-        raise ValueError(f"tokens {tokens.shape} must be those of one sequence, (time,)")
-    _check_tokens(tokens, model.get_layer("embedding").input_dim)
-    looking = _attentions(model)
-    outputs = [model.get_layer(f"{layer.name}_normalization").output for layer in looking]
-    queries = keras.tree.flatten(keras.Model(model.input, outputs)(np.asarray(tokens, np.int32)[None]))
-    return [_map(layer, x, x, use_causal_mask=True) for layer, x in zip(looking, queries, strict=True)]
-
-
-def cross_attention_maps(model: keras.Model, source: Any, target: Any) -> list[np.ndarray]:
-    """How much each token of a target (time,) looks at each of a source (source_time,), of an encoder with a decoder.
-
-    It is an array (heads, time, source_time) for each block. A row is a token that looks, and sums to 1.
-    """
-    source, target = np.asarray(source), np.asarray(target)
-    for what, tokens, embedding in (("source", source, "source_embedding"), ("target", target, "embedding")):
-        if tokens.ndim != 1 or not tokens.size:
-            raise ValueError(f"{what} {tokens.shape} must be one sequence, (time,)")
-        _check_tokens(tokens, model.get_layer(embedding).input_dim)
-    looking = _attentions(model, "cross_attention")
-    names = [*(f"{layer.name}_normalization" for layer in looking), "source_normalization", "source_real_steps"]
-    outputs = keras.Model(model.inputs, [model.get_layer(name).output for name in names])
-    *queries, memory, real = outputs([np.asarray(tokens, np.int32)[None] for tokens in (source, target)])
-    return [_map(layer, x, memory, key_mask=real) for layer, x in zip(looking, queries, strict=True)]
-
-
-def _map(layer: Any, *inputs: Any, **options: Any) -> Any:
-    _, weights = layer(*inputs, return_attention_scores=True, **options)  # (1, heads, time, time of what it looks at)
-    return keras.ops.convert_to_numpy(weights[0])

@@ -22,7 +22,7 @@ from reports import figures, wording
 from reports import pronunciation as measured
 from reports.metrics import Measure
 from reports.pronunciation import Pronunciation
-from templates import transformer
+from templates import decoding
 
 SHARES = (0.25, 0.5, 1.0)  # of the training words
 CHOOSING, LEAST_GAIN = 5_000, 0.01  # words on which the form of the letters is chosen, and what makes it the other
@@ -392,7 +392,7 @@ def draw(this_run: run.Run, metrics: dict[str, Any], networks: Sequence[Network]
         word, phones = lexicon.splits["test"].spellings[row], own.found[0][row]
         coder = own.model.coder
         source, target = coder.spellings([word])[0], coder.pronunciations([phones])[0][:-1]
-        maps = transformer.cross_attention_maps(own.model.model, source, target)
+        maps = decoding.cross_attention_maps(own.model.model, source, target)
         drawn["attention"] = figures.attention(maps, [*phones, "end"], list(word))
         metrics["attention"] = {
             "word": unicodedata.normalize("NFC", word),

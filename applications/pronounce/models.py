@@ -13,7 +13,7 @@ from data.batches import shuffled_pairs, sorted_pairs, steps_of
 from data.dataset import BadInput
 from data.dictionary import named
 from data.pronunciation import Coder, Lexicon, Words, letter_name
-from templates import recurrent, transformer
+from templates import decoding, recurrent, transformer
 
 NAMES = {"transformer": "transformer", "lstm": "LSTM encoder–decoder"}
 WARM_UP = 0.05  # share of the training in which the learning rate rises
@@ -84,8 +84,8 @@ class Pronouncer:
     stress: bool
 
     def __post_init__(self) -> None:
-        reader = (transformer if self.template == "transformer" else recurrent).Reader(self.model)
-        self.translator = transformer.Translator(reader, longest=self.longest - 1)
+        reader = decoding.Reader if self.template == "transformer" else decoding.LSTMReader
+        self.translator = decoding.Translator(reader(self.model), longest=self.longest - 1)
 
     @property
     def notes(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from applications.text.models import LanguageModel
 from data.text import Corpus, Part
 from reports import figures, language
 from reports.metrics import Measure
-from templates import transformer
+from templates import decoding
 
 TEST_TOKENS = 500_000  # of more, evenly spread blocks are measured
 TRAINING_TOKENS = 5_000_000  # the baselines and the search for copies take no more, evenly spread blocks
@@ -444,7 +444,7 @@ def draw(
     metrics["attention"] = None
     if model.template == "transformer":
         tokens = test.tokens[: min(ATTENDED, model.context)]
-        maps = transformer.attention_maps(model.model, tokens)
+        maps = decoding.attention_maps(model.model, tokens)
         labels = [test.tokenizer.pieces[token].decode(errors="replace") for token in tokens]
         drawn["attention"] = figures.attention(maps, labels)
         metrics["attention"] = {"text": "".join(labels), "layers": len(maps), "heads": len(maps[0])}

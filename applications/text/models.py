@@ -13,7 +13,7 @@ from applications import run
 from data.batches import consecutive_windows, steps_of, window_arrays, windows
 from data.dataset import BadInput
 from data.text import Corpus, Tokenizer
-from templates import recurrent, transformer
+from templates import decoding, recurrent, transformer
 
 NAMES = {"transformer": "transformer", "lstm": "LSTM", "gru": "GRU"}
 LONGEST_EPOCH = 10_000_000  # tokens; of a longer text an epoch is a part
@@ -110,9 +110,9 @@ class LanguageModel:
         self, prompts: Sequence[str], tokens: int, *, temperature: float, seed: int, **choice: Any
     ) -> Iterator[np.ndarray]:
         """Token after token (prompts,) that continue the prompts; `choice` is top_k or top_p."""
-        stream = (transformer if self.template == "transformer" else recurrent).Stream(self.model)
+        stream = (decoding if self.template == "transformer" else recurrent).Stream(self.model)
         encoded: list[Any] = [self.tokenizer.encode(prompt) for prompt in prompts]
-        return transformer.generate(stream, encoded, tokens, temperature=temperature, seed=seed, **choice)
+        return decoding.generate(stream, encoded, tokens, temperature=temperature, seed=seed, **choice)
 
     def samples(self, prompts: Sequence[str], tokens: int, *, temperature: float, seed: int) -> list[str]:
         """A text of so many tokens after each prompt, without the prompt."""

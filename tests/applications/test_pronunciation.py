@@ -23,7 +23,7 @@ from applications.pronunciation import Train, main
 from data import pronunciation as dictionaries
 from data.dataset import BadInput
 from data.pronunciation import Words
-from templates import transformer
+from templates import decoding
 
 ROOT = Path(__file__).parents[2]
 READ = {"a": "AH0", "b": "B", "c": "K", "d": "D", "e": "EH1", "h": ""}  # the h is silent
@@ -34,11 +34,11 @@ LSTM = ("--template", "lstm", *SMALL, "--optimizer", "adam", "--learning-rate", 
 TINY = ("--units", "8", "--heads", "2", "--layers", "1", "--epochs", "1", "--optimizer", "sgd", "--dropout", "0")
 
 
-COMPILED = transformer._Compiled
+COMPILED = decoding._Compiled
 
 
 class Uncompiled:
-    """The search of `transformer.Translator`, step by step: for so few words that is quicker than to compile it."""
+    """The search of `decoding.Translator`, step by step: for so few words that is quicker than to compile it."""
 
     def __init__(self, function):
         self.function = function
@@ -48,7 +48,7 @@ class Uncompiled:
 
 
 def make_small(patch):
-    patch.setattr(transformer, "_Compiled", Uncompiled)
+    patch.setattr(decoding, "_Compiled", Uncompiled)
     patch.setattr(models, "BATCH", 64)
     patch.setattr(evaluation, "TIMED", 8)
     patch.setattr(evaluation, "SHOWN_LETTERS", (4, 4))
@@ -591,7 +591,7 @@ def test_compare_trains_both_with_each_seed_and_on_parts(file, parts, tmp_path, 
 def test_cmudict_is_what_is_learnt_unless_another_is_named(tmp_path, lean, untrained, monkeypatch):
     monkeypatch.setattr(dictionaries, "FLOORS", {"train": 0, "validation": 20, "test": 60})
     monkeypatch.setattr(models, "LENGTHS", 32)
-    monkeypatch.setattr(transformer, "_Compiled", COMPILED)
+    monkeypatch.setattr(decoding, "_Compiled", COMPILED)
     out = tmp_path / "run"
     metrics = main(["--quick", "--template", "lstm", "--share", "0.002", "--beams", "1", "--out", str(out)])
     assert metrics["data"]["name"] == "CMUdict"

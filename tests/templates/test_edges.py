@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from templates import autoencoder, cnn, dbn, dsn, gan, recurrent, transformer
+from templates import autoencoder, cnn, dbn, decoding, dsn, gan, recurrent, transformer
 
 EAGERLY = keras.backend.backend() != "jax"
 PICTURES = {"height": 8, "width": 8, "channels": 1}
@@ -236,7 +236,7 @@ def test_batches_to_solve_for():
 # Sequences
 
 
-@pytest.mark.parametrize("module", [recurrent, transformer], ids=["recurrent", "transformer"])
+@pytest.mark.parametrize("module", [recurrent, decoding], ids=["recurrent", "transformer"])
 def test_tokens_and_steps_of_a_stream(module):
     options: dict = {"units": (3,), "head": "next_token", "output_activation": None}
     model = (
@@ -266,7 +266,7 @@ def test_tokens_and_steps_of_a_stream(module):
         ([[1]], {"top_k": 2.5}, "top_k 2.5"),
     ):
         with pytest.raises(ValueError, match=message):
-            list(transformer.generate(module.Stream(model), prompts, **{"tokens": 2} | options))
+            list(decoding.generate(module.Stream(model), prompts, **{"tokens": 2} | options))
 
 
 def test_steps_of_numbers():
@@ -286,7 +286,8 @@ def test_tokens_of_a_translation(module):
         if module is recurrent
         else transformer.encoder_decoder(**TRANSFORMER, **sizes)
     )
-    translator = transformer.Translator(module.Reader(model), longest=np.int64(3))
+    reader = (decoding.LSTMReader if module is recurrent else decoding.Reader)(model)
+    translator = decoding.Translator(reader, longest=np.int64(3))
     for sources, message in (
         ([[1, 5]], "token 5 is none of the vocabulary's, 0 to 4"),
         ([[-1]], "token -1"),
@@ -299,12 +300,12 @@ def test_tokens_of_a_translation(module):
     with pytest.raises(ValueError, match=r"beams 1\.5 must be a whole number"):
         translator([[1]], beams=1.5)
     with pytest.raises(ValueError, match=r"longest 2\.5 must be a whole number"):
-        transformer.Translator(module.Reader(model), longest=2.5)
+        decoding.Translator(reader, longest=2.5)
     if module is transformer:
         with pytest.raises(ValueError, match="token 6"):
-            transformer.cross_attention_maps(model, [1], [6])
+            decoding.cross_attention_maps(model, [1], [6])
         with pytest.raises(ValueError, match="one sequence"):
-            transformer.attention_maps(transformer.decoder(vocabulary=5, **TRANSFORMER), [[1]])
+            decoding.attention_maps(transformer.decoder(vocabulary=5, **TRANSFORMER), [[1]])
 
 
 @pytest.mark.parametrize(

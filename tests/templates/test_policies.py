@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from templates import autoencoder, cnn, dbn, dsn, gan, recurrent, transformer
+from templates import autoencoder, cnn, dbn, decoding, dsn, gan, recurrent, transformer
 from templates.__main__ import architectures, names
 
 EAGERLY = keras.backend.backend() != "jax"  # the quickest for a single step
@@ -236,7 +236,7 @@ def test_padding_is_no_small_number(setting):
 @pytest.mark.parametrize("kind", ["lstm", "decoder"])
 def test_streams(kind, setting):
     if kind == "decoder":
-        module, build = transformer, functools.partial(transformer.decoder, vocabulary=7, context=5, **BLOCKS)
+        module, build = decoding, functools.partial(transformer.decoder, vocabulary=7, context=5, **BLOCKS)
     else:
         options: dict = {"vocabulary": 7, "head": "next_token", "units": (5, 4), "output_activation": None}
         module, build = recurrent, functools.partial(getattr(recurrent, kind), mask_value=None, **options)
@@ -249,7 +249,7 @@ def test_streams(kind, setting):
         stream = module.Stream(model)
         stream(tokens[:, :3])
         agree(stream(tokens[:, 3]), expected, SETTINGS[setting] or 1e-5)
-        drawn = np.stack(list(transformer.generate(stream, tokens, 4, seed=1)), axis=1)
+        drawn = np.stack(list(decoding.generate(stream, tokens, 4, seed=1)), axis=1)
         assert drawn.shape == (2, 4) and ((drawn >= 0) & (drawn < 7)).all()
 
 
@@ -257,6 +257,7 @@ def test_streams(kind, setting):
 @pytest.mark.parametrize("module", [recurrent, transformer], ids=lambda module: module.__name__.split(".")[1])
 def test_translations(module, setting):
     kind = "lstm_encoder_decoder" if module is recurrent else "encoder_decoder"
+    reader = decoding.LSTMReader if module is recurrent else decoding.Reader
     build = functools.partial(getattr(module, kind), **SIZES[kind])
     plain = build()
     random = np.random.default_rng(0)
@@ -265,7 +266,7 @@ def test_translations(module, setting):
     with under(setting):
         model = build()
         model.set_weights(plain.get_weights())
-        tokens, scores = transformer.Translator(module.Reader(model), longest=3)(sources)
+        tokens, scores = decoding.Translator(reader(model), longest=3)(sources)
         assert scores.dtype == np.float32 and np.isfinite(scores).all()
         for source, found, score in zip(sources, tokens[:, 0], scores[:, 0], strict=True):
             found = found[found != 0]

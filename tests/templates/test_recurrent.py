@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 
+from templates.decoding import LSTMReader, Translator
 from templates.recurrent import (
     LSTM,
     PaddingMask,
-    Reader,
     Stream,
     gru,
     lstm,
@@ -16,7 +16,6 @@ from templates.recurrent import (
     streaming,
     tagger,
 )
-from templates.transformer import Translator
 
 BUILDERS = {"simple_rnn": simple_rnn, "lstm": lstm, "gru": gru}
 GATES = {"simple_rnn": 1, "lstm": 4, "gru": 3}
@@ -824,9 +823,9 @@ def test_translation_loss_leaves_padding_out_and_reaches_every_weight():
 
 
 class Steps(keras.Model):
-    """A `Reader`, compiled: the outputs at each step of the targets, with the rows put in another order after two."""
+    """An `LSTMReader`, compiled: the outputs at each step of the targets, with the rows reordered after two."""
 
-    def __init__(self, reader: Reader, order: list[int]):
+    def __init__(self, reader: LSTMReader, order: list[int]):
         super().__init__()
         self.reader, self.order = reader, order
 
@@ -847,7 +846,7 @@ def test_reader_says_step_by_step_what_the_whole_target_says():
     order = [3, 0, 0, 2]  # one is left out, one there twice, as in a search
     read = targets.copy()
     read[:, 2:] = targets[order, 2:]
-    outputs = Steps(Reader(model), order).predict_on_batch((sources, read))
+    outputs = Steps(LSTMReader(model), order).predict_on_batch((sources, read))
     expected = translate(model, sources, targets)
     np.testing.assert_allclose(outputs[:, :2], expected[:, :2], rtol=0, atol=1e-5)
     np.testing.assert_allclose(outputs[:, 2:], expected[order, 2:], rtol=0, atol=1e-5)
@@ -887,5 +886,5 @@ def test_translation_learns_to_reverse():
     right = (found == targets[:500, 1:]) | (targets[:500, :-1] == 0)
     assert right.all(axis=1).mean() > 0.9  # all tokens of a sequence
     # Token by token, without the true targets to go on from.
-    written, _ = Translator(Reader(model), longest=6)(sources[:100])
+    written, _ = Translator(LSTMReader(model), longest=6)(sources[:100])
     assert (written[:, 0] == np.where(targets[:100, 1:7] == 2, 0, targets[:100, 1:7])).all(axis=1).mean() > 0.9

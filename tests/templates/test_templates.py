@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from templates.__main__ import FOLDER, architectures, description, main, names
+from templates.__main__ import FOLDER, architectures, beside, description, main, names
 
 # Runs in a project of somebody else, where a template is one file: ours can't be imported, however it's installed.
 ALONE = """
@@ -57,6 +57,25 @@ def train(template, folder, architecture):
     np.savez(f"{folder}/{architecture}.npz", *arrays, **{f"out_{i}": x for i, x in enumerate(call(model, inputs))})
 
 
+def decode(template, folder, architecture):
+    # The same tokens are given by all of a transformer or recurrent network, with decoding.py copied beside it.
+    decoding = importlib.import_module("decoding")
+    assert decoding.__file__.startswith(folder)
+    model = keras.saving.load_model(f"{folder}/{architecture}.keras")
+    if len(model.inputs) == 2:
+        reader = getattr(decoding, "LSTMReader" if architecture.startswith("lstm") else "Reader")(model)
+        tokens, scores = decoding.Translator(reader, longest=3)(np.array([[3, 4, 5]]), beams=2)
+        assert tokens.shape == (1, 2, 3) and (np.diff(scores) <= 0).all()
+        return
+    stream = decoding.Stream(model)
+    tokens = [token[0] for token in decoding.generate(stream, [[1, 2, 3]], 3, temperature=0)]
+    read = [1, 2, 3]
+    for token in tokens:
+        assert token == call(model, np.array([read]))[0][0, -1].argmax()
+        read.append(token)
+    assert all(np.allclose(of_block.sum(axis=-1), 1) for of_block in decoding.attention_maps(model, read))
+
+
 def load(template, folder, architecture):
     model = keras.saving.load_model(f"{folder}/{architecture}.keras")
     kept = np.load(f"{folder}/{architecture}.npz")
@@ -70,11 +89,12 @@ def load(template, folder, architecture):
 
 for folder, name, architectures in copies:
     sys.path.insert(0, folder)
+    sys.modules.pop("decoding", None)
     template = importlib.import_module(name)
     assert template.__file__.startswith(folder)
     for architecture in architectures:
         try:
-            {"train": train, "load": load}[work](template, folder, architecture)
+            {"train": train, "load": load, "decode": decode}[work](template, folder, architecture)
         except Exception as problem:
             print(work, name, architecture, "failed", repr(problem).replace("\\n", " "))
         else:
@@ -84,15 +104,20 @@ for folder, name, architectures in copies:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """What two fresh processes print that train copies of all templates, each in a folder of its own, and load them."""
+    """What fresh processes print that train copies of all templates, each in a folder of its own, load and decode."""
     copies = []
     for name in names():
         folder = tmp_path_factory.mktemp(name)
         assert main(["copy", name, str(folder)]) == 0
+        (folder / "decoding.py").unlink(missing_ok=True)
         assert [path.name for path in folder.iterdir()] == [f"{name}.py"]
         copies.append([str(folder), name, sorted(architectures(name))])
     printed = {}
-    for work in ("train", "load"):
+    for work in ("train", "load", "decode"):
+        if work == "decode":
+            copies = [[folder, name, sorted(DECODED & set(of))] for folder, name, of in copies if beside(name)]
+            for folder, name, _ in copies:
+                assert main(["copy", name, folder, "--force"]) == 0
         done = subprocess.run(
             [sys.executable, "-I", "-c", ALONE, work, json.dumps(copies)],
             cwd=tmp_path_factory.mktemp("project"),
@@ -108,6 +133,9 @@ def alone(tmp_path_factory):
 # Each template, whatever they are
 
 
+DECODED = {"decoder", "encoder_decoder", "lstm_encoder_decoder"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", names())
 def test_a_copy_works_in_a_project_without_this_one(name, alone):
@@ -115,13 +143,14 @@ def test_a_copy_works_in_a_project_without_this_one(name, alone):
     assert found
     for work, printed in alone.items():
         of_template = [line for line in printed if line.startswith(f"{work} {name} ")]
-        assert of_template == [f"{work} {name} {architecture}" for architecture in found]
+        expected = [one for one in found if work != "decode" or one in DECODED]
+        assert of_template == [f"{work} {name} {architecture}" for architecture in expected]
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", [*names(), "decoding"])
 def test_a_docstring_names_paper_input_and_output(name):
     text = description(name)
-    assert list(text) == ["Paper", "Input", "Output"]
+    assert list(text)[:3] == ["Paper", "Input", "Output"]
     assert re.search(r"\b(19|20)\d\d\b", text["Paper"])
     assert all(re.match(r"\(batch\b.*\)", text[key]) for key in ("Input", "Output"))
 
@@ -129,7 +158,10 @@ def test_a_docstring_names_paper_input_and_output(name):
 def test_names_are_the_modules_of_the_folder():
     assert "autoencoder" in names()
     files = {path.name for path in (Path(__file__).parents[2] / "templates").glob("*.py")}
-    assert {f"{name}.py" for name in names()} == files - {"__init__.py", "__main__.py"}
+    assert {f"{name}.py" for name in names()} == files - {"__init__.py", "__main__.py", "decoding.py"}
+    assert {name: beside(name) for name in names() if beside(name)} == dict.fromkeys(
+        ("recurrent", "transformer"), "decoding"
+    )
 
 
 # list and summary
@@ -147,6 +179,7 @@ def test_list_shows_every_architecture(capsys):
                 f"  paper:      {lines['Paper']}",
                 f"  input:      {lines['Input']}",
                 f"  output:     {lines['Output']}",
+                *(f"  beside:     {line}" for line in re.findall("^Beside: (.+)$", docstring, re.MULTILINE)),
                 f"  parameters: {build().count_params():,}",
             ]
     assert capsys.readouterr().out.splitlines() == expected
@@ -214,6 +247,26 @@ def test_copy_overwrites_with_force_alone(destination, tmp_path, capsys):
     assert main(["copy", "autoencoder", str(tmp_path / destination), "--force"]) == 0
     assert target.read_bytes() == original("autoencoder")
     assert [path.name for path in tmp_path.iterdir()] == ["autoencoder.py"]
+
+
+@pytest.mark.parametrize("target", ["transformer.py", "model.py"])
+def test_what_a_template_works_with_is_copied_beside_it(target, tmp_path, capsys):
+    destination = tmp_path if target == "transformer.py" else tmp_path / target
+    assert main(["copy", "transformer", str(destination)]) == 0
+    assert capsys.readouterr().out == f"wrote {tmp_path / target}\nwrote {tmp_path / 'decoding.py'}\n"
+    assert (tmp_path / target).read_bytes() == original("transformer")
+    assert (tmp_path / "decoding.py").read_bytes() == original("decoding")
+
+    assert main(["copy", "recurrent", str(tmp_path)]) == 0  # whose companion is there already
+    assert capsys.readouterr().out == f"wrote {tmp_path / 'recurrent.py'}\n"
+    (tmp_path / "recurrent.py").unlink()
+    (tmp_path / "decoding.py").write_text("mine\n")
+    assert main(["copy", "recurrent", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path / 'decoding.py'} exists; --force overwrites it\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["decoding.py", target])
+    assert (tmp_path / "decoding.py").read_text() == "mine\n"
+    assert main(["copy", "recurrent", str(tmp_path), "--force"]) == 0
+    assert (tmp_path / "decoding.py").read_bytes() == original("decoding")
 
 
 def test_copy_to_an_impossible_place(tmp_path, capsys):
