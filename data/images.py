@@ -230,6 +230,11 @@ def _cifar(folder: Path, **provenance: Any) -> Dataset:
         raise BadInput(f"{folder}: found no such folder, expected one of CIFAR-10's Python batches")
     inner = folder / "cifar-10-batches-py"
     used = inner if inner.is_dir() and not (folder / cifar.BATCHES[0]).exists() else folder
+    if (folder / "cifar-100-python").is_dir() or all((used / name).is_file() for name in ("train", "test", "meta")):
+        raise BadInput(
+            f"{folder}: found CIFAR-100's Python batches, expected CIFAR-10's; a file of x_train, y_train, x_test and "
+            "y_test is read by --npz"
+        )
 
     def read(name: str) -> bytes:
         expected = "expected CIFAR-10's Python batches, data_batch_1 to 5 and test_batch"

@@ -24,6 +24,7 @@ decoder weights are not tied. Masking noise is `keras.layers.Dropout`, which sca
     scorer = anomaly_scorer(model, mean=mean, deviation=deviation, threshold=2.5)
 """
 
+import json
 import math
 import numbers
 import operator
@@ -226,7 +227,12 @@ class AnomalyScore(keras.layers.Layer):
     def __init__(self, *, threshold: float, metadata: dict | None = None, **kwargs):
         super().__init__(**kwargs)
         self.threshold = float(threshold)
-        self.metadata = metadata or {}
+        self._metadata = json.dumps(metadata or {})  # as text, since Keras follows each part of a dictionary
+
+    @property
+    def metadata(self) -> dict:
+        """The data stored in the model."""
+        return json.loads(self._metadata)
 
     def call(self, inputs):
         """Return score, shares and alert of each row."""

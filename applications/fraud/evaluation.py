@@ -25,6 +25,7 @@ SAMPLE_ROWS = 100_000
 LARGEST_SCORE = np.finfo(np.float32).max
 TREES = 100  # of a forest, scikit-learn's number
 NAMED = 7  # features in a figure of shares
+KEPT = 100  # features at most whose values and shares are kept for each alert
 COMPONENTS = 256  # numbers of principal components that are tried at most
 WIDE = 2_000  # features; the principal components of more take a time that grows with their cube
 WIDE_ROWS = 1_000
@@ -389,16 +390,22 @@ def calibration(
 
 
 def extremes(split: Split, scores: np.ndarray, scorer: keras.Model, features: Sequence[str]) -> dict[str, Any]:
-    """The ten highest alerts with each feature's share, and the five frauds that were ranked lowest."""
+    """The ten highest alerts with the features' shares, and the five frauds that were ranked lowest."""
     order = np.argsort(-scores, kind="stable")
     highest = order[:10]
     missed = order[::-1][split.labels[order[::-1]] == 1][:5]
     rank = np.empty(len(order), int)
     rank[order] = np.arange(1, len(order) + 1)
 
-    def entries(rows: np.ndarray) -> list[dict[str, Any]]:
-        inputs = np.asarray(split.inputs[rows])
-        shares = outputs(scorer, inputs)["share"]
+    inputs = np.asarray(split.inputs[np.concatenate([highest, missed])])
+    shares = outputs(scorer, inputs)["share"]
+    # Those with the largest share of some row, as far as there is room, in their own order.
+    places = np.argsort(np.argsort(-shares, axis=1, kind="stable"), axis=1).min(axis=0)
+    kept = np.sort(np.argsort(places, kind="stable")[:KEPT])
+    names = [features[index] for index in kept]
+    inputs, shares = inputs[:, kept], shares[:, kept]
+
+    def entries(rows: np.ndarray, first: int) -> list[dict[str, Any]]:
         return [
             {
                 "row": int(split.extra["row"][row]),
@@ -408,13 +415,13 @@ def extremes(split: Split, scores: np.ndarray, scorer: keras.Model, features: Se
                 "scenario": fraud.SCENARIOS.get(int(split.extra["scenario"][row]))
                 if "scenario" in split.extra
                 else None,
-                "values": {name: float(value) for name, value in zip(features, inputs[index], strict=True)},
-                "shares": {name: float(value) for name, value in zip(features, shares[index], strict=True)},
+                "values": {name: float(value) for name, value in zip(names, inputs[index], strict=True)},
+                "shares": {name: float(value) for name, value in zip(names, shares[index], strict=True)},
             }
-            for index, row in enumerate(rows)
+            for index, row in enumerate(rows, first)
         ]
 
-    found: dict[str, Any] = {"highest": entries(highest), "missed": entries(missed)}
+    found: dict[str, Any] = {"highest": entries(highest, 0), "missed": entries(missed, len(highest))}
     return found | {"named_share": fraud_report.named_share(found, NAMED)}
 
 
@@ -455,7 +462,7 @@ def draw(
         drawn["alerts"] = figures.share_bars(
             [f"{entry['rank']}" for entry in highest],
             np.array([list(entry["shares"].values()) for entry in highest]),
-            [fraud_report.short_label(name) for name in dataset.feature_names],
+            [fraud_report.short_label(name) for name in highest[0]["shares"]],
             x_label="share of the anomaly score",
             y_label="alert",
         )

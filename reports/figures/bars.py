@@ -106,7 +106,7 @@ def share_bars(rows: Sequence[str], shares: ArrayLike, names: Sequence[str], *, 
 
     Args:
         rows: the name of each row, drawn from the top.
-        shares: (rows, features), each feature's share of its row, from 0 to 1.
+        shares: (rows, features), each feature's share of its row, from 0 to 1; what is left of 1 is "other" too.
         names: (features,); the seven with the highest shares over all rows are drawn, the rest together as "other".
         x_label: what is shared out; its unit, per cent, is added.
         y_label: what the rows are.
@@ -118,8 +118,9 @@ def share_bars(rows: Sequence[str], shares: ArrayLike, names: Sequence[str], *, 
     order = np.argsort(-table.sum(axis=0), kind="stable")
     kept, rest = order[:7], order[7:]
     parts = [(names[index], table[:, index], look.PALETTE[place]) for place, index in enumerate(kept)]
-    if rest.size:
-        parts.append(("other", table[:, rest].sum(axis=1), "#d5dade"))
+    other = np.where(table.any(axis=1), 100 - table[:, kept].sum(axis=1), 0)
+    if rest.size or other.max() >= 1:
+        parts.append(("other", np.maximum(other, 0), "#d5dade"))
     figure = look.laid_out(look.FULL, 1.6 + 0.45 * len(rows))
     axes = figure.subplots()
     left = np.zeros(len(rows))

@@ -22,6 +22,7 @@ from applications.fraud_autoencoder import Detector, TimeUnit, Train, alert_rate
 from data import table
 from data.dataset import BadInput, Split
 from data.values import UNITS
+from templates import autoencoder as template
 
 ROOT = Path(__file__).parents[2]
 # The smallest world in which each week has frauds.
@@ -797,3 +798,29 @@ def test_public_file_at_its_public_size(tmp_path):
     assert len(metrics["data"]["features"]) == 29
     assert metrics["timing"]["peak_memory_mb"] < 2_500
     assert metrics["timing"]["total_seconds"] > 0
+
+
+def test_of_thousands_of_columns_the_alerts_keep_those_that_explain_them():
+    random = np.random.default_rng(0)
+    inputs = random.normal(size=(30, 2_000)).astype(np.float32)
+    labels = (np.arange(30) % 5 == 0).astype(int)
+    scores = random.random(30)
+    names = [f"c{index}" for index in range(2_000)]
+    scorer = template.anomaly_scorer(
+        template.autoencoder(features=2_000, widths=(4,), code_size=2),
+        mean=[0.0] * 2_000,
+        deviation=[1.0] * 2_000,
+        threshold=1.0,
+    )
+    split = Split(inputs, labels, {"row": np.arange(30)})
+    found = fraud_evaluation.extremes(split, scores, scorer, names)
+    assert len(found["highest"]) == 10
+    assert len(found["missed"]) == 5
+    for entry in [*found["highest"], *found["missed"]]:
+        assert len(entry["shares"]) == len(entry["values"]) == fraud_evaluation.KEPT
+        row = inputs[entry["row"]]
+        share = fraud_evaluation.outputs(scorer, row[None])["share"][0]
+        assert entry["shares"] == pytest.approx({name: share[int(name[1:])] for name in entry["shares"]}, abs=1e-6)
+        assert entry["values"] == pytest.approx({name: row[int(name[1:])] for name in entry["values"]})
+        largest = np.argsort(-share)[:6]
+        assert {names[index] for index in largest} <= set(entry["shares"])

@@ -21,7 +21,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from data import cifar, images, picture_files
-from data.dataset import Dataset
+from data.dataset import BadInput, Dataset
 from data.images import (
     load,
     load_cifar,
@@ -691,6 +691,16 @@ def test_a_batch_is_no_larger_than_it_may_be(tmp_path, monkeypatch):
     folder = cifar_folder(tmp_path)
     monkeypatch.setattr(cifar, "LARGEST_BATCH", 1_000)
     assert "found 0 MB, expected at most 0 MB in a batch" in bad(load_cifar, folder)
+
+
+@pytest.mark.parametrize("below", ["", "cifar-100-python"])
+def test_the_batches_of_cifar_100_are_told_from_those_of_cifar_10(tmp_path, below):
+    folder = tmp_path / "cifar"
+    (folder / below).mkdir(parents=True)
+    for name in ("train", "test", "meta"):
+        (folder / below / name).write_bytes(b"")
+    with pytest.raises(BadInput, match="cifar: found CIFAR-100's Python batches, expected CIFAR-10's"):
+        images.load_cifar(folder)
 
 
 def test_bad_cifar_folders_are_named(tmp_path):

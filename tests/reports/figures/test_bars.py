@@ -79,6 +79,13 @@ def test_share_bars_keep_the_seven_greatest_features_and_fill_up_with_the_rest()
     assert written == ["30", "20", "10", "10", "9", "8"]
 
 
+def test_what_the_features_of_a_row_lack_to_the_whole_is_other():
+    shares = np.array([[0.5, 0.2], [0.1, 0.3], [0.0, 0.0]])
+    figure = figure_of("share_bars", ["a", "b", "nothing"], shares, ["x", "y"], x_label="share", y_label="row")
+    assert legend_of(figure) == ["x", "y", "other"]
+    assert [bar.get_width() for bar in figure.axes[0].patches[-3:]] == pytest.approx([30, 60, 0])
+
+
 def test_bars_of_nothing_but_zero_stand_on_an_axis_above_it():
     values = {"m": {"a": (0.0, 0.0, 0.0), "b": (0.0, 0.0, 0.0)}}
     assert figure_of("grouped_bars", values, x_label="class", y_label="error [%]").axes[0].get_ylim() == (0, 1)
