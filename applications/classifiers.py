@@ -2,14 +2,14 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import keras
 import numpy as np
 
 from applications import run
-from data.batches import shuffled_arrays, steps_of
+from data.batches import shuffled_batches, steps_of
 from data.dataset import BadInput
 from templates import cnn as cnn_template
 from templates import dbn as dbn_template
@@ -251,7 +251,6 @@ class Trainer:
         self.settings = settings
         self.this_run = this_run
         self.classes = classes
-        self.examples = 0  # trained on, each epoch counted
 
     def stretched(self, epochs: int, share: float) -> int:
         """Epochs for a share of the pictures: with fewer pictures more, so that the steps do not become too few."""
@@ -260,12 +259,6 @@ class Trainer:
     def batch_size(self, rows: int, wanted: int | None) -> int:
         """Rows of a step; all of them if no number is wanted."""
         return rows if wanted is None else max(1, min(wanted, rows // FEWEST_STEPS))
-
-    def fit(self, stage: str, model: Any, batches: Any, *, batch_size: int, steps: int, **options: Any) -> run.Fit:
-        """`Run.fit`, counting what was trained on."""
-        fit = self.this_run.fit(stage, model, batches, steps=steps, **options)
-        self.examples += steps * batch_size * len(fit.history["loss"])
-        return fit
 
     def _fit_classifier(
         self,
@@ -288,19 +281,10 @@ class Trainer:
             jit_compile=run.jit_compile(),
         )
 
-        def batches(first_epoch: int, last_epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-            orders = _orders(len(labels), batch_size, steps, seed, first_epoch, last_epoch)
-            return ((take(order), labels[order]) for order in orders)
-
-        return self.fit(
-            stage,
-            model,
-            batches,
-            epochs=epochs,
-            batch_size=batch_size,
-            steps=steps,
-            validation=validation,
+        batches = shuffled_batches(
+            lambda order: (take(order), labels[order]), len(labels), batch_size=batch_size, steps=steps, seed=seed
         )
+        return self.this_run.fit(stage, model, batches, epochs=epochs, steps=steps, validation=validation)
 
 
 def _enough(fit: run.Fit, validation: Pictures | None) -> int:
@@ -314,20 +298,6 @@ def _enough(fit: run.Fit, validation: Pictures | None) -> int:
     accuracy = np.array(fit.history["val_accuracy"])
     error = np.sqrt(accuracy.max() * (1 - accuracy.max()) / len(validation))
     return int(np.flatnonzero(accuracy >= accuracy.max() - error)[-1]) + 1
-
-
-def _orders(
-    rows: int, batch_size: int, steps: int, seed: int, first_epoch: int, last_epoch: int
-) -> Iterator[np.ndarray]:
-    return shuffled_arrays(
-        lambda order: order,
-        rows,
-        batch_size=batch_size,
-        steps=steps,
-        seed=seed,
-        first_epoch=first_epoch,
-        last_epoch=last_epoch,
-    )
 
 
 def _scaled(pictures: np.ndarray) -> np.ndarray:
@@ -529,20 +499,20 @@ class DbnTrainer(Trainer):
             keras.optimizers.SGD(choices.rbm_learning_rate, momentum=choices.rbm_momentum),
             steps_per_execution=execution,
         )
+        batches = shuffled_batches(
+            lambda order: (inputs[order],), len(inputs), batch_size=batch_size, steps=steps, seed=seed
+        )
         done, parts = 0, []
         for end in ends:
-
-            def batches(first_epoch: int, last_epoch: int, done: int = done) -> Iterator[tuple[np.ndarray]]:
-                orders = _orders(len(inputs), batch_size, steps, seed, done + first_epoch, done + last_epoch)
-                return ((inputs[order],) for order in orders)
-
             name = stage if end == ends[-1] else f"{stage}-to-{end}"
-            parts.append(self.fit(name, rbm, batches, epochs=end - done, batch_size=batch_size, steps=steps))
+            rest = lambda epoch, done=done: batches(done + epoch)  # noqa: E731
+            parts.append(self.this_run.fit(name, rbm, rest, epochs=end - done, steps=steps))
             done = end
             if look(end):
                 break
         history = {key: [value for part in parts for value in part.history[key]] for key in parts[0].history}
-        return run.Fit(history, done, sum(part.seconds for part in parts))
+        seconds, examples = sum(part.seconds for part in parts), sum(part.examples for part in parts)
+        return run.Fit(history, done, seconds, examples=examples)
 
     def _statistics(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         """Mean and deviation (features,) of each pixel for Gaussian units; none for Bernoulli ones."""
@@ -687,11 +657,10 @@ class DsnTrainer(Trainer):
             jit_compile=run.jit_compile(),
         )
 
-        def batches(first_epoch: int, last_epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-            orders = _orders(len(x), batch_size, steps, seed, first_epoch, last_epoch)
-            return ((x[order], targets[order]) for order in orders)
-
-        return self.fit(name, module, batches, epochs=epochs, batch_size=batch_size, steps=steps)
+        batches = shuffled_batches(
+            lambda order: (x[order], targets[order]), len(x), batch_size=batch_size, steps=steps, seed=seed
+        )
+        return self.this_run.fit(name, module, batches, epochs=epochs, steps=steps)
 
 
 def _best(accuracies: Sequence[float]) -> int:

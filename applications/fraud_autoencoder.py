@@ -27,7 +27,7 @@ from applications import run
 from applications.fraud import evaluation
 from applications.fraud import report as fraud_report
 from data import fraud, table, table_files
-from data.batches import shuffled_arrays, shuffled_batches, steps_of
+from data.batches import shuffled_batches, steps_of
 from data.dataset import BadInput, Dataset, Split, escaped
 from reports.wording import counted
 from templates import autoencoder as template
@@ -281,13 +281,8 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
     this_run.write("history.csv", run.history(fits))
     this_run.save_model(scorer)
     metrics["code"] = evaluation.draw(this_run, dataset, scores, metrics, scorer, fits)
-    fit_seconds = sum(fit.seconds for fit in fits.values())
-    examples = sum(
-        detector.steps * detector.batch_size * len(fit.history["loss"])
-        for detector, fit in zip([selection, *detectors], fits.values(), strict=True)
-    )
     this_run.say("writing the report")
-    this_run.finish(metrics, fraud_report.typeset, fit_seconds=fit_seconds, examples=examples)
+    this_run.finish(metrics, fraud_report.typeset, fits.values())
     headline = metrics["headline"]
     this_run.say(
         f"{this_run.folder / 'report.pdf'}: average precision {headline['value']:.3f} "
@@ -342,25 +337,14 @@ class Detector:
             held_out = self._standardise(validation.inputs[rows])
             held_out = (held_out, held_out)
 
-        def pairs(first_epoch: int, last_epoch: int) -> Any:
-            on_tensorflow = keras.backend.backend() == "tensorflow"
-            batches = (shuffled_batches if on_tensorflow else shuffled_arrays)(
-                lambda order: self._standardise(self.split.inputs[self.rows[order]]),
-                len(self.rows),
-                batch_size=self.batch_size,
-                steps=self.steps,
-                seed=self.seed,
-                first_epoch=first_epoch,
-                last_epoch=last_epoch,
-            )
-            if on_tensorflow:
-                return batches.map(lambda batch: (batch, batch))
-            return ((batch, batch) for batch in batches)
+        def pairs(order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            rows = self._standardise(self.split.inputs[self.rows[order]])
+            return rows, rows
 
         return this_run.fit(
             name,
             self.model,
-            pairs,
+            shuffled_batches(pairs, len(self.rows), batch_size=self.batch_size, steps=self.steps, seed=self.seed),
             epochs=epochs,
             steps=self.steps,
             validation=held_out,

@@ -248,12 +248,7 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
     this_run.save_model(own.model, notes)
     this_run.say("drawing and writing the report")
     evaluation.draw(this_run, task, metrics, trainers, first, fits)
-    this_run.finish(
-        metrics,
-        image_report.typeset,
-        fit_seconds=sum(fit.seconds for fit in fits.values()),
-        examples=sum(trainer.examples for trainer in trainers.values()),
-    )
+    this_run.finish(metrics, image_report.typeset, fits.values())
     headline = metrics["headline"]
     this_run.say(
         f"{this_run.folder / 'report.pdf'}: {headline['model']}, accuracy {headline['value']:.4f} "

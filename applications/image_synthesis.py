@@ -276,12 +276,7 @@ def _train(settings: Any, start: Any, this_run: run.Run, command: str) -> dict[s
         net.save(partial)
     this_run.say("drawing and writing the report")
     evaluation.draw(this_run, task, metrics, first.artist, moments, trainings)
-    this_run.finish(
-        metrics,
-        synthesis_report.typeset,
-        fit_seconds=sum(fit.seconds for fit in trainings.values()),
-        examples=sum(first.steps * first.batch_size * len(fit.history["loss"]) for fit in trainings.values()),
-    )
+    this_run.finish(metrics, synthesis_report.typeset, trainings.values())
     this_run.say(
         f"{this_run.folder / 'report.pdf'}: {name}, Fréchet distance {headline['value']:.2f}"
         + f" ({headline['low']:.2f} to {headline['high']:.2f})" * (settings.seeds > 1)

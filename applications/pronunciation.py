@@ -200,12 +200,7 @@ def _train(
     this_run.save_model(networks[0].model.model, networks[0].model.notes)
     this_run.say("drawing and writing the report")
     evaluation.draw(this_run, metrics, networks, lexicon)
-    this_run.finish(
-        metrics,
-        pronunciation_report.typeset,
-        fit_seconds=sum(fit.seconds for fit in fits.values()),
-        examples=sum(network.examples for network in networks),
-    )
+    this_run.finish(metrics, pronunciation_report.typeset, fits.values())
     headline = metrics["headline"]
     this_run.say(
         f"{this_run.folder / 'report.pdf'}: {headline['model']}, {100 * headline['value']:.1f} % of words wrong "

@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 import tyro
 
+from data.batches import fed
 from data.dataset import BadInput, Provenance, escaped
 
 RUNS = Path("runs")
@@ -360,7 +361,7 @@ def peak_memory_mb() -> float:
 
 @dataclasses.dataclass
 class Fit:
-    """What came of a training: the figures of each epoch, the best epoch (from 1), the seconds spent.
+    """What came of a training: the figures of each epoch, the best epoch (from 1), the seconds and examples trained.
 
     `diverged` says that it ended for a loss that was not finite, in an epoch that is not in the history.
     """
@@ -369,6 +370,7 @@ class Fit:
     best_epoch: int
     seconds: float
     diverged: bool = False
+    examples: int = 0
 
 
 class Run:
@@ -572,25 +574,23 @@ class Run:
         self,
         metrics: dict[str, Any],
         typeset: Callable[[dict[str, Any], Path], bytes],
-        *,
-        fit_seconds: float,
-        examples: int,
+        fits: Iterable[Fit],
     ) -> None:
         """Add the timing and the limits that choices fell on to the metrics; write metrics.json and the report.
 
         Args:
             metrics: all others.
             typeset: from the metrics and the run's folder to the PDF.
-            fit_seconds: spent on training.
-            examples: trained on, each epoch counted.
+            fits: the trainings whose time and speed are reported.
         """
+        seconds, examples = map(sum, zip(*((fit.seconds, fit.examples) for fit in fits), strict=True))
         metrics["limits"] = self.limits
         metrics["timing"] = {
             "started": self.started.isoformat(),
             "machine": machine(),
             "resumed": self.resumed,
-            "fit_seconds": round(fit_seconds, 2),
-            "examples_per_second": round(examples / fit_seconds),
+            "fit_seconds": round(seconds, 2),
+            "examples_per_second": round(examples / seconds),
             "total_seconds": round(time.perf_counter() - self.began, 2),
             "peak_memory_mb": round(peak_memory_mb()),
         }
@@ -637,39 +637,53 @@ class Run:
         self,
         name: str,
         model: keras.Model,
-        batches: Callable[[int, int], Any],
+        batches: Callable[[int], Iterable[Any]],
         *,
         epochs: int,
         steps: int,
         validation: Any = None,
         patience: int | None = None,
-        after_epoch: Callable[[int], None] | None = None,
-        judge: Callable[[int], Mapping[str, float]] | None = None,
-        monitor: str = "val_loss",
+        after_epoch: Callable[[int], Mapping[str, float] | None] | None = None,
+        lengths_vary: bool = False,
+        count: Callable[[Any], int] = lambda batch: len(keras.tree.flatten(batch)[0]),
     ) -> Fit:
         """Train a compiled model with a checkpoint after each epoch; a resumed run goes on to the same weights.
 
-        With `validation` or `judge` the weights of the epoch with the lowest `monitor` are the ones kept.
+        The weights of the epoch with the lowest validation loss are the ones kept, if there is a validation.
 
         Args:
             name: of the stage.
             model: compiled and built.
-            batches: from the first epoch and the one after the last, counted from 0, to what `model.fit` takes.
+            batches: from the number of an epoch, from 0, to its batches, tuples of arrays as `model.fit` takes them.
             epochs: at most.
             steps: in an epoch.
-            validation: for `model.fit`.
-            patience: epochs without a lower `monitor` after which training stops.
-            after_epoch: called with the number of epochs done, before their checkpoint is written.
-            judge: called likewise instead of a validation; the figures that it returns join the history. A loss that is
-                not finite then ends the training with the weights kept, instead of raising.
-            monitor: a figure of the history.
+            validation: arrays (inputs, targets), or a list of batches.
+            patience: epochs without a lower validation loss after which training stops.
+            after_epoch: called with the number of epochs done, before their checkpoint is written. Figures that it
+                returns join the history, and the first of them is minimised in place of the validation loss. A loss
+                that is not finite then ends the training with the weights kept, instead of raising.
+            lengths_vary: whether the second axis of the arrays, time, is not the same in all batches.
+            count: the examples in a batch; by default its rows.
         """
-        progress = _Progress(self._checkpoint(name), patience, after_epoch, judge, monitor)
+        progress = _Progress(self._checkpoint(name), patience, after_epoch)
         progress.restore(model)
-        if not progress.finished and progress.epochs < epochs:
+        first = progress.epochs
+
+        def chained() -> Iterator[Any]:
+            for epoch in range(first, epochs):
+                progress.seen[epoch] = 0  # TensorFlow takes batches of the next epoch before this one ends
+                for batch in batches(epoch):
+                    progress.seen[epoch] += count(batch)
+                    yield batch
+
+        if not progress.finished and first < epochs:
+            if isinstance(validation, list):
+                validation = fed(
+                    lambda known=validation: known, len(validation), lengths_vary=lengths_vary, repeated=True
+                )
             model.fit(
-                batches(progress.epochs, epochs),
-                initial_epoch=progress.epochs,
+                fed(chained, steps * (epochs - first), lengths_vary=lengths_vary),
+                initial_epoch=first,
                 epochs=epochs,
                 steps_per_epoch=steps,
                 validation_data=validation,
@@ -680,7 +694,7 @@ class Run:
             )
         progress.end(model)
         self._trained = True
-        return Fit(progress.history, progress.best_epoch, progress.seconds, progress.diverged)
+        return Fit(progress.history, progress.best_epoch, progress.seconds, progress.diverged, progress.examples)
 
 
 def layers(model: keras.Model) -> list[list[Any]]:
@@ -757,24 +771,25 @@ class _Progress(keras.callbacks.Callback):
     its counter, so neither is enough to go on as if nothing had happened.
     """
 
+    _RECORDED = ("history", "monitor", "best_epoch", "seconds", "examples", "finished", "diverged")
+
     def __init__(
         self,
         path: Path,
         patience: int | None,
-        after_epoch: Callable[[int], None] | None,
-        judge: Callable[[int], Mapping[str, float]] | None,
-        monitor: str,
+        after_epoch: Callable[[int], Mapping[str, float] | None] | None,
     ):
         super().__init__()
         self.path = path
         self.patience = patience
         self.after_epoch = after_epoch
-        self.judge = judge
-        self.monitor = monitor
+        self.monitor: str | None = None  # the figure of `after_epoch` that is minimised
+        self.seen: dict[int, int] = {}  # examples in the batches that were taken, by epoch
         self.history: dict[str, list[float]] = {}
         self.best: list[np.ndarray] | None = None
         self.best_epoch = 0
         self.seconds = 0.0
+        self.examples = 0
         self.finished = False
         self.diverged = False
 
@@ -787,27 +802,26 @@ class _Progress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         model: Any = self.model  # on JAX, asking for it brings the weights back from the device
-        logs = dict(logs or {})
+        logs = logs or {}
         if not np.isfinite(logs["loss"]):
-            if self.judge and self.best is not None:
+            if self.monitor and self.best is not None:
                 self.diverged = model.stop_training = True
                 return
             raise BadInput(
                 f"{self.path.stem}: found a loss of {logs['loss']} in epoch {self.epochs + 1}, expected a finite one; "
                 "a smaller --learning-rate may help"
             )
-        if self.judge:
-            logs |= self.judge(self.epochs + 1)
-        for key, value in logs.items():
+        self.seconds += time.perf_counter() - self.since
+        self.examples += self.seen.pop(epoch)
+        figures = (self.after_epoch and self.after_epoch(self.epochs + 1)) or {}
+        self.monitor = next(iter(figures), self.monitor)
+        for key, value in {**logs, **figures}.items():
             self.history.setdefault(key, []).append(float(value))
-        loss = self.history.get(self.monitor)
+        loss = self.history.get(self.monitor or "val_loss")
         if loss and loss[-1] <= min(loss):
             self.best, self.best_epoch = [np.array(w) for w in model.get_weights()], len(loss)
         if loss and self.patience is not None and len(loss) - self.best_epoch >= self.patience:
             model.stop_training = True
-        self.seconds += time.perf_counter() - self.since
-        if self.after_epoch:
-            self.after_epoch(self.epochs)
         self._save(model, finished=False)
 
     def end(self, model: keras.Model) -> None:
@@ -819,13 +833,8 @@ class _Progress(keras.callbacks.Callback):
             self._save(model, finished=True)
 
     def _save(self, model: keras.Model, finished: bool) -> None:
-        record = {
-            "history": self.history,
-            "best_epoch": self.best_epoch,
-            "seconds": self.seconds,
-            "finished": finished or bool(model.stop_training),
-            "diverged": self.diverged,
-        }
+        self.finished = finished or bool(model.stop_training)
+        record = {name: getattr(self, name) for name in self._RECORDED}
         arrays = {"record": np.array(json.dumps(record))}
         arrays |= {f"state_{i}": np.asarray(v) for i, v in enumerate(_state(model))}
         arrays |= {f"best_{i}": w for i, w in enumerate(self.best or [])}
@@ -840,8 +849,8 @@ class _Progress(keras.callbacks.Callback):
             for index, variable in enumerate(_state(model)):
                 variable.assign(arrays[f"state_{index}"])
             record = json.loads(str(arrays["record"]))
-            self.history, self.best_epoch = record["history"], record["best_epoch"]
-            self.seconds, self.finished, self.diverged = record["seconds"], record["finished"], record["diverged"]
+            for name in self._RECORDED:
+                setattr(self, name, record[name])
             if "best_0" in arrays:
                 self.best = [arrays[f"best_{i}"] for i in range(len(model.get_weights()))]
         except (KeyError, TypeError, ValueError) as error:

@@ -12,7 +12,6 @@ classical taggers on the same frames and writes a PDF report, the model and ever
 import applications  # isort: skip  # noqa: F401 - first, for it imports the backend without its start-up lines
 
 import dataclasses
-import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -303,8 +302,6 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
     for result, network in zip(metrics["results"], networks, strict=False):  # the networks come first
         result |= network.choices(settings)
     own_fits = [fit for network in networks for fit in fits[network.name]]
-    fit_seconds = sum(fit.seconds for fit in own_fits)
-    frames = len(dataset.splits["train"]) * sum(len(fit.history["loss"]) for fit in own_fits)
     stages = {f"{name} {index}": fit for name, of_seeds in fits.items() for index, fit in enumerate(of_seeds, 1)}
     this_run.write("history.csv", run.history(stages))
     this_run.save_model(
@@ -312,7 +309,7 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
     )
     this_run.say("drawing and writing the report")
     evaluation.draw(this_run, sentences["test"], found, metrics, fits)
-    this_run.finish(metrics, speech_report.typeset, fit_seconds=fit_seconds, examples=frames)
+    this_run.finish(metrics, speech_report.typeset, own_fits)
     headline = metrics["headline"]
     this_run.say(
         f"{this_run.folder / 'report.pdf'}: {headline['model']}, frame accuracy {headline['value']:.3f} "
@@ -358,18 +355,9 @@ class Tagger:
     def fit(self, this_run: run.Run, sentences: dict[str, evaluation.Sentences]) -> run.Fit:
         """Train to the epoch with the lowest validation loss."""
 
-        def batches(first_epoch: int, last_epoch: int) -> Any:
-            epochs = [
-                shuffled_sequences(
-                    *sentences["train"].pieces(self.context, np.random.default_rng([self.seed, epoch])),
-                    batch_size=self.batch_size,
-                    seed=self.seed,
-                    first_epoch=epoch,
-                    last_epoch=epoch + 1,
-                )
-                for epoch in range(first_epoch, last_epoch)
-            ]
-            return functools.reduce(lambda one, other: one.concatenate(other), epochs)
+        def batches(epoch: int) -> Iterator[Any]:
+            pieces = sentences["train"].pieces(self.context, np.random.default_rng([self.seed, epoch]))
+            return shuffled_sequences(*pieces, batch_size=self.batch_size, seed=self.seed)(epoch)
 
         validation = sentences["validation"].pieces(self.context)
         return this_run.fit(
@@ -378,8 +366,10 @@ class Tagger:
             batches,
             epochs=self.settings.epochs,
             steps=self.steps,
-            validation=sorted_sequences(*validation, evaluation.BATCH)[0],
+            validation=list(sorted_sequences(*validation, evaluation.BATCH)[0]),
             patience=self.settings.patience,
+            lengths_vary=True,
+            count=lambda batch: int(batch[0].any(axis=-1).sum()),  # frames, without those that fill up
         )
 
     def probabilities(self, inputs: np.ndarray) -> np.ndarray:

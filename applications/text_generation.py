@@ -211,12 +211,7 @@ def _train(settings: Any, start: models.LanguageModel | None, this_run: run.Run,
     this_run.write("history.csv", run.history({f"{name} {index}": fit for index, fit in enumerate(fits, 1)}))
     this_run.save_model(first.model.model, first.model.notes)
     evaluation.draw(this_run, metrics, fits, corpus, first.model, test)
-    this_run.finish(
-        metrics,
-        text_report.typeset,
-        fit_seconds=sum(fit.seconds for fit in fits),
-        examples=first.batch_size * first.steps * settings.context * sum(len(fit.history["loss"]) for fit in fits),
-    )
+    this_run.finish(metrics, text_report.typeset, fits)
     headline = metrics["headline"]
     this_run.say(
         f"{this_run.folder / 'report.pdf'}: {name}, {headline['value']:.3f} bits a character "

@@ -93,7 +93,7 @@ def train_template(rows: np.ndarray, meter: Meter, execution: int) -> None:
     """Train the template, compiled and fed as in the fraud application, with `execution` steps per execution."""
     import keras
 
-    from data.batches import shuffled_arrays, shuffled_batches
+    from data.batches import fed, shuffled_batches
     from templates.autoencoder import autoencoder
 
     mean, scale = rows.mean(0, dtype=np.float64), rows.std(0, dtype=np.float64)
@@ -104,20 +104,18 @@ def train_template(rows: np.ndarray, meter: Meter, execution: int) -> None:
     jit: Any = False if keras.backend.backend() == "tensorflow" else "auto"
     adam = keras.optimizers.Adam(LEARNING_RATE)
     model.compile(adam, loss="mean_squared_error", steps_per_execution=execution, jit_compile=jit)
-    on_tensorflow = keras.backend.backend() == "tensorflow"
-    batches: Any = (shuffled_batches if on_tensorflow else shuffled_arrays)(
-        lambda order: ((rows[order] - mean) / scale).astype(np.float32),
-        len(rows),
-        batch_size=BATCH_SIZE,
-        steps=steps,
-        seed=SEED,
-        first_epoch=0,
-        last_epoch=ENDLESS,
+
+    def pairs(order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        batch = ((rows[order] - mean) / scale).astype(np.float32)
+        return batch, batch
+
+    epoch = shuffled_batches(pairs, len(rows), batch_size=BATCH_SIZE, steps=steps, seed=SEED)
+    batches = fed(
+        lambda: itertools.chain.from_iterable(map(epoch, range(ENDLESS))), ENDLESS * steps, lengths_vary=False
     )
-    pairs = batches.map(lambda batch: (batch, batch)) if on_tensorflow else ((batch, batch) for batch in batches)
     clock: Any = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: meter(model.get_weights))
     quiet: Any = 0  # the annotation of `verbose` lacks int
-    model.fit(pairs, epochs=ENDLESS, steps_per_epoch=steps, shuffle=False, callbacks=[clock], verbose=quiet)
+    model.fit(batches, epochs=ENDLESS, steps_per_epoch=steps, shuffle=False, callbacks=[clock], verbose=quiet)
 
 
 def train_pyod(rows: np.ndarray, meter: Meter, standardise: bool, threads: int | None = None) -> None:

@@ -18,6 +18,7 @@ after the first two; the result is the median of the rounds.
 """
 
 import argparse
+import itertools
 import os
 import subprocess
 import sys
@@ -57,7 +58,7 @@ def train_template(backend: str, chains: int, x: np.ndarray, epochs: int) -> tup
     os.environ |= {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
     import keras
 
-    from data import batches
+    from data.batches import fed, shuffled_batches
     from templates.dbn import RBM
 
     class Clock(keras.callbacks.Callback):
@@ -73,12 +74,8 @@ def train_template(backend: str, chains: int, x: np.ndarray, epochs: int) -> tup
     # XLA is slow at small matrix products with TensorFlow on a CPU; JAX needs it.
     rbm.compile(keras.optimizers.SGD(RATE), jit_compile=backend == "jax", steps_per_execution=20)
     steps = len(x) // BATCH
-    settings = {"batch_size": BATCH, "steps": steps, "seed": 0, "first_epoch": 0, "last_epoch": epochs}
-    if backend == "tensorflow":
-        rows: Any = batches.shuffled_batches(lambda numbers: x[numbers], len(x), **settings)
-    else:
-        arrays = batches.shuffled_arrays(lambda numbers: x[numbers], len(x), **settings)
-        rows = ((batch,) for batch in arrays)
+    epoch = shuffled_batches(lambda order: (x[order],), len(x), batch_size=BATCH, steps=steps, seed=0)
+    rows = fed(lambda: itertools.chain.from_iterable(map(epoch, range(epochs))), epochs * steps, lengths_vary=False)
     rbm.fit(rows, epochs=epochs, steps_per_epoch=steps, verbose=0, callbacks=[Clock()])
     return Clock.times, rbm.get_weights()[:3]
 

@@ -61,7 +61,6 @@ class Network:
     parameters: int = 0
     steps: int = 0
     batch_size: int = 0
-    examples: int = 0
     fits: dict[str, run.Fit] = dataclasses.field(default_factory=dict)
     whole: list[run.Fit] = dataclasses.field(default_factory=list)
     found: list[list[Phones]] = dataclasses.field(default_factory=list)
@@ -73,7 +72,6 @@ class Network:
     def add(self, trainer: models.Trainer, fit: run.Fit, words: int, whole: bool, test: Sequence[str]) -> None:
         """Let a trained network pronounce the test words; `whole` says whether it saw all of the training words."""
         self.fits[trainer.stage] = fit
-        self.examples += len(fit.history["loss"]) * trainer.steps * trainer.batch_size
         said = trainer.model.say(test, self.settings.beams)
         found = [of_word[0].phones for of_word in said]
         self.by_size.setdefault(words, found)

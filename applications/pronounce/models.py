@@ -228,9 +228,10 @@ class Trainer:
         return this_run.fit(
             self.stage,
             self.model.model,
-            lambda first, last: shuffled_pairs(*self.train, **options, first_epoch=first, last_epoch=last),
+            shuffled_pairs(*self.train, **options),
             epochs=self.settings.epochs,
             steps=self.steps,
             validation=sorted_pairs(*self.validation, self.batch_size),
             patience=self.settings.patience,
+            lengths_vary=True,
         )

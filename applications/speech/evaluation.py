@@ -137,7 +137,7 @@ def tags(
     labels = [np.zeros(end - start, np.int32) for _, start, end, _, _ in windows]  # unknown to what is tagged
     found = [np.empty(len(labels), np.int32) for labels in sentences.labels]
     batches, members = sorted_sequences(inputs, labels, BATCH)
-    for (frames, _), indices in zip(batches.as_numpy_iterator(), members, strict=True):
+    for (frames, _), indices in zip(batches, members, strict=True):
         for answer, index in zip(predict(frames), indices, strict=True):
             number, start, _, first, last = windows[index]
             found[number][first:last] = answer[first - start : last - start]
@@ -196,6 +196,10 @@ def _window_model(
     if len(held_out) > VALIDATION_ROWS:
         held_out = np.random.default_rng(seed).choice(held_out, VALIDATION_ROWS, replace=False)
 
+    def read(order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        frames = train.scored[order]
+        return train.windows(frames), train.split.labels[frames]
+
     found, fits = [], []
     parameters = 0
     for own_seed in range(seed, seed + seeds):
@@ -217,27 +221,11 @@ def _window_model(
             jit_compile=run.jit_compile(),
         )
 
-        def batches(first_epoch: int, last_epoch: int, own_seed: int = own_seed) -> Any:
-            def read(order: np.ndarray) -> np.ndarray:
-                frames = train.scored[order]
-                # The label travels as one more column.
-                return np.column_stack([train.windows(frames), train.split.labels[frames].astype(np.float32)])
-
-            return shuffled_batches(
-                read,
-                rows,
-                batch_size=batch_size,
-                steps=steps,
-                seed=own_seed,
-                first_epoch=first_epoch,
-                last_epoch=last_epoch,
-            ).map(lambda batch: (batch[:, :-1], batch[:, -1]))
-
         fits.append(
             this_run.fit(
                 f"{stage}-{own_seed}",
                 model,
-                batches,
+                shuffled_batches(read, rows, batch_size=batch_size, steps=steps, seed=own_seed),
                 epochs=epochs,
                 steps=steps,
                 validation=(validation.windows(held_out), validation.split.labels[held_out]),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from sklearn.decomposition import PCA
 
 from applications import classifiers, image_classification, run
 from applications.classifiers import Pictures
-from data.batches import shuffled_arrays, steps_of
+from data.batches import shuffled_batches, steps_of
 from data.dataset import BadInput
 from reports.synthesis import frechet_distance, within
 from templates import gan as template
@@ -276,12 +277,17 @@ class Trainer:
         rows = np.random.default_rng(0).permutation(len(self.pool))[:JUDGED]
         real, labels = self.judge(pictures[rows])[0], self.pool.labels[rows]
 
-        def batches(first: int, last: int) -> Iterator[Any]:
-            # A round is not an epoch: pictures are taken from one order of all after the other.
-            orders = _orders(len(self.pool), self.batch_size, self.steps, self.seed, first, last)
-            if not self.artist.conditional:
-                return ((pictures[rows],) for rows in orders)
-            return (((pictures[rows], self.pool.labels[rows]),) for rows in orders)
+        def take(rows: np.ndarray) -> tuple[Any]:
+            return ((pictures[rows], self.pool.labels[rows]) if self.artist.conditional else pictures[rows],)
+
+        # A round is not an epoch: pictures are taken from one order of all after the other.
+        in_order = len(self.pool) // self.batch_size
+        orders = -(-self.steps // in_order)  # in a round
+        epoch = shuffled_batches(take, len(self.pool), batch_size=self.batch_size, steps=in_order, seed=self.seed)
+
+        def batches(number: int) -> Iterator[Any]:
+            in_turn = map(epoch, range(number * orders, (number + 1) * orders))
+            return itertools.islice(itertools.chain.from_iterable(in_turn), self.steps)
 
         def judge(rounds: int) -> Mapping[str, float]:
             if moments is not None and rounds in MOMENTS:
@@ -298,8 +304,7 @@ class Trainer:
             batches,
             epochs=self.rounds,
             steps=self.steps,
-            judge=judge,
-            monitor="frechet_distance",
+            after_epoch=judge,
         )
 
     def moment(self, this_run: run.Run, rounds: int, noise: np.ndarray) -> np.ndarray:
@@ -307,23 +312,6 @@ class Trainer:
         labels = np.arange(len(noise)) % len(self.artist.classes)
         draw = functools.partial(self.artist.draw, labels, seed=0, noise=noise)
         return this_run.stage(f"moment-{rounds}", lambda: {"pictures": draw()})["pictures"]
-
-
-def _orders(rows: int, batch_size: int, steps: int, seed: int, first: int, last: int) -> Iterator[np.ndarray]:
-    """Rows of each batch of the rounds from `first` up to `last`: a function of (seed, round) alone."""
-    for number in range(first, last):
-        passes = -(-steps * batch_size // (rows // batch_size * batch_size))
-        order = shuffled_arrays(
-            lambda order: order,
-            rows,
-            batch_size=batch_size,
-            steps=rows // batch_size,
-            seed=seed,
-            first_epoch=number * passes,
-            last_epoch=(number + 1) * passes,
-        )
-        for _, batch in zip(range(steps), order, strict=False):
-            yield batch
 
 
 def check_pictures(pool: Pictures, tested: int, classes: tuple[str, ...], settings: Any) -> None:

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from applications import run
-from data.batches import consecutive_windows, steps_of, window_arrays, windows
+from data.batches import consecutive_windows, steps_of, windows
 from data.dataset import BadInput
 from data.text import Corpus, Tokenizer
 from templates import decoding, recurrent, transformer
@@ -181,24 +181,14 @@ class Trainer:
         train, validation = (self.corpus.splits[name] for name in ("train", "validation"))
         settings = {"context": self.settings.context, "batch_size": self.batch_size}
 
-        def batches(first_epoch: int, last_epoch: int) -> Any:
-            take = windows if keras.backend.backend() == "tensorflow" else window_arrays
-            return take(
-                train.tokens,
-                **settings,
-                steps=self.steps,
-                seed=self.seed,
-                first_epoch=first_epoch,
-                last_epoch=last_epoch,
-            )
-
         return this_run.fit(
             self.stage,
             self.model.model,
-            batches,
+            windows(train.tokens, **settings, steps=self.steps, seed=self.seed),
             epochs=self.settings.epochs,
             steps=self.steps,
             validation=consecutive_windows(validation.tokens[:VALIDATION_TOKENS], **settings),
             patience=self.settings.patience,
             after_epoch=after_epoch,
+            count=lambda batch: batch[1].size,  # tokens
         )

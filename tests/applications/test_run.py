@@ -287,19 +287,25 @@ def compiled():
     return model
 
 
-def batches(first, last, stop_at=None):
-    for epoch in range(first, last):
-        if epoch == stop_at:
-            raise RuntimeError("power cut")
-        for rows in np.random.default_rng([0, epoch]).permutation(64).reshape(4, 16):
-            yield ROWS[rows], ROWS[rows]
+def batches(epoch, stop_at=None):
+    if epoch == stop_at:
+        raise RuntimeError("power cut")
+    for rows in np.random.default_rng([0, epoch]).permutation(64).reshape(4, 16):
+        yield ROWS[rows], ROWS[rows]
 
 
 def fit(this_run, model, stop_at=None, **kwargs):
-    return this_run.fit("net", model, lambda first, last: batches(first, last, stop_at), epochs=6, steps=4, **kwargs)
+    return this_run.fit("net", model, lambda epoch: batches(epoch, stop_at), epochs=6, steps=4, **kwargs)
 
 
-@pytest.mark.parametrize("validation", [None, (ROWS, ROWS)], ids=["to the end", "best epoch"])
+VALIDATIONS = {
+    "to the end": None,
+    "best epoch": (ROWS, ROWS),
+    "of batches": [(ROWS[:40], ROWS[:40]), (ROWS[40:], ROWS[40:])],
+}
+
+
+@pytest.mark.parametrize("validation", VALIDATIONS.values(), ids=VALIDATIONS)
 @pytest.mark.parametrize("stop_at", [1, 3, 5])
 def test_interrupted_fit_goes_on_to_the_same_weights(tmp_path, validation, stop_at):
     whole = compiled()
@@ -313,6 +319,7 @@ def test_interrupted_fit_goes_on_to_the_same_weights(tmp_path, validation, stop_
         found = fit(this_run, resumed, validation=validation)
     assert found.history == expected.history
     assert found.best_epoch == expected.best_epoch
+    assert found.examples == expected.examples == 6 * 64
     for one, other in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     generators = [v for v in whole.variables if "seed" in v.path]
@@ -329,13 +336,14 @@ def test_finished_fit_is_kept(tmp_path):
         raise KeyboardInterrupt
     again = compiled()
     with run.Run("test", Train(out=out, resume=True)) as this_run:
-        found = this_run.fit("net", again, lambda first, last: pytest.fail("trained twice"), epochs=6, steps=4)
+        found = this_run.fit("net", again, lambda epoch: pytest.fail("trained twice"), epochs=6, steps=4)
     assert found.history == expected.history
+    assert (found.examples, found.seconds) == (expected.examples, expected.seconds)
     for one, other in zip(model.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_judge_decides_which_epoch_is_kept_and_what_the_history_tells(tmp_path):
+def test_what_follows_an_epoch_decides_which_is_kept_and_what_the_history_tells(tmp_path):
     model, weights = compiled(), []
 
     def judge(epochs):
@@ -343,7 +351,7 @@ def test_a_judge_decides_which_epoch_is_kept_and_what_the_history_tells(tmp_path
         return {"distance": [5.0, 3.0, 4.0, 2.0, 2.5, 6.0][epochs - 1], "epochs": epochs}
 
     with run.Run("test", Train(out=tmp_path / "run")) as this_run:
-        found = fit(this_run, model, judge=judge, monitor="distance")
+        found = fit(this_run, model, after_epoch=judge)
     assert found.history["epochs"] == [1, 2, 3, 4, 5, 6]
     assert (found.best_epoch, found.diverged) == (4, False)
     for one, other in zip(model.get_weights(), weights[3], strict=True):
@@ -357,21 +365,95 @@ def test_a_training_that_diverges_ends_with_the_weights_that_were_judged_best(tm
         weights.append(model.get_weights())
         return {"val_loss": -epochs}
 
-    def poisoned(first, last):
-        for number, (rows, targets) in enumerate(batches(first, last)):
-            yield rows, targets * (np.nan if number == 13 else 1)
+    def poisoned(epoch):
+        for rows, targets in batches(epoch):
+            yield rows, targets * (np.nan if epoch == 3 else 1)
 
     out = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt), run.Run("test", Train(out=out)) as this_run:
-        found = this_run.fit("net", model, poisoned, epochs=6, steps=4, judge=judge)
+        found = this_run.fit("net", model, poisoned, epochs=6, steps=4, after_epoch=judge)
         raise KeyboardInterrupt
     assert (found.best_epoch, found.diverged, len(found.history["loss"])) == (3, True, 3)
     assert np.isfinite(found.history["loss"]).all()
     for one, other in zip(model.get_weights(), weights[2], strict=True):
         np.testing.assert_array_equal(one, other)
     with run.Run("test", Train(out=out, resume=True)) as this_run:
-        again = this_run.fit("net", compiled(), lambda first, last: pytest.fail("trained twice"), epochs=6, steps=4)
+        again = this_run.fit("net", compiled(), lambda epoch: pytest.fail("trained twice"), epochs=6, steps=4)
     assert again.diverged
+    assert again.examples == found.examples == 3 * 64
+
+
+def test_a_training_goes_on_after_a_stop_to_the_same_epoch_by_what_follows_each(tmp_path):
+    def judge(epochs):
+        return {"distance": [5.0, 3.0, 4.0, 2.0, 2.5, 6.0][epochs - 1]}
+
+    whole, resumed = compiled(), compiled()
+    with run.Run("test", Train(out=tmp_path / "whole")) as this_run:
+        expected = fit(this_run, whole, after_epoch=judge)
+    out = tmp_path / "stopped"
+    with pytest.raises(Exception, match="power cut"), run.Run("test", Train(out=out)) as this_run:
+        fit(this_run, compiled(), 5, after_epoch=judge)
+    with run.Run("test", Train(out=out, resume=True)) as this_run:
+        found = fit(this_run, resumed, after_epoch=judge)
+    assert (found.history, found.best_epoch) == (expected.history, expected.best_epoch)
+    for one, other in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_other_examples_than_rows_are_counted_and_what_follows_an_epoch_takes_no_training_time(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(run.time, "perf_counter", lambda: clock[0])
+
+    def slow(epoch):
+        clock[0] += 2
+        yield from batches(epoch)
+
+    def follow(epochs):
+        clock[0] += 100
+
+    with run.Run("test", Train(out=tmp_path / "run")) as this_run:
+        count = lambda batch: batch[1].size  # noqa: E731
+        found = this_run.fit("net", compiled(), slow, epochs=1, steps=4, after_epoch=follow, count=count)
+    assert found.examples == 64 * 6
+    assert found.best_epoch == 1
+    assert found.seconds == 2
+
+
+@pytest.mark.parametrize("execution", [1, 2, 4])
+def test_executions_of_several_steps_see_the_same_batches(tmp_path, execution):
+    """Keras looks at the first batches to build what is not built yet, and must not lose them."""
+    weights = []
+    for number, steps in enumerate((1, execution)):
+        model = compiled()
+        model.compile(keras.optimizers.SGD(0.1), "mse", metrics=["mae"], steps_per_execution=steps)
+        with run.Run("test", Train(out=tmp_path / str(number))) as this_run:
+            found = fit(this_run, model, validation=VALIDATIONS["of batches"])
+        assert len(found.history["loss"]) == 6
+        weights.append(model.get_weights())
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_batches_of_other_lengths_are_trained_on(tmp_path):
+    model = keras.Sequential([keras.Input((None, 6)), keras.layers.Dense(6)])
+    model.compile("sgd", "mse")
+
+    def of_lengths(epoch):
+        return ((x := ROWS[: 4 * length].reshape(4, length, 6), x) for length in (2, 2, 5, epoch + 3))
+
+    with run.Run("test", Train(out=tmp_path / "run")) as this_run:
+        found = this_run.fit(
+            "net",
+            model,
+            of_lengths,
+            epochs=3,
+            steps=4,
+            validation=list(of_lengths(9)),
+            lengths_vary=True,
+            count=lambda batch: batch[0].shape[1],
+        )
+    assert found.examples == 3 * 9 + 3 + 4 + 5
+    assert np.isfinite(found.history["val_loss"]).all()
 
 
 def test_patience_stops_and_the_best_epoch_is_kept(tmp_path):
@@ -430,7 +512,13 @@ def test_a_choice_at_the_end_of_what_was_allowed_is_said_once_and_kept(capsys):
             for found in (12, 11, 12):
                 this_run.at_limit("the best epoch", found, 12, "--epochs")
             metrics = {}
-            this_run.finish(metrics, lambda metrics, folder: b"", fit_seconds=1, examples=1)
+            this_run.finish(
+                metrics,
+                lambda metrics, folder: b"",
+                [run.Fit({}, 1, 1.5, examples=30), run.Fit({}, 1, 0.5, examples=4)],
+            )
+        assert metrics["timing"]["fit_seconds"] == 2
+        assert metrics["timing"]["examples_per_second"] == 17
         assert metrics["limits"] == said
         assert [line.split("s  ")[1] for line in capsys.readouterr().out.splitlines()] == said
     assert wording.limits({"limits": ["the best one is the last"]}) == ["The best one is the last."]
@@ -513,7 +601,7 @@ def test_input_that_turns_out_bad_after_training_does_not_cost_the_training(tmp_
         raise BadInput("a name that can't be drawn")
     assert f"--resume goes on from here; what is done is in {out}" in capsys.readouterr().err
     with run.Run("test", Train(out=out, resume=True)) as this_run:
-        this_run.fit("net", compiled(), lambda first, last: pytest.fail("trained twice"), epochs=6, steps=4)
+        this_run.fit("net", compiled(), lambda epoch: pytest.fail("trained twice"), epochs=6, steps=4)
 
 
 def test_runs_begun_in_the_same_second_have_folders_of_their_own():

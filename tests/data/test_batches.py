@@ -9,14 +9,13 @@ import pytest
 from data import batches as module
 from data.batches import (
     consecutive_windows,
-    shuffled_arrays,
+    fed,
     shuffled_batches,
     shuffled_pairs,
     shuffled_sequences,
     sorted_pairs,
     sorted_sequences,
     steps_of,
-    window_arrays,
     windows,
 )
 
@@ -26,31 +25,19 @@ def take_numbers(rows: np.ndarray) -> np.ndarray:
 
 
 def batches(
-    rows: int = 1000,
-    *,
-    batch_size: int = 7,
-    steps: int = 69,
-    seed: int = 3,
-    first_epoch: int = 0,
-    last_epoch: int = 1,
-    take=take_numbers,
+    rows: int = 1000, *, batch_size: int = 7, steps: int = 69, seed: int = 3, epochs=range(1), take=take_numbers
 ) -> list[np.ndarray]:
-    dataset = shuffled_batches(
-        take,
-        rows,
-        batch_size=batch_size,
-        steps=steps,
-        seed=seed,
-        first_epoch=first_epoch,
-        last_epoch=last_epoch,
-    )
-    return list(dataset.as_numpy_iterator())
+    return all_of(shuffled_batches(take, rows, batch_size=batch_size, steps=steps, seed=seed), epochs)
 
 
-# 69 batches are two blocks of 32 and a part; 32 and 64 end with a block; 1 and 31 fill none.
+def all_of(batches, epochs) -> list:
+    """The batches of these epochs, one after the other."""
+    return [batch for epoch in epochs for batch in batches(epoch)]
+
+
 @pytest.mark.parametrize("steps", [1, 31, 32, 33, 64, 69, 142])
 def test_every_row_comes_once_at_most_in_an_epoch(steps):
-    found = batches(steps=steps, last_epoch=3)
+    found = batches(steps=steps, epochs=range(3))
     assert [len(batch) for batch in found] == [7] * (3 * steps)
     epochs = np.reshape(found, (3, steps * 7))
     for epoch in epochs:
@@ -62,33 +49,33 @@ def test_every_row_comes_once_at_most_in_an_epoch(steps):
 
 
 def test_every_row_comes_in_an_epoch_that_batches_fill():
-    for epoch in np.reshape(batches(rows=700, steps=100, last_epoch=4), (4, 700)):
+    for epoch in np.reshape(batches(rows=700, steps=100, epochs=range(4)), (4, 700)):
         np.testing.assert_array_equal(np.sort(epoch), np.arange(700))
 
 
 def test_other_rows_are_left_out_of_each_epoch():
-    epochs = np.reshape(batches(rows=100, batch_size=9, steps=11, last_epoch=20), (20, 99))
+    epochs = np.reshape(batches(rows=100, batch_size=9, steps=11, epochs=range(20)), (20, 99))
     left_out = {(set(range(100)) - set(epoch)).pop() for epoch in epochs}
     assert len(left_out) > 10
 
 
-def test_starting_later_gives_the_tail():
-    whole = batches(last_epoch=5)
-    for first_epoch in range(5):
-        np.testing.assert_array_equal(batches(first_epoch=first_epoch, last_epoch=5), whole[first_epoch * 69 :])
-    assert batches(first_epoch=5, last_epoch=5) == []
+def test_an_epoch_is_the_same_whichever_came_before():
+    whole = batches(epochs=range(5))
+    for epochs in ([3], [4, 1], [0, 0], range(2, 5)):
+        expected = np.concatenate([whole[epoch * 69 : (epoch + 1) * 69] for epoch in epochs])
+        np.testing.assert_array_equal(batches(epochs=epochs), expected)
 
 
 def test_seeds_reproduce_and_differ():
-    np.testing.assert_array_equal(batches(last_epoch=2), batches(last_epoch=2))
+    np.testing.assert_array_equal(batches(epochs=range(2)), batches(epochs=range(2)))
     assert not np.array_equal(batches(seed=3), batches(seed=4))
     # The next seed isn't the next epoch of this one.
-    assert not np.array_equal(batches(seed=4), batches(seed=3, first_epoch=1, last_epoch=2))
+    assert not np.array_equal(batches(seed=4), batches(seed=3, epochs=[1]))
 
 
 def test_the_order_is_that_of_seed_and_epoch_whatever_the_batches():
     orders = [
-        np.concatenate(batches(batch_size=batch_size, steps=steps, first_epoch=2, last_epoch=3))
+        np.concatenate(batches(batch_size=batch_size, steps=steps, epochs=[2]))
         for batch_size, steps in ((7, 142), (7, 33), (1, 200), (50, 20), (994, 1))
     ]
     longest = max(orders, key=len)
@@ -97,7 +84,7 @@ def test_the_order_is_that_of_seed_and_epoch_whatever_the_batches():
 
 
 def test_the_order_is_uniform():
-    firsts = np.reshape(batches(rows=10, batch_size=2, steps=5, last_epoch=1000), (1000, 10))
+    firsts = np.reshape(batches(rows=10, batch_size=2, steps=5, epochs=range(1000)), (1000, 10))
     # How often each row comes at each place: 100 times on average, deviation 9.5.
     counts = np.array([np.bincount(column.astype(int), minlength=10) for column in firsts.T])
     assert np.abs(counts - 100).max() < 4.5 * 9.5
@@ -114,30 +101,18 @@ def test_rows_are_gathered_from_the_table(tmp_path):
     np.testing.assert_array_equal(found, values[order])
 
 
-def test_few_rows_are_taken_at_once():
+def test_rows_are_taken_a_batch_at_a_time():
     taken = []
 
     def take(rows: np.ndarray) -> np.ndarray:
         taken.append(len(rows))
         return take_numbers(rows)
 
-    assert len(batches(100_000, batch_size=10, steps=5000, take=take)) == 5000
-    assert 0 < min(taken) <= max(taken) < 1000
-    assert len(taken) < 5000 / 10  # but more than a batch, for Python is slow
-
-
-def test_the_dataset_says_what_it_holds():
-    dataset = shuffled_batches(
-        lambda rows: np.zeros((len(rows), 4), np.float32),
-        20,
-        batch_size=5,
-        steps=4,
-        seed=0,
-        first_epoch=0,
-        last_epoch=1,
-    )
-    assert dataset.element_spec.shape.as_list() == [5, 4]
-    assert dataset.element_spec.dtype.as_numpy_dtype == np.float32
+    found = shuffled_batches(take, 100_000, batch_size=10, steps=5000, seed=0)(0)
+    next(found)
+    assert taken == [10]
+    assert len(list(found)) == 4999
+    assert set(taken) == {10}
 
 
 @pytest.mark.parametrize(
@@ -166,15 +141,6 @@ def test_steps_fill_whole_executions_and_lose_few_batches():
             assert steps // execution == -(-whole // longest)  # and there are as few executions as can be
 
 
-def test_arrays_are_the_same_batches():
-    rows = np.arange(230, dtype=np.float32)[:, None]
-    settings = {"batch_size": 3, "steps": 70, "seed": 5, "first_epoch": 1, "last_epoch": 3}
-    one = [batch.numpy() for batch in shuffled_batches(lambda order: rows[order], 230, **settings)]
-    other = list(shuffled_arrays(lambda order: rows[order], 230, **settings))
-    assert len(one) == len(other) == 140
-    np.testing.assert_array_equal(one, other)
-
-
 # Sequences
 
 
@@ -185,9 +151,8 @@ def sequences(count: int = 203) -> tuple[list[np.ndarray], list[np.ndarray]]:
     return inputs, [np.full(n, number, np.int32) for number, n in enumerate(lengths, 1)]
 
 
-def sequence_batches(batch_size: int = 5, *, seed: int = 3, first_epoch: int = 0, last_epoch: int = 1) -> list[tuple]:
-    settings = {"batch_size": batch_size, "seed": seed, "first_epoch": first_epoch, "last_epoch": last_epoch}
-    return list(shuffled_sequences(*sequences(), **settings).as_numpy_iterator())
+def sequence_batches(batch_size: int = 5, *, seed: int = 3, epochs=range(1)) -> list[tuple]:
+    return all_of(shuffled_sequences(*sequences(), batch_size=batch_size, seed=seed), epochs)
 
 
 def members(batch: tuple) -> list[int]:
@@ -214,7 +179,7 @@ def check_padding(batch: tuple) -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 5, 40, 203])
 def test_sequences_come_whole_and_once_at_most_in_an_epoch(batch_size):
-    found = sequence_batches(batch_size, last_epoch=3)
+    found = sequence_batches(batch_size, epochs=range(3))
     steps = 203 // batch_size
     assert len(found) == 3 * steps
     for batch in found:
@@ -228,18 +193,18 @@ def test_sequences_come_whole_and_once_at_most_in_an_epoch(batch_size):
 
 
 def test_other_sequences_are_left_out_of_each_epoch():
-    found = sequence_batches(last_epoch=20)
+    found = sequence_batches(epochs=range(20))
     epochs = [{n for batch in found[i * 40 : i * 40 + 40] for n in members(batch)} for i in range(20)]
     assert len(set.union(*(set(range(1, 204)) - epoch for epoch in epochs))) > 30
 
 
-def test_a_later_start_gives_the_tail_and_seeds_reproduce_and_differ():
-    whole = [members(batch) for batch in sequence_batches(last_epoch=4)]
-    for first_epoch in range(5):
-        found = sequence_batches(first_epoch=first_epoch, last_epoch=4)
-        assert [members(batch) for batch in found] == whole[first_epoch * 40 :]
-    assert [members(batch) for batch in sequence_batches(last_epoch=4)] == whole
-    assert [members(batch) for batch in sequence_batches(seed=4, last_epoch=4)] != whole
+def test_epochs_of_sequences_are_the_same_whichever_came_before_and_seeds_differ():
+    whole = [members(batch) for batch in sequence_batches(epochs=range(4))]
+    for epoch in (3, 1, 0):
+        found = sequence_batches(epochs=[epoch])
+        assert [members(batch) for batch in found] == whole[epoch * 40 : (epoch + 1) * 40]
+    assert [members(batch) for batch in sequence_batches(epochs=range(4))] == whole
+    assert [members(batch) for batch in sequence_batches(seed=4, epochs=range(4))] != whole
 
 
 def test_batches_hold_similar_lengths_in_an_order_that_does_not_rise():
@@ -251,17 +216,10 @@ def test_batches_hold_similar_lengths_in_an_order_that_does_not_rise():
     assert 0.3 < np.mean(np.diff(middle) > 0) < 0.7  # in the order of their making it would be 0.9
 
 
-def test_the_dataset_of_sequences_knows_its_length():
-    settings = {"batch_size": 5, "seed": 0, "first_epoch": 1, "last_epoch": 4}
-    dataset = shuffled_sequences(*sequences(), **settings)
-    assert dataset.cardinality().numpy() == 3 * 40
-    assert sorted_sequences(*sequences(), 32)[0].cardinality().numpy() == 7
-
-
 def test_sorted_sequences_are_all_there_and_named():
     inputs, labels = sequences()
-    dataset, named = sorted_sequences(inputs, labels, 32)
-    found = list(dataset.as_numpy_iterator())
+    found, named = sorted_sequences(inputs, labels, 32)
+    found = list(found)
     assert [len(indices) for indices in named] == [32] * 6 + [11]
     for batch, indices in zip(found, named, strict=True):
         check_padding(batch)
@@ -283,10 +241,9 @@ def pairs() -> tuple[list[np.ndarray], list[np.ndarray]]:
     return sources, [np.concatenate([[-1], tokens, [-2]]).astype(np.int32) for tokens in inner]
 
 
-def pair_batches(batch_size: int = 5, *, steps: int | None = None, last_epoch: int = 1, **changes: int) -> list[tuple]:
-    settings = {"seed": 3, "first_epoch": 0, "last_epoch": last_epoch, **changes}
+def pair_batches(batch_size: int = 5, *, steps: int | None = None, seed: int = 3, epochs=range(1)) -> list[tuple]:
     steps = 203 // batch_size if steps is None else steps
-    return list(shuffled_pairs(*pairs(), batch_size=batch_size, steps=steps, **settings).as_numpy_iterator())
+    return all_of(shuffled_pairs(*pairs(), batch_size=batch_size, steps=steps, seed=seed), epochs)
 
 
 def numbers(batch: tuple) -> list[int]:
@@ -325,7 +282,7 @@ def few_lengths() -> list[int]:
 
 @pytest.mark.parametrize("batch_size", [1, 5, 40, 203])
 def test_pairs_come_whole_and_once_at_most_in_an_epoch(batch_size):
-    found = pair_batches(batch_size, last_epoch=3)
+    found = pair_batches(batch_size, epochs=range(3))
     steps = 203 // batch_size
     assert len(found) == 3 * steps
     for batch in found:
@@ -338,7 +295,7 @@ def test_pairs_come_whole_and_once_at_most_in_an_epoch(batch_size):
 
 
 def test_other_pairs_are_left_out_of_each_epoch():
-    found = pair_batches(steps=36, last_epoch=20)
+    found = pair_batches(steps=36, epochs=range(20))
     epochs = [{n for batch in found[i * 36 : i * 36 + 36] for n in numbers(batch)} for i in range(20)]
     assert all(len(epoch) == 180 for epoch in epochs)
     assert len(set.union(*(set(range(1, 204)) - epoch for epoch in epochs))) > 150
@@ -361,29 +318,19 @@ def test_pairs_of_an_epoch_are_in_random_order():
     widths = [batch[1].shape[1] for batch in found]
     assert 0.2 < np.mean(np.diff(widths) > 0) < 0.6
     # Within the pairs of a padded length, too: which are in a batch together differs between epochs.
-    together = [{frozenset(numbers(batch)) for batch in pair_batches(first_epoch=e, last_epoch=e + 1)} for e in (0, 1)]
+    together = [{frozenset(numbers(batch)) for batch in pair_batches(epochs=[e])} for e in (0, 1)]
     assert len(together[0] & together[1]) == 0
     assert np.mean([np.mean(np.diff(numbers(batch)) > 0) for batch in found]) < 0.7
 
 
-def test_pairs_go_on_after_a_stop_and_seeds_reproduce_and_differ():
-    whole = [numbers(batch) for batch in pair_batches(last_epoch=4)]
-    for first_epoch in range(5):
-        found = pair_batches(first_epoch=first_epoch, last_epoch=4)
-        assert [numbers(batch) for batch in found] == whole[first_epoch * 40 :]
-    assert [numbers(batch) for batch in pair_batches(last_epoch=4)] == whole
-    assert [numbers(batch) for batch in pair_batches(seed=4, last_epoch=4)] != whole
+def test_epochs_of_pairs_are_the_same_whichever_came_before_and_seeds_differ():
+    whole = [numbers(batch) for batch in pair_batches(epochs=range(4))]
+    for epoch in (3, 1, 0):
+        found = pair_batches(epochs=[epoch])
+        assert [numbers(batch) for batch in found] == whole[epoch * 40 : (epoch + 1) * 40]
+    assert [numbers(batch) for batch in pair_batches(epochs=range(4))] == whole
+    assert [numbers(batch) for batch in pair_batches(seed=4, epochs=range(4))] != whole
     assert [numbers(batch) for batch in pair_batches(seed=4)] != whole[40:80]
-
-
-def test_the_dataset_of_pairs_says_what_it_holds():
-    settings = {"batch_size": 5, "steps": 30, "seed": 0, "first_epoch": 1, "last_epoch": 4}
-    dataset = shuffled_pairs(*pairs(), **settings)
-    assert dataset.cardinality().numpy() == 3 * 30
-    (source, target_input), target_output = dataset.element_spec
-    for spec in (source, target_input, target_output):
-        assert spec.shape.as_list() == [5, None]
-    assert sorted_pairs(*pairs(), 32).cardinality().numpy() == 7
 
 
 def test_too_few_pairs():
@@ -392,7 +339,7 @@ def test_too_few_pairs():
 
 
 def test_sorted_pairs_are_all_there():
-    found = list(sorted_pairs(*pairs(), 32).as_numpy_iterator())
+    found = sorted_pairs(*pairs(), 32)
     assert [len(batch[1]) for batch in found] == [32] * 6 + [11]
     order = [number for batch in found for number in numbers(batch)]
     assert sorted(order) == list(range(1, 204))
@@ -406,21 +353,26 @@ def test_sorted_pairs_are_all_there():
 
 
 def window_pairs(
-    tokens: np.ndarray | int = 1000, *, context: int = 8, batch_size: int = 5, steps: int = 24, **changes: int
+    tokens: np.ndarray | int = 1000,
+    *,
+    context: int = 8,
+    batch_size: int = 5,
+    steps: int = 24,
+    seed: int = 3,
+    epochs=range(1),
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Batches of a text whose tokens are their places."""
     tokens = np.arange(tokens, dtype=np.uint16) if isinstance(tokens, int) else tokens
-    settings = {"seed": 3, "first_epoch": 0, "last_epoch": 1, **changes}
-    return list(window_arrays(tokens, context=context, batch_size=batch_size, steps=steps, **settings))
+    return all_of(windows(tokens, context=context, batch_size=batch_size, steps=steps, seed=seed), epochs)
 
 
-def window_starts(*arguments, **changes: int) -> np.ndarray:
+def window_starts(*arguments, **changes) -> np.ndarray:
     return np.concatenate([inputs[:, 0] for inputs, _ in window_pairs(*arguments, **changes)])
 
 
 @pytest.mark.parametrize("steps", [1, 31, 32, 33, 70])
 def test_windows_are_the_text_and_its_next_tokens(steps):
-    found = window_pairs(3000, steps=steps, last_epoch=2)
+    found = window_pairs(3000, steps=steps, epochs=range(2))
     assert len(found) == 2 * steps
     for inputs, targets in found:
         assert inputs.dtype == targets.dtype == np.int32
@@ -433,7 +385,7 @@ def test_an_epoch_takes_each_window_once_and_the_next_has_another_offset():
     # With 1,000 tokens, the last target is token 999 at most: 124 windows of 8, or 123 if the offset is 8 - 1.
     offsets = set()
     for epoch in range(20):
-        starts = window_starts(steps=24, first_epoch=epoch, last_epoch=epoch + 1)
+        starts = window_starts(steps=24, epochs=[epoch])
         assert len(set(starts)) == 120
         assert len(set(starts % 8)) == 1
         assert np.any(np.diff(starts) < 0)
@@ -457,14 +409,13 @@ def test_a_text_of_one_context_is_too_short():
         window_pairs(8)
 
 
-def test_windows_go_on_after_a_stop_whatever_the_batches():
-    whole = window_starts(last_epoch=5)
-    for first_epoch in range(5):
-        np.testing.assert_array_equal(window_starts(first_epoch=first_epoch, last_epoch=5), whole[first_epoch * 120 :])
-    assert window_pairs(first_epoch=5, last_epoch=5) == []
+def test_epochs_of_windows_are_the_same_whichever_came_before_and_whatever_the_batches():
+    whole = window_starts(epochs=range(5))
+    for epoch in (4, 1, 0):
+        np.testing.assert_array_equal(window_starts(epochs=[epoch]), whole[epoch * 120 : (epoch + 1) * 120])
     np.testing.assert_array_equal(window_starts(batch_size=12, steps=10), whole[:120])
     assert not np.array_equal(window_starts(seed=4), whole[:120])
-    assert not np.array_equal(window_starts(seed=4), window_starts(seed=3, first_epoch=1, last_epoch=2))
+    assert not np.array_equal(window_starts(seed=4), window_starts(seed=3, epochs=[1]))
 
 
 def test_windows_of_a_long_text_are_drawn_anywhere(monkeypatch):
@@ -476,20 +427,6 @@ def test_windows_of_a_long_text_are_drawn_anywhere(monkeypatch):
     np.testing.assert_array_equal(window_starts(batch_size=10, steps=300), starts[:3000])
     monkeypatch.setattr(module, "_LISTED", 124)
     assert len(set(window_starts() % 8)) == 1
-
-
-def test_the_dataset_of_windows_holds_the_same_batches():
-    tokens = np.random.default_rng(0).integers(0, 100, 2000).astype(np.uint8)
-    settings = {"context": 16, "batch_size": 3, "steps": 70, "seed": 5, "first_epoch": 1, "last_epoch": 3}
-    dataset = windows(tokens, **settings)
-    assert [spec.shape.as_list() for spec in dataset.element_spec] == [[3, 16], [3, 16]]
-    found = list(dataset.as_numpy_iterator())
-    expected = list(window_arrays(tokens, **settings))
-    assert len(found) == len(expected) == 140
-    for one, other in zip(found, expected, strict=True):
-        for a, b in zip(one, other, strict=True):
-            assert a.dtype == np.int32
-            np.testing.assert_array_equal(a, b)
 
 
 def resident(name: str) -> int:
@@ -506,7 +443,7 @@ def resident(name: str) -> int:
 @pytest.mark.parametrize(("length", "sizes"), [(61, [4, 2]), (60, [4, 1]), (41, [4]), (11, [1])])
 def test_consecutive_windows_are_the_text_once(length, sizes):
     text = np.random.default_rng(0).integers(0, 9, length).astype(np.uint8)
-    pairs = list(consecutive_windows(text, context=10, batch_size=4).as_numpy_iterator())
+    pairs = consecutive_windows(text, context=10, batch_size=4)
     assert [len(inputs) for inputs, _ in pairs] == sizes
     windows_in_all = sum(sizes)
     inputs, targets = (np.concatenate(part).ravel() for part in zip(*pairs, strict=True))
@@ -518,18 +455,61 @@ def test_windows_of_a_file_stay_out_of_memory(tmp_path):
     tokens = np.random.default_rng(0).integers(0, 60_000, 2_000_000, np.uint16)
     np.save(tmp_path / "tokens.npy", tokens)
     mapped = np.load(tmp_path / "tokens.npy", mmap_mode="r")
-    settings = {"context": 16, "batch_size": 8, "steps": 300, "seed": 0, "first_epoch": 0, "last_epoch": 1}
+    settings = {"context": 16, "batch_size": 8, "steps": 300, "seed": 0}
     tracemalloc.start()
-    found = list(window_arrays(mapped, **settings))
+    found = list(windows(mapped, **settings)(0))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2e6 + 300 * 8 * 17 * 4  # the order of 125,000 windows, and what is found
     if Path("/proc/self/smaps").exists():
         assert resident("tokens.npy") == 0
-    np.testing.assert_array_equal(found, list(window_arrays(tokens, **settings)))
+    np.testing.assert_array_equal(found, list(windows(tokens, **settings)(0)))
     # A part of the file is no whole mapping, and its own tokens come all the same.
     part = slice(1_000, 9_000)
-    expected = list(window_arrays(tokens[part], **settings))
-    np.testing.assert_array_equal(list(window_arrays(mapped[part], **settings)), expected)
+    expected = list(windows(tokens[part], **settings)(0))
+    np.testing.assert_array_equal(list(windows(mapped[part], **settings)(0)), expected)
     if Path("/proc/self/smaps").exists():
         assert resident("tokens.npy") > 0  # so that the 0 before means something
+
+
+# What Keras takes
+
+SHAPES = ((4, 3), (4, 3), (4, 5), (2, 5))  # of batches that grow longer, the last of fewer rows
+
+
+def shaped():
+    for number, shape in enumerate(SHAPES * 20):
+        yield (np.full((*shape, 2), number, np.float32), np.full(shape[0], number, np.uint8)), np.full(shape, -number)
+
+
+def test_batches_reach_keras_in_order_with_their_shapes_and_types():
+    for _ in range(2):  # begun again, they come from the first on
+        given = fed(shaped, 80, lengths_vary=True, repeated=True)
+        passed = (
+            list(given.as_numpy_iterator()) if hasattr(given, "as_numpy_iterator") else [given[i] for i in range(80)]
+        )
+        assert len(passed) == 80
+        for batch, expected in zip(map(flat, passed), map(flat, shaped()), strict=True):
+            for array, other in zip(batch, expected, strict=True):
+                assert array.dtype == other.dtype
+                np.testing.assert_array_equal(array, other, strict=True)
+
+
+def flat(batch) -> list[np.ndarray]:
+    (x, more), y = batch
+    return [x, more, y]
+
+
+@pytest.mark.parametrize(("size", "most"), [(2_000_000, 8), (10, 200)])
+def test_large_batches_are_not_taken_far_ahead(size, most):
+    taken = []
+
+    def start():
+        for number in range(1000):
+            taken.append(number)
+            yield (np.full((1, size), number, np.float32),)
+
+    given = fed(start, 1000, lengths_vary=False)
+    passed = iter(given) if hasattr(given, "as_numpy_iterator") else map(given.__getitem__, range(3))
+    assert [float(batch[0][0, 0]) for batch in itertools.islice(passed, 3)] == [0, 1, 2]
+    assert 3 <= len(taken) <= most
