@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 
 from applications import classifiers, image_classification, run
 from applications.classifiers import Pictures
-from data.batches import shuffled_batches, steps_of
+from data.batches import Epochs, shuffled_batches, steps_of
 from data.dataset import BadInput
 from reports.synthesis import frechet_distance, within
 from templates import gan as template
@@ -280,15 +280,6 @@ class Trainer:
         def take(rows: np.ndarray) -> tuple[Any]:
             return ((pictures[rows], self.pool.labels[rows]) if self.artist.conditional else pictures[rows],)
 
-        # A round is not an epoch: pictures are taken from one order of all after the other.
-        in_order = len(self.pool) // self.batch_size
-        orders = -(-self.steps // in_order)  # in a round
-        epoch = shuffled_batches(take, len(self.pool), batch_size=self.batch_size, steps=in_order, seed=self.seed)
-
-        def batches(number: int) -> Iterator[Any]:
-            in_turn = map(epoch, range(number * orders, (number + 1) * orders))
-            return itertools.islice(itertools.chain.from_iterable(in_turn), self.steps)
-
         def judge(rounds: int) -> Mapping[str, float]:
             if moments is not None and rounds in MOMENTS:
                 self.moment(this_run, rounds, moments)
@@ -301,7 +292,7 @@ class Trainer:
         return this_run.fit(
             self.stage,
             self.artist.model,
-            batches,
+            _rounds(take, len(self.pool), batch_size=self.batch_size, steps=self.steps, seed=self.seed),
             epochs=self.rounds,
             steps=self.steps,
             after_epoch=judge,
@@ -312,6 +303,19 @@ class Trainer:
         labels = np.arange(len(noise)) % len(self.artist.classes)
         draw = functools.partial(self.artist.draw, labels, seed=0, noise=noise)
         return this_run.stage(f"moment-{rounds}", lambda: {"pictures": draw()})["pictures"]
+
+
+def _rounds(take: Callable[[np.ndarray], Any], rows: int, *, batch_size: int, steps: int, seed: int) -> Epochs:
+    """`shuffled_batches` of rounds, which take one order of all rows after the other and need not end with one."""
+    in_order = rows // batch_size
+    orders = -(-steps // in_order)  # in a round
+    batches = shuffled_batches(take, rows, batch_size=batch_size, steps=in_order, seed=seed)
+
+    def of_round(number: int) -> Iterator[Any]:
+        in_turn = map(batches, range(number * orders, (number + 1) * orders))
+        return itertools.islice(itertools.chain.from_iterable(in_turn), steps)
+
+    return of_round
 
 
 def check_pictures(pool: Pictures, tested: int, classes: tuple[str, ...], settings: Any) -> None:
