@@ -642,7 +642,8 @@ def _times(batch: Batch, time: TimeColumn, *, printed_only: bool = False) -> np.
 
 
 def _strings(batch: Batch, name: str) -> pa.StringArray:
-    return batch.rows.column(name).cast(pa.string())
+    column = batch.rows.column(name)
+    return column if pa.types.is_string(column.type) else column.cast(pa.string())
 
 
 def _texts(batch: Batch, name: str) -> pa.StringArray:
