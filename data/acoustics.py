@@ -200,11 +200,7 @@ class Normalizer:
 
     def to_config(self) -> dict[str, Any]:
         """Return what `from_config` needs, as plain JSON."""
-        return {
-            "mean": self.mean.tolist(),
-            "deviation": self.deviation.tolist(),
-            "prior_frames": self.prior_frames,
-        }
+        return {"mean": self.mean.tolist(), "deviation": self.deviation.tolist(), "prior_frames": self.prior_frames}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Normalizer":

@@ -178,15 +178,7 @@ def load_npz(path: Path, seed: int = 0, *, without_classes: bool = False) -> Dat
             values that aren't numbers, or is beyond `LARGEST_BYTES`; pictures and labels differ in number; a label to
             test or to validate on is none of the training labels; there is one class alone, or one of too few pictures.
     """
-    return _divided(
-        read_npz(path),
-        seed,
-        without_classes,
-        source=escaped(str(path)),
-        name=escaped(path.name),
-        licence=_OWN,
-        paths=[path],
-    )
+    return _divided(read_npz(path), path, [path], seed, without_classes)
 
 
 def load_idx(folder: Path, seed: int = 0, *, without_classes: bool = False) -> Dataset:
@@ -207,9 +199,7 @@ def load_idx(folder: Path, seed: int = 0, *, without_classes: bool = False) -> D
             `LARGEST_BYTES`; the folder holds several sets; else as `load_npz`.
     """
     source, paths = read_idx(folder, without_classes)
-    return _divided(
-        source, seed, without_classes, source=escaped(str(folder)), name=escaped(folder.name), licence=_OWN, paths=paths
-    )
+    return _divided(source, folder, paths, seed, without_classes)
 
 
 def load_cifar(folder: Path, seed: int = 0, *, without_classes: bool = False) -> Dataset:
@@ -222,7 +212,7 @@ def load_cifar(folder: Path, seed: int = 0, *, without_classes: bool = False) ->
         BadInput: A batch is missing, cut, no such pickle or of more than 200 MB; labels and pictures differ in number,
             or a label isn't 0 to 9; there is a class of a single picture.
     """
-    return _cifar(folder, name=escaped(folder.name), licence=_OWN)
+    return _cifar(folder)
 
 
 def _cifar(folder: Path, **provenance: Any) -> Dataset:
@@ -246,7 +236,7 @@ def _cifar(folder: Path, **provenance: Any) -> Dataset:
         except OSError as error:
             raise BadInput(f"{path}: found a file that can't be read ({reason(error)}), {expected}") from None
 
-    return _cifar_batches(read, used, source=escaped(str(folder)), **provenance)
+    return _cifar_batches(read, used, folder, **provenance)
 
 
 def _cifar_archive(path: Path, **provenance: Any) -> Dataset:
@@ -263,7 +253,7 @@ def _cifar_archive(path: Path, **provenance: Any) -> Dataset:
                 _check_batch(path / name, members[name].size)
                 return stream.read()
 
-            return _cifar_batches(read, path, source=str(path), **provenance)
+            return _cifar_batches(read, path, path, **provenance)
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise BadInput(f"{path}: found an archive that can't be read ({reason(error)}), {expected}") from None
 
@@ -275,7 +265,7 @@ def _check_batch(path: Path, size: int) -> None:
         )
 
 
-def _cifar_batches(read: Callable[[str], bytes], place: Path, **provenance: Any) -> Dataset:
+def _cifar_batches(read: Callable[[str], bytes], place: Path, given: Path, **provenance: Any) -> Dataset:
     digest, size = hashlib.sha256(), 0
     images, labels = [], []
     for name in cifar.BATCHES:
@@ -288,19 +278,22 @@ def _cifar_batches(read: Callable[[str], bytes], place: Path, **provenance: Any)
     train = Arrays(np.concatenate(images[:-1]), np.concatenate(labels[:-1]), f"{place}", f"{place}: data_batch_1 to 5")
     test = Arrays(images[-1], labels[-1], f"{place}", f"{place}: test_batch")
     source = Source({"train": train, "test": test}, names=dict(enumerate(cifar.CLASSES)))
-    return _divided(source, 0, size_bytes=size, sha256=digest.hexdigest(), **provenance)
+    return _divided(source, given, size_bytes=size, sha256=digest.hexdigest(), **provenance)
 
 
 def _divided(
-    source_arrays: Source,
-    seed: int,
-    without_classes: bool = False,
-    *,
+    source: Source,
+    place: Path,
     paths: Sequence[Path] = (),
+    seed: int = 0,
+    without_classes: bool = False,
     **provenance: Any,
 ) -> Dataset:
-    """Check pictures and labels, bring them to uint8 and to classes, and split them."""
-    parts, understood, levels = source_arrays.parts, list(source_arrays.understood), {}
+    """Check pictures and labels, bring them to uint8 and to classes, and split them.
+
+    Unless `provenance` says otherwise, they are the user's own, named as the `place` where they are.
+    """
+    parts, understood, levels = source.parts, list(source.understood), {}
     shapes = {part: with_channels(arrays, understood) for part, arrays in parts.items()}
     main = "train" if "train" in parts else ""
     if main not in parts:
@@ -312,7 +305,7 @@ def _divided(
             expected = f"expected {shape_text(shapes[main])} as in {Path(parts[main].image_place).name}"
             raise BadInput(f"{parts[part].image_place}: found pictures of {shape_text(shape)}, {expected}")
     to_bytes(parts, levels, understood)
-    labels, names, values = classes_of(source_arrays, main, without_classes, understood)
+    labels, names, values = classes_of(source, main, without_classes, understood)
     pool = labels[main]
     missing = [part for part in ("test", "validation") if part not in parts]
     drawn = [part for part in missing if part == "test" or not main]
@@ -338,6 +331,7 @@ def _divided(
         how = _LAST_SIXTH
     else:
         how = f"a fifth of each class to train on drawn to test on{_LAST_SIXTH_DRAWN * ('validation' in missing)}"
+    provenance = {"name": escaped(place.name), "source": escaped(str(place)), "licence": _OWN} | provenance
     if "test" in missing:
         provenance["seed"] = seed
     if paths:
@@ -399,12 +393,11 @@ def _cached(name: str) -> Dataset | None:
     for cache in _caches():
         if name == "mnist" and (cache / "mnist.npz").exists():
             path = cache / "mnist.npz"
-            return _divided(read_npz(path), 0, source=str(path), name="MNIST", licence=_MNIST_LICENCE, paths=[path])
+            return _divided(read_npz(path), path, [path], name="MNIST", licence=_MNIST_LICENCE)
         if name == "fashion_mnist" and all((cache / "fashion-mnist" / file).exists() for file in _DOWNLOADS[name][1]):
             source, paths = read_idx(cache / "fashion-mnist")
             source.names = dict(enumerate(FASHION_CLASSES))
-            place = str(cache / "fashion-mnist")
-            return _divided(source, 0, source=place, name="Fashion-MNIST", licence="MIT (Zalando SE)", paths=paths)
+            return _divided(source, cache / "fashion-mnist", paths, name="Fashion-MNIST", licence="MIT (Zalando SE)")
         if name == "cifar10" and (dataset := _cached_cifar(cache)) is not None:
             return dataset
     return None
@@ -779,11 +772,7 @@ def _dataset(
     if (bright := float(np.percentile(sample, 99))) < DARK:
         understood = [*understood, f"the pictures are dark: 99 of 100 values are at most {bright:.0f} of 255"]
     described = Provenance(
-        rows=train + validation + test,
-        units=UNITS,
-        notes=(counts, *notes),
-        understood=tuple(understood),
-        **provenance,
+        rows=train + validation + test, units=UNITS, notes=(counts, *notes), understood=tuple(understood), **provenance
     )
     return Dataset(splits, (), tuple(classes), described, tuple(label_values or classes), dict(levels or {}))
 

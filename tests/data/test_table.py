@@ -496,9 +496,7 @@ def test_a_long_table_is_never_whole_in_memory(tmp_path, monkeypatch):
 
 def test_missing_paths(tmp_path):
     check(
-        message([tmp_path / "no.csv"], label="y"),
-        str(tmp_path / "no.csv"),
-        "no such file, expected a CSV or Parquet",
+        message([tmp_path / "no.csv"], label="y"), str(tmp_path / "no.csv"), "no such file, expected a CSV or Parquet"
     )
     check(message([], label="y"), "no file was given")
     check(message([tmp_path], label="y"), f"{tmp_path}: no table in this folder", ".csv, ")
@@ -553,10 +551,7 @@ def test_cut_gzip(tmp_path, frame, keep):
         stream_.write(frame.to_csv(index=False).encode())
     whole = buffer.getvalue()
     path = write(tmp_path / "a.csv.gz", whole[: int(keep * len(whole))])
-    check(
-        message([path], label="fraud"),
-        f"{path}: can't be read (Truncated compressed stream), expected a whole CSV",
-    )
+    check(message([path], label="fraud"), f"{path}: can't be read (Truncated compressed stream), expected a whole CSV")
     path = write(tmp_path / "b.csv.gz", whole[:20] + b"x" * 50)
     check(message([path], label="fraud"), f"{path}: can't be read (", "expected a whole CSV")
 
@@ -566,9 +561,7 @@ def test_broken_parquet(tmp_path, frame):
     whole = path.read_bytes()
     for content in (whole[: len(whole) // 2], b"x,fraud\n1,0\n" * 5, b"PAR1"):
         check(
-            message([write(path, content)], label="fraud"),
-            f"{path}: can't be read (Parquet ",
-            "a whole Parquet file",
+            message([write(path, content)], label="fraud"), f"{path}: can't be read (Parquet ", "a whole Parquet file"
         )
     # The footer is whole, but not the pages.
     write(path, whole[:4] + bytes(2000) + whole[2004:])
@@ -608,8 +601,7 @@ def test_text_in_the_number_column_of_a_second_csv(tmp_path, frame):
     write(tmp_path / "a.csv", frame)
     second = write(tmp_path / "b.csv", frame.assign(amount="much"))
     check(
-        message([tmp_path], label="fraud"),
-        f"{second}: line 2, column 'amount' holds 'much', expected a finite number",
+        message([tmp_path], label="fraud"), f"{second}: line 2, column 'amount' holds 'much', expected a finite number"
     )
 
 
@@ -894,10 +886,7 @@ def test_rows_of_other_spellings_are_left_out(tmp_path, frame):
     amounts = [german(x) for x in frame.amount * 1000]
     amounts[500] = "12.5"
     path = write(tmp_path / "a.csv", frame.assign(amount=amounts))
-    check(
-        message([path], label="fraud"),
-        f"{path}: line 502, column 'amount' holds '12.5', expected a decimal comma",
-    )
+    check(message([path], label="fraud"), f"{path}: line 502, column 'amount' holds '12.5', expected a decimal comma")
     data, _ = load([path], label="fraud", skip_bad=True)
     assert data.provenance.rows == ROWS - 1
     assert any("1 of 1,000 rows can't be used" in sentence for sentence in data.provenance.understood)
@@ -924,8 +913,7 @@ def test_fraud_values(tmp_path, frame):
     )
     np.testing.assert_array_equal(again.labels, frame.index % 4 > 0)
     check(
-        message([path], label="fraud", fraud_values=["worm"]),
-        "column 'fraud' has no 'worm' (--fraud-value), expected",
+        message([path], label="fraud", fraud_values=["worm"]), "column 'fraud' has no 'worm' (--fraud-value), expected"
     )
 
 
