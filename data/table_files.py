@@ -192,10 +192,6 @@ class Batch:
     def __len__(self) -> int:
         return self.rows.num_rows
 
-    def place(self, index: int) -> str:
-        """Name the row at `index` of this batch as the user finds it: the line of a CSV, the row of a Parquet."""
-        return f"{self.file}: {_place(self.file, int(self.numbers[index]))}"
-
 
 # --- Finding ---
 

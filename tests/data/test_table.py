@@ -429,11 +429,11 @@ def test_stream_counts_rows_and_lines(tmp_path):
     assert [(batch.file.path, list(batch.numbers)) for batch in batches] == [(path, [0, 1]), (path, [2])]
     assert batches[0].rows.column("x").to_pylist() == ["1", "2"]
     assert batches[0].rows.schema.names == ["x"]
-    assert batches[0].place(1) == f"{path}: line 4"
-    assert batches[1].place(0) == f"{path}: line 6"
+    for batch, bad, place in ((batches[0], [0, 1], "line 4"), (batches[1], [1], "line 6")):
+        assert f"{path}: {place}, column 'x'" in refusal(table_files.reject, batch, "x", np.array(bad) > 0, "none")
     pd.DataFrame({"x": [1, 2, 3]}).to_parquet(tmp_path / "a.pq")
     batches = list(stream(find_files([tmp_path / "a.pq"]), {"x": "number"}, rows_per_batch=2))
-    assert batches[1].place(0) == f"{tmp_path / 'a.pq'}: row 3"
+    assert "a.pq: row 3, column 'x' holds 3" in refusal(table_files.reject, batches[1], "x", np.array([True]), "none")
 
 
 def test_kinds_beyond_the_first_block(tmp_path, monkeypatch):
