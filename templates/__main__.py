@@ -1,4 +1,4 @@
-"""List the templates, describe one, or copy one into a project."""
+"""List the templates, summarise one, or copy one into a project."""
 
 import argparse
 import ast
@@ -14,19 +14,19 @@ FOLDER = Path(__file__).parent
 
 
 def names() -> list[str]:
-    """The names of all templates: the modules of this folder without those that are copied beside others."""
+    """The names of all templates: the modules of this folder except companion modules."""
     modules = {path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_")}
     return sorted(modules - {companion for name in modules if (companion := beside(name))})
 
 
 def description(name: str) -> dict[str, str]:
-    """The `Paper:`, `Input:`, `Output:` and perhaps `Beside:` lines of a template's docstring."""
+    """The `Paper:`, `Input:`, `Output:` and optional `Beside:` lines of a template's docstring."""
     docstring = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))) or ""
     return dict(re.findall(r"^(Paper|Input|Output|Beside): (.+)$", docstring, flags=re.MULTILINE))
 
 
 def beside(name: str) -> str | None:
-    """The module that is copied beside a template, of its docstring's line `Beside: module.py, ...`."""
+    """The companion module of a template, from the line `Beside: module.py, ...` of its docstring, or None."""
     line = description(name).get("Beside")
     return line.split(".py")[0] if line else None
 
@@ -48,7 +48,7 @@ def architectures(name: str) -> dict:
 
 
 def list_templates() -> None:
-    """Print each architecture's name, paper, input, output, companion and number of parameters by default."""
+    """Print each architecture's name, docstring lines and number of parameters with default arguments."""
     for name in names():
         text = description(name)
         for architecture, build in architectures(name).items():
@@ -60,9 +60,9 @@ def list_templates() -> None:
 
 
 def copy(name: str, destination: Path, *, force: bool) -> list[Path]:
-    """Copy a template to a folder, or to a file name that ends in .py, and the module beside it to the same folder.
+    """Copy a template to a folder or to a file name that ends in .py, and its companion module to the same folder.
 
-    A module beside it that is already there, byte for byte, is left alone.
+    A companion that already exists there with the same content is not written again.
 
     Returns:
         The paths of the copies.
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="list | summary | copy")
     commands.add_parser("list", help="list the templates with paper, input, output and parameters")
     summary_parser = commands.add_parser("summary", help="layers, shapes and parameters of a template's default model")
-    copy_parser = commands.add_parser("copy", help="copy a template's file into your project")
+    copy_parser = commands.add_parser("copy", help="copy a template into your project")
     for sub_parser in (summary_parser, copy_parser):
         sub_parser.add_argument("name", choices=names(), metavar="NAME", help=", ".join(names()))
     copy_parser.add_argument("destination", type=Path, metavar="DEST", help="folder, or file name ending in .py")

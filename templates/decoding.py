@@ -1,19 +1,19 @@
-"""Decoding: what a trained model says token by token: sampling, beam search, and where its attention looks.
+"""Decoding: generates sequences token by token by sampling or beam search, and computes attention maps.
 
 Paper: Lowerre 1976 and Sutskever et al. 2014 (beam search); Fan et al. 2018 (top-k); Holtzman et al. 2020 (top-p)
-Input: (batch, time) int, tokens to begin with, or sources to translate
-Output: (batch,) int, a token for each prompt at a time; (batch, beams, time) int, the most probable targets
+Input: (batch, time) int, prompts to continue or sources to translate
+Output: (batch,) int, the next token of each prompt, step by step; (batch, beams, time) int, the most probable targets
 
-It works on models of `transformer.py` and `recurrent.py`, beside which it is copied, and imports neither: it finds
-layers by their names, and how a transformer reads further tokens in the module that its layers are from. A stream is
-any object with `reset` and a call, from tokens to the logits of what follows.
+This file is copied beside `transformer.py` or `recurrent.py` and works with the models of both. It imports neither: it
+finds layers by name, and the functions that run a transformer step by step in the module that defines its layers. A
+stream is any object with a `reset` method and a call that maps tokens to the logits of the next token.
 
 Sources: A. Fan, M. Lewis and Y. Dauphin, "Hierarchical neural story generation", ACL 2018. A. Holtzman et al., "The
 curious case of neural text degeneration", ICLR 2020. B. Lowerre, "The Harpy speech recognition system", Carnegie Mellon
 University 1976; I. Sutskever, O. Vinyals and Q. Le, "Sequence to sequence learning with neural networks", NIPS 2014:
-beam search on the outputs of a decoder.
+beam search with a neural decoder.
 
-Deviations: beam search ranks by probability alone, without a penalty of length.
+Deviations: beam search ranks by probability alone, without a length penalty.
 
     model = transformer.decoder(vocabulary=100, context=128)            # trained
     for token in generate(Stream(model), [prompt], 500, temperature=0.8):
@@ -36,19 +36,19 @@ from typing import Any
 import keras
 import numpy as np
 
-_ZERO = np.int32(0)  # in double precision JAX takes Python's numbers for another type than the other places
-_AHEAD = 16  # tokens that `Stream.extend` draws in one call
+_ZERO = np.int32(0)  # in double precision, JAX gives a Python int another type than the other indices
+_AHEAD = 16  # tokens drawn per call in `Stream.extend`
 
 
 class Stream:
-    """Reads token by token and remembers: `stream(tokens)` gives the logits of what follows all tokens so far.
+    """Runs a decoder token by token with a key-value cache: `stream(tokens)` returns the logits of the next token.
 
-    Each call is one of a compiled function, which keeps the keys and values of the tokens it has read. When the context
-    is full, it goes on from the last half of it, which it reads again in one call.
+    Each call runs one compiled function. When the context is full, the stream continues with the second half of the
+    context, which it reads again in one call.
 
     Args:
-        model: a `transformer.decoder`; its weights are shared, and it says in a stream what it says of the whole
-            sequence. There is no padding, and an `output_activation` is left out.
+        model: a `transformer.decoder`. The stream shares its weights and gives the same logits as the model on the
+            whole sequence. It supports no padding and ignores `output_activation`.
     """
 
     def __init__(self, model: keras.Model):
@@ -58,17 +58,18 @@ class Stream:
         self.attentions = self.template.attentions(model)
         self.context: int = model.get_layer("positions").context
         self.reader: Any = None
-        self.tokens: Any = None  # (batch, time), those in the context
+        self.tokens: Any = None  # tokens in the context, (batch, time)
 
     def reset(self) -> None:
-        """Forget all tokens; the next one begins a new sequence."""
+        """Clear the context; the next token begins a new sequence."""
         self.tokens = None
 
     def __call__(self, tokens: Any) -> np.ndarray:
-        """The logits (batch, vocabulary) of what follows the last of the tokens, (batch,) or (batch, time).
+        """Read tokens, (batch,) or (batch, time), and return the logits (batch, vocabulary) of the next token.
 
         Raises:
-            ValueError: if the batch is of another size than before, there is no token, or one is none of the model's.
+            ValueError: if the batch size differs from earlier calls, there are no tokens, or a token is outside the
+                vocabulary.
         """
         tokens = np.asarray(tokens)
         if tokens.ndim not in (1, 2) or not tokens.size:
@@ -82,28 +83,29 @@ class Stream:
         if self.reader is None or self.reader.cache.shape[2] != len(tokens):
             first = self.attentions[0]
             shape = (len(self.attentions), 2, len(tokens), first.num_heads, self.context, first.key_dim)
-            self.reader = _Remembering(self._read, shape, first.compute_dtype)
+            self.reader = _Cached(self._read, shape, first.compute_dtype)
         read = self.tokens.shape[1]
         self.tokens = np.concatenate([self.tokens, tokens], axis=1)
         if (excess := self.tokens.shape[1] - self.context) > 0:
-            # What is kept depends on the number of tokens alone, not on how many came at once.
+            # The part that is kept depends on the number of tokens alone, not on how many are read per call.
             hop = self.context - self.context // 2
             self.tokens, read = self.tokens[:, -(-excess // hop) * hop :], 0
         time = self.tokens.shape[1]
         if time - read == 1:
             return self._call(self.tokens[:, read:], read, 0)
-        # All is read again, at one length, since each is compiled for itself.
+        # The whole context is read again, padded to a single length, because every length is compiled separately.
         return self._call(np.pad(self.tokens, ((0, 0), (0, self.context - time))), 0, time - 1)
 
     def extend(self, tokens: np.ndarray, chances: np.ndarray, sampling: np.ndarray) -> np.ndarray:
-        """Read tokens (batch,) and those drawn after them, which are returned: (batch, count), the last isn't read yet.
+        """Read tokens (batch,), then draw and read further ones; return the drawn tokens (batch, count).
 
-        Up to `_AHEAD` tokens are one call of a compiled function, several times as fast as one call each.
+        The last drawn token is not read yet. Up to `_AHEAD` tokens are drawn in one call of a compiled function, which
+        is several times as fast as one call per token.
 
         Args:
-            tokens: that follow those read so far.
-            chances: a number from [0, 1) for each draw, (batch, count).
-            sampling: see `_draw`.
+            tokens: tokens that follow those read so far.
+            chances: a random number from [0, 1) for each draw, (batch, count).
+            sampling: sampling settings, see `_draw`.
         """
         drawn = np.empty((len(tokens), 0), np.int32)
         while (left := chances[:, drawn.shape[1] :]).size:
@@ -120,28 +122,28 @@ class Stream:
 
     def _call(self, tokens: np.ndarray, first: int, second: int, *sampling: np.ndarray) -> np.ndarray:
         weights = _weights(self.variables)
-        places = np.array([first, second], np.int32)
-        return self.reader.predict_on_batch((tokens, places, weights, *(x.astype(np.float32) for x in sampling)))
+        positions = np.array([first, second], np.int32)
+        return self.reader.predict_on_batch((tokens, positions, weights, *(x.astype(np.float32) for x in sampling)))
 
-    def _read(self, cache, tokens, places, weights, *sampling):
-        """The output and the new cache: logits, or with `sampling` tokens drawn from them and read one by one.
+    def _read(self, cache, tokens, positions, weights, *sampling):
+        """Return an output and the new cache. The output is logits or, with `sampling`, tokens drawn one by one.
 
         Args:
-            cache: keys and values of the tokens before, (depth, 2, batch, heads, context, key_dim).
-            tokens: (batch, time), with `sampling` one each.
-            places: of the first of the tokens in the context, and of the asked one among the tokens, (2,); with
-                `sampling` the second is the number of draws instead.
-            weights: of the model, or none to take them as they are.
-            sampling: nothing, or chances (batch, _AHEAD) and settings for `_draw`.
+            cache: keys and values of the earlier tokens, (depth, 2, batch, heads, context, key_dim).
+            tokens: new tokens, (batch, time); with `sampling`, (batch, 1).
+            positions: position in the context of the first new token, and the index among the new tokens whose logits
+                are returned, (2,). With `sampling`, the second number is the number of draws.
+            weights: weights of the model, or an empty list to use its variables.
+            sampling: nothing, or random numbers (batch, _AHEAD) and settings for `_draw`.
         """
         with keras.StatelessScope(state_mapping=list(zip(self.variables, weights, strict=False))):
             if not sampling:
-                return self._attend(cache, tokens, places[0], places[1])
+                return self._attend(cache, tokens, positions[0], positions[1])
             chances, settings = sampling
 
             def step(number, state):
                 drawn, cache, token = state  # (batch, _AHEAD), the cache, (batch, 1)
-                logits, cache = self._attend(cache, token, places[0] + number, 0)
+                logits, cache = self._attend(cache, token, positions[0] + number, 0)
                 chance = keras.ops.take(chances, number, axis=1)
                 exact = [keras.ops.cast(x, logits.dtype) for x in (chance, settings)]
                 token = keras.ops.cast(_draw(keras.ops, logits, *exact), "int32")
@@ -149,11 +151,11 @@ class Stream:
                 return keras.ops.slice_update(drawn, (_ZERO, number), token), cache, token
 
             drawn = keras.ops.zeros_like(chances, "int32")
-            state: Any = keras.ops.fori_loop(0, places[1], step, (drawn, cache, tokens))
+            state: Any = keras.ops.fori_loop(0, positions[1], step, (drawn, cache, tokens))
             return state[:2]
 
-    def _attend(self, cache: Any, tokens, start, asked):
-        """The logits (batch, vocabulary) after the token `asked` of (batch, time), and the new cache."""
+    def _attend(self, cache: Any, tokens, start, index):
+        """Return the logits (batch, vocabulary) after the token at `index` of (batch, time), and the new cache."""
 
         def keep(number, keys, values):
             nonlocal cache
@@ -161,7 +163,7 @@ class Stream:
             cache = keras.ops.slice_update(cache, (np.int32(number), _ZERO, _ZERO, _ZERO, start, _ZERO), new[None])
             return cache[number, 0], cache[number, 1]
 
-        return self.template.step(self.model, tokens, start, asked, keep), cache
+        return self.template.step(self.model, tokens, start, index, keep), cache
 
 
 def generate(
@@ -174,24 +176,27 @@ def generate(
     top_p: float | None = None,
     seed: int = 0,
 ) -> Iterator[np.ndarray]:
-    """Go on from each prompt, which gets what it would get alone: yields the next token of each, (batch,) int32.
+    """Continue each prompt: yield the next token of every prompt, (batch,) int32, `tokens` times.
+
+    The result for a prompt does not depend on the other prompts.
 
     Args:
-        stream: a `Stream`, or anything else with its `reset` and call, such as that of `recurrent.py` of a model
-            whose output is logits.
-        prompts: tokens to begin with, at least one for each; lengths may differ.
-        tokens: number of tokens that each prompt gets.
-        temperature: the logits are divided by it; 0 always takes the most probable token.
-        top_k: if not None, only so many of the most probable tokens are left.
-        top_p: if not None, of these only the fewest, the most probable first, that have this share together.
-        seed: of the draws; the prompt in the row `r` draws from `numpy.random.default_rng([seed, r])`.
+        stream: a `Stream`, or an object with the same `reset` and call, such as `Stream` in `recurrent.py` for a model
+            that outputs logits.
+        prompts: tokens of each prompt, at least one; prompts may differ in length.
+        tokens: number of tokens to generate per prompt.
+        temperature: divides the logits; 0 always selects the most probable token.
+        top_k: number of most probable tokens to sample from, or None for all.
+        top_p: sample from the fewest most probable tokens that together have at least this probability, or None.
+            Applied after `top_k`.
+        seed: random seed; the prompt in row `r` uses `numpy.random.default_rng([seed, r])`.
 
     Raises:
-        ValueError: if there is no prompt or an empty one, the number of tokens or the temperature is negative, `top_k`
-            smaller than 1 or `top_p` outside (0, 1].
+        ValueError: if there is no prompt or an empty one, `tokens` or `temperature` is negative, `top_k` is less than 1
+            or `top_p` is outside (0, 1].
     """
     if not len(prompts) or not all(np.ndim(prompt) == 1 and len(prompt) for prompt in prompts):
-        raise ValueError("there must be a prompt, and at least one token in each: a list of lists")
+        raise ValueError("prompts must be a list of lists, not empty, with at least one token in each")
     if any(np.asarray(prompt).dtype.kind not in "iu" for prompt in prompts):
         raise ValueError("the tokens of a prompt must be whole numbers")
     tokens = _size("tokens", tokens) if tokens else 0
@@ -209,20 +214,20 @@ def _generate(
     stream: Any, prompts: list[np.ndarray], tokens: int, sampling: np.ndarray, seed: int
 ) -> Iterator[np.ndarray]:
     random = [np.random.default_rng([seed, row]) for row in range(len(prompts))]
-    waiting = [collections.deque() for _ in prompts]  # drawn while longer prompts are still being read
-    place = min(len(prompt) for prompt in prompts)
+    waiting = [collections.deque() for _ in prompts]  # tokens drawn while longer prompts are still being read
+    position = min(len(prompt) for prompt in prompts)
     stream.reset()
-    logits = stream(np.stack([prompt[:place] for prompt in prompts]))
+    logits = stream(np.stack([prompt[:position] for prompt in prompts]))
     while tokens > 0:
-        drawing = [place >= len(prompt) for prompt in prompts]
+        drawing = [position >= len(prompt) for prompt in prompts]
         chances = np.array([row.random() if draws else 0 for row, draws in zip(random, drawing, strict=True)])
         new = _draw(np, logits, chances, sampling)[:, None].astype(np.int32)  # (batch, 1)
         for row, prompt in enumerate(prompts):
             if drawing[row]:
                 waiting[row].append(new[row, 0])
             else:
-                new[row] = prompt[place]
-        place += 1
+                new[row] = prompt[position]
+        position += 1
         while tokens > 0 and all(waiting):
             yield np.array([queue.popleft() for queue in waiting], np.int32)
             tokens -= 1
@@ -236,7 +241,7 @@ def _generate(
 
 
 def _draw(ops: Any, logits: Any, chances: Any, sampling: Any) -> Any:
-    """The token (batch,) that each of the chances (batch,), from [0, 1), draws by its logits (batch, vocabulary).
+    """Draw a token (batch,) from logits (batch, vocabulary) with one random number in [0, 1) each, `chances` (batch,).
 
     `ops` is NumPy or `keras.ops`; `sampling` is temperature, top_k and top_p, see `generate`.
     """
@@ -246,19 +251,19 @@ def _draw(ops: Any, logits: Any, chances: Any, sampling: Any) -> Any:
     ranks = ops.arange(logits.shape[1], dtype=logits.dtype)
     shares = ops.where(ranks < sampling[1], shares, 0.0)
     shares = shares / ops.sum(shares, axis=-1, keepdims=True)
-    before = ops.cumsum(shares, axis=-1) - shares  # what all that are more probable have together
+    before = ops.cumsum(shares, axis=-1) - shares  # total probability of all more probable tokens
     shares = ops.where(before < sampling[2], shares, 0.0)
     sums = ops.cumsum(shares, axis=-1)
     passed = ops.sum(ops.where(sums <= chances[:, None] * sums[:, -1:], 1, 0), axis=-1, keepdims=True)
-    last = ops.sum(ops.where(shares > 0, 1, 0), axis=-1, keepdims=True) - 1  # against rounding
+    last = ops.sum(ops.where(shares > 0, 1, 0), axis=-1, keepdims=True) - 1  # guards against rounding
     return ops.take_along_axis(order, ops.minimum(passed, last), axis=-1)[:, 0]
 
 
 class Reader:
-    """What `Translator` needs of an encoder with a decoder; its functions are traced inside a compiled one.
+    """Runs a transformer encoder–decoder step by step for `Translator`, whose compiled function traces its methods.
 
     Args:
-        model: that of `transformer.encoder_decoder`; its weights are shared.
+        model: a `transformer.encoder_decoder`, whose weights are shared.
     """
 
     def __init__(self, model: keras.Model):
@@ -269,22 +274,23 @@ class Reader:
         self.encoder = keras.Model(model.inputs[0], outputs)
 
     def begin(self, sources) -> Any:
-        """The state before the first token of the targets of some sources, (rows, source_time).
+        """Return the state before the first target token, for sources (rows, source_time).
 
-        The state is a tree of tensors with the rows first. What a step returns as it was given is the source's.
+        The state is a tree of tensors whose first axis is the rows. Tensors that `step` returns unchanged belong to the
+        source.
         """
         memory, real = self.encoder(sources)  # (rows, source_time, width), (rows, source_time)
         state = {"real": real, "memory": [], "past": []}
-        for own, cross in zip(
+        for attention, cross in zip(
             *(self.template.attentions(self.model, kind) for kind in ("attention", "cross_attention")), strict=True
         ):
             state["memory"].append(self.template.keys_and_values(cross, memory))
-            shape = (sources.shape[0], own.num_heads, self.context, own.key_dim)
-            state["past"].append([keras.ops.zeros(shape, own.compute_dtype)] * 2)
+            shape = (sources.shape[0], attention.num_heads, self.context, attention.key_dim)
+            state["past"].append([keras.ops.zeros(shape, attention.compute_dtype)] * 2)
         return state
 
     def step(self, state: Any, tokens, place) -> tuple[Any, Any]:
-        """The logits (rows, target_vocabulary) of what follows the token at a place, (rows,), and the new state."""
+        """Read tokens (rows,) at position `place`; return the next logits (rows, target_vocabulary) and the state."""
         past = []
 
         def keep(number, *new):
@@ -297,20 +303,20 @@ class Reader:
 
 
 class Translator:
-    """Finds the most probable targets of sources by greedy or beam search, a whole batch in one compiled call.
+    """Finds probable targets for sources by greedy or beam search, for a whole batch in one compiled call.
 
-    Beam search keeps so many of the most probable beginnings, lengthens each by every token and keeps the best of all
-    these; what has ended stays among them as it is. Greedy search is that with a single one.
+    Beam search keeps a fixed number of the most probable partial targets, extends each by every token and keeps the
+    best results; finished targets remain candidates. Greedy search is beam search with one beam.
 
     Args:
-        reader: a `Reader`, or anything else with its `begin`, `step` and `model`, such as an `LSTMReader`.
-        start: the token that a target begins with.
-        end: the token that ends a target.
-        mask_value: the token that fills sequences up at the end; neither it nor `start` is ever part of a result.
-        longest: tokens that the longest target has, `start` and `end` not counted.
+        reader: a `Reader`, or an object with the same `begin`, `step` and `model`, such as an `LSTMReader`.
+        start: token that begins a target.
+        end: token that ends a target.
+        mask_value: token that pads sequences at the end; results never contain it or `start`.
+        longest: length of the longest target, without `start` and `end`.
 
     Raises:
-        ValueError: if `longest` is smaller than 1 or the model can't read so many.
+        ValueError: if `longest` is less than 1 or not less than the model's context.
     """
 
     def __init__(self, reader: Any, *, start: int = 1, end: int = 2, mask_value: int = 0, longest: int):
@@ -321,24 +327,25 @@ class Translator:
         self.reader = reader
         self.start, self.end, self.mask_value, self.longest = start, end, mask_value, longest
         self.variables = reader.model.variables
-        self.vocabulary = getattr(reader, "vocabulary", 2**31)  # of the sources
-        self.compiled: dict[tuple[int, ...], _Compiled] = {}  # by beams and the sources' shape
+        self.vocabulary = getattr(reader, "vocabulary", 2**31)  # number of source tokens
+        self.compiled: dict[tuple[int, ...], _Compiled] = {}  # by number of beams and shape of the sources
 
     def __call__(self, sources: Any, *, beams: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """The most probable targets that were found, the best first, and the natural logarithms of their probabilities.
+        """Return the most probable targets found, best first, and the natural logarithms of their probabilities.
 
-        Each shape of the sources is compiled for itself, so there should be few.
+        Every shape of `sources` is compiled separately, so use few different shapes.
 
         Args:
-            sources: tokens, (batch, source_time), filled up at the end.
-            beams: how many are kept and returned; 1 is greedy search.
+            sources: tokens, (batch, source_time), padded at the end.
+            beams: number of partial targets to keep and of targets to return; 1 is greedy search.
 
         Returns:
-            tokens (batch, beams, longest) int32, without the end, filled up; log probabilities (batch, beams) of whole
-            targets with their end, -inf where there are fewer targets than beams.
+            tokens (batch, beams, longest) int32, padded and without the end token; log probabilities (batch, beams) of
+            whole targets including the end token, -inf where there are fewer targets than beams.
 
         Raises:
-            ValueError: if `beams` is smaller than 1, or the sources are no such tokens, each in the vocabulary.
+            ValueError: if `beams` is less than 1, or `sources` is empty, not two-dimensional or contains a token
+                outside the vocabulary.
         """
         beams, sources = _size("beams", beams), np.asarray(sources)
         if sources.ndim != 2 or not sources.size:
@@ -360,21 +367,21 @@ class Translator:
             last = ops.full((batch * beams,), self.start, "int32")
             scores = ops.tile(ops.array([[0.0] + [-math.inf] * (beams - 1)], "float32"), (batch, 1))
             ended = ops.zeros((batch, beams), "bool")
-            before = ops.arange(batch, dtype="int32")[:, None] * beams  # rows of the sources before
+            before = ops.arange(batch, dtype="int32")[:, None] * beams  # index of each source's first row
 
-            def goes_on(place, ended, *_):
-                return ops.logical_and(place <= self.longest, ops.logical_not(ops.all(ended)))
+            def unfinished(position, ended, *_):
+                return ops.logical_and(position <= self.longest, ops.logical_not(ops.all(ended)))
 
-            def step(place, ended, scores, tokens, last, *leaves):
-                logits, state = self.reader.step(keras.tree.pack_sequence_as(first, leaves), last, place)
+            def step(position, ended, scores, tokens, last, *leaves):
+                logits, state = self.reader.step(keras.tree.pack_sequence_as(first, leaves), last, position)
                 chances = ops.log_softmax(ops.cast(logits, "float32"))  # (batch * beams, vocabulary)
                 vocabulary = chances.shape[-1]
                 known = ops.arange(vocabulary, dtype="int32")
-                # Whatever is as long as it may be has to end.
+                # A target of the maximum length must end.
                 possible = ops.logical_and(known != self.start, known != self.mask_value)
-                possible = ops.logical_or(ops.logical_and(possible, place < self.longest), known == self.end)
+                possible = ops.logical_or(ops.logical_and(possible, position < self.longest), known == self.end)
                 chances = ops.reshape(ops.where(possible, chances, -math.inf), (batch, beams, vocabulary))
-                filled = ops.cast(ops.where(known == self.mask_value, 0.0, -math.inf), "float32")  # costs ends nothing
+                filled = ops.cast(ops.where(known == self.mask_value, 0.0, -math.inf), "float32")  # padding is free
                 chances = scores[:, :, None] + ops.where(ended[:, :, None], filled, chances)
                 scores, best = ops.top_k(ops.reshape(chances, (batch, beams * vocabulary)), beams)  # (batch, beams)
                 best = ops.cast(best, "int32")
@@ -384,30 +391,30 @@ class Translator:
                     ended = ops.take_along_axis(ended, parents, axis=1)
                     tokens = ops.take_along_axis(tokens, parents[:, :, None], axis=1)
                     rows = ops.reshape(before + parents, (-1,))
-                    # What no step has changed is the source's, the same in all of its beams.
+                    # Tensors that `step` leaves unchanged belong to the source and are the same in all its beams.
                     new_leaves = [
                         new_leaf if new_leaf is leaf else ops.take(new_leaf, rows, axis=0)
                         for leaf, new_leaf in zip(leaves, new_leaves, strict=True)
                     ]
                 ended = ops.logical_or(ops.logical_or(ended, new == self.end), scores == -math.inf)
                 new = ops.where(ended, self.mask_value, new)
-                tokens = ops.slice_update(tokens, (_ZERO, _ZERO, place), new[:, :, None])
-                return place + 1, ended, scores, tokens, ops.reshape(new, (-1,)), *new_leaves
+                tokens = ops.slice_update(tokens, (_ZERO, _ZERO, position), new[:, :, None])
+                return position + 1, ended, scores, tokens, ops.reshape(new, (-1,)), *new_leaves
 
             state = (ops.array(0, "int32"), ended, scores, tokens, last, *leaves)
-            _, _, scores, tokens, *_ = ops.while_loop(goes_on, step, state)
+            _, _, scores, tokens, *_ = ops.while_loop(unfinished, step, state)
             tokens = ops.where(scores[:, :, None] == -math.inf, self.mask_value, tokens)
             return tokens[:, :, : self.longest], scores
 
 
 class LSTMReader:
-    """What `Translator` needs of an `lstm_encoder_decoder` of recurrent.py.
+    """Runs an `lstm_encoder_decoder` of `recurrent.py` step by step for `Translator`.
 
-    Both methods are `keras.ops`, to be traced inside a compiled function. A state is a tuple of tensors that have the
-    rows first, of which some may be repeated, left out or put in another order between two steps.
+    Both methods use `keras.ops` and can be traced in a compiled function. A state is a tuple of tensors whose first
+    axis is the rows; rows may be repeated, dropped or reordered between two steps.
 
     Args:
-        model: an `lstm_encoder_decoder`; its weights are shared.
+        model: a `recurrent.lstm_encoder_decoder`, whose weights are shared.
     """
 
     def __init__(self, model: keras.Model):
@@ -420,12 +427,12 @@ class LSTMReader:
         self.vocabulary: int = model.get_layer("source_embedding").input_dim
 
     def begin(self, sources: Any) -> Any:
-        """The state before the first token, from sources (rows, source_time)."""
+        """Return the state before the first token, for sources (rows, source_time)."""
         encoded, *states = self.encoder(sources)  # (rows, source_time, units), each (rows, units)
         return encoded, self.model.get_layer("source_mask").compute_mask([sources, sources]), *states
 
     def step(self, state: Any, tokens: Any, place: Any) -> tuple[Any, Any]:
-        """The output (rows, target_vocabulary) after the tokens (rows,), and the new state."""
+        """Read tokens (rows,); return the output (rows, target_vocabulary) and the new state; `place` is not used."""
         layer = self.model.get_layer
         encoded, mask, *states = state
         x = layer("target_embedding")(tokens)  # (rows, embedding)
@@ -439,86 +446,93 @@ class LSTMReader:
 
 
 def attention_maps(model: keras.Model, tokens: Any) -> list[np.ndarray]:
-    """How much each token looks at each, of a decoder's sequence (time,): an array (heads, time, time) for each block.
+    """Return a decoder's attention weights for a sequence (time,): an array (heads, time, time) for each block.
 
-    A row is a token that looks, and sums to 1.
+    Each row belongs to the token that attends and sums to 1.
+
+    Raises:
+        ValueError: if `tokens` is not one non-empty sequence or contains a token outside the vocabulary.
     """
     tokens = np.asarray(tokens)
     if tokens.ndim != 1 or not tokens.size:
-        raise ValueError(f"tokens {tokens.shape} must be those of one sequence, (time,)")
+        raise ValueError(f"tokens {tokens.shape} must be one sequence, (time,)")
     _check_tokens(tokens, model.get_layer("embedding").input_dim)
-    looking = _template(model).attentions(model)
-    outputs = [model.get_layer(f"{layer.name}_normalization").output for layer in looking]
+    attentions = _template(model).attentions(model)
+    outputs = [model.get_layer(f"{layer.name}_normalization").output for layer in attentions]
     queries = keras.tree.flatten(keras.Model(model.input, outputs)(np.asarray(tokens, np.int32)[None]))
-    return [_map(layer, x, x, use_causal_mask=True) for layer, x in zip(looking, queries, strict=True)]
+    return [_map(layer, x, x, use_causal_mask=True) for layer, x in zip(attentions, queries, strict=True)]
 
 
 def cross_attention_maps(model: keras.Model, source: Any, target: Any) -> list[np.ndarray]:
-    """How much each token of a target (time,) looks at each of a source (source_time,), of an encoder with a decoder.
+    """Return an encoder–decoder's cross-attention weights for a target (time,) and a source (source_time,).
 
-    It is an array (heads, time, source_time) for each block. A row is a token that looks, and sums to 1.
+    There is an array (heads, time, source_time) for each block. Each row belongs to the target token that attends and
+    sums to 1.
+
+    Raises:
+        ValueError: if source or target is not one non-empty sequence or contains a token outside its vocabulary.
     """
     source, target = np.asarray(source), np.asarray(target)
     for what, tokens, embedding in (("source", source, "source_embedding"), ("target", target, "embedding")):
         if tokens.ndim != 1 or not tokens.size:
             raise ValueError(f"{what} {tokens.shape} must be one sequence, (time,)")
         _check_tokens(tokens, model.get_layer(embedding).input_dim)
-    looking = _template(model).attentions(model, "cross_attention")
-    names = [*(f"{layer.name}_normalization" for layer in looking), "source_normalization", "source_real_steps"]
+    attentions = _template(model).attentions(model, "cross_attention")
+    names = [*(f"{layer.name}_normalization" for layer in attentions), "source_normalization", "source_real_steps"]
     outputs = keras.Model(model.inputs, [model.get_layer(name).output for name in names])
     *queries, memory, real = outputs([np.asarray(tokens, np.int32)[None] for tokens in (source, target)])
-    return [_map(layer, x, memory, key_mask=real) for layer, x in zip(looking, queries, strict=True)]
+    return [_map(layer, x, memory, key_mask=real) for layer, x in zip(attentions, queries, strict=True)]
 
 
 def _map(layer: Any, *inputs: Any, **options: Any) -> Any:
-    _, weights = layer(*inputs, return_attention_scores=True, **options)  # (1, heads, time, time of what it looks at)
+    _, weights = layer(*inputs, return_attention_scores=True, **options)  # (1, heads, time, time of the keys)
     return keras.ops.convert_to_numpy(weights[0])
 
 
 class _Compiled(keras.Model):
-    """A function of its inputs: as a model, Keras compiles it."""
+    """Wraps a function in a model, so that Keras compiles it."""
 
     def __init__(self, function: Callable):
-        super().__init__(name="compiled", dtype="float32")  # chances stay as exact as the logits
+        super().__init__(name="compiled", dtype="float32")  # random numbers stay as exact as the logits
         self.function = function
         options: Any = {"jit_compile": keras.backend.backend() != "torch"}
         self.compile(**options)
 
     def call(self, inputs):
-        """The function's output."""
+        """Return the function's output."""
         return self.function(*inputs)
 
 
-class _Remembering(_Compiled):
-    """A function of a cache that is kept and of what else it is called with."""
+class _Cached(_Compiled):
+    """Wraps a function whose first argument is a cache that is kept between calls."""
 
     def __init__(self, function: Callable, shape: tuple[int, ...], dtype: str):
         super().__init__(function)
         self.cache = self.add_weight(shape=shape, initializer="zeros", dtype=dtype, trainable=False, name="cache")
 
     def call(self, inputs):
-        """The function's output."""
+        """Return the function's output."""
         output, cache = self.function(self.cache.value, *inputs)
         self.cache.assign(cache)
         return output
 
 
 def _weights(variables: Sequence[Any]) -> list:
-    """What a compiled function needs of a model's weights as an input: on JAX all of them, else none.
+    """Return the weights to pass to a compiled function as inputs: on JAX all of them, otherwise none.
 
-    Those that it doesn't own JAX would compile in as they are now, and if it owned them Keras would visit all layers at
-    each call, which takes longer than reading a token does.
+    JAX would compile the current values of weights that the function does not own into it. If it owned them, Keras
+    would visit all layers on each call, which takes longer than reading a token.
     """
     return [variable.value for variable in variables] if keras.backend.backend() == "jax" else []
 
 
 def _template(model: keras.Model) -> Any:
-    """The module that a transformer's layers are from: the copy of transformer.py that built or loaded the model."""
+    """Return the module that defines a transformer's layers: the copy of transformer.py that built or loaded it."""
     return inspect.getmodule(type(model.get_layer("positions")))
 
 
 def _size(name: str, size: Any) -> int:
-    """A size as Python's own whole number, of NumPy's too; refused if it is none of at least 1."""
+    """Return a size, such as a NumPy integer, as an int; raise ValueError if it is not an integer of at least 1."""
     try:
         whole = operator.index(size)
     except TypeError:
@@ -529,8 +543,8 @@ def _size(name: str, size: Any) -> int:
 
 
 def _check_tokens(tokens: np.ndarray, vocabulary: int) -> None:
-    """Refuse tokens that a vocabulary lacks: not all backends do, and some count negative ones from its end."""
+    """Raise ValueError for tokens outside the vocabulary, which some backends accept or index from its end."""
     if tokens.dtype.kind not in "iu" and tokens.size:
         raise ValueError(f"tokens must be whole numbers, not {tokens.dtype}")
     if (unknown := tokens[(tokens < 0) | (tokens >= vocabulary)]).size:
-        raise ValueError(f"token {unknown[0]} is none of the vocabulary's, 0 to {vocabulary - 1}")
+        raise ValueError(f"token {unknown[0]} is outside the vocabulary, 0 to {vocabulary - 1}")

@@ -1,31 +1,31 @@
-"""Transformer: blocks of attention and feed-forward layers; an encoder, a decoder, and both together.
+"""Transformer: blocks of attention and feed-forward layers, as encoder, decoder or encoder–decoder.
 
 Paper: Vaswani et al. 2017; Radford et al. 2019 (GPT-2, the pre-norm decoder); Devlin et al. 2019 (BERT, the encoder)
 Input: (batch, time) int, tokens; encoder: also (batch, time, features) float; encoder_decoder: source and target tokens
 Output: (batch, time, vocabulary) float, logits of the token that follows each; encoder: probabilities of classes
-Beside: decoding.py, which generates and translates with it and shows its attention
+Beside: decoding.py, for generation, beam search and attention maps
 
-In a block each token weighs tokens by how well their keys match its query, and adds the weighted sum of their values to
-what is known of it (attention); then a small network works on each token by itself (feed-forward). What a token's place
-is tells a vector that is learned for each place. In the encoder each token, or step of numbers, looks at all of its
-sequence; the decoder, a language model, looks at the token itself and those before it; in `encoder_decoder` each block
-of the decoder then also looks at what the encoder has made of the source (cross-attention).
+In each block, a token weighs other tokens by how well their keys match its query and adds the weighted sum of their
+values to its own vector (attention); then a small network processes each token separately (feed-forward). A learned
+vector per position encodes where a token is. In the encoder, each token or step of numbers attends to the whole
+sequence. In the decoder, a language model, a token attends to itself and to earlier tokens. In `encoder_decoder`, each
+block of the decoder also attends to the output of the encoder (cross-attention).
 
-The encoder's head "tagging" gives (batch, time, outputs), a label a step; "classification" (batch, outputs), a label a
-sequence. Padding is at the end, of any length, and changes nothing.
+The encoder's head "tagging" outputs (batch, time, outputs), one label per step; "classification" outputs (batch,
+outputs), one label per sequence. Padding is at the end of a sequence, of any length, and has no effect.
 
 Sources: A. Vaswani et al., "Attention is all you need", NIPS 2017. A. Radford et al., "Language models are unsupervised
 multitask learners", 2019 (GPT-2): normalisation before each part of a block and once at the end, initial weights.
 J. Devlin et al., "BERT: pre-training of deep bidirectional transformers for language understanding", NAACL 2019: the
-encoder alone, with learned places. O. Press and L. Wolf, "Using the output embedding to improve language models", EACL
-2017: one matrix for both ends.
+encoder alone, with learned positions. O. Press and L. Wolf, "Using the output embedding to improve language models",
+EACL 2017: tied embeddings.
 
-Deviations: of the 2017 paper, places are learned instead of sines; normalisation is before instead of after, and once
-more at the end of encoder and decoder; the target's embedding is tied to the output, but the source has its own, and
-neither is multiplied by √width; attention has dropout too, as in the authors' program. Of GPT-2, its GELU is the tanh
-approximation, here it is exact; its weights are drawn with a deviation of 0.02, here of 1 / √width, which is the same
-at a width of 2,500 and lets a narrow model learn in half the steps. Of BERT, there is neither pretraining nor a token
-for the class: the mean over all steps stands for the sequence.
+Deviations from the 2017 paper: positions are learned, not sinusoidal. Normalisation comes before each part of a block,
+and once more at the end of encoder and decoder. The target embedding is tied to the output, the source has its own
+embedding, and neither is multiplied by √width. Attention has dropout, as in the authors' code. From GPT-2: it uses the
+tanh approximation of GELU, here GELU is exact; its initial weights have a standard deviation of 0.02, here 1 / √width,
+which is the same at a width of 2,500 and lets a narrow model learn in half the steps. From BERT: there is no
+pretraining and no class token; the mean over all steps represents the sequence.
 
     model = decoder(vocabulary=100, context=128)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -33,7 +33,7 @@ for the class: the mean over all steps stands for the sequence.
 
     model = encoder_decoder(source_vocabulary=30, target_vocabulary=42)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    model.fit([sources, targets[:, :-1]], targets[:, 1:])      # a target is a 1, its tokens, a 2, and zeros as padding
+    model.fit([sources, targets[:, :-1]], targets[:, 1:])      # target: 1, its tokens, 2, zeros as padding
 """
 
 import math
@@ -64,32 +64,34 @@ def encoder(
     output_activation: str | None = "softmax",
     name: str = "encoder",
 ) -> keras.Model:
-    """Build an encoder, in which every step sees all steps; compile it with a classification loss.
+    """Build an encoder, in which every step attends to all steps. Compile it with a classification loss.
 
-    Weigh the classes of steps by `sample_weight`, (batch, time): for Keras's `class_weight` such labels are one-hot.
+    To weight the classes of steps, use `sample_weight` (batch, time): Keras reads (batch, time) labels as one-hot when
+    `class_weight` is set.
 
     Args:
-        features: numbers in a step.
-        vocabulary: number of tokens, where a step is one token (an integer from 0) instead of numbers. Other tokens are
-            an error on TensorFlow, no number on JAX; negative ones count from the end on both.
-        outputs: classes of a step or a sequence.
-        head: what is predicted: a label for each step, or one for the sequence, from the mean over its steps.
-        context: steps that the longest sequence has.
-        width: numbers that stand for a step.
+        features: number of features per step.
+        vocabulary: number of tokens if each step is a token (an integer from 0) instead of features. Tokens outside the
+            vocabulary raise an error on TensorFlow and give NaN on JAX; negative ones index from the end on both.
+        outputs: number of classes.
+        head: "tagging" predicts a label for each step; "classification" predicts one for the sequence, from the mean
+            over its steps.
+        context: length of the longest sequence, in steps.
+        width: size of the vector that represents a step.
         depth: number of blocks.
-        heads: of each attention; they share the width between them.
+        heads: attention heads, which divide the width between them.
         feed_forward: units of the hidden layer in each block; None for four times the width.
-        activation: of that layer.
-        dropout: share that is set to zero while training, of the first block's input, the attention and what each part
-            adds.
-        mask_value: what padding is filled with (see `RealSteps`), or None if there is none. Nothing looks at padding,
-            and the loss leaves it out. With a vocabulary it is a token of its own.
-        output_activation: of the head; None gives logits.
-        name: of the model.
+        activation: activation of that layer.
+        dropout: dropout rate of the first block's input, the attention weights and the output of each part of a block,
+            in [0, 1).
+        mask_value: value of padding steps (see `RealSteps`), or None for no padding. Padding is not attended to, and
+            the loss ignores it. With a vocabulary, it is a token reserved for padding.
+        output_activation: activation of the head; None outputs logits.
+        name: model name.
 
     Raises:
-        ValueError: if a size is smaller than 1, the heads don't divide the width, the head is unknown, `mask_value`
-            isn't a token, or there is a softmax of a single output.
+        ValueError: if a size is less than 1, `heads` does not divide `width`, `head` is unknown, `mask_value` is not a
+            token (or, without a vocabulary, NaN), `dropout` is outside [0, 1), or a single output has a softmax.
     """
     features, outputs, context = _size("features", features), _size("outputs", outputs), _size("context", context)
     vocabulary = None if vocabulary is None else _size("vocabulary", vocabulary)
@@ -100,11 +102,11 @@ def encoder(
         raise ValueError(f"mask_value {mask_value} must be a number")
     if outputs == 1 and output_activation == "softmax":
         raise ValueError(
-            "the softmax of a single output is always 1: for yes or no take output_activation='sigmoid' and a binary "
-            "cross-entropy, or two outputs"
+            "the softmax of a single output is always 1: use output_activation='sigmoid' with binary cross-entropy, or "
+            "two outputs"
         )
     if head not in get_args(Head):
-        raise ValueError(f"head {head!r} is none of {', '.join(get_args(Head))}")
+        raise ValueError(f"head {head!r} must be one of {', '.join(get_args(Head))}")
 
     exact = _exact()
     if vocabulary is None:
@@ -149,25 +151,26 @@ def decoder(
     output_activation: str | None = None,
     name: str = "decoder",
 ) -> keras.Model:
-    """Build a decoder; compile it with a sparse categorical cross-entropy from logits, the target is the next token.
+    """Build a decoder. Compile it with sparse categorical cross-entropy from logits; the target is the next token.
 
     Args:
-        vocabulary: number of tokens, which are integers from 0. Others are an error on TensorFlow, no number on JAX;
-            negative ones count from the end on both.
-        context: tokens that the longest sequence has.
-        width: numbers that stand for a token.
+        vocabulary: number of tokens, which are integers from 0. Tokens outside the vocabulary raise an error on
+            TensorFlow and give NaN on JAX; negative ones index from the end on both.
+        context: length of the longest sequence, in tokens.
+        width: size of the vector that represents a token.
         depth: number of blocks.
-        heads: of each attention; they share the width between them.
+        heads: attention heads, which divide the width between them.
         feed_forward: units of the hidden layer in each block; None for four times the width.
-        activation: of that layer.
-        dropout: share that is set to zero while training, of the embedding, the attention and what each part adds.
-        mask_value: the token that fills sequences up at the end, or None if there is none. The loss leaves it out; the
-            attention looks back only, so that no real token ever sees it.
-        output_activation: of the output; None gives logits.
-        name: of the model.
+        activation: activation of that layer.
+        dropout: dropout rate of the embedding, the attention weights and the output of each part of a block, in [0, 1).
+        mask_value: token that pads sequences at the end, or None for no padding. The loss ignores it. Attention only
+            looks back, so no real token attends to padding.
+        output_activation: activation of the output; None outputs logits.
+        name: model name.
 
     Raises:
-        ValueError: if a size is smaller than 1, the heads don't divide the width, or `mask_value` isn't a token.
+        ValueError: if a size is less than 1, `heads` does not divide `width`, `mask_value` is not a token, or `dropout`
+            is outside [0, 1).
     """
     vocabulary, context = _size("vocabulary", vocabulary), _size("context", context)
     width, depth, heads, feed_forward = _blocks_sizes(width, depth, heads, feed_forward, dropout)
@@ -212,28 +215,30 @@ def encoder_decoder(
     output_activation: str | None = None,
     name: str = "encoder_decoder",
 ) -> keras.Model:
-    """Build an encoder and a decoder that also looks at what the encoder made of the source; compile it as a decoder.
+    """Build an encoder and a decoder that also attends to the encoder's output. Compile it like a decoder.
 
-    Input: [source (batch, source_time), target (batch, time)], the target so far; it begins with a token that says so.
+    Input: [source (batch, source_time), target (batch, time)]; the target begins with a start token.
 
     Args:
-        source_vocabulary: number of the source's tokens, which are integers from 0.
-        target_vocabulary: number of the target's tokens, which are integers from 0.
-        source_context: tokens that the longest source has.
-        target_context: tokens that the longest target has.
-        width: numbers that stand for a token.
-        depth: number of blocks in the encoder, and as many in the decoder.
-        heads: of each attention; they share the width between them.
+        source_vocabulary: number of source tokens, which are integers from 0.
+        target_vocabulary: number of target tokens, which are integers from 0.
+        source_context: length of the longest source, in tokens.
+        target_context: length of the longest target, in tokens.
+        width: size of the vector that represents a token.
+        depth: number of blocks in the encoder, and in the decoder.
+        heads: attention heads, which divide the width between them.
         feed_forward: units of the hidden layer in each block; None for four times the width.
-        activation: of that layer.
-        dropout: share that is set to zero while training, of the embeddings, the attention and what each part adds.
-        mask_value: the token that fills sources and targets up at the end. Nothing real looks at it, and the loss
-            leaves it out.
-        output_activation: of the output; None gives logits.
-        name: of the model.
+        activation: activation of that layer.
+        dropout: dropout rate of the embeddings, the attention weights and the output of each part of a block, in
+            [0, 1).
+        mask_value: token that pads sources and targets at the end. No real token attends to it, and the loss ignores
+            it.
+        output_activation: activation of the output; None outputs logits.
+        name: model name.
 
     Raises:
-        ValueError: if a size is smaller than 1, the heads don't divide the width, or `mask_value` isn't a token.
+        ValueError: if a size is less than 1, `heads` does not divide `width`, `mask_value` is not a token, or `dropout`
+            is outside [0, 1).
     """
     source_vocabulary = _size("source_vocabulary", source_vocabulary)
     target_vocabulary = _size("target_vocabulary", target_vocabulary)
@@ -265,7 +270,7 @@ def encoder_decoder(
 
 
 def _size(name: str, size: Any) -> int:
-    """A size as Python's own whole number, of NumPy's too; refused if it is none of at least 1."""
+    """Return a size, such as a NumPy integer, as an int; raise ValueError if it is not an integer of at least 1."""
     try:
         whole = operator.index(size)
     except TypeError:
@@ -276,7 +281,7 @@ def _size(name: str, size: Any) -> int:
 
 
 def _blocks_sizes(width: Any, depth: Any, heads: Any, feed_forward: Any, dropout: Any) -> tuple[int, int, int, int]:
-    """Width, depth, heads and the hidden layer's size of the feed-forward networks, if all is possible."""
+    """Return width, depth, heads and feed-forward size; raise ValueError if any of them or `dropout` is invalid."""
     width, depth, heads = _size("width", width), _size("depth", depth), _size("heads", heads)
     if width % heads:
         raise ValueError(f"{heads} heads don't divide the width {width}")
@@ -287,11 +292,11 @@ def _blocks_sizes(width: Any, depth: Any, heads: Any, feed_forward: Any, dropout
 
 def _check_mask_value(mask_value: Any, tokens: int) -> None:
     if mask_value is not None and mask_value not in range(tokens):
-        raise ValueError(f"mask_value {mask_value} is none of the {tokens} tokens")
+        raise ValueError(f"mask_value {mask_value} must be one of the {tokens} tokens")
 
 
 def _exact() -> str:
-    """What outputs are computed in: float32 in mixed precision too, or float64 if that is the policy."""
+    """The dtype of outputs: float64 if the policy is float64, else float32, also in mixed precision."""
     return "float64" if keras.config.dtype_policy().variable_dtype == "float64" else "float32"
 
 
@@ -314,27 +319,27 @@ def _blocks(
     memory_real=None,
     prefix: str = "",
 ):
-    """What encoder and decoder have in common: places, blocks and a normalisation, on `x`, (batch, time, width).
+    """Add positions, blocks and a final normalisation to `x`, (batch, time, width), for encoder and decoder.
 
     Args:
         x: embedded tokens or projected features.
-        context: steps that the longest sequence has.
+        context: length of the longest sequence, in steps.
         depth: number of blocks.
-        heads: of each attention.
+        heads: attention heads.
         feed_forward: units of the hidden layer in each block.
-        activation: of that layer.
-        dropout: share that is set to zero while training.
-        causal: whether a step sees itself and those before it alone.
-        real: which steps are no padding, (batch, time), or None if nobody needs to know.
-        memory: what each block looks at besides, (batch, source_time, width), or None.
-        memory_real: which steps of it are no padding, (batch, source_time).
-        prefix: of the layers' names.
+        activation: activation of that layer.
+        dropout: dropout rate.
+        causal: whether a step attends only to itself and earlier steps.
+        real: which steps are not padding, (batch, time), or None if there is no mask.
+        memory: output of the encoder for cross-attention, (batch, source_time, width), or None.
+        memory_real: which steps of it are not padding, (batch, source_time).
+        prefix: prefix of the layer names.
     """
     x = Positions(context, name=f"{prefix}positions")(x)  # (batch, time, width)
     if dropout:
         x = keras.layers.Dropout(dropout, name=f"{prefix}dropout")(x)
     width = x.shape[-1]
-    added = []  # the layers that end what is added to x
+    added = []  # the last layer of each part that is added to x
     for number in range(1, depth + 1):
         name = f"{prefix}block_{number}"
         x, attention = _attend(x, name=f"{name}_attention", heads=heads, dropout=dropout, causal=causal, real=real)
@@ -353,19 +358,19 @@ def _blocks(
             y = keras.layers.Dropout(dropout, name=f"{name}_feed_forward_dropout")(y)
         x = keras.layers.Add(name=f"{name}_feed_forward_sum")([x, y])
     for layer in added:
-        # Like this the variance of the sums doesn't grow with their number (GPT-2).
+        # This scaling keeps the variance of the sum independent of the number of parts (GPT-2).
         layer.kernel.assign(layer.kernel / math.sqrt(len(added)))
     return keras.layers.LayerNormalization(epsilon=1e-5, name=f"{prefix}normalization")(x)
 
 
 def _attend(x, memory=None, *, name: str, heads: int, dropout: float, causal: bool = False, real=None) -> tuple:
-    """The sum of `x`, (batch, time, width), and its attention to itself or to `memory`; and the attention's layer."""
+    """Add to `x`, (batch, time, width), its attention to itself or `memory`; return the sum and the attention layer."""
     width = x.shape[-1]
     y = keras.layers.LayerNormalization(epsilon=1e-5, name=f"{name}_normalization")(x)
     attention = keras.layers.MultiHeadAttention(
         heads, width // heads, dropout=dropout, kernel_initializer=_normal(width), name=name
     )
-    # The mask is of what is looked at alone: if padding saw nothing at all, its softmax could be no number.
+    # Only keys are masked. If padding queries had no keys at all, their softmax could be NaN.
     y = attention(y, y if memory is None else memory, key_mask=real, use_causal_mask=causal)  # (batch, time, width)
     if dropout:
         y = keras.layers.Dropout(dropout, name=f"{name}_dropout")(y)
@@ -374,10 +379,10 @@ def _attend(x, memory=None, *, name: str, heads: int, dropout: float, causal: bo
 
 @keras.saving.register_keras_serializable(package="templates")
 class Positions(keras.layers.Layer):
-    """Add to each token of a sequence, (batch, time, width), the vector learned for its place.
+    """Adds the learned vector of its position to each token of a sequence, (batch, time, width).
 
     Args:
-        context: number of places.
+        context: number of positions.
     """
 
     def __init__(self, context: int, **kwargs):
@@ -386,12 +391,12 @@ class Positions(keras.layers.Layer):
         self.supports_masking = True
 
     def build(self, input_shape):
-        """Make the table, (context, width)."""
+        """Create the table, (context, width)."""
         width = input_shape[-1]
         self.table = self.add_weight(shape=(self.context, width), initializer=_normal(width), name="table")
 
     def call(self, inputs, start=0):
-        """The sum; the first token is at the place `start`.
+        """Return the sum; `start` is the position of the first token.
 
         Raises:
             ValueError: if the sequence is longer than the context.
@@ -400,51 +405,52 @@ class Positions(keras.layers.Layer):
         time = shape[1]
         if isinstance(time, int) and time > self.context:
             raise ValueError(f"a sequence of {time} tokens is longer than the context of {self.context}")
-        places: Any = keras.ops.arange(time, dtype="int32")
-        return inputs + keras.ops.take(self.table, places + start, axis=0)
+        positions: Any = keras.ops.arange(time, dtype="int32")
+        return inputs + keras.ops.take(self.table, positions + start, axis=0)
 
     def compute_output_shape(self, input_shape):
-        """That of the input."""
+        """Return the shape of the input."""
         return input_shape
 
     def get_config(self):
-        """What saving needs."""
+        """Return the configuration for saving."""
         return super().get_config() | {"context": self.context}
 
 
 @keras.saving.register_keras_serializable(package="templates")
 class RealSteps(keras.layers.Layer):
-    """Tell which steps of a sequence, (batch, time) or (batch, time, features), are no padding: (batch, time) bool.
+    """Marks the steps of a sequence, (batch, time) or (batch, time, features), that are real: (batch, time) bool.
 
-    Padding is the run of steps at the end of a sequence in which all features equal `mask_value`; such steps before it
-    are real. A sequence that is all padding keeps its first step, since a mean of nothing is no number.
+    Padding is the run of steps at the end of a sequence whose features all equal `mask_value`; earlier steps with these
+    values are real. In a sequence that is all padding, the first step counts as real, because the mean of no steps
+    would be NaN.
     """
 
     def __init__(self, mask_value: float, **kwargs):
-        # In mixed precision small numbers would be cast to zeros, which are padding.
+        # In mixed precision, autocast would round small numbers to zero, which may be the padding value.
         super().__init__(autocast=False, **kwargs)
         self.mask_value = mask_value
 
     def call(self, inputs):
-        """Whether a step is real."""
+        """Return whether each step is real."""
         other = keras.ops.not_equal(inputs, self.mask_value)
         if len(inputs.shape) == 3:
             other = keras.ops.any(other, axis=-1)  # (batch, time)
-        # How many steps from here to the end are none of padding.
+        # Number of steps from here to the end that differ from the padding value.
         remaining = keras.ops.flip(keras.ops.cumsum(keras.ops.flip(keras.ops.cast(other, "int32"), 1), 1), 1)
         first = keras.ops.equal(keras.ops.cumsum(keras.ops.ones_like(remaining), 1), 1)
         return keras.ops.logical_or(keras.ops.greater(remaining, 0), first)
 
     def get_config(self):
-        """What saving needs."""
+        """Return the configuration for saving."""
         return super().get_config() | {"mask_value": self.mask_value}
 
 
 @keras.saving.register_keras_serializable(package="templates")
 class LossMask(keras.layers.Layer):
-    """Hide from the loss the places whose token is `mask_value`.
+    """Masks the positions whose token is `mask_value` in the loss.
 
-    Called with the pair (outputs, tokens), (batch, time, vocabulary) and (batch, time), it returns the outputs.
+    Called with (outputs, tokens), of shapes (batch, time, vocabulary) and (batch, time), it returns the outputs.
     """
 
     def __init__(self, mask_value: int, **kwargs):
@@ -453,44 +459,44 @@ class LossMask(keras.layers.Layer):
         self.supports_masking = True
 
     def call(self, inputs):
-        """The outputs."""
+        """Return the outputs."""
         return keras.ops.copy(inputs[0])
 
     def compute_mask(self, inputs, previous_mask=None):
-        """Whether a token is real: (batch, time) bool."""
+        """Return whether each token is real, (batch, time) bool."""
         return keras.ops.not_equal(inputs[1], self.mask_value)
 
     def compute_output_shape(self, input_shape):
-        """That of the outputs."""
+        """Return the shape of the outputs."""
         return input_shape[0]
 
     def get_config(self):
-        """What saving needs."""
+        """Return the configuration for saving."""
         return super().get_config() | {"mask_value": self.mask_value}
 
 
-# What a decoder needs to run step by step, with keys and values kept: see decoding.py
+# Running a decoder step by step with a key-value cache, for decoding.py
 
 
-def step(model: keras.Model, tokens, start, asked, keep: Callable, memory: Any = None, real: Any = None):
-    """The logits (batch, vocabulary) after the token `asked` of some tokens (batch, time) that follow `start` others.
+def step(model: keras.Model, tokens, start, index, keep: Callable, memory: Any = None, real: Any = None):
+    """Read new tokens (batch, time) after `start` earlier ones; return the logits (batch, vocabulary) after one.
 
     Args:
-        model: a decoder, or one with an encoder.
-        tokens: those that haven't been read yet.
-        start: number of tokens that have been read.
-        asked: a place among the new tokens.
-        keep: a function of a block's number and of the keys and values of the new tokens, (batch, heads, time,
-            key_dim); it puts them into their places and returns those of all places, (batch, heads, context, key_dim).
-        memory: of each block keys and values of the source, (batch, heads, source_time, key_dim), if there is one.
-        real: which steps of the source are no padding, (batch, source_time).
+        model: a decoder or encoder–decoder.
+        tokens: the new tokens.
+        start: number of tokens read before.
+        index: index among the new tokens of the one whose logits are returned.
+        keep: function of a block's number and the keys and values of the new tokens, (batch, heads, time, key_dim). It
+            stores them in the cache and returns those of all positions, (batch, heads, context, key_dim).
+        memory: keys and values of the source for each block, (batch, heads, source_time, key_dim), or None.
+        real: which steps of the source are not padding, (batch, source_time).
     """
     layer = model.get_layer
     positions = layer("positions")
     x = positions(layer("embedding")(tokens), start=start)  # (batch, time, width)
     shape: Any = keras.ops.shape(tokens)
-    places = keras.ops.expand_dims(start + keras.ops.arange(shape[1], dtype="int32"), 1)  # (time, 1)
-    seen: Any = keras.ops.less_equal(keras.ops.arange(positions.context, dtype="int32"), places)  # (time, context)
+    queries = keras.ops.expand_dims(start + keras.ops.arange(shape[1], dtype="int32"), 1)  # positions, (time, 1)
+    seen: Any = keras.ops.less_equal(keras.ops.arange(positions.context, dtype="int32"), queries)  # (time, context)
     for number, attention in enumerate(attentions(model)):
         block = attention.name.removesuffix("_attention")
         y = layer(f"{attention.name}_normalization")(x)
@@ -502,19 +508,20 @@ def step(model: keras.Model, tokens, start, asked, keep: Callable, memory: Any =
             x = x + _look(attention, y, memory[number], real[:, None, None])
         y = layer(f"{block}_feed_forward_normalization")(x)
         x = x + layer(f"{block}_contract")(layer(f"{block}_expand")(y))
-    x = layer("normalization")(keras.ops.take(x, asked, axis=1))  # (batch, width)
+    x = layer("normalization")(keras.ops.take(x, index, axis=1))  # (batch, width)
     return layer("embedding")(x, reverse=True)
 
 
 def keys_and_values(attention: Any, x) -> Any:
-    """Those of some tokens (batch, time, width), each (batch, heads, time, key_dim)."""
+    """Return keys and values of tokens (batch, time, width), each (batch, heads, time, key_dim)."""
     return [keras.ops.transpose(layer(x), (0, 2, 1, 3)) for layer in (attention.key_dense, attention.value_dense)]
 
 
 def _look(attention: Any, x, past: Sequence[Any], seen):
-    """What an attention's layer says of tokens (batch, time, width), from the keys and values of what they look at.
+    """Return the output of an attention layer for tokens (batch, time, width) and the keys and values they attend to.
 
-    Few tokens look at many, which is several times as fast with the heads before the time as in the layer's own order.
+    For few queries and many keys, axes with the heads before the time are several times as fast as the layer's own
+    order.
     """
     keys, values = past  # (batch, heads, context, key_dim)
     query: Any = keras.ops.transpose(attention.query_dense(x), (0, 2, 1, 3))  # (batch, heads, time, key_dim)
@@ -525,9 +532,9 @@ def _look(attention: Any, x, past: Sequence[Any], seen):
 
 
 def attentions(model: keras.Model, kind: str = "attention") -> list[Any]:
-    """The layers of one kind of attention, the first block's first: "attention" to oneself or "cross_attention"."""
-    found = []
+    """Return the attention layers of one kind, "attention" or "cross_attention", from the first block to the last."""
+    layers = []
     names = {layer.name for layer in model.layers}
-    while (name := f"block_{len(found) + 1}_{kind}") in names:
-        found.append(model.get_layer(name))
-    return found
+    while (name := f"block_{len(layers) + 1}_{kind}") in names:
+        layers.append(model.get_layer(name))
+    return layers

@@ -242,7 +242,7 @@ def test_a_recurrent_network_goes_on_as_the_whole_sequence_says():
 @pytest.mark.parametrize(
     ("prompts", "options", "message"),
     [
-        ([], {}, "must be a prompt"),
+        ([], {}, "not empty"),
         ([[1], []], {}, "at least one token"),
         ([[1]], {"temperature": -1}, "temperature -1"),
         ([[1]], {"top_k": 0}, "top_k 0"),

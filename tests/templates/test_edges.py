@@ -245,8 +245,8 @@ def test_tokens_and_steps_of_a_stream(module):
         else transformer.decoder(vocabulary=5, **TRANSFORMER)
     )
     for tokens, message in (
-        ([5], "token 5 is none of the vocabulary's, 0 to 4"),
-        ([[1, -1]], "token -1 is none"),
+        ([5], "token 5 is outside the vocabulary, 0 to 4"),
+        ([[1, -1]], "token -1 is outside"),
         ([1.5], "tokens must be whole numbers"),
         (np.zeros((2, 0), int), r"\(2, 0\) must be"),
         ([], r"\(0,\) must be"),
@@ -272,7 +272,7 @@ def test_tokens_and_steps_of_a_stream(module):
 def test_steps_of_numbers():
     stream = recurrent.Stream(recurrent.gru(features=3, units=(2,), outputs=2))
     for steps in (np.ones((2, 4)), np.ones((2, 0, 3)), np.ones(3), np.ones((0, 3)), np.ones((1, 2, 4))):
-        with pytest.raises(ValueError, match=r"must be \(batch, time, ...\) or one of them, each \(3,\)"):
+        with pytest.raises(ValueError, match=r"must be \(batch, ...\) or \(batch, time, ...\), each step \(3,\)"):
             stream(steps)
     with pytest.raises(ValueError, match="reads 2 sequences"):
         recurrent.Stream(recurrent.lstm_encoder_decoder(units=2))
@@ -289,7 +289,7 @@ def test_tokens_of_a_translation(module):
     reader = (decoding.LSTMReader if module is recurrent else decoding.Reader)(model)
     translator = decoding.Translator(reader, longest=np.int64(3))
     for sources, message in (
-        ([[1, 5]], "token 5 is none of the vocabulary's, 0 to 4"),
+        ([[1, 5]], "token 5 is outside the vocabulary, 0 to 4"),
         ([[-1]], "token -1"),
         ([1, 2], r"sources \(2,\) must be"),
         (np.zeros((2, 0), int), r"sources \(2, 0\) must be"),

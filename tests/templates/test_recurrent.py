@@ -637,7 +637,7 @@ def test_next_token_does_not_see_it(kind):
         ({"outputs": 0}, "at least 1"),
         ({"vocabulary": 5, "embedding_size": 0}, "at least 1"),
         ({"head": "next_token"}, "needs a vocabulary"),
-        ({"head": "next_token", "vocabulary": 5, "bidirectional": True}, "must not see the future"),
+        ({"head": "next_token", "vocabulary": 5, "bidirectional": True}, "must not see future steps"),
     ],
 )
 @pytest.mark.parametrize("kind", BUILDERS)

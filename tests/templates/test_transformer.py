@@ -330,16 +330,16 @@ def test_mixed_precision_trains_on_finite_numbers(builder, half_precision):
         (decoder, {"depth": 0}, "at least 1"),
         (decoder, {"feed_forward": 0}, "feed_forward 0"),
         (decoder, {"width": 10, "heads": 4}, "4 heads don't divide the width 10"),
-        (decoder, {"mask_value": 7}, "mask_value 7 is none of the 7 tokens"),
+        (decoder, {"mask_value": 7}, "mask_value 7 must be one of the 7 tokens"),
         (decoder, {"mask_value": -1}, "mask_value -1"),
         (encoder, {"features": 0}, "features 0"),
         (encoder, {"outputs": 0}, "outputs 0"),
         (encoder, {"heads": 3}, "3 heads don't divide the width 8"),
-        (encoder, {"head": "next_token"}, "head 'next_token' is none of tagging, classification"),
-        (encoder, {"vocabulary": 5, "mask_value": 1.5}, "mask_value 1.5 is none of the 5 tokens"),
+        (encoder, {"head": "next_token"}, "head 'next_token' must be one of tagging, classification"),
+        (encoder, {"vocabulary": 5, "mask_value": 1.5}, "mask_value 1.5 must be one of the 5 tokens"),
         (encoder_decoder, {"source_vocabulary": 0}, "source_vocabulary 0"),
         (encoder_decoder, {"target_context": 0}, "target_context 0"),
-        (encoder_decoder, {"mask_value": 6}, "mask_value 6 is none of the 6 tokens"),  # of the source
+        (encoder_decoder, {"mask_value": 6}, "mask_value 6 must be one of the 6 tokens"),  # of the source
     ],
 )
 def test_impossible_models_are_refused(builder, options, message):
