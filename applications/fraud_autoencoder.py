@@ -14,7 +14,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import keras
 import numpy as np
@@ -29,6 +29,7 @@ from applications.fraud import report as fraud_report
 from data import fraud, table, table_files
 from data.batches import shuffled_batches, steps_of
 from data.dataset import BadInput, Dataset, Split, escaped
+from data.ranges import Count, NotNegative, Positive, Range, Share
 from reports.wording import counted
 from templates import autoencoder as template
 
@@ -41,8 +42,32 @@ FALSE_POSITIVE_RATE = 0.01  # where there are no days, or too few payments in th
 
 
 @dataclasses.dataclass(frozen=True)
-class Train:
-    """Train on simulated payments or on your own, compare with classical detectors, and write the report."""
+class Simulation(fraud.Simulation):
+    """Of the payments that are simulated when --csv is not given."""
+
+    customers: Count | None = None
+    terminals: Count | None = None
+    radius: NotNegative | None = None
+    """A customer pays at the terminals within this distance on the 100 × 100 grid."""
+
+
+@run.choices(template.autoencoder)
+class Autoencoder:
+    """The choices of templates/autoencoder.py."""
+
+    widths: tuple[Count, ...] = (128,)
+    code_size: Count = 12
+    activation: Literal["relu", "tanh", "sigmoid", "elu", "selu", "gelu", "silu"] = "tanh"
+    code_activation: Literal["linear", "relu", "tanh", "sigmoid"] = "linear"
+    dropout: Share
+    input_noise: NotNegative
+    input_dropout: Share = 0.2
+    code_penalty: NotNegative
+
+
+@dataclasses.dataclass(frozen=True)
+class Payments:
+    """Which payments, and how many alerts."""
 
     csv: tuple[Path, ...] = ()
     """Your own payments: CSV or Parquet files, or folders of them. Without it, payments are simulated."""
@@ -64,70 +89,41 @@ class Train:
     """Leave rows out that can't be used, and count them, instead of refusing the table."""
     unlabelled: bool = False
     """Train on all payments, not on the genuine ones alone; labels then serve validation and test only."""
-
-    alerts_per_day: float | None = None
-    """Payments that analysts can check in a day: sets the threshold. The default, with 100; needs --time."""
-    false_positive_rate: float | None = None
-    """Instead: share of the genuine payments that may raise an alert, on validation. 0.01 where no time is known, or
-    there are too few payments a day for 100 alerts."""
-    cost_ratio: float | None = None
-    """Instead: cost of a missed fraud in units of a false alert's cost; the cheapest threshold on validation."""
-
-    widths: tuple[int, ...] = (128,)
-    """Units of the encoder's hidden layers; the decoder mirrors them."""
-    code_size: int = 12
-    """Units of the code."""
-    activation: Literal["relu", "tanh", "sigmoid", "elu", "selu", "gelu", "silu"] = "tanh"
-    """Of the hidden layers."""
-    code_activation: Literal["linear", "relu", "tanh", "sigmoid"] = "linear"
-    """Of the code."""
-    dropout: float = 0.0
-    """Dropout rate on the hidden layers."""
-    input_noise: float = 0.0
-    """Standard deviation of noise on the standardised input while training."""
-    input_dropout: float = 0.2
-    """Share of the input that is set to zero while training."""
-    code_penalty: float = 0.0
-    """Weight of an L1 penalty on the code."""
-
-    loss: Literal["mean_squared_error", "mean_absolute_error", "huber"] = "mean_squared_error"
-    """What training minimises; the anomaly score is the mean squared error in any case."""
-    optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
-    """Of the training."""
-    learning_rate: float = 2e-3
-    """At the start; it falls to 0 along a cosine over --epochs."""
-    batch_size: int = 256
-    """Payments in a training step."""
-    epochs: int = 12
-    """At most; the epoch with the lowest validation loss decides how long the final models train."""
-    patience: int = 5
-    """Epochs without a lower validation loss after which training stops."""
-    seed: int = 0
-    """Of the first final model; the others have the seeds after it."""
-    seeds: int = 3
-    """Final models, whose mean and spread are reported."""
-    init_from: Path | None = None
-    """Start from the weights of this model.keras of an earlier run."""
-
-    simulation: fraud.Simulation = dataclasses.field(default_factory=fraud.Simulation)
+    simulation: Simulation = dataclasses.field(default_factory=Simulation)
     """Of the payments that are simulated when --csv is not given."""
     protocol: fraud.Protocol = dataclasses.field(default_factory=fraud.Protocol)
     """Weeks of training and test, for simulated payments and tables in the handbook's layout."""
 
-    quick: bool = False
-    """A smoke run of seconds: fewer customers, terminals, epochs and bootstrap draws."""
-    out: Path | None = None
-    """The run's folder; by default runs/fraud_autoencoder/<time>."""
-    resume: bool = False
-    """Go on with a run that was stopped: the one in --out, else the newest with these settings."""
+    alerts_per_day: Positive | None = None
+    """Payments that analysts can check in a day: sets the threshold. The default, with 100; needs --time."""
+    false_positive_rate: Annotated[float, Range(0, 1, above=True, below=True)] | None = None
+    """Instead: share of the genuine payments that may raise an alert, on validation. 0.01 where no time is known, or
+    there are too few payments a day for 100 alerts."""
+    cost_ratio: Positive | None = None
+    """Instead: cost of a missed fraud in units of a false alert's cost; the cheapest threshold on validation."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Score:
+class Train(run.Training, Autoencoder, Payments):
+    """Train on simulated payments or on your own, compare with classical detectors, and write the report."""
+
+    loss: Literal["mean_squared_error", "mean_absolute_error", "huber"] = "mean_squared_error"
+    """What training minimises; the anomaly score is the mean squared error in any case."""
+    patience: Count = 5
+    """Epochs without a lower validation loss after which training stops."""
+
+
+RECIPE = {
+    **{"optimizer": "adam", "learning_rate": 2e-3, "batch_size": 256, "epochs": 12, "seeds": 3},
+    "simulation": {"customers": 5_000, "terminals": 10_000, "radius": 5.0},
+}
+QUICK = {"epochs": 2, "seeds": 2, "simulation": {"customers": 1_000, "terminals": 2_000, "radius": 10.0}}
+
+
+@dataclasses.dataclass(frozen=True)
+class Score(run.Trained):
     """Score new payments with a trained model: a score, an alert and each feature's share, in the order of the rows."""
 
-    model: Path
-    """The model.keras of a run."""
     csv: tuple[Path, ...]
     """CSV or Parquet files, or folders of them, with the model's input columns; others are ignored."""
     out: Path
@@ -139,11 +135,9 @@ class Score:
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluate:
+class Evaluate(run.Trained):
     """Measure a trained model on labelled payments, without training."""
 
-    model: Path
-    """The model.keras of a run."""
     csv: tuple[Path, ...]
     """CSV or Parquet files, or folders of them, with the model's input columns and labels."""
     label: str
@@ -172,44 +166,36 @@ class Simulate:
     """Sizes, rates and seed."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """Typeset the report of a finished run again, from its files."""
-
-    run: Path
-    """The run's folder."""
-
-
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the program as from the command line and return what it computed."""
-    commands = {Train: train, Score: score, Evaluate: evaluate, Simulate: simulate, Report: report}
-    return run.dispatch(commands, arguments, program="fraud_autoencoder.py", description=__doc__ or "")
+    commands = {Train: train, Score: score, Evaluate: evaluate, Simulate: simulate, run.Report: report}
+    return run.dispatch(
+        commands,
+        arguments,
+        program="fraud_autoencoder.py",
+        description=__doc__ or "",
+        recipes={"--quick": QUICK, "always": RECIPE},
+    )
 
 
 # --- Train ---
 
 
+def completed(settings: Train) -> Any:
+    """The settings with what is open filled."""
+    return run.filled(settings, QUICK if settings.quick else {}, RECIPE)
+
+
 def train(settings: Train) -> dict[str, Any]:
     """Data, model, fit, evaluation, report."""
     _check(settings)
-    command = run.command("applications/fraud_autoencoder.py", settings)
-    if settings.quick:
-        world = settings.simulation
-        world = dataclasses.replace(
-            world,
-            customers=min(world.customers, 1_000),
-            terminals=min(world.terminals, 2_000),
-            radius=max(world.radius, 10.0),
-        )
-        settings = dataclasses.replace(
-            settings, simulation=world, epochs=min(settings.epochs, 2), seeds=min(settings.seeds, 2)
-        )
+    settings = completed(settings)
     start_weights = _weights_of(settings.init_from) if settings.init_from else None
     with run.Run(APPLICATION, settings) as this_run:
-        return _train(settings, start_weights, this_run, command)
+        return _train(settings, start_weights, this_run)
 
 
-def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: run.Run, command: str) -> dict[str, Any]:
+def _train(settings: Any, start_weights: list[np.ndarray] | None, this_run: run.Run) -> dict[str, Any]:
     dataset, encoder = _load(settings, this_run.folder)
     this_run.check_data(dataset.provenance)
     splits = dataset.splits
@@ -258,7 +244,7 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
     resamples = 100 if settings.quick or len(test) > evaluation.SAMPLE_ROWS else 500
 
     metrics = {
-        **this_run.header(settings, command, "numpy", "scikit-learn"),
+        **this_run.header(settings, settings.command, "numpy", "scikit-learn"),
         "data": evaluation.describe(dataset) | {"learned_from": len(first.rows)},
         **evaluation.compare(test, scores, parameters, rate, resamples),
         "threshold": {"rule": rule, "alert_rate": rate, "value": threshold}
@@ -294,7 +280,7 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
 class Detector:
     """An autoencoder with the scaling of the payments that it is trained on."""
 
-    def __init__(self, settings: Train, split: Split, seed: int, start_weights: list[np.ndarray] | None):
+    def __init__(self, settings: Any, split: Split, seed: int, start_weights: list[np.ndarray] | None):
         self.split = split
         self.rows = evaluation.unsupervised_rows(split, settings.unlabelled)
         self.seed = seed
@@ -312,14 +298,7 @@ class Detector:
         keras.utils.set_random_seed(seed)
         self.model = template.autoencoder(
             features=split.inputs.shape[1],
-            widths=settings.widths,
-            code_size=settings.code_size,
-            activation=settings.activation,
-            code_activation=settings.code_activation,
-            dropout=settings.dropout,
-            input_noise=settings.input_noise,
-            input_dropout=settings.input_dropout,
-            code_penalty=settings.code_penalty,
+            **run.arguments(template.autoencoder, settings),
         )
         run.start_from(self.model, start_weights, settings, "these columns, --widths and --code-size")
         self.model.compile(
@@ -374,15 +353,6 @@ def _check(settings: Train) -> None:
     rules = [settings.alerts_per_day, settings.false_positive_rate, settings.cost_ratio]
     if sum(rule is not None for rule in rules) > 1:
         raise BadInput("found several of --alerts-per-day, --false-positive-rate and --cost-ratio, expected one")
-    run.check(
-        settings,
-        at_least_one=("code_size", "batch_size", "epochs", "patience", "seeds"),
-        above_zero=("alerts_per_day", "false_positive_rate", "cost_ratio", "learning_rate"),
-        not_negative=("input_noise", "code_penalty"),
-        shares=("false_positive_rate", "dropout", "input_dropout"),
-    )
-    if min(settings.widths, default=1) < 1:
-        raise BadInput(f"--widths: found {min(settings.widths)}, expected 1 or more for each layer")
     flags = ("label", "fraud_value", "time", "time_unit", "customer", "drop", "encoding", "skip_bad")
     if not settings.csv and (given := [f"--{flag.replace('_', '-')}" for flag in flags if getattr(settings, flag)]):
         raise BadInput(f"found {' and '.join(given)} without --csv, expected a table to go with them")
@@ -582,7 +552,7 @@ def simulate(settings: Simulate) -> dict[str, Any]:
     return {"rows": len(payments)}
 
 
-def report(settings: Report) -> dict[str, Any]:
+def report(settings: run.Report) -> dict[str, Any]:
     """Typeset a run's report again; the same files give the same bytes."""
     return run.typeset_again(settings.run, APPLICATION, fraud_report.typeset)
 

@@ -16,7 +16,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import keras
 
@@ -26,14 +26,15 @@ from applications.pronounce import report as pronunciation_report
 from data import pronunciation
 from data.dataset import BadInput, escaped
 from data.dictionary import named
+from data.ranges import Count, Range, Share, at_least
 
 APPLICATION = "pronunciation"
 SHOWN_LETTERS = 40
 
 
 @dataclasses.dataclass(frozen=True)
-class Train:
-    """Train on CMUdict or on your own dictionary, compare with classical models, and write the report."""
+class Translator:
+    """Which dictionary, and which network."""
 
     dictionary: Path | None = None
     """Your own: a file in CMUdict's form, or a word, a tab and its phones in each line, or that of Kaldi, HTK, the
@@ -50,8 +51,8 @@ class Train:
     """Keep the digits that mark stress in CMUdict's vowels: 69 phones instead of 39."""
     test_words: Path | None = None
     """A file of the words to test on, one in each line, instead of drawn ones."""
-    share: float | None = None
-    """Of the training words, for a quicker run; by default a fifth of CMUdict's and all of your own."""
+    share: Annotated[float, Range(0, 1, above=True)] | None = None
+    """Of the training words, for a quicker run."""
 
     template: Literal["transformer", "lstm"] = "transformer"
     """The encoder–decoder: templates/transformer.py or templates/recurrent.py."""
@@ -59,91 +60,70 @@ class Train:
     """Train the other one as well, and both on parts of the training words."""
     preset: Literal["short", "full"] = "short"
     """Settings for minutes on two cores, or for the whole of CMUdict: hours, or minutes on a GPU."""
-    layers: int | None = None
+    layers: Count | None = None
     """Blocks or recurrent layers, of the encoder and of the decoder."""
-    units: int | None = None
+    units: Count | None = None
     """Width of the transformer, or units of each recurrent layer."""
-    heads: int = 4
+    heads: Count = 4
     """Of the transformer's attention."""
     activation: Literal["gelu", "relu", "silu", "tanh", "sigmoid", "elu"] = "gelu"
     """Of the transformer's feed-forward layers."""
-    dropout: float | None = None
+    dropout: Share | None = None
     """Share that is set to zero while training."""
-    beams: int = 4
+    beams: Count = 4
     """Pronunciations that the search follows at once; 1 takes the most probable phone each time."""
 
-    optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adamw"
-    """Of the training."""
-    learning_rate: float | None = None
-    """At its highest, after a short rise; it falls to 0 along a cosine over --epochs."""
-    batch_size: int | None = None
-    """Words in a training step."""
-    epochs: int | None = None
-    """Passes over the training words; the weights of the epoch with the lowest validation loss are kept."""
-    patience: int = 6
+    patience: Count = 6
     """Epochs without a lower validation loss after which training stops."""
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     """Of the arithmetic; the mixed ones are for GPUs."""
-    seed: int = 0
-    """Of the first training; the others have the seeds after it."""
-    seeds: int = 1
-    """Trainings, whose mean and spread are reported."""
-    init_from: Path | None = None
-    """Start from the weights, letters and phones of this model.keras of an earlier run."""
-
-    quick: bool = False
-    """A smoke run of seconds: a small network, few words, one epoch, few bootstrap draws."""
-    out: Path | None = None
-    """The run's folder; by default runs/pronunciation/<time>."""
-    resume: bool = False
-    """Go on with a run that was stopped: the one in --out, else the newest with these settings."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Say:
+class Train(run.Training, Translator):
+    """Train on CMUdict or on your own dictionary, compare with classical models, and write the report."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Say(run.Trained):
     """Print the most probable pronunciations of words, with their probabilities.
 
     Words that the model can't read are named at the end, and the exit code is 2; the others are pronounced.
     """
 
-    model: Path
-    """The model.keras of a run."""
-    words: tuple[str, ...]
+    words: Annotated[tuple[Annotated[str, at_least(1)], ...], at_least(1)]
     """To be pronounced."""
-    best: int = 3
+    best: Count = 3
     """Pronunciations of each word."""
-    beams: int = 8
+    beams: Count = 8
     """Pronunciations that the search follows at once, at least --best."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluate:
+class Evaluate(run.Trained):
     """Measure how well a trained model pronounces the words of a dictionary, without training."""
 
-    model: Path
-    """The model.keras of a run."""
     dictionary: Path
     """In one of the forms that can be trained on; also .gz."""
     encoding: str | None = None
     """Of the dictionary, such as cp1252; by default UTF-8, or UTF-16 with its mark."""
     skip_bad: bool = False
     """Leave out lines that are no entries, and count them."""
-    beams: int = 4
+    beams: Count = 4
     """Pronunciations that the search follows at once."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """Typeset the report of a finished run again, from its files."""
-
-    run: Path
-    """The run's folder."""
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the program as from the command line and return what it computed."""
-    commands = {Train: train, Say: say, Evaluate: evaluate, Report: report}
-    return run.dispatch(commands, arguments, program="pronunciation.py", description=__doc__ or "")
+    commands = {Train: train, Say: say, Evaluate: evaluate, run.Report: report}
+    recipes = {"--dictionary": models.OWN_DICTIONARY, "--quick": models.QUICK, **models.RECIPES}
+    return run.dispatch(
+        commands,
+        arguments,
+        program="pronunciation.py",
+        description=__doc__ or "",
+        recipes={**recipes, "always": models.ALWAYS},
+    )
 
 
 # --- Train ---
@@ -151,10 +131,6 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
 def train(settings: Train) -> dict[str, Any]:
     """Data, models, fit, evaluation, report."""
-    command = run.command("applications/pronunciation.py", settings)
-    if settings.quick:
-        small = {"share": 0.02 if settings.dictionary is None else 1.0, "layers": 1, "units": 32, "epochs": 1}
-        settings = dataclasses.replace(settings, **{k: v for k, v in small.items() if getattr(settings, k) is None})
     others = [t for t in models.NAMES if settings.compare and t != settings.template]
     settings, *others = [models.with_recipe(settings, template) for template in (settings.template, *others)]
     for of_network in (settings, *others):
@@ -170,14 +146,12 @@ def train(settings: Train) -> dict[str, Any]:
     keras.mixed_precision.set_global_policy(settings.precision)
     try:
         with run.Run(APPLICATION, settings) as this_run:
-            return _train(settings, others, start, this_run, command)
+            return _train(settings, others, start, this_run)
     finally:
         keras.mixed_precision.set_global_policy("float32")
 
 
-def _train(
-    settings: Any, others: Sequence[Any], start: models.Pronouncer | None, this_run: run.Run, command: str
-) -> dict[str, Any]:
+def _train(settings: Any, others: Sequence[Any], start: models.Pronouncer | None, this_run: run.Run) -> dict[str, Any]:
     lexicon = _load(settings, start)
     if start:
         name = str(settings.dictionary or lexicon.provenance.name)
@@ -191,7 +165,7 @@ def _train(
     baseline = evaluation.fit_baseline(lexicon, settings.seed)
     this_run.say(f"{evaluation.BASELINE}: {baseline.whole.seconds:.0f} s of fitting")
     metrics = {
-        **this_run.header(settings, command, "numpy", "scikit-learn"),
+        **this_run.header(settings, settings.command, "numpy", "scikit-learn"),
         "data": evaluation.describe(lexicon),
         **evaluation.compare(networks, baseline, lexicon, settings),
     }
@@ -251,14 +225,6 @@ def _load(settings: Any, start: models.Pronouncer | None) -> pronunciation.Lexic
 
 
 def _check(settings: Any) -> None:
-    run.check(
-        settings,
-        at_least_one=("layers", "units", "heads", "beams", "batch_size", "epochs", "patience", "seeds"),
-        above_zero=("learning_rate", "share"),
-        shares=("dropout",),
-    )
-    if settings.share > 1:
-        raise BadInput(f"--share: found {settings.share}, expected above 0, at most 1")
     if settings.template == "transformer" and settings.units % settings.heads:
         raise BadInput(
             f"--heads: found {settings.heads}, expected a divisor of --units, {settings.units}, which they share"
@@ -278,13 +244,8 @@ def _check(settings: Any) -> None:
 
 def say(settings: Say) -> dict[str, Any]:
     """Print the most probable pronunciations of each word."""
-    for name, fits, expected in (
-        ("words", settings.words and all(settings.words), "one or more"),
-        ("best", settings.best >= 1, "1 or more"),
-        ("beams", settings.beams >= settings.best, f"at least the {settings.best} of --best"),
-    ):
-        if not fits:
-            raise BadInput(f"--{name}: found {getattr(settings, name)!r}, expected {expected}")
+    if settings.beams < settings.best:
+        raise BadInput(f"--beams: found {settings.beams}, expected at least the {settings.best} of --best")
     model = models.load(settings.model)
     unread = {word: problem for word in settings.words if (problem := model.problem(word))}
     words = [word for word in settings.words if word not in unread]
@@ -304,8 +265,6 @@ def say(settings: Say) -> dict[str, Any]:
 
 def evaluate(settings: Evaluate) -> dict[str, Any]:
     """Measure a saved model on the words of a dictionary and print the figures with their intervals."""
-    if settings.beams < 1:
-        raise BadInput(f"--beams: found {settings.beams}, expected 1 or more")
     model = models.load(settings.model)
     words, provenance = pronunciation.load_words(
         settings.dictionary, stress=model.stress, encoding=settings.encoding, skip_bad=settings.skip_bad
@@ -324,7 +283,7 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     return {"metrics": values, "unknown": unknown}
 
 
-def report(settings: Report) -> dict[str, Any]:
+def report(settings: run.Report) -> dict[str, Any]:
     """Typeset a run's report again; the same files give the same bytes."""
     return run.typeset_again(settings.run, APPLICATION, pronunciation_report.typeset)
 

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
+import inspect
 import io
 import itertools
 import json
@@ -19,20 +20,23 @@ import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import docstring_parser
 import filelock
 import keras
 import numpy as np
 import pandas as pd
 import tyro
 
+from data import ranges
 from data.batches import fed
 from data.dataset import BadInput, Provenance, escaped
+from data.ranges import Count, Positive, Seed
 
 RUNS = Path("runs")
-# Where a run is written, and whether it goes on with an earlier one, does not change what it computes.
-_PLACES = ("out", "resume")
+# Where a run is written, whether it goes on with an earlier one and how it was asked for don't change what it computes.
+_PLACES = ("out", "resume", "command")
 _NOTES = "notes.json"  # in a model's archive, where Keras ignores it
 # Names that nobody else gives to a file: by the first a folder is known as a run's, whatever else may be in it.
 _LOCK = ".keras-application-run"
@@ -47,8 +51,124 @@ class Stopped(BaseException):
         self.code = 128 + number
 
 
+# --- Settings ---
+
+Optimizer = Literal["adam", "adamw", "rmsprop", "sgd"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """The settings that all programs have for training. What is None is open: a recipe fills it, see `filled`.
+
+    A program's `Train` has its own settings in a base of its own: `class Train(run.Training, Own)`. Dataclasses collect
+    the fields of the last base first, so that the help begins with what is particular.
+    """
+
+    optimizer: Optimizer | None = None
+    """Of the training."""
+    learning_rate: Positive | None = None
+    """At its highest; it falls to 0 along a cosine over --epochs."""
+    batch_size: Count | None = None
+    """Examples in a training step."""
+    epochs: Count | None = None
+    """Passes over the training data, at most."""
+    seed: Seed = 0
+    """Of the first training; the others have the seeds after it."""
+    seeds: Count | None = None
+    """Trainings, whose mean and spread are reported."""
+    init_from: Path | None = None
+    """Start from the weights of this model.keras of an earlier run."""
+
+    quick: bool = False
+    """A smoke run of seconds, with smaller sizes for all that is not given and fewer bootstrap draws."""
+    out: Path | None = None
+    """The run's folder; by default runs/<program>/<time>."""
+    resume: bool = False
+    """Go on with a run that was stopped: the one in --out, else the newest with these settings."""
+    command: Annotated[str, tyro.conf.Fixed, tyro.conf.Suppress] = dataclasses.field(default="", compare=False)
+    """The command line that gives these settings, without where the run is written; `dispatch` knows it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """The settings of a command that uses a trained model."""
+
+    model: Path
+    """The model.keras of a run."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Typeset the report of a finished run again, from its files."""
+
+    run: Path
+    """The run's folder."""
+
+
+def filled(settings: Any, *recipes: Mapping[str, Any]) -> Any:
+    """The settings with a recipe's value for each that is open, that is None; the first recipe that has it counts.
+
+    A recipe maps names to values, and the name of a nested dataclass to such a mapping. Names that the settings don't
+    have raise AttributeError.
+    """
+    for recipe in recipes:
+        values = {name: (getattr(settings, name), value) for name, value in recipe.items()}
+        changed = {
+            name: filled(own, value) if isinstance(value, Mapping) else value
+            for name, (own, value) in values.items()
+            if own is None or isinstance(value, Mapping)
+        }
+        settings = dataclasses.replace(settings, **changed)
+    return settings
+
+
+def choices(*functions: Callable[..., Any]) -> Callable[[type], type]:
+    """Make a class the frozen dataclass of a template's choices: the class gives types, the template all else.
+
+    An annotated name that is an argument of one of the functions or classes takes its help from the docstring there
+    and, unless the class sets one, its default. The first that has such an argument counts. A name may be prefixed by
+    the function's, as in `generator_filters`.
+    """
+
+    def decorate(cls: type) -> type:
+        for name, hint in inspect.get_annotations(cls).items():
+            for function in functions:
+                argument = _argument(function, name)
+                if argument is None:
+                    continue
+                default = inspect.signature(function).parameters[argument].default
+                if not hasattr(cls, name):
+                    setattr(cls, name, tuple(default) if isinstance(default, list) else default)
+                documented = docstring_parser.parse(inspect.getdoc(function) or "").params
+                help_ = next(" ".join((p.description or "").split()) for p in documented if p.arg_name == argument)
+                cls.__annotations__[name] = Annotated[hint, tyro.conf.arg(help=help_[:1].upper() + help_[1:])]
+                break
+        return dataclasses.dataclass(frozen=True)(cls)
+
+    return decorate
+
+
+def arguments(function: Callable[..., Any], settings: Any) -> dict[str, Any]:
+    """The arguments of a template's function that the settings have, by the names there."""
+    names = sorted((field.name for field in dataclasses.fields(settings)), key=len)  # prefixed ones overwrite others
+    found = {_argument(function, name): getattr(settings, name) for name in names}
+    return {argument: value for argument, value in found.items() if argument is not None}
+
+
+def _argument(function: Callable[..., Any], name: str) -> str | None:
+    """The argument of a function that a setting of this name is, if it is one."""
+    prefix = f"{function.__name__}_"
+    candidates = [name.removeprefix(prefix)] if name.startswith(prefix) else [name]
+    return next((one for one in candidates if one in inspect.signature(function).parameters), None)
+
+
 def dispatch(
-    commands: Mapping[type, Callable[[Any], Any]], arguments: Sequence[str] | None, *, program: str, description: str
+    commands: Mapping[type, Callable[[Any], Any]],
+    arguments: Sequence[str] | None,
+    *,
+    program: str,
+    description: str,
+    recipes: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Any:
     """Run the command that the first word names; without such a word, the first one. Returns what it computed.
 
@@ -57,8 +177,13 @@ def dispatch(
         arguments: the words of the command line; None takes those that Python was started with.
         program: its name in the help.
         description: of the program, for the help.
+        recipes: what fills the first command's open settings, by when it does, for the help.
+
+    Raises:
+        BadInput: if a setting is out of its range.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    repeated = shlex.join(["python", f"applications/{program}", *_without_places(words)])
     default, *others = commands
     named = {settings.__name__.lower(): settings for settings in others}
     settings = named.get(words[0]) if words else None
@@ -67,21 +192,32 @@ def dispatch(
     else:
         settings = default
         words = words[words[:1] == [default.__name__.lower()] :]
+        if recipes:
+            lines = [f"  {when}: {' '.join(_flags(recipe))}" for when, recipe in recipes.items()]
+            description += "\n\nWhere these are None below, their default is:\n" + "\n".join(lines)
         description += "\n\nOther commands:\n" + "\n".join(f"  {program} {name} --help" for name in named)
     chosen = tyro.cli(settings, args=words, prog=program, description=description)
-    _check_paths(chosen)
+    ranges.check(chosen)
+    if isinstance(chosen, Training):
+        chosen = dataclasses.replace(chosen, command=repeated)
     return commands[settings](chosen)
 
 
-def _check_paths(settings: Any, prefix: str = "") -> None:
-    for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
-        flag = f"--{prefix}{field.name.replace('_', '-')}"
-        if dataclasses.is_dataclass(value):
-            _check_paths(value, f"{flag.removeprefix('--')}.")
-        for path in value if isinstance(value, tuple) else (value,):
-            if isinstance(path, Path) and "\0" in str(path):
-                raise BadInput(f"{flag} {path}: found a null character, expected a path")
+def _without_places(words: Sequence[str]) -> list[str]:
+    """Words of a command line but for where the run is written and that it goes on: they give the same run anew."""
+    places = ("--out", "--resume", "--no-resume")
+    pairs = zip(words, ["", *words], strict=False)
+    return [word for word, before in pairs if word.split("=")[0] not in places and before != "--out"]
+
+
+def _flags(recipe: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:
+    """The words of a command line that give a recipe's settings."""
+    for name, value in recipe.items():
+        flag = f"{prefix}{name.replace('_', '-')}"
+        if isinstance(value, Mapping):
+            yield from _flags(value, f"{flag}.")
+        elif value is not None:
+            yield " ".join([flag, *map(str, value if isinstance(value, tuple) else [value])])
 
 
 def execute(main: Callable[[Sequence[str]], Any]) -> None:
@@ -314,7 +450,7 @@ def plain(settings: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(settings), default=str))
 
 
-def _lasting(settings: Any) -> dict[str, Any]:
+def lasting(settings: Any) -> dict[str, Any]:
     """What a run's result depends on."""
     return {name: value for name, value in plain(settings).items() if name not in _PLACES}
 
@@ -382,7 +518,7 @@ class Run:
 
     Args:
         application: its name; without `out` the folder is runs/<application>/<time>.
-        settings: the program's settings dataclass, with the fields `out` and `resume`.
+        settings: a `Training`.
 
     Raises:
         BadInput: if the folder is in use or not empty, or there is nothing to resume.
@@ -390,7 +526,7 @@ class Run:
 
     def __init__(self, application: str, settings: Any):
         self.application = application
-        self.settings = _lasting(settings)
+        self.settings = lasting(settings)
         self.began = time.perf_counter()
         self.started = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
         self.resumed = settings.resume
@@ -566,7 +702,7 @@ class Run:
             "backend": backend,
             "seed": settings.seed,
             "versions": versions("keras", backend, *packages),
-            "settings": _lasting(settings),
+            "settings": lasting(settings),
             "command": command,
         }
 

@@ -14,7 +14,7 @@ import applications  # isort: skip  # noqa: F401 - first, for it imports the bac
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import keras
 import numpy as np
@@ -25,6 +25,7 @@ from applications.speech import report as speech_report
 from data import acoustics, recordings, speech
 from data.batches import shuffled_sequences, sorted_sequences
 from data.dataset import BadInput, escaped
+from data.ranges import Count, NotNegative, Range, Share, between
 from reports import figures
 from templates import recurrent, transformer
 
@@ -33,24 +34,19 @@ ENCODER = "transformer_encoder"
 NAMES = {"simple_rnn": "RNN", "lstm": "LSTM", "gru": "GRU", ENCODER: "transformer encoder"}
 
 
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """What suits a template where nothing else is asked for; chosen on the validation speakers."""
-
-    layers: int
-    units: int
-    activation: str
-    dropout: float
-    learning_rate: float
-    warm_up: float  # share of the training in which the learning rate rises
-
-
+# What fills the settings that are open, by template; chosen on the validation speakers.
 RECIPES = {
-    "simple_rnn": Recipe(2, 64, "tanh", 0.1, 3e-3, 0.0),
-    "lstm": Recipe(2, 64, "tanh", 0.1, 1e-2, 0.0),  # gates bear larger steps
-    "gru": Recipe(2, 64, "tanh", 0.1, 1e-2, 0.0),
-    ENCODER: Recipe(3, 64, "gelu", 0.2, 6e-3, 0.1),
+    "simple_rnn": dict(layers=2, units=64, activation="tanh", dropout=0.1, learning_rate=3e-3),
+    "lstm": dict(layers=2, units=64, activation="tanh", dropout=0.1, learning_rate=1e-2),  # gates allow larger steps
+    "gru": dict(layers=2, units=64, activation="tanh", dropout=0.1, learning_rate=1e-2),
+    ENCODER: dict(layers=3, units=64, activation="gelu", dropout=0.2, learning_rate=6e-3),
 }
+ALWAYS = {
+    **{"optimizer": "adam", "batch_size": 16, "epochs": 20, "seeds": 1},
+    "synthesis": {"minutes": 30.0, "speakers": 48},
+}
+QUICK = {"epochs": 2, "synthesis": {"minutes": 3.0, "speakers": 8}}
+WARM_UP = {ENCODER: 0.1}  # share of the training in which the learning rate rises
 HEADS = 4  # of the transformer encoder's attention
 CONTEXT = 64  # frames that it sees at once, a multiple of what batches are padded to
 # A long recording goes through the network in windows, whose ends serve as context alone.
@@ -59,8 +55,18 @@ PICTURE_SECONDS = 6
 
 
 @dataclasses.dataclass(frozen=True)
-class Train:
-    """Train on synthetic speech or on your own, compare with classical taggers, and write the report."""
+class Synthesis(speech.Synthesis):
+    """Of the speech that is made when --timit is not given."""
+
+    minutes: Annotated[float, Range(0, 600, above=True)] | None = None
+    """Length of all sentences together; the speakers have equal shares of it."""
+    speakers: Annotated[int, between(6, 600)] | None = None
+    """Half of them women; about 60 % are for training, 15 % for validation and 25 % for the test."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Taggers:
+    """Which speech, and which networks."""
 
     timit: Path | None = None
     """Your own recordings: a folder laid out as TIMIT is, WAV or FLAC with PHN or TextGrid. Without it, speech is
@@ -69,78 +75,60 @@ class Train:
     """Name of the phones' tier in TextGrids, where it is not "phones" or one like it."""
     skip_bad: bool = False
     """Leave out recordings that can't be used, and count them, instead of stopping at the first."""
+    synthesis: Synthesis = dataclasses.field(default_factory=Synthesis)
+    """Of the speech that is made when --timit is not given."""
 
     template: Literal["simple_rnn", "lstm", "gru", "transformer_encoder"] = "lstm"
     """The architecture, of templates/recurrent.py or templates/transformer.py."""
     bidirectional: bool = True
     """Whether each layer reads the sentence in both directions; the transformer encoder always does."""
-    layers: int | None = None
-    """Recurrent layers, by default 2, or the transformer's blocks, by default 3."""
-    units: int | None = None
-    """Units of each layer and of each direction, or the transformer's width; 64 by default."""
+    layers: Count | None = None
+    """Recurrent layers, or the transformer's blocks."""
+    units: Count | None = None
+    """Units of each layer and of each direction, or the transformer's width."""
     compare: bool = False
     """Train the family too, of as many parameters: RNN, LSTM and GRU in one direction and both, a deep BLSTM and a
     transformer encoder."""
 
     activation: Literal["tanh", "relu", "sigmoid", "elu", "selu", "gelu", "silu"] | None = None
-    """Of the cells, by default tanh, or of the transformer's feed-forward layers, by default gelu."""
-    dropout: float | None = None
+    """Of the cells, or of the transformer's feed-forward layers."""
+    dropout: Share | None = None
     """Share of a layer's input that is set to zero while training, the same in all of a sentence; in the transformer
-    of its attention and of what each part adds. By default 0.1, in the transformer 0.2."""
-    recurrent_dropout: float = 0.0
+    of its attention and of what each part adds."""
+    recurrent_dropout: Share = 0.0
     """Share of a recurrent layer's state that is set to zero while training."""
     layer_normalization: bool = False
     """Normalise the output of each recurrent layer; the transformer always does."""
-
-    optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
-    """Of the training."""
-    learning_rate: float | None = None
-    """At most; it falls to 0 along a cosine over --epochs, after a rise in a tenth of them for the transformer. By
-    default 0.01, for simple_rnn 0.003 and for transformer_encoder 0.006."""
-    batch_size: int = 16
-    """Sentences in a training step, or for the transformer encoder pieces of them."""
-    epochs: int = 20
-    """At most; the weights of the epoch with the lowest validation loss are kept."""
-    patience: int = 6
+    patience: Count = 6
     """Epochs without a lower validation loss after which training stops."""
-    seed: int = 0
-    """Of the first training; the others have the seeds after it."""
-    seeds: int = 1
-    """Trainings of each network, whose mean and spread are reported."""
-    init_from: Path | None = None
-    """Start from the weights of this model.keras of an earlier run."""
-
-    synthesis: speech.Synthesis = dataclasses.field(default_factory=speech.Synthesis)
-    """Of the speech that is made when --timit is not given."""
-
-    quick: bool = False
-    """A smoke run of seconds: less speech, fewer epochs, seeds and bootstrap draws."""
-    out: Path | None = None
-    """The run's folder; by default runs/speech_tagging/<time>."""
-    resume: bool = False
-    """Go on with a run that was stopped: the one in --out, else the newest with these settings."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Tag:
+class Train(run.Training, Taggers):
+    """Train on synthetic speech or on your own, compare with classical taggers, and write the report."""
+
+
+def with_recipe(settings: Any) -> Any:
+    """The settings with what is open filled."""
+    return run.filled(settings, QUICK if settings.quick else {}, RECIPES[settings.template], ALWAYS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tag(run.Trained):
     """Tag a recording of any length with a trained model: a Praat TextGrid and a picture."""
 
-    model: Path
-    """The model.keras of a run."""
     wav: Path
     """The recording: WAV, FLAC, NIST SPHERE or the like."""
     out: Path
     """The folder to write <name>.TextGrid and <name>.svg to."""
-    start: float = 0.0
+    start: NotNegative = 0.0
     """Second at which the picture begins; it shows six."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluate:
+class Evaluate(run.Trained):
     """Measure a trained model on labelled recordings, without training."""
 
-    model: Path
-    """The model.keras of a run."""
     timit: Path
     """A folder of WAV or FLAC with PHN or TextGrid files."""
     tier: str = ""
@@ -150,60 +138,47 @@ class Evaluate:
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
-    """Typeset the report of a finished run again, from its files."""
-
-    run: Path
-    """The run's folder."""
-
-
-@dataclasses.dataclass(frozen=True)
 class Network:
-    """An architecture of the templates and its size."""
+    """An architecture of the templates, with settings of which none is open."""
 
-    template: str
-    bidirectional: bool
-    layers: int
-    units: int
+    settings: Any
 
     @property
     def name(self) -> str:
         """As the literature calls it."""
-        if self.template == ENCODER:
+        template, layers = self.settings.template, self.settings.layers
+        if template == ENCODER:
             return NAMES[ENCODER]
-        name = ("B" if self.bidirectional else "") + NAMES[self.template]
-        return {1: name, 2: f"deep {name}"}.get(self.layers, f"{self.layers}-layer {name}")
+        name = ("B" if self.settings.bidirectional else "") + NAMES[template]
+        return {1: name, 2: f"deep {name}"}.get(layers, f"{layers}-layer {name}")
 
     @property
     def context(self) -> int | None:
         """Frames that it can see at once, if there is a limit."""
-        return CONTEXT if self.template == ENCODER else None
+        return CONTEXT if self.settings.template == ENCODER else None
 
-    def choices(self, settings: Train) -> dict[str, Any]:
-        """What differs between the networks of a run: what was asked for, or what suits the template."""
-        recipe = RECIPES[self.template]
+    @property
+    def choices(self) -> dict[str, Any]:
+        """What differs between the networks of a run."""
         return {
-            "layers": self.layers,
-            "units": self.units,
-            "activation": settings.activation or recipe.activation,
-            "dropout": recipe.dropout if settings.dropout is None else settings.dropout,
-            "learning_rate": settings.learning_rate or recipe.learning_rate,
-            "warm_up": recipe.warm_up,
+            **{name: getattr(self.settings, name) for name in RECIPES[self.settings.template]},
+            "warm_up": WARM_UP.get(self.settings.template, 0.0),
         }
 
-    def build(self, settings: Train) -> keras.Model:
-        """The network with the choices that all of a run share."""
-        choices = self.choices(settings)
+    def build(self) -> keras.Model:
+        """The network itself."""
+        settings = self.settings
         options: dict[str, Any] = {"features": acoustics.BANDS, "outputs": len(speech.PHONES)}
-        options |= {name: choices[name] for name in ("activation", "dropout")}
-        if self.template == ENCODER:
-            model = transformer.encoder(**options, context=CONTEXT, width=self.units, depth=self.layers, heads=HEADS)
-            model.get_layer("positions").table.assign(waves(CONTEXT, self.units))
+        options |= {"activation": settings.activation, "dropout": settings.dropout}
+        if settings.template == ENCODER:
+            width = settings.units
+            model = transformer.encoder(**options, context=CONTEXT, width=width, depth=settings.layers, heads=HEADS)
+            model.get_layer("positions").table.assign(waves(CONTEXT, width))
             return model
-        return getattr(recurrent, self.template)(
+        return getattr(recurrent, settings.template)(
             **options,
-            units=(self.units,) * self.layers,
-            bidirectional=self.bidirectional,
+            units=(settings.units,) * settings.layers,
+            bidirectional=settings.bidirectional,
             recurrent_dropout=settings.recurrent_dropout,
             layer_normalization=settings.layer_normalization,
         )
@@ -220,8 +195,14 @@ def waves(places: int, width: int) -> np.ndarray:
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the program as from the command line and return what it computed."""
-    commands = {Train: train, Tag: tag, Evaluate: evaluate, Report: report}
-    return run.dispatch(commands, arguments, program="speech_tagging.py", description=__doc__ or "")
+    commands = {Train: train, Tag: tag, Evaluate: evaluate, run.Report: report}
+    return run.dispatch(
+        commands,
+        arguments,
+        program="speech_tagging.py",
+        description=__doc__ or "",
+        recipes={"--quick": QUICK, **RECIPES, "always": ALWAYS},
+    )
 
 
 # --- Train ---
@@ -229,20 +210,16 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
 def train(settings: Train) -> dict[str, Any]:
     """Data, model, fit, evaluation, report."""
+    asked, settings = settings, with_recipe(settings)
     _check(settings)
-    command = run.command("applications/speech_tagging.py", settings)
-    if settings.quick:
-        corpus = settings.synthesis
-        corpus = dataclasses.replace(corpus, minutes=min(corpus.minutes, 3.0), speakers=min(corpus.speakers, 8))
-        settings = dataclasses.replace(
-            settings, synthesis=corpus, epochs=min(settings.epochs, 2), seeds=min(settings.seeds, 2)
-        )
     start_weights = _load_tagger(settings.init_from).get_weights() if settings.init_from else None
     with run.Run(APPLICATION, settings) as this_run:
-        return _train(settings, start_weights, this_run, command)
+        return _train(settings, _networks(asked), start_weights, this_run)
 
 
-def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: run.Run, command: str) -> dict[str, Any]:
+def _train(
+    settings: Any, networks: Sequence[Network], start_weights: list[np.ndarray] | None, this_run: run.Run
+) -> dict[str, Any]:
     corpus = (
         speech.load_recordings(settings.timit, skip_bad=settings.skip_bad, seed=settings.seed, tier=settings.tier)
         if settings.timit
@@ -257,12 +234,11 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
     parameters: dict[str, int] = {}
     fits: dict[str, list[run.Fit]] = {}
     contexts: dict[str, Any] = {}
-    networks = _networks(settings)
     for network in networks:
         name = network.name
         found[name], fits[name] = [], []
         for seed in range(settings.seed, settings.seed + settings.seeds):
-            tagger = Tagger(settings, network, seed, sentences["train"], start_weights)
+            tagger = Tagger(network, seed, sentences["train"], start_weights)
             fits[name].append(fit := tagger.fit(this_run, sentences))
             found[name].append(tagger.tags(sentences["test"]))
             this_run.say(
@@ -287,7 +263,7 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
 
     resamples = 100 if settings.quick else 500
     metrics = {
-        **this_run.header(settings, command, "numpy", "scipy", "soundfile"),
+        **this_run.header(settings, settings.command, "numpy", "scipy", "soundfile"),
         "data": evaluation.describe(corpus),
         **evaluation.compare(sentences["test"], found, parameters, fits, resamples),
         "context": evaluation.context_accuracy(contexts, sentences["test"], resamples),
@@ -300,7 +276,7 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
         },
     }
     for result, network in zip(metrics["results"], networks, strict=False):  # the networks come first
-        result |= network.choices(settings)
+        result |= network.choices
     own_fits = [fit for network in networks for fit in fits[network.name]]
     stages = {f"{name} {index}": fit for name, of_seeds in fits.items() for index, fit in enumerate(of_seeds, 1)}
     this_run.write("history.csv", run.history(stages))
@@ -323,28 +299,27 @@ class Tagger:
 
     def __init__(
         self,
-        settings: Train,
         network: Network,
         seed: int,
         train: evaluation.Sentences,
         start_weights: list[np.ndarray] | None,
     ):
-        self.settings = settings
+        self.settings = settings = network.settings
         self.seed = seed
         self.stage = f"{network.name.replace(' ', '-')}-{seed}"
-        self.context, choices = network.context, network.choices(settings)
+        self.context = network.context
         pieces = len(train.pieces(self.context, np.random.default_rng(0))[0])
         self.batch_size = min(settings.batch_size, pieces)
         self.steps = pieces // self.batch_size
         keras.utils.set_random_seed(seed)
-        self.model: Any = network.build(settings)
+        self.model: Any = network.build()
         run.start_from(self.model, start_weights, settings, "these --template, --bidirectional, --layers and --units")
         self.model.compile(
             run.optimizer(
                 settings.optimizer,
-                choices["learning_rate"],
+                settings.learning_rate,
                 settings.epochs * self.steps,
-                warm_up=choices["warm_up"],
+                warm_up=network.choices["warm_up"],
                 clipnorm=1.0,  # gradients through time explode now and then
             ),
             loss="sparse_categorical_crossentropy",
@@ -383,42 +358,39 @@ class Tagger:
 
 def _networks(settings: Train) -> list[Network]:
     """The network that was asked for and, to compare with, the rest of the family with as many parameters."""
-    recipe = RECIPES[settings.template]
-    layers, units = settings.layers or recipe.layers, settings.units or recipe.units
-    own = Network(settings.template, settings.bidirectional, layers, units)
+    own = Network(with_recipe(settings))
     if not settings.compare:
         return [own]
     kinds = [(template, both, 1) for template in ("simple_rnn", "lstm", "gru") for both in (False, True)]
-    kinds += [("lstm", True, 2), (ENCODER, True, RECIPES[ENCODER].layers)]
-    rest = [Network(*kind, units=1) for kind in kinds]
-    parameters = own.build(settings).count_params()
-    return [own, *(_of_size(network, parameters, settings) for network in rest if network.name != own.name)]
+    kinds += [("lstm", True, 2), (ENCODER, True, RECIPES[ENCODER]["layers"])]
+    names = ("template", "bidirectional", "layers")
+    others = [dataclasses.replace(settings, **dict(zip(names, kind, strict=True))) for kind in kinds]
+    rest = [Network(with_recipe(of_kind)) for of_kind in others]
+    parameters = own.build().count_params()
+    return [own, *(_of_size(network, parameters) for network in rest if network.name != own.name)]
 
 
-def _of_size(network: Network, parameters: int, settings: Train) -> Network:
+def _of_size(network: Network, parameters: int) -> Network:
     """The network with the units that bring it closest to a number of parameters."""
-    multiple = HEADS if network.template == ENCODER else 1  # that the units must be
+    multiple = HEADS if network.settings.template == ENCODER else 1  # that the units must be
+
+    def of_units(units: int) -> Network:
+        return Network(dataclasses.replace(network.settings, units=multiple * units))
+
     tried = [1, 2, 3]
-    sizes = [dataclasses.replace(network, units=multiple * units).build(settings).count_params() for units in tried]
+    sizes = [of_units(units).build().count_params() for units in tried]
     polynomial = np.polyfit(tried, sizes, 2)  # for a matrix of weights has the units on one side, or on both
     units = np.arange(1, parameters + 1)
-    nearest = units[np.abs(np.polyval(polynomial, units) - parameters).argmin()]
-    return dataclasses.replace(network, units=multiple * int(nearest))
+    return of_units(int(units[np.abs(np.polyval(polynomial, units) - parameters).argmin()]))
 
 
-def _check(settings: Train) -> None:
-    run.check(
-        settings,
-        at_least_one=("layers", "units", "batch_size", "epochs", "patience", "seeds"),
-        above_zero=("learning_rate",),
-        shares=("dropout", "recurrent_dropout"),
-    )
+def _check(settings: Any) -> None:
     if settings.template == ENCODER:
         for name, plain in (("bidirectional", True), ("recurrent_dropout", 0), ("layer_normalization", False)):
             if getattr(settings, name) != plain:
                 flag = f"--{'no-' * (name == 'bidirectional')}{name.replace('_', '-')}"
                 raise BadInput(f"found {flag} with --template {ENCODER}, expected it with a recurrent network")
-        if settings.units is not None and settings.units % HEADS:
+        if settings.units % HEADS:
             raise BadInput(f"--units: found {settings.units}, expected a multiple of {HEADS}, the heads of {ENCODER}")
     if settings.compare and settings.init_from:
         raise BadInput("found --compare and --init-from, expected one: the weights fit one network only")
@@ -550,7 +522,7 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     return {"metrics": values}
 
 
-def report(settings: Report) -> dict[str, Any]:
+def report(settings: run.Report) -> dict[str, Any]:
     """Typeset a run's report again; the same files give the same bytes."""
     return run.typeset_again(settings.run, APPLICATION, speech_report.typeset)
 

@@ -15,7 +15,7 @@ import applications  # isort: skip  # noqa: F401 - first, for it imports the bac
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import keras
 
@@ -24,114 +24,92 @@ from applications.text import evaluation, models
 from applications.text import report as text_report
 from data import text
 from data.dataset import BadInput, escaped
+from data.ranges import Count, NotNegative, Range, Seed, Share, at_least
 
 APPLICATION = "text_generation"
 
 
 @dataclasses.dataclass(frozen=True)
-class Train:
-    """Train on the embedded text or on your own, compare with n-grams and compressors, and write the report."""
+class LanguageModel:
+    """Which text, and which network."""
 
     text: tuple[Path, ...] = ()
     """Your own text: files or folders of them, UTF-8, also .gz. Without it, Python's language reference."""
     encoding: str | None = None
     """Of --text, where it is not UTF-8 and has no byte order mark."""
     tokenizer: Literal["char", "byte", "bpe"] | None = None
-    """What a token is: a character (the default), a byte, or a piece that byte-pair encoding found in the training
-    text."""
-    vocabulary: int = 2_000
-    """Tokens of byte-pair encoding."""
+    """What a token is: a character, a byte, or a piece that byte-pair encoding found in the training text."""
+    vocabulary: Annotated[int, at_least(257)] = 2_000
+    """Tokens of byte-pair encoding, more than the 256 bytes."""
 
     template: Literal["transformer", "lstm", "gru"] = "transformer"
     """The architecture: templates/transformer.py or templates/recurrent.py."""
     preset: Literal["short", "long"] = "short"
     """Settings for minutes or, with a larger network, for three quarters of an hour on two cores."""
-    layers: int | None = None
+    layers: Count | None = None
     """Blocks of the transformer, or recurrent layers."""
-    units: int | None = None
+    units: Count | None = None
     """Width of the transformer, or units of each recurrent layer."""
-    heads: int = 4
+    heads: Count = 4
     """Of the transformer's attention."""
-    context: int | None = None
+    context: Count | None = None
     """Tokens that the model is trained to look back on."""
     activation: Literal["gelu", "relu", "silu", "tanh", "sigmoid", "elu"] | None = None
     """Of the transformer's feed-forward layers or of the recurrent cells."""
-    dropout: float | None = None
+    dropout: Share | None = None
     """Share that is set to zero while training."""
 
-    optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adamw"
-    """Of the training."""
-    learning_rate: float | None = None
-    """At its highest, after a short rise; it falls to 0 along a cosine over --epochs."""
-    batch_size: int | None = None
-    """Pieces of text in a training step, each of --context tokens."""
-    epochs: int | None = None
-    """Passes over the training text; the weights of the epoch with the lowest validation loss are kept."""
-    patience: int = 6
+    patience: Count = 6
     """Epochs without a lower validation loss after which training stops."""
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     """Of the arithmetic; the mixed ones are for GPUs."""
-    seed: int = 0
-    """Of the first training; the others have the seeds after it."""
-    seeds: int = 1
-    """Trainings, whose mean and spread are reported."""
-    init_from: Path | None = None
-    """Start from the weights, and with the tokens, of this model.keras of an earlier run."""
-
-    quick: bool = False
-    """A smoke run of seconds: a small network, one epoch, few bootstrap draws."""
-    out: Path | None = None
-    """The run's folder; by default runs/text_generation/<time>."""
-    resume: bool = False
-    """Go on with a run that was stopped: the one in --out, else the newest with these settings."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Generate:
+class Train(run.Training, LanguageModel):
+    """Train on the embedded text or on your own, compare with n-grams and compressors, and write the report."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Generate(run.Trained):
     """Let a trained model write; the text appears as it is written."""
 
-    model: Path
-    """The model.keras of a run."""
-    prompt: str = "\n"
+    prompt: Annotated[str, at_least(1)] = "\n"
     """What the text begins with."""
-    tokens: int = 500
+    tokens: Count = 500
     """To write, at most."""
-    temperature: float = 0.8
+    temperature: NotNegative = 0.8
     """Below 1 the likely becomes likelier, above 1 less so; 0 takes the most probable token each time."""
-    top_k: int | None = None
+    top_k: Count | None = None
     """Choose among so many of the most probable tokens alone."""
-    top_p: float | None = None
+    top_p: Annotated[float, Range(0, 1, above=True)] | None = None
     """Choose among the most probable tokens alone that together have this probability."""
-    stop: tuple[str, ...] = ()
+    stop: tuple[Annotated[str, at_least(1)], ...] = ()
     """End before any of these strings."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the choices."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluate:
+class Evaluate(run.Trained):
     """Measure how well a trained model predicts other text, without training."""
 
-    model: Path
-    """The model.keras of a run."""
     text: tuple[Path, ...]
     """Files or folders of them."""
     encoding: str | None = None
     """Where it is not UTF-8 and has no byte order mark."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """Typeset the report of a finished run again, from its files."""
-
-    run: Path
-    """The run's folder."""
-
-
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the program as from the command line and return what it computed."""
-    commands = {Train: train, Generate: generate, Evaluate: evaluate, Report: report}
-    return run.dispatch(commands, arguments, program="text_generation.py", description=__doc__ or "")
+    commands = {Train: train, Generate: generate, Evaluate: evaluate, run.Report: report}
+    return run.dispatch(
+        commands,
+        arguments,
+        program="text_generation.py",
+        description=__doc__ or "",
+        recipes={"--quick": models.QUICK, **models.RECIPES, "always": models.ALWAYS},
+    )
 
 
 # --- Train ---
@@ -139,7 +117,6 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
 def train(settings: Train) -> dict[str, Any]:
     """Data, model, fit, evaluation, report."""
-    command = run.command("applications/text_generation.py", settings)
     start = models.load(settings.init_from) if settings.init_from else None
     if start:
         if settings.tokenizer not in (None, start.tokenizer.kind):
@@ -148,19 +125,16 @@ def train(settings: Train) -> dict[str, Any]:
             )
         settings = dataclasses.replace(settings, tokenizer=start.tokenizer.kind)
     settings = models.with_recipe(settings)
-    if settings.quick:
-        most = {"layers": 1, "units": 64, "epochs": 1, "seeds": 2}
-        settings = dataclasses.replace(settings, **{k: min(getattr(settings, k), v) for k, v in most.items()})
     _check(settings)
     keras.mixed_precision.set_global_policy(settings.precision)
     try:
         with run.Run(APPLICATION, settings) as this_run:
-            return _train(settings, start, this_run, command)
+            return _train(settings, start, this_run)
     finally:
         keras.mixed_precision.set_global_policy("float32")
 
 
-def _train(settings: Any, start: models.LanguageModel | None, this_run: run.Run, command: str) -> dict[str, Any]:
+def _train(settings: Any, start: models.LanguageModel | None, this_run: run.Run) -> dict[str, Any]:
     corpus = _load(settings, start, this_run)
     this_run.check_data(corpus.provenance)
     sizes = ", ".join(f"{name} {len(part):,}" for name, part in corpus.splits.items())
@@ -196,7 +170,9 @@ def _train(settings: Any, start: models.LanguageModel | None, this_run: run.Run,
     )
     this_run.say("drawing and writing the report")
     metrics = {
-        **this_run.header(settings, command, "numpy", *(["tokenizers"] if corpus.tokenizer.kind == "bpe" else [])),
+        **this_run.header(
+            settings, settings.command, "numpy", *(["tokenizers"] if corpus.tokenizer.kind == "bpe" else [])
+        ),
         "data": evaluation.describe(corpus, test),
         **compared,
         **sampled,
@@ -231,14 +207,6 @@ def _load(settings: Any, start: models.LanguageModel | None, this_run: run.Run) 
 
 
 def _check(settings: Any) -> None:
-    run.check(
-        settings,
-        at_least_one=("layers", "units", "heads", "context", "batch_size", "epochs", "patience", "seeds"),
-        above_zero=("learning_rate",),
-        shares=("dropout",),
-    )
-    if settings.tokenizer == "bpe" and settings.vocabulary < 257:
-        raise BadInput(f"--vocabulary: found {settings.vocabulary}, expected more than the 256 bytes")
     if settings.template == "transformer" and settings.units % settings.heads:
         raise BadInput(
             f"--heads: found {settings.heads}, expected a divisor of --units, {settings.units}, which they share"
@@ -252,17 +220,6 @@ def _check(settings: Any) -> None:
 
 def generate(settings: Generate) -> dict[str, Any]:
     """Print the prompt and what the model writes after it, as it is written."""
-    for name, fits, expected in (
-        ("tokens", settings.tokens >= 1, "1 or more"),
-        ("temperature", 0 <= settings.temperature < float("inf"), "a finite number, 0 or more"),
-        ("top_k", settings.top_k is None or settings.top_k >= 1, "1 or more"),
-        ("top_p", settings.top_p is None or 0 < settings.top_p <= 1, "above 0, at most 1"),
-        ("seed", settings.seed >= 0, "0 or more"),
-        ("prompt", bool(settings.prompt), "at least one character"),
-        ("stop", all(settings.stop), "strings of at least one character"),
-    ):
-        if not fits:
-            raise BadInput(f"--{name.replace('_', '-')}: found {getattr(settings, name)!r}, expected {expected}")
     model = models.load(settings.model)
     prompt = text.as_in_text(settings.prompt)
     if not prompt:
@@ -304,7 +261,7 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     return {"metrics": values}
 
 
-def report(settings: Report) -> dict[str, Any]:
+def report(settings: run.Report) -> dict[str, Any]:
     """Typeset a run's report again; the same files give the same bytes."""
     return run.typeset_again(settings.run, APPLICATION, text_report.typeset)
 

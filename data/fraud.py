@@ -10,15 +10,16 @@ import datetime
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from sklearn.neighbors import KDTree
 
-from data import table, table_files
+from data import ranges, table, table_files
 from data.dataset import BadInput, Dataset, Provenance, Split
+from data.ranges import Count, NotNegative, Seed, at_least, between
 
 DAY = 86_400
 LARGEST_AMOUNT = 1e12  # sums of cents stay exact in 64 bits
@@ -45,34 +46,34 @@ FEATURES = (
 class Simulation:
     """Sizes and rates of the simulated payments; the defaults are the handbook's."""
 
-    customers: int = 5_000
-    terminals: int = 10_000
-    days: int = 183
+    customers: Count = 5_000
+    terminals: Count = 10_000
+    days: Count = 183
     start: datetime.date = datetime.date(2018, 4, 1)
     """The first day."""
-    radius: float = 5.0
+    radius: NotNegative = 5.0
     """A customer pays at the terminals within this distance on the 100 × 100 grid."""
-    mean_amount_low: float = 5.0
+    mean_amount_low: NotNegative = 5.0
     """A customer's mean amount is uniform between this and the next."""
-    mean_amount_high: float = 100.0
+    mean_amount_high: NotNegative = 100.0
     """See before; the standard deviation is half the mean."""
-    payments_per_day_high: float = 4.0
+    payments_per_day_high: NotNegative = 4.0
     """A customer's rate is uniform between 0 and this."""
-    large_amount: float = 220.0
+    large_amount: NotNegative = 220.0
     """Scenario 1: every amount above is a fraud."""
-    terminals_compromised_per_day: int = 2
+    terminals_compromised_per_day: Annotated[int, at_least(0)] = 2
     """Scenario 2: terminals of which all payments become fraud."""
-    terminal_days: int = 28
+    terminal_days: Annotated[int, at_least(0)] = 28
     """Scenario 2: for so many days."""
-    customers_compromised_per_day: int = 3
+    customers_compromised_per_day: Annotated[int, at_least(0)] = 3
     """Scenario 3: customers of which some payments become fraud."""
-    customer_days: int = 14
+    customer_days: Annotated[int, at_least(0)] = 14
     """Scenario 3: during so many days."""
-    customer_fraud_share: float = 1 / 3
+    customer_fraud_share: Annotated[float, between(0, 1)] = 1 / 3
     """Scenario 3: the share of their payments."""
-    customer_fraud_factor: float = 5.0
+    customer_fraud_factor: NotNegative = 5.0
     """Scenario 3: what the amounts of these are multiplied by."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the simulation; training has its own."""
 
 
@@ -88,13 +89,7 @@ def simulate(simulation: Simulation | None = None) -> pd.DataFrame:
         BadInput: if a setting is out of its range, or no payment comes of the settings.
     """
     settings = simulation or Simulation()
-    for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
-        least = 1 if field.name in ("customers", "terminals", "days") else 0
-        most = 1 if field.name == "customer_fraud_share" else np.inf
-        if field.name != "start" and not least <= value <= most:
-            flag = f"--simulation.{field.name.replace('_', '-')}"
-            raise BadInput(f"{flag}: found {value}, expected {least} or more" + (", at most 1" if most == 1 else ""))
+    ranges.check(settings, "--simulation.")
     if settings.mean_amount_low > settings.mean_amount_high:
         raise BadInput(
             f"--simulation.mean-amount-low: found {settings.mean_amount_low}, expected at most "
@@ -296,10 +291,10 @@ class Protocol:
 
     train_start: datetime.date = datetime.date(2018, 7, 25)
     """First day of the training week."""
-    train_days: int = 7
-    delay_days: int = 7
+    train_days: Count = 7
+    delay_days: Annotated[int, at_least(0)] = 7
     """Days until a label is known: between training and test, and in the terminals' features."""
-    test_days: int = 7
+    test_days: Count = 7
 
 
 def split(payments: pd.DataFrame, protocol: Protocol) -> dict[str, Split]:
@@ -314,10 +309,7 @@ def split(payments: pd.DataFrame, protocol: Protocol) -> dict[str, Split]:
     Raises:
         BadInput: if a week holds no payment or no fraud, or the validation days would reach into the test days.
     """
-    for name, least in (("train_days", 1), ("delay_days", 0), ("test_days", 1)):
-        if getattr(protocol, name) < least:
-            found = getattr(protocol, name)
-            raise BadInput(f"--protocol.{name.replace('_', '-')}: found {found}, expected {least} or more")
+    ranges.check(protocol, "--protocol.")
     if protocol.test_days > protocol.train_days + protocol.delay_days:
         raise BadInput(
             f"--protocol.test-days: found {protocol.test_days}, expected at most "

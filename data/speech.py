@@ -14,12 +14,13 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import filelock
 import numpy as np
 import platformdirs
 
-from data import espeak
+from data import espeak, ranges
 from data.acoustics import (
     BANDS,
     RATE,
@@ -34,6 +35,7 @@ from data.acoustics import (
 )
 from data.dataset import BadInput, Dataset, Provenance, Split, escaped
 from data.phones import IGNORED, PHONES, SILENCE
+from data.ranges import Range, Seed, between
 from data.recordings import Found, Recording, Segment, find_recordings, read, split_recordings
 from data.sentences import sentences
 
@@ -72,15 +74,15 @@ _SHORTEST = 1.5  # seconds, less than the mean of any speaker's sentences
 class Synthesis:
     """The synthetic corpus."""
 
-    minutes: float = 30.0
+    minutes: Annotated[float, Range(0, 600, above=True)] = 30.0
     """Length of all sentences together; the speakers have equal shares of it."""
-    speakers: int = 48
+    speakers: Annotated[int, between(6, 600)] = 48
     """Half of them women; about 60 % are for training, 15 % for validation and 25 % for the test."""
-    snr: tuple[float, ...] = (10.0, 5.0, 0.0, -5.0)
+    snr: tuple[Annotated[float, between(-20, 100)], ...] = (10.0, 5.0, 0.0, -5.0)
     """Signal-to-noise ratios in dB, of which one is drawn for each sentence; none for no noise."""
     telephone: bool = False
     """Keep only the band of a telephone line, 300 to 3,400 Hz."""
-    seed: int = 0
+    seed: Seed = 0
     """Of speakers, sentences and noise; training has its own."""
 
 
@@ -136,7 +138,7 @@ def load_synthetic(settings: Synthesis) -> Speech:
     Raises:
         BadInput: if a setting is out of its range, espeak-ng isn't installed, or the cache can't be written.
     """
-    _check(settings)
+    ranges.check(settings, "--synthesis.")
     speakers = draw_speakers(settings)
     corpus = _corpus(settings, speakers)
     digest = hashlib.sha256()
@@ -215,17 +217,6 @@ def read_labelled(
     part = _frames(_sounds(folder, found.recordings), hashlib.sha256())
     said = [*found.understood(), *_said_of_frames({"": part}), *_skipped_notes(folder, found)]
     return _split(part, normalizer), tuple(part.utterances), said
-
-
-def _check(settings: Synthesis) -> None:
-    for name, value, good, expected in (
-        ("minutes", settings.minutes, 0 < settings.minutes <= 600, "more than 0 and at most 600"),
-        ("speakers", settings.speakers, 6 <= settings.speakers <= 600, "6 to 600"),
-        ("seed", settings.seed, 0 <= settings.seed < 2**31, "0 or more, less than 2^31"),
-        *(("snr", snr, -20 <= snr <= 100, "-20 to 100 dB") for snr in settings.snr),
-    ):
-        if not good:
-            raise BadInput(f"--synthesis.{name}: found {value:g}, expected {expected}")
 
 
 def draw_speakers(settings: Synthesis) -> dict[str, list[espeak.Speaker]]:

@@ -22,39 +22,26 @@ BATCH = 256  # words that are pronounced at once
 LENGTHS = 8  # letters by which the lengths of batches differ, since each length is compiled for itself
 
 
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """What suits a template where nothing else is asked for; chosen on the validation words of CMUdict."""
-
-    share: float
-    layers: int
-    units: int
-    dropout: float
-    learning_rate: float
-    batch_size: int
-    epochs: int
-
-
+# What fills the settings that are open, by preset and template; chosen on the validation words of CMUdict.
+_SHORT = dict(share=0.2, learning_rate=2e-3, batch_size=64)
+_FULL = dict(share=1.0, learning_rate=1e-3, batch_size=256)
 RECIPES = {
-    "short": {
-        "transformer": Recipe(0.2, 2, 128, 0.0, 2e-3, 64, 10),
-        "lstm": Recipe(0.2, 1, 256, 0.2, 2e-3, 64, 12),
-    },
-    "full": {
-        "transformer": Recipe(1.0, 4, 256, 0.1, 1e-3, 256, 60),
-        "lstm": Recipe(1.0, 2, 512, 0.3, 1e-3, 256, 40),
-    },
+    "short transformer": dict(_SHORT, layers=2, units=128, dropout=0.0, epochs=10),
+    "short lstm": dict(_SHORT, layers=1, units=256, dropout=0.2, epochs=12),
+    "full transformer": dict(_FULL, layers=4, units=256, dropout=0.1, epochs=60),
+    "full lstm": dict(_FULL, layers=2, units=512, dropout=0.3, epochs=40),
 }
+ALWAYS = {"optimizer": "adamw", "seeds": 1}
+OWN_DICTIONARY = {"share": 1.0}
+QUICK = {"share": 0.02, "layers": 1, "units": 32, "epochs": 1}
 
 
 def with_recipe(settings: Any, template: str | None = None) -> Any:
-    """The settings with the recipe's value for all that was not asked for, of another template if one is named."""
-    template = template or str(settings.template)
-    recipe = dataclasses.asdict(RECIPES[settings.preset][template])
-    if settings.dictionary is not None:
-        recipe["share"] = 1.0
-    missing = {k: v for k, v in recipe.items() if getattr(settings, k) is None}
-    return dataclasses.replace(settings, template=template, **missing)
+    """The settings with what is open filled, of another template if one is named."""
+    settings = dataclasses.replace(settings, template=template or settings.template)
+    own = OWN_DICTIONARY if settings.dictionary is not None else {}
+    quick = QUICK if settings.quick else {}
+    return run.filled(settings, own, quick, RECIPES[f"{settings.preset} {settings.template}"], ALWAYS)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -477,7 +477,7 @@ def test_command_of_the_report_gives_the_same_settings(own, file):
     _, metrics = own
     words = words_of(metrics)
     settings = run.dispatch({Train: lambda settings: settings}, words, program="", description="")
-    assert run.plain(models.with_recipe(settings)) == metrics["settings"] | {"out": None, "resume": False}
+    assert run.lasting(models.with_recipe(settings)) == metrics["settings"]
     assert words[:3] == ["--dictionary", str(file), "--stress"]
 
 
@@ -675,19 +675,15 @@ def test_company_changes_no_pronunciation(loaded, parts):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--best", "0"], "--best: found 0, expected 1 or more"),
         (["--best", "9"], "--beams: found 8, expected at least the 9 of --best"),
         (["--beams", "2"], "--beams: found 2, expected at least the 3 of --best"),
-        ([""], "--words: found ('',), expected one or more"),
-        ([], "--words: found (), expected one or more"),
     ],
 )
 def test_say_refuses_what_it_cannot_read(words, said, model, at_once, monkeypatch, capsys):
-    options = [] if words and not words[0].startswith("--") else ["beda"] if words else []
-    code, line = left(monkeypatch, capsys, "say", "--model", model, "--words", *options, *words)
+    code, line = left(monkeypatch, capsys, "say", "--model", model, "--words", "beda", *words)
     assert code == 2
     assert line.startswith("error: ")
-    assert said.removeprefix("--words ") in line
+    assert said in line
 
 
 def test_say_says_what_it_can_and_names_the_rest(model, at_once, monkeypatch, capsys):
@@ -754,8 +750,6 @@ def test_evaluate_measures_what_the_model_does_not_know(model, at_once, stranger
         f"error: {file}: found the phones x, ʒ, and one that the model doesn't know in each pronunciation, expected "
         "its phones: AH0, B, D, EH1, K, S",
     )
-    code, line = left(monkeypatch, capsys, "evaluate", "--model", model, "--dictionary", file, "--beams", "0")
-    assert (code, line) == (2, "error: --beams: found 0, expected 1 or more")
 
 
 def korean(count):
@@ -969,23 +963,6 @@ def folder(file, tmp_path_factory):
         (["--template", "lstm", "--compare", "--heads", "3"], "--heads: found 3, expected a divisor of --units, 128, "),
         (["--template", "lstm", "--units", "33"], "--units: found 33, expected an even number"),
         (["--compare", "--units", "33", "--heads", "3"], "--units: found 33, expected an even number"),
-        (["--heads", "0"], "--heads: found 0, expected 1 or more"),
-        (["--quick", "--layers", "0"], "--layers: found 0"),
-        (["--units", "0"], "--units: found 0"),
-        (["--units", "-128"], "--units: found -128"),
-        (["--beams", "0"], "--beams: found 0"),
-        (["--batch-size", "0"], "--batch-size: found 0"),
-        (["--epochs", "0"], "--epochs: found 0"),
-        (["--patience", "0"], "--patience: found 0"),
-        (["--seeds", "0"], "--seeds: found 0"),
-        (["--seed", "-1"], "--seed: found -1"),
-        (["--learning-rate", "0"], "--learning-rate: found 0"),
-        (["--learning-rate", "nan"], "--learning-rate: found nan"),
-        (["--dropout", "1"], "--dropout: found 1"),
-        (["--share", "0"], "--share: found 0"),
-        (["--share", "-0.5"], "--share: found -0.5"),
-        (["--share", "2"], "--share: found 2.0, expected above 0, at most 1"),
-        (["--share", "nan"], "--share: found nan"),
         (["--compare", "--init-from", "own.dict"], "found --compare and --init-from, expected one"),
         (["--dictionary", "none.dict"], "none.dict: found no such file"),
         (["--dictionary", "empty.dict"], "empty.dict: found an empty file"),
