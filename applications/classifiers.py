@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import keras
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from applications import run
 from data.batches import shuffled_batches, steps_of
 from data.dataset import BadInput
+from data.ranges import Count, NotNegative, Positive, Range, Share, at_least, between
 from templates import cnn as cnn_template
 from templates import dbn as dbn_template
 from templates import dsn as dsn_template
@@ -26,126 +27,113 @@ COPIES = 5  # of a picture that is also shown shifted
 MODULE_PATIENCE = 2  # modules without a higher accuracy on validation after which stacking ends
 FEWEST_STEPS = 4  # an epoch is of several steps, of smaller batches if need be
 
-Optimizer = Literal["adam", "adamw", "rmsprop", "sgd"]
 
-
-@dataclasses.dataclass(frozen=True)
+@run.choices(cnn_template.cnn)
 class Cnn:
     """Choices of templates/cnn.py."""
 
-    filters: tuple[int, ...] = (32, 64)
-    """Of each stage's convolutions; each stage halves height and width."""
-    convolutions: int = 2
-    """In each stage."""
-    kernel_size: int = 3
-    """Height and width of a filter, in pixels."""
-    activation: Literal["relu", "tanh", "elu", "selu", "gelu", "silu"] = "relu"
-    """After each convolution and of the dense layers."""
-    normalization: Literal["batch", "layer"] | None = "batch"
-    """Over the batch or over the filters."""
-    pooling: Literal["max", "average"] = "max"
-    """What stands for four neighbouring pixels."""
-    residual: bool = False
-    """Whether each two convolutions have a shortcut around them."""
-    dense: tuple[int, ...] = (128,)
-    """Units of the layers before the output."""
-    dropout: float = 0.3
-    """Share of the input of each dense layer set to zero while training."""
-    rotation: float = 0.03
-    """Pictures are turned by up to this share of a full turn while training."""
-    translation: float = 0.1
-    """Pictures are shifted by up to this share of their size while training."""
-    zoom: float = 0.1
-    """Pictures grow or shrink by up to this share while training."""
-    flip: bool = False
-    """Whether half of the pictures are mirrored while training; right for photographs, wrong for digits."""
+    filters: Annotated[tuple[Count, ...], at_least(1)] | None = None
+    convolutions: Count
+    kernel_size: Count
+    activation: Literal["relu", "tanh", "elu", "selu", "gelu", "silu"]
+    normalization: Literal["batch", "layer"] | None
+    pooling: Literal["max", "average"]
+    residual: bool
+    dense: tuple[Count, ...]
+    dropout: Share
+    rotation: NotNegative
+    translation: NotNegative
+    zoom: Share
+    flip: bool
 
 
-@dataclasses.dataclass(frozen=True)
+@run.choices(dbn_template.dbn, dbn_template.RBM)
 class Dbn:
     """Choices of templates/dbn.py."""
 
-    widths: tuple[int, ...] = (256, 256)
-    """Hidden units of each restricted Boltzmann machine."""
-    visible: Literal["bernoulli", "gaussian"] = "bernoulli"
-    """Kind of the visible units; gaussian ones see standardised pixels, as photographs want."""
+    widths: Annotated[tuple[Count, ...], at_least(1)] | None = None
+    visible: Literal["bernoulli", "gaussian"]
     pretrain: bool = True
     """Whether the machines are trained before the classifier."""
-    rbm_epochs: int = 100
+    rbm_epochs: Count | None = None
     """Of each machine."""
-    rbm_learning_rate: float = 0.1
+    rbm_learning_rate: Positive | None = None
     """Of each machine, stochastic gradient descent."""
-    rbm_momentum: float = 0.9
+    rbm_momentum: Share = 0.9
     """Of the gradient descent."""
-    rbm_batch_size: int = 20
+    rbm_batch_size: Count | None = None
     """Pictures in a step of contrastive divergence."""
-    gibbs_steps: int = 1
-    """Steps of the Gibbs chain (the k of CD-k)."""
-    chains: int = 0
-    """Persistent chains; 0 starts a chain at each picture instead."""
-    weight_decay: float = 0.0
-    """Of the machines' weights."""
-    sparsity_target: float | None = None
-    """Mean activation that each hidden unit is drawn to."""
-    sparsity_cost: float = 0.0
-    """Weight of that."""
-    dropout: float = 0.2
-    """Share of each hidden layer set to zero in fine-tuning."""
-    input_dropout: float = 0.0
-    """Share of the input set to zero in fine-tuning."""
-    shift: float = 0.5
+    gibbs_steps: Count
+    chains: Annotated[int, at_least(0)]
+    weight_decay: NotNegative | None = None
+    sparsity_target: Annotated[float, Range(0, 1, above=True, below=True)] | None
+    sparsity_cost: NotNegative
+    dropout: Share | None = None
+    input_dropout: Share | None = None
+    shift: Annotated[float, between(0, 1)] | None = None
     """Pixels, up to 1, by which four copies of each labelled picture are shifted in fine-tuning; 0 for none."""
 
 
-@dataclasses.dataclass(frozen=True)
+@run.choices(dsn_template.module)
 class Dsn:
     """Choices of templates/dsn.py."""
 
-    modules: int = 3
+    modules: Count | None = None
     """At most; stacking ends when the accuracy on validation no longer rises."""
-    hidden_units: int = 200
-    """Of each module."""
-    ridge: float = 0.3
-    """Of the output weights' regression, over all the rows that a module is trained on."""
-    kernel_deviation: float = 0.3
-    """Standard deviation of the random weights that the hidden layers start from."""
-    shift: float = 0.5
+    hidden_units: Count | None = None
+    ridge: Positive | None = None
+    kernel_deviation: Positive | None = None
+    shift: Annotated[float, between(0, 1)] | None = None
     """Pixels, up to 1, by which four copies of each training picture are shifted: up, down, left, right; 0 for none."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
-    """How a classifier is trained."""
+class Networks:
+    """The part of a program's settings that says which networks classify pictures."""
 
-    optimizer: Optimizer
-    learning_rate: float
-    batch_size: int | None  # None is the whole training set
-    epochs: int  # at most; of a deep stacking network, of each module
+    template: Literal["cnn", "dbn", "dsn"] = "cnn"
+    """The architecture: convolutional, deep belief or deep stacking network."""
+    compare: bool = False
+    """Train the other two as well."""
+    preset: Literal["small", "medium", "mnist"] | None = None
+    """Sizes and recipe: for pictures as small as digits; for some thousands of 28 × 28; for MNIST and its like (up to
+    an hour). By default what suits the pictures: small below 16 pixels, mnist for more than 20,000 pictures."""
+    cnn: Cnn = dataclasses.field(default_factory=Cnn)
+    """Of the convolutional network."""
+    dbn: Dbn = dataclasses.field(default_factory=Dbn)
+    """Of the deep belief network."""
+    dsn: Dsn = dataclasses.field(default_factory=Dsn)
+    """Of the deep stacking network, which takes all pictures at once unless a batch size is given or listed."""
 
 
-# "small" and the deep belief network of "medium" were chosen on validation pictures of digits and of digits-28. The
-# others were set by small runs, the literature and, for "mnist", what an hour on two cores allows.
-RECIPES = {
-    "small": {
-        "cnn": Recipe("adam", 3e-3, 32, 40),
-        "dbn": Recipe("adam", 2e-2, 128, 60),
-        "dsn": Recipe("adam", 2e-2, None, 20),
-    },
-    "medium": {
-        "cnn": Recipe("adam", 3e-3, 64, 25),
-        "dbn": Recipe("adam", 3e-3, 50, 100),
-        "dsn": Recipe("adam", 3e-3, None, 30),
-    },
-    "mnist": {
-        "cnn": Recipe("adam", 2e-3, 128, 22),
-        "dbn": Recipe("adam", 1e-3, 128, 8),
-        "dsn": Recipe("adam", 3e-3, 10_000, 4),
-    },
+# What fills the settings of a network's training that are open, by preset and template. "small" and the deep belief
+# network of "medium" were chosen on validation pictures of digits and of digits-28. The others were set by small runs,
+# the literature and, for "mnist", what an hour on two cores allows. A batch size of None is the whole training set;
+# the epochs are the most, of a deep stacking network those of each module.
+RECIPES: dict[str, dict[str, Any]] = {
+    "small cnn": dict(optimizer="adam", learning_rate=3e-3, batch_size=32, epochs=40),
+    "small dbn": dict(optimizer="adam", learning_rate=2e-2, batch_size=128, epochs=60),
+    "small dsn": dict(optimizer="adam", learning_rate=2e-2, batch_size=None, epochs=20),
+    "medium cnn": dict(optimizer="adam", learning_rate=3e-3, batch_size=64, epochs=25),
+    "medium dbn": dict(optimizer="adam", learning_rate=3e-3, batch_size=50, epochs=100),
+    "medium dsn": dict(optimizer="adam", learning_rate=3e-3, batch_size=None, epochs=30),
+    "mnist cnn": dict(optimizer="adam", learning_rate=2e-3, batch_size=128, epochs=22),
+    "mnist dbn": dict(optimizer="adam", learning_rate=1e-3, batch_size=128, epochs=8),
+    "mnist dsn": dict(optimizer="adam", learning_rate=3e-3, batch_size=10_000, epochs=4),
 }
-# What --preset changes in the choices above.
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "small": {},
+# What fills the others, by preset.
+PRESETS: dict[str, dict[str, Any]] = {
+    "small": {
+        "seeds": 3,
+        "cnn": {"filters": (32, 64)},
+        "dbn": {
+            **{"widths": (256, 256), "rbm_epochs": 100, "rbm_learning_rate": 0.1, "rbm_batch_size": 20},
+            **{"weight_decay": 0.0, "dropout": 0.2, "input_dropout": 0.0, "shift": 0.5},
+        },
+        "dsn": {"hidden_units": 200, "ridge": 0.3, "kernel_deviation": 0.3, "shift": 0.5},
+    },
     "medium": {
+        "seeds": 3,
         "cnn": {"filters": (32, 64, 128)},
         # Without shifted copies, to see what unlabelled pictures give. Copies shifted by a pixel give 1 point more, and
         # the net from random weights 3 (validation pictures of digits-28, 500 labels).
@@ -156,6 +144,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "dsn": {"hidden_units": 600, "ridge": 5.0, "kernel_deviation": 0.1, "shift": 1.0},
     },
     "mnist": {
+        "seeds": 1,
         "cnn": {"filters": (24, 48, 96)},
         "dbn": {
             **{"widths": (1000, 1000), "rbm_epochs": 20, "rbm_learning_rate": 0.05, "rbm_batch_size": 100},
@@ -164,7 +153,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "dsn": {"hidden_units": 3000, "ridge": 90.0, "kernel_deviation": 0.1, "shift": 1.0},
     },
 }
-SEEDS = {"small": 3, "medium": 3, "mnist": 1}  # final models
+ALWAYS = {"dsn": {"modules": 3}}
+QUICK = {"epochs": 2, "seeds": 2, "dbn": {"rbm_epochs": 2}, "dsn": {"modules": 2}}
 SMALL_SIDE = 16  # pixels; pictures of a smaller side are small
 MEDIUM_PICTURES = 20_000  # more take the recipe of MNIST
 
@@ -176,24 +166,18 @@ def preset_for(height: int, width: int, number: int) -> str:
     return "small" if min(height, width) < SMALL_SIDE else "medium"
 
 
-def with_preset(settings: Any, height: int, width: int, number: int) -> Any:
-    """The settings with a preset's choices where the user left the default.
+def with_recipe(settings: Any, height: int, width: int, number: int, template: str | None = None) -> Any:
+    """The settings with what is open filled, of another template if one is named.
 
     Without a preset of the user's it is that for so many training pictures of this size. The convolutional network has
     no more stages than the pictures can be halved, unless the user asks for them.
     """
     preset = settings.preset or preset_for(height, width, number)
-    seeds = SEEDS[preset] if settings.seeds is None else settings.seeds
-    changed: dict[str, Any] = {"preset": preset, "seeds": seeds}
-    for template in RECIPES[preset]:
-        own = getattr(settings, template)
-        choices = dict(PRESETS[preset].get(template, {}))
-        if template == "cnn":
-            stages = max(1, int(np.log2(min(height, width))))
-            choices["filters"] = choices.get("filters", Cnn().filters)[:stages]
-        kept = {name: value for name, value in choices.items() if getattr(own, name) == getattr(type(own)(), name)}
-        changed[template] = dataclasses.replace(own, **kept)
-    return dataclasses.replace(settings, **changed)
+    settings = dataclasses.replace(settings, preset=preset, template=template or settings.template)
+    of_preset = PRESETS[preset]
+    stages = {"cnn": {"filters": of_preset["cnn"]["filters"][: max(1, int(np.log2(min(height, width))))]}}
+    quick = QUICK | {"seeds": min(QUICK["seeds"], of_preset["seeds"])} if settings.quick else {}
+    return run.filled(settings, quick, stages, of_preset, RECIPES[f"{preset} {settings.template}"], ALWAYS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,12 +225,9 @@ def in_batches(predict: Any, inputs: np.ndarray) -> Any:
 
 
 class Trainer:
-    """What the three have in common: the recipe and batches."""
+    """What the three have in common: settings of which none is open, and batches."""
 
     def __init__(self, template: str, settings: Any, this_run: run.Run, classes: int):
-        recipe = RECIPES[settings.preset or "small"][template]
-        given = {field.name: getattr(settings, field.name) for field in dataclasses.fields(Recipe)}
-        self.recipe = dataclasses.replace(recipe, **{name: v for name, v in given.items() if v is not None})
         self.choices = getattr(settings, template)
         self.settings = settings
         self.this_run = this_run
@@ -271,10 +252,10 @@ class Trainer:
         validation: tuple[np.ndarray, np.ndarray] | None,
     ) -> run.Fit:
         """Compile and fit a classifier; `take` gives its input for the numbers of rows."""
-        batch_size = self.batch_size(len(labels), self.recipe.batch_size)
+        batch_size = self.batch_size(len(labels), self.settings.batch_size)
         steps, execution = steps_of(len(labels), batch_size, 1 if keras.backend.backend() == "torch" else 32)
         model.compile(
-            run.optimizer(self.recipe.optimizer, self.recipe.learning_rate, epochs * steps),
+            run.optimizer(self.settings.optimizer, self.settings.learning_rate, epochs * steps),
             loss="sparse_categorical_crossentropy",
             metrics=["accuracy"],
             steps_per_execution=execution,
@@ -340,10 +321,10 @@ class CnnTrainer(Trainer):
             width=width,
             channels=channels,
             outputs=self.classes,
-            **dataclasses.asdict(self.choices),
+            **run.arguments(cnn_template.cnn, self.choices),
         )
         run.start_from(net, start_weights, self.settings, "these pictures, classes and --cnn settings")
-        epochs = self.stretched(length or self.recipe.epochs, share)
+        epochs = self.stretched(length or self.settings.epochs, share)
         held_out = None if validation is None else (_scaled(validation.inputs), validation.labels)
         take = lambda order: _scaled(labelled.inputs[order])  # noqa: E731
         fit = self._fit_classifier(stage, net, take, labelled.labels, seed, epochs, held_out)
@@ -387,13 +368,11 @@ class DbnTrainer(Trainer):
         net: Any = dbn_template.dbn(
             features=int(np.prod(labelled.inputs.shape[1:])),
             outputs=self.classes,
-            widths=self.choices.widths,
-            dropout=self.choices.dropout,
-            input_dropout=self.choices.input_dropout,
             rbms=rbms,
+            **run.arguments(dbn_template.dbn, self.choices),
         )
         run.start_from(net, start_weights, self.settings, "these pictures, classes and --dbn.widths")
-        epochs = self.stretched(length or self.recipe.epochs, share)
+        epochs = self.stretched(length or self.settings.epochs, share)
         rows, labels = with_copies(labelled, self.choices.shift)
         rows = inputs(rows)
         held_out = None if validation is None else (inputs(_scaled(validation.inputs)), validation.labels)
@@ -416,18 +395,8 @@ class DbnTrainer(Trainer):
         return [found["kept"] for found in self.held_out] or [self.choices.rbm_epochs] * len(self.choices.widths)
 
     def _machines(self, features: int, seed: int) -> list[Any]:
-        choices = self.choices
-        return dbn_template.stack(
-            features=features,
-            widths=choices.widths,
-            visible=choices.visible,
-            seed=seed,
-            gibbs_steps=choices.gibbs_steps,
-            chains=choices.chains,
-            weight_decay=choices.weight_decay,
-            sparsity_target=choices.sparsity_target,
-            sparsity_cost=choices.sparsity_cost,
-        )
+        options = run.arguments(dbn_template.RBM, self.choices)
+        return dbn_template.stack(features=features, widths=self.choices.widths, seed=seed, **options)
 
     def _pretrain(self, pictures: np.ndarray, seed: int) -> tuple[Any, dict[str, run.Fit]]:
         enough = len(pictures) >= 5 * LEAST_HELD_OUT and self.choices.rbm_epochs >= LEAST_EPOCHS
@@ -623,7 +592,7 @@ class DsnTrainer(Trainer):
                 features=x.shape[1],
                 outputs=self.classes,
                 hidden_units=choices.hidden_units,
-                ridge=choices.ridge * self.batch_size(len(x), self.recipe.batch_size) / len(x),  # for a batch
+                ridge=choices.ridge * self.batch_size(len(x), self.settings.batch_size) / len(x),  # for a batch
                 kernel_deviation=choices.kernel_deviation,
             )
             fits[name] = self._fit_module(name := f"{stage}-module-{number}", module, x, targets, seed)
@@ -649,11 +618,11 @@ class DsnTrainer(Trainer):
         return Trained(model, net.count_params(), len(modules), fits, net)
 
     def _fit_module(self, name: str, module: Any, x: np.ndarray, targets: np.ndarray, seed: int) -> run.Fit:
-        batch_size = self.batch_size(len(x), self.recipe.batch_size)
+        batch_size = self.batch_size(len(x), self.settings.batch_size)
         steps = len(x) // batch_size
-        epochs = self.recipe.epochs
+        epochs = self.settings.epochs
         module.compile(
-            run.optimizer(self.recipe.optimizer, self.recipe.learning_rate, epochs * steps),
+            run.optimizer(self.settings.optimizer, self.settings.learning_rate, epochs * steps),
             jit_compile=run.jit_compile(),
         )
 

@@ -244,7 +244,7 @@ def _train(settings: Any, start_weights: list[np.ndarray] | None, this_run: run.
     resamples = 100 if settings.quick or len(test) > evaluation.SAMPLE_ROWS else 500
 
     metrics = {
-        **this_run.header(settings, settings.command, "numpy", "scikit-learn"),
+        **this_run.header(settings, "numpy", "scikit-learn"),
         "data": evaluation.describe(dataset) | {"learned_from": len(first.rows)},
         **evaluation.compare(test, scores, parameters, rate, resamples),
         "threshold": {"rule": rule, "alert_rate": rate, "value": threshold}

@@ -17,7 +17,7 @@ import dataclasses
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
 
 import keras
 import numpy as np
@@ -28,62 +28,30 @@ from applications.images import evaluation
 from applications.images import report as image_report
 from data import images
 from data.dataset import BadInput, escaped
+from data.ranges import Count, at_least
 
 APPLICATION = "image_classification"
 LEAST_LABELS = 3  # of each class, for one of them to be validated on
 
 
 @dataclasses.dataclass(frozen=True)
-class Train(pictures.Source):
-    """Train on embedded pictures or on your own, compare with classical classifiers, and write the report."""
+class Source(pictures.Source):
+    """Which pictures, and how many of their labels."""
 
-    labels: int | None = None
+    labels: Count | None = None
     """Use the labels of so many training pictures, and the others without; by default those of all."""
-
-    template: Literal["cnn", "dbn", "dsn"] = "cnn"
-    """The architecture: convolutional, deep belief or deep stacking network."""
-    compare: bool = False
-    """Train the other two as well."""
-    preset: Literal["small", "medium", "mnist"] | None = None
-    """Sizes and recipe: for pictures as small as digits; for some thousands of 28 × 28; for MNIST and its like (up to
-    an hour). By default what suits the pictures: small below 16 pixels, mnist for more than 20,000 pictures."""
-    cnn: models.Cnn = dataclasses.field(default_factory=models.Cnn)
-    """Of the convolutional network."""
-    dbn: models.Dbn = dataclasses.field(default_factory=models.Dbn)
-    """Of the deep belief network."""
-    dsn: models.Dsn = dataclasses.field(default_factory=models.Dsn)
-    """Of the deep stacking network."""
-
-    optimizer: models.Optimizer | None = None
-    """Of the training. This and the next three are by default what suits the template."""
-    learning_rate: float | None = None
-    """At the start; it falls to 0 along a cosine."""
-    batch_size: int | None = None
-    """Pictures in a training step; a deep stacking network takes all at once by default."""
-    epochs: int | None = None
-    """At most; fewer if validation became worse before. Of a deep stacking network, of each module."""
-    seed: int = 0
-    """Of the first final model; the others have the seeds after it."""
-    seeds: int | None = None
-    """Final models, whose mean and spread are reported. By default 3, with the preset mnist 1."""
-    init_from: Path | None = None
-    """Start from the weights of this model.keras of an earlier run."""
-
-    quick: bool = False
-    """A smoke run of seconds: few epochs, two seeds at most and fewer bootstrap draws."""
-    out: Path | None = None
-    """The run's folder; by default runs/image_classification/<time>."""
-    resume: bool = False
-    """Go on with a run that was stopped: the one in --out, else the newest with these settings."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Classify:
+class Train(run.Training, models.Networks, Source):
+    """Train on embedded pictures or on your own, compare with classical classifiers, and write the report."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Classify(run.Trained):
     """Classify pictures with a trained model: the most probable class of each file, and all probabilities."""
 
-    model: Path
-    """The model.keras of a run."""
-    files: tuple[Path, ...]
+    files: Annotated[tuple[Path, ...], at_least(1)]
     """PNG, JPEG, BMP, WebP, GIF, TIFF or PNM files of any size."""
     out: Path | None = None
     """A CSV file to write every probability to."""
@@ -94,18 +62,16 @@ class Evaluate(pictures.Labelled):
     """Measure a trained model on labelled pictures, without training."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """Typeset the report of a finished run again, from its files."""
-
-    run: Path
-    """The run's folder."""
-
-
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the program as from the command line and return what it computed."""
-    commands = {Train: train, Classify: classify, Evaluate: evaluate, Report: report}
-    return run.dispatch(commands, arguments, program="image_classification.py", description=__doc__ or "")
+    commands = {Train: train, Classify: classify, Evaluate: evaluate, run.Report: report}
+    return run.dispatch(
+        commands,
+        arguments,
+        program="image_classification.py",
+        description=__doc__ or "",
+        recipes={"--quick": models.QUICK, **models.RECIPES, **models.PRESETS, "always": models.ALWAYS},
+    )
 
 
 # --- Train ---
@@ -113,20 +79,19 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
 def train(settings: Train) -> dict[str, Any]:
     """Data, models, fit, evaluation, report."""
-    command = run.command("applications/image_classification.py", settings)
     _check(settings)
     start_weights = _weights_of(settings.init_from, settings.template) if settings.init_from else None
     with run.Run(APPLICATION, settings) as this_run:
-        return _train(settings, start_weights, this_run, command)
+        return _train(settings, start_weights, this_run)
 
 
-def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: run.Run, command: str) -> dict[str, Any]:
-    dataset = pictures.load(settings)
+def _train(asked: Train, start_weights: list[np.ndarray] | None, this_run: run.Run) -> dict[str, Any]:
+    dataset = pictures.load(asked)
     this_run.check_data(dataset.provenance)
     this_run.say("data: " + ", ".join(f"{name} {len(part):,}" for name, part in dataset.splits.items()))
-    task = evaluation.Task.of(dataset, settings.labels)
+    task = evaluation.Task.of(dataset, asked.labels)
     height, width = task.test.inputs.shape[1:3]
-    settings = _completed(settings, height, width, len(task.pool))
+    settings = models.with_recipe(asked, height, width, len(task.pool))
     if settings.labels is not None and settings.labels > len(task.pool):
         raise BadInput(
             f"--labels: found {settings.labels:,}, expected at most the {len(task.pool):,} training pictures"
@@ -144,7 +109,12 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
     # Every choice is made on validation pictures, before the final models are trained on these too.
     templates = [settings.template, *(t for t in models.TRAINERS if settings.compare and t != settings.template)]
     classes = len(dataset.classes)
-    trainers = {template: models.TRAINERS[template](template, settings, this_run, classes) for template in templates}
+    trainers = {
+        template: models.TRAINERS[template](
+            template, models.with_recipe(asked, height, width, len(task.pool), template), this_run, classes
+        )
+        for template in templates
+    }
     train_part, validation = task.choosing(settings.seed)
     found: dict[str, list[np.ndarray]] = {}
     by_size: dict[str, dict[float, list[np.ndarray]]] = {}
@@ -188,7 +158,7 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
         else:
             accuracies = chosen[template].fits[f"{template}-choice"].history["val_accuracy"]
             best = 1 + int(np.argmax(accuracies))
-            this_run.at_limit(f"the best epoch of the {trainer.name}", best, trainer.recipe.epochs, "--epochs")
+            this_run.at_limit(f"the best epoch of the {trainer.name}", best, trainer.settings.epochs, "--epochs")
         name = trainer.name
         seconds: list[float] = []
         found[name], by_size[name] = [], {share: [] for share in task.shares}
@@ -196,7 +166,7 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
         plain = f"{name} without pretraining" if pretrained else None
         if plain:
             by_size[plain] = {share: [] for share in task.shares}
-        for seed in range(settings.seed, settings.seed + (settings.seeds or 1)):
+        for seed in range(settings.seed, settings.seed + settings.seeds):
             for share in task.shares:
                 labelled = task.labelled(seed, share)
                 stage = f"{template}-{seed}-{share:g}"
@@ -221,7 +191,7 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
         this_run.say(f"{name}: {answers.settings}")
 
     metrics = {
-        **this_run.header(settings, command, "numpy", "scikit-learn"),
+        **this_run.header(settings, "numpy", "scikit-learn"),
         "data": evaluation.describe(dataset, task),
         **evaluation.compare(task, dataset, found, by_size, costs, resamples=100 if settings.quick else 500),
     }
@@ -257,50 +227,7 @@ def _train(settings: Train, start_weights: list[np.ndarray] | None, this_run: ru
     return metrics
 
 
-def _completed(settings: Train, height: int, width: int, number: int) -> Train:
-    """The settings with the preset for so many pictures of this size, and shortened for a quick run."""
-    settings = models.with_preset(settings, height, width, number)
-    if not settings.quick:
-        return settings
-    return dataclasses.replace(
-        settings,
-        epochs=min(settings.epochs or 2, 2),
-        seeds=min(settings.seeds or 1, 2),
-        dbn=dataclasses.replace(settings.dbn, rbm_epochs=min(settings.dbn.rbm_epochs, 2)),
-        dsn=dataclasses.replace(settings.dsn, modules=min(settings.dsn.modules, 2)),
-    )
-
-
 def _check(settings: Train) -> None:
-    run.check(
-        settings if settings.seeds is not None else dataclasses.replace(settings, seeds=max(models.SEEDS.values())),
-        at_least_one=("labels", "batch_size", "epochs", "seeds"),
-        above_zero=("learning_rate",),
-    )
-    run.check(settings.cnn, prefix="cnn.", at_least_one=("convolutions", "kernel_size"), shares=("dropout", "zoom"))
-    run.check(settings.cnn, prefix="cnn.", not_negative=("rotation", "translation"))
-    run.check(
-        settings.dbn,
-        prefix="dbn.",
-        at_least_one=("rbm_epochs", "rbm_batch_size", "gibbs_steps"),
-        above_zero=("rbm_learning_rate", "sparsity_target"),
-        not_negative=("chains", "weight_decay", "sparsity_cost"),
-        shares=("rbm_momentum", "dropout", "input_dropout", "sparsity_target"),
-    )
-    run.check(
-        settings.dsn,
-        prefix="dsn.",
-        at_least_one=("modules", "hidden_units"),
-        above_zero=("ridge", "kernel_deviation"),
-    )
-    for flag, shift in (("dbn.shift", settings.dbn.shift), ("dsn.shift", settings.dsn.shift)):
-        if not 0 <= shift <= 1:
-            raise BadInput(f"--{flag}: found {shift}, expected 0 to 1 pixels")
-    for flag, widths in (("cnn.filters", settings.cnn.filters), ("dbn.widths", settings.dbn.widths)):
-        if min(widths, default=0) < 1:
-            raise BadInput(f"--{flag}: found {widths}, expected one or more numbers, each 1 or more")
-    if min(settings.cnn.dense, default=1) < 1:
-        raise BadInput(f"--cnn.dense: found {settings.cnn.dense}, expected numbers, each 1 or more")
     if settings.cnn.residual and settings.cnn.convolutions % 2:
         raise BadInput(
             f"--cnn.convolutions: found {settings.cnn.convolutions}, expected an even number with --cnn.residual"
@@ -333,8 +260,6 @@ def classify(settings: Classify) -> dict[str, Any]:
     model, classes = _load_classifier(settings.model)
     if settings.out is not None and settings.out.exists():
         raise BadInput(f"--out {settings.out}: found an existing file, expected a new name")
-    if not settings.files:
-        raise BadInput("--files: found none, expected one or more pictures")
     height, width, channels = model.input_shape[1:]
     known = pictures.levels(settings.model)
     levels, understood = images.levels_of_files(settings.files, channels=channels, levels=known)
@@ -367,7 +292,7 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     return {"metrics": values}
 
 
-def report(settings: Report) -> dict[str, Any]:
+def report(settings: run.Report) -> dict[str, Any]:
     """Typeset a run's report again; the same files give the same bytes."""
     return run.typeset_again(settings.run, APPLICATION, image_report.typeset)
 

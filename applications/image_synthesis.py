@@ -27,6 +27,7 @@ from applications.classifiers import Pictures
 from applications.synthesis import evaluation, models
 from applications.synthesis import report as synthesis_report
 from data.dataset import BadInput
+from data.ranges import Count, Positive, Seed
 
 APPLICATION = "image_synthesis"
 JUDGE = "judge.keras"
@@ -34,8 +35,8 @@ SPACE = 2  # pixels between the pictures of a grid
 
 
 @dataclasses.dataclass(frozen=True)
-class Train(pictures.Source):
-    """Train on embedded pictures or on your own, compare with classical models, and write the report."""
+class Networks(pictures.Source):
+    """Which pictures, and which networks."""
 
     template: Literal["conditional_gan", "gan"] = "conditional_gan"
     """Whether the networks know the classes, and pictures of a class can be asked for; gan needs no classes."""
@@ -44,46 +45,26 @@ class Train(pictures.Source):
     two cores."""
     gan: models.Gan = dataclasses.field(default_factory=models.Gan)
     """Of the two networks."""
-
-    optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
-    """Of both networks, which have one each."""
-    learning_rate: float | None = None
-    """Of the generator at the start; it falls to 0 along a cosine. This and the next three: by default the preset's."""
-    discriminator_learning_rate_ratio: float | None = None
+    discriminator_learning_rate_ratio: Positive | None = None
     """How many times the generator's learning rate the discriminator's is."""
-    batch_size: int | None = None
-    """Pictures in a training step."""
-    epochs: int | None = None
-    """Passes over the training pictures, by default those that come to the preset's number; the weights whose samples
-    are nearest to the training pictures are kept."""
-    seed: int = 0
-    """Of the first training; the others have the seeds after it."""
-    seeds: int = 3
-    """Trainings, whose mean and spread are reported."""
-    init_from: Path | None = None
-    """Start from the weights of this model.keras of an earlier run."""
-
-    quick: bool = False
-    """A smoke run of seconds: two epochs, two seeds at most."""
-    out: Path | None = None
-    """The run's folder; by default runs/image_synthesis/<time>."""
-    resume: bool = False
-    """Go on with a run that was stopped: the one in --out, else the newest with these settings."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Generate:
+class Train(run.Training, Networks):
+    """Train on embedded pictures or on your own, compare with classical models, and write the report."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Generate(run.Trained):
     """Draw pictures with a trained model and write them as one grid."""
 
-    model: Path
-    """The model.keras of a run."""
     out: Path
     """A new PNG file."""
     label: Annotated[str | None, tyro.conf.arg(name="class")] = None
     """The class to draw, of a conditional model; by default all in turn."""
-    count: int = 64
+    count: Count = 64
     """Pictures."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the noise."""
 
 
@@ -93,22 +74,20 @@ class Evaluate(pictures.Labelled):
 
     model: Path
     """The model.keras of a run, beside which its judge.keras lies."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the noise."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """Typeset the report of a finished run again, from its files."""
-
-    run: Path
-    """The run's folder."""
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the program as from the command line and return what it computed."""
-    commands = {Train: train, Generate: generate, Evaluate: evaluate, Report: report}
-    return run.dispatch(commands, arguments, program="image_synthesis.py", description=__doc__ or "")
+    commands = {Train: train, Generate: generate, Evaluate: evaluate, run.Report: report}
+    return run.dispatch(
+        commands,
+        arguments,
+        program="image_synthesis.py",
+        description=__doc__ or "",
+        recipes={"--quick": models.QUICK, **models.RECIPES, "always": models.ALWAYS},
+    )
 
 
 # --- Train ---
@@ -116,16 +95,13 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
 def train(settings: Train) -> dict[str, Any]:
     """Data, models, fit, evaluation, report."""
-    command = run.command("applications/image_synthesis.py", settings)
-    if settings.quick:
-        settings = dataclasses.replace(settings, epochs=min(settings.epochs or 2, 2), seeds=min(settings.seeds, 2))
     _check(settings)
     start = models.load(settings.init_from).model if settings.init_from else None
     with run.Run(APPLICATION, settings) as this_run:
-        return _train(settings, start, this_run, command)
+        return _train(settings, start, this_run)
 
 
-def _train(settings: Any, start: Any, this_run: run.Run, command: str) -> dict[str, Any]:
+def _train(settings: Any, start: Any, this_run: run.Run) -> dict[str, Any]:
     dataset = pictures.load(settings, without_classes=True)
     has_classes = len(dataset.classes) > 1
     if settings.template == "conditional_gan" and not has_classes:
@@ -139,7 +115,7 @@ def _train(settings: Any, start: Any, this_run: run.Run, command: str) -> dict[s
     parts = {name: Pictures(part.inputs, part.labels) for name, part in dataset.splits.items()}
     # Nothing is chosen on validation pictures here: they are trained on too.
     pool, test = parts["train"] + parts["validation"], parts["test"]
-    settings = models.with_recipe(settings, pool)
+    settings = models.with_recipe(settings, len(pool))
     models.check_pictures(pool, len(test), dataset.classes, settings)
     classes = len(dataset.classes)
 
@@ -240,7 +216,7 @@ def _train(settings: Any, start: Any, this_run: run.Run, command: str) -> dict[s
 
     headline = results[0]["metrics"]["frechet_distance"]
     metrics = {
-        **this_run.header(settings, command, "numpy", "scikit-learn"),
+        **this_run.header(settings, "numpy", "scikit-learn"),
         "data": {
             **dataset.provenance.to_dict(),
             "classes": list(dataset.classes),
@@ -295,23 +271,6 @@ def _classification(
 
 
 def _check(settings: Train) -> None:
-    run.check(
-        settings,
-        at_least_one=("batch_size", "epochs", "seeds"),
-        above_zero=("learning_rate", "discriminator_learning_rate_ratio"),
-    )
-    run.check(
-        settings.gan,
-        prefix="gan.",
-        at_least_one=("latent",),
-        shares=("dropout", "label_smoothing", "average_decay"),
-    )
-    for flag in ("generator_filters", "discriminator_filters"):
-        if min(getattr(settings.gan, flag), default=0) < 1:
-            raise BadInput(
-                f"--gan.{flag.replace('_', '-')}: found {getattr(settings.gan, flag)}, expected one or more numbers, "
-                "each 1 or more"
-            )
     if settings.gan.label_smoothing and settings.gan.loss in ("hinge", "wasserstein"):
         raise BadInput(
             f"--gan.label-smoothing: found it with the loss {settings.gan.loss}, expected non_saturating or "
@@ -330,10 +289,6 @@ def generate(settings: Generate) -> dict[str, Any]:
         raise BadInput(f"--out {settings.out}: found an existing file, expected a new name")
     if settings.out.suffix.lower() != ".png":
         raise BadInput(f"--out {settings.out}: found no .png at its end, expected the name of a PNG file")
-    if settings.count < 1:
-        raise BadInput(f"--count: found {settings.count}, expected 1 or more")
-    if settings.seed < 0:
-        raise BadInput(f"--seed: found {settings.seed}, expected 0 or more")
     labels = np.arange(settings.count) % len(artist.classes)
     if settings.label is not None:
         known = artist.classes if artist.conditional else ()
@@ -384,7 +339,7 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     return {"metrics": values}
 
 
-def report(settings: Report) -> dict[str, Any]:
+def report(settings: run.Report) -> dict[str, Any]:
     """Typeset a run's report again; the same files give the same bytes."""
     return run.typeset_again(settings.run, APPLICATION, synthesis_report.typeset)
 

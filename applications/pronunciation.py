@@ -165,7 +165,7 @@ def _train(settings: Any, others: Sequence[Any], start: models.Pronouncer | None
     baseline = evaluation.fit_baseline(lexicon, settings.seed)
     this_run.say(f"{evaluation.BASELINE}: {baseline.whole.seconds:.0f} s of fitting")
     metrics = {
-        **this_run.header(settings, settings.command, "numpy", "scikit-learn"),
+        **this_run.header(settings, "numpy", "scikit-learn"),
         "data": evaluation.describe(lexicon),
         **evaluation.compare(networks, baseline, lexicon, settings),
     }

@@ -258,42 +258,6 @@ def _tell(message: str) -> None:
         print(message, file=sys.stderr, flush=True)
 
 
-def check(
-    settings: Any,
-    *,
-    prefix: str = "",
-    at_least_one: Sequence[str] = (),
-    above_zero: Sequence[str] = (),
-    not_negative: Sequence[str] = (),
-    shares: Sequence[str] = (),
-) -> None:
-    """Refuse settings out of range, by their names; what is None was not asked for. A `seed` is checked always.
-
-    Args:
-        settings: the program's dataclass, or one that is a field of it.
-        prefix: of the flags of such a field.
-        at_least_one: numbers from 1.
-        above_zero: numbers above 0.
-        not_negative: numbers from 0.
-        shares: numbers from 0, below 1.
-
-    Raises:
-        BadInput: naming the flag, what was found and what was expected.
-    """
-    for names, fits, expected in (
-        (at_least_one, lambda value: value >= 1, "1 or more"),
-        (above_zero, lambda value: 0 < value < np.inf, "a finite number above 0"),
-        (not_negative, lambda value: 0 <= value < np.inf, "a finite number, 0 or more"),
-        (shares, lambda value: 0 <= value < 1, "a share from 0, below 1"),
-    ):
-        for name in names:
-            value = getattr(settings, name)
-            if value is not None and not fits(value):
-                raise BadInput(f"--{prefix}{name.replace('_', '-')}: found {value}, expected {expected}")
-    if not prefix and not 0 <= settings.seed < 2**32 - settings.seeds:
-        raise BadInput(f"--seed: found {settings.seed}, expected 0 or more, below 2**32")
-
-
 def load_model(path: Path, inspect: Callable[[Any], Any]) -> Any:
     """A model that a run saved.
 
@@ -453,24 +417,6 @@ def plain(settings: Any) -> dict[str, Any]:
 def lasting(settings: Any) -> dict[str, Any]:
     """What a run's result depends on."""
     return {name: value for name, value in plain(settings).items() if name not in _PLACES}
-
-
-def command(script: str, settings: Any) -> str:
-    """The command line that gives these settings, without where the run is written."""
-    words = ["python", script]
-
-    def add(prefix: str, value: Any) -> None:
-        for field in dataclasses.fields(value):
-            flag, now = f"{prefix}{field.name.replace('_', '-')}", getattr(value, field.name)
-            default = field.default_factory() if callable(field.default_factory) else field.default
-            if dataclasses.is_dataclass(now):
-                add(f"{flag}.", now)
-            elif now != default and field.name not in _PLACES:
-                words.append(f"{prefix}no-{flag.removeprefix(prefix)}" if now is False else flag)
-                words.extend([] if isinstance(now, bool) else map(str, now if isinstance(now, tuple) else [now]))
-
-    add("--", settings)
-    return shlex.join(words)
 
 
 def machine() -> str:
@@ -694,7 +640,7 @@ class Run:
             self.limits.append(limit)
             self.say(limit)
 
-    def header(self, settings: Any, command: str, *packages: str) -> dict[str, Any]:
+    def header(self, settings: Any, *packages: str) -> dict[str, Any]:
         """What metrics.json begins with: settings as they took effect; versions of Keras, its backend, `packages`."""
         backend = keras.backend.backend()
         return {
@@ -703,7 +649,7 @@ class Run:
             "seed": settings.seed,
             "versions": versions("keras", backend, *packages),
             "settings": lasting(settings),
-            "command": command,
+            "command": settings.command,
         }
 
     def finish(

@@ -263,7 +263,7 @@ def _train(
 
     resamples = 100 if settings.quick else 500
     metrics = {
-        **this_run.header(settings, settings.command, "numpy", "scipy", "soundfile"),
+        **this_run.header(settings, "numpy", "scipy", "soundfile"),
         "data": evaluation.describe(corpus),
         **evaluation.compare(sentences["test"], found, parameters, fits, resamples),
         "context": evaluation.context_accuracy(contexts, sentences["test"], resamples),

@@ -170,9 +170,7 @@ def _train(settings: Any, start: models.LanguageModel | None, this_run: run.Run)
     )
     this_run.say("drawing and writing the report")
     metrics = {
-        **this_run.header(
-            settings, settings.command, "numpy", *(["tokenizers"] if corpus.tokenizer.kind == "bpe" else [])
-        ),
+        **this_run.header(settings, "numpy", *(["tokenizers"] if corpus.tokenizer.kind == "bpe" else [])),
         "data": evaluation.describe(corpus, test),
         **compared,
         **sampled,

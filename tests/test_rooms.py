@@ -91,6 +91,12 @@ def test_every_application_is_a_program_with_a_folder_of_its_own():
     assert sorted(used, key=sorted) == [{folder} for folder in FOLDERS]
 
 
+def test_nothing_imports_a_program():
+    programs = {f"applications.{name}" for name in PROGRAMS}
+    found = {str(path.relative_to(PROJECT)): modules(path) & programs for path in FILES}
+    assert not {path: names for path, names in found.items() if names}
+
+
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_an_application_imports_no_other_one(folder):
     others = {f"applications.{other}" for other in FOLDERS if other != folder}

@@ -582,9 +582,13 @@ def recipe(trainer: Any, chosen: models.Trained, task: Task) -> dict[str, Any]:
     shift = 0.0 if trainer.name == "CNN" else choices.shift
     if shift:
         rows *= models.COPIES
-    values = dataclasses.asdict(trainer.recipe) | {
-        "batch_size": trainer.batch_size(rows, trainer.recipe.batch_size),
-        "most_epochs": trainer.recipe.epochs,
+    settings = trainer.settings
+    values = {
+        "optimizer": settings.optimizer,
+        "learning_rate": settings.learning_rate,
+        "batch_size": trainer.batch_size(rows, settings.batch_size),
+        "epochs": settings.epochs,
+        "most_epochs": settings.epochs,
         "varied": f"each picture also shifted by {shift:g} pixels up, down, left and right" if shift else "",
     }
     if trainer.name == "DSN":

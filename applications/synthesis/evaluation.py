@@ -135,9 +135,7 @@ def baselines(
     size = modes * (1 + space.n_components_ * (space.n_components_ + 3) // 2)
     keep("Gaussian mixture", space, draw, began, chosen, int(size))
 
-    own = models.settings_for(pictures)
-    if settings.quick:
-        own = dataclasses.replace(own, dbn=dataclasses.replace(own.dbn, rbm_epochs=2))
+    own = models.settings_for(pictures, template="dbn", quick=settings.quick)
     trainer = classifiers.DbnTrainer("dbn", own, this_run, len(dataset.classes))
     rbms, fits = trainer.stack(task.pool.inputs, settings.seed)
     steps = 20 if settings.quick else GIBBS_STEPS

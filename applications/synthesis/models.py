@@ -5,16 +5,17 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import keras
 import numpy as np
 from sklearn.decomposition import PCA
 
-from applications import classifiers, image_classification, run
+from applications import classifiers, run
 from applications.classifiers import Pictures
 from data.batches import Epochs, shuffled_batches, steps_of
 from data.dataset import BadInput
+from data.ranges import Count, Share, at_least
 from reports.synthesis import frechet_distance, within
 from templates import gan as template
 
@@ -29,62 +30,47 @@ SHOWN = 10  # pictures of a moment, of a class, of an interpolation
 COLLAPSED = 0.01  # recall of the training pictures below which, after half of the training, it is given up
 
 
-@dataclasses.dataclass(frozen=True)
+@run.choices(template.generator, template.discriminator, template.GAN)
 class Gan:
     """Choices of templates/gan.py."""
 
-    latent: int = 64
-    """Numbers of the noise."""
-    generator_filters: tuple[int, ...] = (64, 64)
-    """Of the generator's stages, each of which doubles height and width."""
-    discriminator_filters: tuple[int, ...] = (64, 64)
-    """Of the discriminator's stages, each of which halves height and width."""
-    upsampling: Literal["resize", "transposed"] = "resize"
-    """Of the generator: by repeating pixels before a convolution, or by a transposed convolution."""
-    normalization: Literal["batch", "layer"] | None = "batch"
-    """In the generator, over the batch or over the filters."""
-    activation: Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh"] = "relu"
-    """Of the generator."""
-    discriminator_activation: Literal["leaky_relu", "relu", "elu", "gelu", "silu", "tanh"] = "leaky_relu"
-    """Of the discriminator."""
-    spectral_normalization: bool = True
-    """Whether each layer of the discriminator is divided by the largest singular value of its weights."""
-    dropout: float = 0.0
-    """Share of each stage's output in the discriminator that is set to zero while training."""
-    label_input: Literal["projection", "plane"] = "projection"
-    """How the discriminator gets the class: as a projection of its features or as planes beside the picture."""
-    loss: Literal["hinge", "non_saturating", "least_squares", "wasserstein"] = "hinge"
-    """Of both networks."""
-    label_smoothing: float = 0.0
-    """By how much less than 1 the discriminator's aim for real pictures is; non_saturating and least_squares only."""
-    average_decay: float = 0.999
-    """Share of the generator's running average that a step leaves."""
-    augmentation: tuple[Literal["translation", "cutout", "color"], ...] = ("translation",)
-    """What happens by chance to all pictures before the discriminator sees them."""
+    latent: Count
+    generator_filters: Annotated[tuple[Count, ...], at_least(1)] = (64, 64)
+    discriminator_filters: Annotated[tuple[Count, ...], at_least(1)] = (64, 64)
+    upsampling: Literal["resize", "transposed"]
+    normalization: Literal["batch", "layer"] | None
+    activation: Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh"]
+    discriminator_activation: Literal["leaky_relu", "relu", "elu", "gelu", "silu", "tanh"]
+    spectral_normalization: bool
+    dropout: Share
+    label_input: Literal["projection", "plane"]
+    loss: Literal["hinge", "non_saturating", "least_squares", "wasserstein"]
+    label_smoothing: Share
+    average_decay: Share
+    augmentation: tuple[Literal["translation", "cutout", "color"], ...]
 
 
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """How the networks are trained; `pictures` are seen in all, each as often as it takes."""
-
-    learning_rate: float
-    discriminator_learning_rate_ratio: float
-    batch_size: int
-    pictures: int
-
-
+# What fills the settings that are open, by preset and template. So many pictures are seen in all, each as often as it
+# takes.
+PICTURES = {"short": 90_000, "long": 539_000}
 RECIPES = {
-    "short": {"conditional_gan": Recipe(5e-4, 4.0, 32, 90_000), "gan": Recipe(1e-3, 1.0, 32, 90_000)},
-    "long": {"conditional_gan": Recipe(2e-4, 4.0, 32, 539_000), "gan": Recipe(5e-4, 1.0, 32, 539_000)},
+    "short conditional_gan": dict(learning_rate=5e-4, discriminator_learning_rate_ratio=4.0),
+    "short gan": dict(learning_rate=1e-3, discriminator_learning_rate_ratio=1.0),
+    "long conditional_gan": dict(learning_rate=2e-4, discriminator_learning_rate_ratio=4.0),
+    "long gan": dict(learning_rate=5e-4, discriminator_learning_rate_ratio=1.0),
 }
+ALWAYS = {"optimizer": "adam", "batch_size": 32, "seeds": 3}
+QUICK = {"epochs": 2, "seeds": 2}
 
 
-def with_recipe(settings: Any, pool: Pictures) -> Any:
-    """The settings with the recipe's value for all that was not asked for."""
-    recipe = dataclasses.asdict(RECIPES[settings.preset][settings.template])
-    recipe["epochs"] = max(1, round(recipe.pop("pictures") / len(pool)))
-    recipe["batch_size"] = min(recipe["batch_size"], len(pool))
-    return dataclasses.replace(settings, **{k: v for k, v in recipe.items() if getattr(settings, k) is None})
+def with_recipe(settings: Any, pictures: int) -> Any:
+    """The settings with what is open filled, for so many training pictures."""
+    sizes = {
+        "epochs": max(1, round(PICTURES[settings.preset] / pictures)),
+        "batch_size": min(ALWAYS["batch_size"], pictures),
+    }
+    recipe = RECIPES[f"{settings.preset} {settings.template}"]
+    return run.filled(settings, QUICK if settings.quick else {}, sizes, recipe, ALWAYS)
 
 
 def scaled(pictures: np.ndarray) -> np.ndarray:
@@ -161,16 +147,21 @@ def components(pictures: Pictures) -> tuple[keras.Model, float]:
     return net, float(found.explained_variance_ratio_.sum())
 
 
+@dataclasses.dataclass(frozen=True)
+class Classifier(run.Training, classifiers.Networks):
+    """The settings of a classifier."""
+
+
 def settings_for(pictures: np.ndarray, **given: Any) -> Any:
-    """The settings of `image_classification.py` that suit so many pictures of this size."""
+    """The settings of a classifier that suit so many pictures of this size."""
     number, height, width = pictures.shape[:3]
-    return classifiers.with_preset(image_classification.Train(**given), height, width, number)
+    return classifiers.with_recipe(Classifier(**given), height, width, number)
 
 
 def train_classifier(this_run: run.Run, stage: str, pictures: Pictures, settings: Any, classes: int, seed: int) -> Any:
     """A convolutional classifier of at most JUDGES_PICTURES of the pictures, and its training."""
     pictures = pictures[np.sort(np.random.default_rng(seed).permutation(len(pictures))[:JUDGES_PICTURES])]
-    own = settings_for(pictures.inputs, epochs=2 if settings.quick else None)
+    own = settings_for(pictures.inputs, quick=settings.quick)
     trainer = classifiers.CnnTrainer("cnn", own, this_run, classes)
     trained = trainer.train(stage, pictures, seed=seed)
     return trained.parts, trained.fits[stage]
@@ -225,24 +216,10 @@ class Trainer:
         model = template.GAN(
             template.generator(
                 **common,
-                latent=choices.latent,
-                filters=choices.generator_filters,
-                upsampling=choices.upsampling,
-                activation=choices.activation,
-                normalization=choices.normalization,
+                **run.arguments(template.generator, choices),
             ),
-            template.discriminator(
-                **common,
-                filters=choices.discriminator_filters,
-                activation=choices.discriminator_activation,
-                spectral_normalization=choices.spectral_normalization,
-                dropout=choices.dropout,
-                label_input=choices.label_input,
-            ),
-            loss=choices.loss,
-            label_smoothing=choices.label_smoothing,
-            average_decay=choices.average_decay,
-            augmentation=choices.augmentation,
+            template.discriminator(**common, **run.arguments(template.discriminator, choices)),
+            **run.arguments(template.GAN, choices),
             seed=seed,
         )
         run.start_from(model, start and start.get_weights(), settings, "these pictures, classes and --gan settings")

@@ -55,6 +55,11 @@ run.execute(image_classification.main)
 """
 
 
+def small(template, **given):
+    """Settings of which none is open, for small pictures."""
+    return models.with_recipe(Train(preset="small", **given), 8, 8, 900, template)
+
+
 def make_lean(patch, shares=(1.0,)):
     """No pictures, no report, fewer shares of the labels and one baseline, for runs whose network alone matters."""
     patch.setattr(image_evaluation, "BASELINES", {"k-NN": image_evaluation.BASELINES["k-NN"]})
@@ -717,25 +722,6 @@ def test_labels_are_all_that_is_known(tmp_path, monkeypatch):
     assert not (tmp_path / "b").exists()
 
 
-@pytest.mark.parametrize("preset", list(models.PRESETS))
-def test_a_preset_leaves_what_the_user_has_chosen(preset, monkeypatch):
-    shape = (28, 28, 900)
-    plain = Train(preset=preset)
-    changed = models.with_preset(plain, *shape)
-    for template in models.TRAINERS:
-        expected = vars(getattr(plain, template)) | models.PRESETS[preset].get(template, {})
-        assert vars(getattr(changed, template)) == expected
-    assert changed.seeds == models.SEEDS[preset]
-    assert models.with_preset(Train(preset=preset, seeds=7), *shape).seeds == 7
-    given = {"preset": {"dbn": {"widths": (5, 6), "rbm_epochs": 7}, "dsn": {"modules": 8}}}
-    monkeypatch.setattr(models, "PRESETS", given | {preset: given["preset"]})
-    own = Train(preset=preset, dbn=models.Dbn(widths=(9,)), dsn=models.Dsn(hidden_units=11))
-    chosen = models.with_preset(own, *shape)
-    assert (chosen.dbn.widths, chosen.dbn.rbm_epochs) == ((9,), 7)
-    assert (chosen.dsn.modules, chosen.dsn.hidden_units) == (8, 11)
-    assert chosen.cnn == models.Cnn()
-
-
 @pytest.mark.parametrize(
     ("height", "width", "number", "preset", "filters"),
     [
@@ -752,21 +738,21 @@ def test_a_preset_leaves_what_the_user_has_chosen(preset, monkeypatch):
 )
 def test_the_preset_follows_size_and_number_whatever_the_source(height, width, number, preset, filters):
     for source in (Train(), Train(npz=Path("a.npz")), Train(images=Path("b"))):
-        found = models.with_preset(source, height, width, number)
-        assert (found.preset, found.cnn.filters, found.seeds) == (preset, filters, models.SEEDS[preset])
-    assert models.with_preset(Train(preset="medium"), height, width, number).preset == "medium"
+        found = models.with_recipe(source, height, width, number)
+        assert (found.preset, found.cnn.filters, found.seeds) == (preset, filters, models.PRESETS[preset]["seeds"])
+    assert models.with_recipe(Train(preset="medium"), height, width, number).preset == "medium"
 
 
 @pytest.mark.parametrize("template", list(models.TRAINERS))
 def test_the_users_recipe_goes_before_the_templates(template):
-    own = models.RECIPES["small"][template]
-    found = models.TRAINERS[template](template, Train(learning_rate=0.5, epochs=3), None, 10).recipe
-    assert found == models.Recipe(own.optimizer, 0.5, own.batch_size, 3)
+    recipe = models.RECIPES[f"small {template}"] | {"learning_rate": 0.5, "epochs": 3}
+    found = small(template, learning_rate=0.5, epochs=3)
+    assert {name: getattr(found, name) for name in recipe} == recipe
 
 
 def test_fewer_pictures_have_more_epochs_and_smaller_batches(monkeypatch):
     monkeypatch.setattr(models, "LONGEST_STRETCH", 4)
-    trainer = models.Trainer("cnn", Train(), None, 10)  # pyright: ignore[reportArgumentType]
+    trainer = models.Trainer("cnn", small("cnn"), None, 10)  # pyright: ignore[reportArgumentType]
     assert [trainer.stretched(10, share) for share in (1, 0.3, 0.25, 0.1, 0.01)] == [10, 33, 40, 40, 40]
     assert [trainer.batch_size(rows, 32) for rows in (1_000, 128, 100, 3)] == [32, 32, 25, 1]
     assert trainer.batch_size(100, None) == 100
@@ -975,7 +961,7 @@ def test_the_machines_are_trained_once_a_seed_and_start_the_classifier(this_run,
     fit = run.Fit({"loss": [1.0]}, 1, 0.0)
     monkeypatch.setattr(models.DbnTrainer, "_fit_classifier", lambda *_: fit)
     monkeypatch.setattr(models, "LEAST_HELD_OUT", 61)
-    settings = Train(dbn=models.Dbn(widths=(6, 4), rbm_epochs=6, rbm_batch_size=10))
+    settings = small("dbn", dbn=models.Dbn(widths=(6, 4), rbm_epochs=6, rbm_batch_size=10))
     trainer = models.DbnTrainer("dbn", settings, this_run, 3)
     whole = easy(60, "train")
     options = {"unlabelled": whole.inputs}
@@ -1024,7 +1010,7 @@ def test_machines_are_trained_up_to_where_held_out_pictures_become_less_probable
     monkeypatch.setattr(models, "_likelihood", likelihood)
     fit = run.Fit({"loss": [1.0], "val_accuracy": [0.5]}, 1, 0.0)
     monkeypatch.setattr(models.DbnTrainer, "_fit_classifier", lambda *_: fit)
-    settings = Train(dbn=models.Dbn(widths=(6, 4), rbm_epochs=20, rbm_batch_size=10))
+    settings = small("dbn", dbn=models.Dbn(widths=(6, 4), rbm_epochs=20, rbm_batch_size=10))
     trainer = models.DbnTrainer("dbn", settings, this_run, 3)
     whole = easy(60, "train")
     found = trainer.train("a", whole, seed=0, unlabelled=whole.inputs, validation=easy(9, "test"))
@@ -1039,7 +1025,7 @@ def test_machines_are_trained_up_to_where_held_out_pictures_become_less_probable
     assert "machine 1 of the DBN: the likelihood of held-out pictures fell after 4 of 20 epochs" in said
     assert "the best epoch of machine 2 of the DBN is the last of those allowed, 20: more may do better" in said
     # The final machines are those of so many epochs on all the pictures.
-    few = Train(dbn=models.Dbn(widths=(6,), rbm_epochs=4, rbm_batch_size=10))
+    few = small("dbn", dbn=models.Dbn(widths=(6,), rbm_epochs=4, rbm_batch_size=10))
     monkeypatch.setattr(models, "LEAST_HELD_OUT", 13)
     with run.Run("image_classification", Train(out=this_run.folder / "other")) as again:
         straight = models.DbnTrainer("dbn", few, again, 3)
@@ -1078,7 +1064,7 @@ def test_validation_chooses_the_modules_and_the_temperature(this_run):
     train, validation = parts
     most = 6
     choices = models.Dsn(modules=most, hidden_units=30, ridge=0.1, kernel_deviation=0.1, shift=0)
-    settings = Train(dsn=choices, epochs=5, learning_rate=0.01)
+    settings = small("dsn", dsn=choices, epochs=5, learning_rate=0.01)
     trainer = models.DsnTrainer("dsn", settings, this_run, 3)
     chosen = trainer.train("choice", train, seed=0, validation=validation)
     temperature = trainer.temperature
@@ -1191,44 +1177,9 @@ def test_unusable_input_leaves_with_code_2_and_one_line(tmp_path):
         (["--npz", "a.npz", "--idx", "b"], "found --npz and --idx, expected one source"),
         (["--size", "16"], "found --size or --skip-bad without --images"),
         (["--skip-bad"], "found --size or --skip-bad without --images"),
-        (["--images", ".", "--size", "7"], "--size: found 7, expected 8 or more"),
-        (["--labels", "0"], "--labels: found 0, expected 1 or more"),
         (["--labels", "10"], "--labels: found 10, expected more"),
-        (["--batch-size", "0"], "--batch-size: found 0"),
-        (["--epochs", "0"], "--epochs: found 0"),
-        (["--seeds", "0"], "--seeds: found 0"),
-        (["--seed", "-1"], "--seed: found -1"),
-        (["--learning-rate", "0"], "--learning-rate: found 0"),
-        (["--learning-rate", "nan"], "--learning-rate: found nan"),
-        (["--cnn.filters", "8", "0"], "--cnn.filters: found (8, 0)"),
         (["--cnn.filters", "4", "4", "4", "4"], "--cnn.filters: found 4 stages, expected at most 3 for pictures of 8"),
-        (["--cnn.dense", "0"], "--cnn.dense: found (0,)"),
-        (["--cnn.convolutions", "0"], "--cnn.convolutions: found 0"),
         (["--cnn.convolutions", "3", "--cnn.residual"], "--cnn.convolutions: found 3, expected an even number"),
-        (["--cnn.kernel-size", "0"], "--cnn.kernel-size: found 0"),
-        (["--cnn.dropout", "1"], "--cnn.dropout: found 1"),
-        (["--cnn.rotation", "-0.1"], "--cnn.rotation: found -0.1"),
-        (["--cnn.translation", "inf"], "--cnn.translation: found inf"),
-        (["--cnn.zoom", "1"], "--cnn.zoom: found 1"),
-        (["--dbn.widths", "0"], "--dbn.widths: found (0,)"),
-        (["--dbn.rbm-epochs", "0"], "--dbn.rbm-epochs: found 0"),
-        (["--dbn.rbm-learning-rate", "0"], "--dbn.rbm-learning-rate: found 0"),
-        (["--dbn.rbm-momentum", "1"], "--dbn.rbm-momentum: found 1"),
-        (["--dbn.rbm-batch-size", "0"], "--dbn.rbm-batch-size: found 0"),
-        (["--dbn.gibbs-steps", "0"], "--dbn.gibbs-steps: found 0"),
-        (["--dbn.chains", "-1"], "--dbn.chains: found -1"),
-        (["--dbn.weight-decay", "-1"], "--dbn.weight-decay: found -1"),
-        (["--dbn.sparsity-target", "0"], "--dbn.sparsity-target: found 0"),
-        (["--dbn.sparsity-target", "1"], "--dbn.sparsity-target: found 1"),
-        (["--dbn.sparsity-cost", "-1"], "--dbn.sparsity-cost: found -1"),
-        (["--dbn.input-dropout", "1"], "--dbn.input-dropout: found 1"),
-        (["--dsn.modules", "0"], "--dsn.modules: found 0"),
-        (["--dsn.hidden-units", "0"], "--dsn.hidden-units: found 0"),
-        (["--dsn.ridge", "0"], "--dsn.ridge: found 0"),
-        (["--dsn.kernel-deviation", "0"], "--dsn.kernel-deviation: found 0"),
-        (["--dbn.shift", "2"], "--dbn.shift: found 2"),
-        (["--dsn.shift", "-0.1"], "--dsn.shift: found -0.1"),
-        (["--dsn.shift", "1.1"], "--dsn.shift: found 1.1"),
         (["--compare", "--init-from", "a.keras"], "found --compare and --init-from"),
         (["--init-from", "missing.keras"], "missing.keras: found no such file"),
         (["--template", "dsn", "--init-from", "missing.keras"], "found --init-from for a deep stacking network"),

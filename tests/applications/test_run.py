@@ -2,6 +2,7 @@ import contextlib
 import dataclasses
 import inspect
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,30 +19,10 @@ from reports import wording
 
 
 @dataclasses.dataclass(frozen=True)
-class Train:
+class Train(run.Training):
     """Train something."""
 
-    seed: int = 0
     widths: tuple[int, ...] = (8, 4)
-    quick: bool = False
-    out: Path | None = None
-    resume: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Corpus:
-    """Of a part."""
-
-    minutes: float = 2.0
-    clean: bool = True
-
-
-@dataclasses.dataclass(frozen=True)
-class Both:
-    """Train both ways."""
-
-    both_ways: bool = True
-    corpus: Corpus = dataclasses.field(default_factory=Corpus)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,24 +80,81 @@ def test_exit_codes_come_with_one_line(raised, code, said):
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_command_gives_the_settings_again_without_their_place():
-    settings = Train(seed=4, widths=(3, 2), quick=True, out=Path("somewhere"), resume=True)
-    words = run.command("program.py", settings).split()
-    assert words[:2] == ["python", "program.py"]
-    assert parse(*words[2:]) == dataclasses.replace(settings, out=None, resume=False)
+def test_the_command_is_the_words_that_were_given_without_their_place(monkeypatch):
+    words = ["--seed", "4", "--widths", "3", "2", "--quick", "--out", "a b", "--resume", "--init-from", "c d.keras"]
+    expected = "python applications/program.py --seed 4 --widths 3 2 --quick --init-from 'c d.keras'"
+    assert parse(*words).command == expected
+    assert parse("train", "--out=a", "--no-resume").command == "python applications/program.py train"
+    monkeypatch.setattr(sys, "argv", ["/somewhere/program.py", *words])
+    found = run.dispatch({Train: lambda settings: settings}, None, program="program.py", description="")
+    assert found.command == expected
+    again = parse(*shlex.split(expected)[2:])
+    assert again == dataclasses.replace(found, out=None, resume=False)
 
 
-def test_command_gives_flags_that_are_off_and_settings_of_parts():
-    for settings in (Both(), Both(both_ways=False), Both(False, Corpus(1.5, clean=False))):
-        words = run.command("program.py", settings).split()[2:]
-        assert run.dispatch({Both: lambda settings: settings}, words, program="", description="") == settings
-    assert words == ["--no-both-ways", "--corpus.minutes", "1.5", "--corpus.no-clean"]
+# --- Settings ---
 
 
-def test_command_survives_a_shell(tmp_path):
-    settings = Train(seed=1, out=None)
-    assert run.command("my program.py", settings) == "python 'my program.py' --seed 1"
-    assert run.command("program.py", Score(Path("a b.keras"))).endswith("--model 'a b.keras'")
+def template(*, size: int, widths=[8, 4], rate: float = 0.5, name: str = "net"):  # noqa: B006
+    """Build it.
+
+    Args:
+        size: of a row.
+        widths: units of each layer,
+            the lowest first.
+        rate: share that is left out.
+        name: of the model.
+    """
+    return size, widths, rate, name
+
+
+def other(*, widths: tuple = (1,), depth: int = 2):
+    """Build another.
+
+    Args:
+        widths: of the other.
+        depth: how deep it is.
+    """
+
+
+def test_choices_take_defaults_and_help_from_the_template():
+    @run.choices(template, other)
+    class Choices:
+        widths: tuple[int, ...]
+        rate: float = 0.25
+        depth: int
+        other_widths: tuple[int, ...]
+        own: int = 3
+
+    settings = Choices(own=4)  # pyright: ignore[reportCallIssue]
+    assert dataclasses.asdict(settings) == {
+        **{"widths": (8, 4), "rate": 0.25, "depth": 2},
+        **{"other_widths": (1,), "own": 4},
+    }
+    helps = {name: hint.__metadata__[0].help for name, hint in list(Choices.__annotations__.items())[:4]}
+    assert helps["widths"] == "Units of each layer, the lowest first."
+    assert (helps["rate"], helps["other_widths"]) == ("Share that is left out.", "Of the other.")
+    assert run.arguments(template, settings) == {"widths": (8, 4), "rate": 0.25}
+    assert run.arguments(other, settings) == {"widths": (1,), "depth": 2}
+
+
+def test_recipes_fill_what_is_open_the_first_one_first():
+    @dataclasses.dataclass(frozen=True)
+    class Part:
+        size: int | None = None
+        kept: int | None = 5
+
+    @dataclasses.dataclass(frozen=True)
+    class Settings:
+        rate: float | None = None
+        zero: int | None = 0
+        part: Part = dataclasses.field(default_factory=Part)
+
+    first, second = {"rate": 0.5, "part": {"size": 3}}, {"rate": 0.7, "zero": 7, "part": {"size": 4, "kept": 6}}
+    assert run.filled(Settings(), first, second) == Settings(0.5, 0, Part(3, 5))
+    assert run.filled(Settings(part=Part(9)), second, first) == Settings(0.7, 0, Part(9, 5))
+    with pytest.raises(AttributeError):
+        run.filled(Settings(), {"rat": 0.5})
 
 
 def test_file_appears_whole_or_not_at_all(tmp_path):
