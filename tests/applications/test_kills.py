@@ -39,13 +39,13 @@ def table(folder):
 def classification(folder):
     own_files.photographs(folder / "own")
     words = ["--images", "own", "--template", "cnn", "--cnn.filters", "4", "--cnn.convolutions", "1"]
-    return [*words, "--cnn.dense", "8", "--quick", "--seeds", "1", "--epochs", "4"]
+    return [*words, "--cnn.dense", "8", "--quick", "--seeds", "1", "--epochs", "2"]
 
 
 def synthesis(folder):
     own_files.photographs(folder / "own")
     words = ["--images", "own", "--gan.generator-filters", "8", "8", "--gan.discriminator-filters", "8", "8"]
-    return [*words, "--gan.latent", "6", "--quick", "--seeds", "1", "--batch-size", "16", "--epochs", "6"]
+    return [*words, "--gan.latent", "6", "--quick", "--seeds", "1", "--batch-size", "16", "--epochs", "2"]
 
 
 def recordings(folder):
