@@ -15,9 +15,10 @@ import pytest
 from pypdf import PdfReader
 
 from applications import run
-from applications.n_grams import NGram, compressed_bits
+from applications.n_grams import NGram
 from applications.text import evaluation, models
 from applications.text import report as text_report
+from applications.text.baselines import compressed_bits
 from applications.text_generation import Train, main
 from data import text
 from data.dataset import BadInput
