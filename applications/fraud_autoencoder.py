@@ -25,7 +25,6 @@ from sklearn.preprocessing import StandardScaler
 
 from applications import run
 from applications.fraud import evaluation
-from applications.fraud import report as fraud_report
 from data import fraud, table, table_files
 from data.batches import shuffled_batches, steps_of
 from data.dataset import BadInput, Dataset, Split, escaped
@@ -34,6 +33,7 @@ from reports.wording import counted
 from templates import autoencoder as template
 
 APPLICATION = "fraud_autoencoder"
+REPORT = Path(__file__).parent / "fraud" / "report.typ"
 TimeUnit = Literal[
     "nanoseconds", "microseconds", "milliseconds", "seconds", "minutes", "hours", "days", "weeks", "months"
 ]
@@ -245,7 +245,7 @@ def _train(settings: Any, start_weights: list[np.ndarray] | None, this_run: run.
 
     metrics = {
         **this_run.header(settings, "numpy", "scikit-learn"),
-        "data": evaluation.describe(dataset) | {"learned_from": len(first.rows)},
+        "data": evaluation.describe(dataset, learned_from=len(first.rows)),
         **evaluation.compare(test, scores, parameters, rate, resamples),
         "threshold": {"rule": rule, "alert_rate": rate, "value": threshold}
         | evaluation.calibration(
@@ -266,9 +266,9 @@ def _train(settings: Any, start_weights: list[np.ndarray] | None, this_run: run.
     }
     this_run.write("history.csv", run.history(fits))
     this_run.save_model(scorer)
-    metrics["code"] = evaluation.draw(this_run, dataset, scores, metrics, scorer, fits)
+    metrics |= evaluation.draw(this_run, dataset, scores, metrics, scorer, fits)
     this_run.say("writing the report")
-    this_run.finish(metrics, fraud_report.typeset, fits.values())
+    this_run.finish(metrics, REPORT, fits.values())
     headline = metrics["headline"]
     this_run.say(
         f"{this_run.folder / 'report.pdf'}: average precision {headline['value']:.3f} "
@@ -434,7 +434,7 @@ def budget(settings: Train, validation: Split) -> tuple[float | None, str]:
 
 def _share_rule(settings: Train) -> str:
     rate = FALSE_POSITIVE_RATE if settings.false_positive_rate is None else settings.false_positive_rate
-    return f"{fraud_report.rate(rate)} of the genuine payments may raise an alert"
+    return f"{evaluation.rate_in_words(rate)} of the genuine payments may raise an alert"
 
 
 def alert_rate(settings: Train, validation: Split, scores: np.ndarray) -> tuple[float, str]:
@@ -454,7 +454,7 @@ def alert_rate(settings: Train, validation: Split, scores: np.ndarray) -> tuple[
         raised = scores[~fraud_rows] > threshold
         # One alert there is in any case; more than may be come of scores that are equal.
         if raised.mean() > 2 * rate and raised.sum() > 1:
-            reason += f"; {fraud_report.rate(raised.mean())} do, since their scores are equal"
+            reason += f"; {evaluation.rate_in_words(raised.mean())} do, since their scores are equal"
         return float(np.mean(scores > threshold)), f"{_share_rule(settings)}{reason}"
     return alerts_per_day * days / len(validation), f"{alerts_per_day:g} alerts a day"
 
@@ -529,7 +529,7 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     spelled = f"{settings.label} = {' or '.join(settings.fraud_value) or metadata['label_values'][1]}"
     print(f"{len(split):,} payments, {int(split.labels.sum()):,} of them fraud ({spelled})")
     for name, value in values.items():
-        label = fraud_report.METRICS[name].format(rate=fraud_report.rate(metadata["alert_rate"]))
+        label = found["evaluation"]["measures"][name]
         most = found["best_possible"].get(name, 1.0)
         of = f", {most:.3f} for a perfect ranking" if most < 1 else ""
         print(f"{label:<40} {value['value']:.3f}  ({value['low']:.3f} to {value['high']:.3f}){of}")
@@ -554,7 +554,7 @@ def simulate(settings: Simulate) -> dict[str, Any]:
 
 def report(settings: run.Report) -> dict[str, Any]:
     """Typeset a run's report again; the same files give the same bytes."""
-    return run.typeset_again(settings.run, APPLICATION, fraud_report.typeset)
+    return run.typeset_again(settings.run, APPLICATION, REPORT)
 
 
 if __name__ == "__main__":

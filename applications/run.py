@@ -33,7 +33,10 @@ from data import ranges
 from data.batches import fed
 from data.dataset import BadInput, Provenance, escaped
 from data.ranges import Count, Positive, Seed
+from reports.metrics import SCHEMA, Figure
+from reports.report import typeset
 
+Document = Path | Callable[[dict[str, Any], Path], bytes]
 RUNS = Path("runs")
 # Where a run is written, whether it goes on with an earlier one and how it was asked for don't change what it computes.
 _PLACES = ("out", "resume", "command")
@@ -644,6 +647,7 @@ class Run:
         """What metrics.json begins with: settings as they took effect; versions of Keras, its backend, `packages`."""
         backend = keras.backend.backend()
         return {
+            "schema": SCHEMA,
             "application": self.application,
             "backend": backend,
             "seed": settings.seed,
@@ -655,14 +659,14 @@ class Run:
     def finish(
         self,
         metrics: dict[str, Any],
-        typeset: Callable[[dict[str, Any], Path], bytes],
+        document: Document,
         fits: Iterable[Fit],
     ) -> None:
         """Add the timing and the limits that choices fell on to the metrics; write metrics.json and the report.
 
         Args:
             metrics: all others.
-            typeset: from the metrics and the run's folder to the PDF.
+            document: the report's Typst file.
             fits: the trainings whose time and speed are reported.
         """
         seconds, examples = map(sum, zip(*((fit.seconds, fit.examples) for fit in fits), strict=True))
@@ -677,7 +681,13 @@ class Run:
             "peak_memory_mb": round(peak_memory_mb()),
         }
         self.write_json("metrics.json", metrics)
-        self.write("report.pdf", typeset(metrics, self.folder))
+        self.write("report.pdf", _typeset(document, metrics, self.folder))
+
+    def draw(self, drawn: Mapping[str, tuple[bytes, str]]) -> dict[str, Figure]:
+        """Write figures by name, each an SVG file with what it shows to a reader who can't see it, for metrics.json."""
+        for name, (svg, _) in drawn.items():
+            self.write(f"figures/{name}.svg", svg)
+        return {name: {"file": f"figures/{name}.svg", "alt": alt} for name, (_, alt) in drawn.items()}
 
     def save_model(self, model: keras.Model, notes: Mapping[str, Any] | None = None) -> None:
         """Save a model whole as model.keras; `notes` travel in the archive beside it, for `model_notes`."""
@@ -800,7 +810,11 @@ def history(fits: Mapping[str, Fit]) -> bytes:
     return frame[["stage", "epoch", *(c for c in frame if c not in ("stage", "epoch"))]].to_csv(index=False).encode()
 
 
-def typeset_again(folder: Path, application: str, typeset: Callable[[dict[str, Any], Path], bytes]) -> dict[str, Any]:
+def _typeset(document: Document, metrics: dict[str, Any], folder: Path) -> bytes:
+    return typeset(document, metrics, folder) if isinstance(document, Path) else document(metrics, folder)
+
+
+def typeset_again(folder: Path, application: str, document: Document) -> dict[str, Any]:
     """Write the report of a finished run again from its files: the same files give the same bytes.
 
     Raises:
@@ -808,7 +822,7 @@ def typeset_again(folder: Path, application: str, typeset: Callable[[dict[str, A
     """
     metrics = finished_metrics(folder, application)
     try:
-        report = typeset(metrics, folder)
+        report = _typeset(document, metrics, folder)
     except Exception as error:  # whatever numbers of another shape make of the sentences
         raise BadInput(
             f"{folder / 'metrics.json'}: found other contents ({_reason(error)}), "
@@ -829,6 +843,11 @@ def finished_metrics(folder: Path, application: str) -> dict[str, Any]:
     metrics = _read_json(path, expected)
     if metrics.get("application") != application:
         raise BadInput(f"{path}: found that of {metrics.get('application')!r}, expected {expected}")
+    if metrics.get("schema") != SCHEMA:
+        raise BadInput(
+            f"{path}: found schema {metrics.get('schema', 'none')}, expected {SCHEMA}: the report of an older run is "
+            "typeset by the version that wrote it"
+        )
     return metrics
 
 

@@ -3,7 +3,7 @@
 import datetime
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import typst
 from reports import fonts
 from reports.characters import shown
 
+_PAGE = Path(__file__).with_name("page.typ")
 _TEMPLATE = Path(__file__).with_suffix(".typ")
 _BLOCK_KINDS = ("text", "list", "code", "table", "facts", "figures")
 _ALIGNMENTS = ("left", "right", "center")
@@ -65,17 +66,68 @@ def render(document: Mapping[str, Any], folder: Path, timestamp: datetime.dateti
     for section in document["sections"]:
         for block in section["blocks"]:
             _check(block, folder)
-    # PDF/UA forbids characters without a glyph, and only Typst knows which ones its fonts lack: it names them all.
+    return _with_glyphs(lambda families, missing: _typeset(document, folder, timestamp, families, missing))
+
+
+def typeset(document: Path, metrics: Mapping[str, Any], folder: Path) -> bytes:
+    """Typeset a run's report as a PDF that meets PDF/UA-1, tagged and with its fonts embedded.
+
+    The document is a Typst file that imports `page.typ`, which gives it the metrics; their strings are plain text: no
+    character of them has a meaning as markup. A character that Typst's own fonts cannot draw is set in an installed
+    font that can, which the last line of the report names, or as its code point, such as ‹U+6F22›. The date is the
+    run's own: the same arguments, the same figures and the same installed fonts give the same bytes.
+
+    Args:
+        document: the Typst file.
+        metrics: those of the run.
+        folder: of the run, where the figures lie; nothing is written there.
+
+    Returns:
+        The PDF file.
+
+    Raises:
+        typst.TypstError: the metrics are not those that the document is of, or a figure's file is missing.
+    """
+    started = datetime.datetime.fromisoformat(metrics["timing"]["started"]).replace(microsecond=0)
+    files = {
+        "main.typ": document.read_bytes(),
+        "page.typ": _PAGE.read_bytes(),
+        "metrics.json": json.dumps(shown(metrics)).encode(),
+    }
+
+    def compile_with(families: Sequence[str], missing: Collection[str]) -> bytes:
+        return typst.compile(
+            files,  # pyright: ignore[reportArgumentType] - the stub doesn't know that it takes several
+            root=folder,
+            font_paths=fonts.everything() if families else [],
+            ignore_system_fonts=True,
+            sys_inputs={
+                "date": f"{started:%Y-%m-%d %H:%M %Z}",
+                "families": json.dumps(families),
+                "missing": json.dumps(sorted(map(ord, missing))),
+            },
+            pdf_standards=["ua-1"],
+            timestamp=started,
+        )
+
+    return _with_glyphs(compile_with)
+
+
+def _with_glyphs(compile_with: Callable[[list[str], set[str]], bytes]) -> bytes:
+    """Compile with further fonts, and characters named by their code points, where the own fonts have no glyph.
+
+    PDF/UA forbids characters without a glyph, and only Typst knows which ones its fonts lack: it names them all.
+    """
     families, missing = [], set()
     try:
-        return _typeset(document, folder, timestamp, families, missing)
+        return compile_with(families, missing)
     except typst.TypstError as error:
         families, missing = fonts.choose(_without_glyph(error))
     try:
-        return _typeset(document, folder, timestamp, families, missing)
+        return compile_with(families, missing)
     except typst.TypstError as error:  # characters that a font has by themselves, but not joined to their neighbours
         missing |= _without_glyph(error)
-    return _typeset(document, folder, timestamp, families, missing)
+    return compile_with(families, missing)
 
 
 def _without_glyph(error: typst.TypstError) -> set[str]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import keras
 import numpy as np
@@ -13,10 +13,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from applications import run
-from applications.fraud import report as fraud_report
 from data import fraud
 from data.dataset import Dataset, Split
 from reports import figures
+from reports import metrics as schema
 from reports.metrics import CardPrecision, Ranking, Result, bootstrap, differences, headline, mean, over_seeds
 
 CHUNK = 65_536
@@ -30,6 +30,136 @@ COMPONENTS = 256  # numbers of principal components that are tried at most
 WIDE = 2_000  # features; the principal components of more take a time that grows with their cube
 WIDE_ROWS = 1_000
 BUDGETS = (0.1, 0.2, 0.5, 1, 2, 5, 10)  # multiples of the chosen number of alerts, for the calibration
+SPREAD_OUT = 0.2  # of the scores, that the features named in a figure must hold at least for it to say something
+LONGEST_NAME = 40  # of a feature, where there is little room
+
+# What the measures are called; the rate is that of the alerts.
+MEASURES = {
+    "auc_roc": "AUC-ROC",
+    "average_precision": "Average precision",
+    "card_precision_at_100": "Card precision@100",
+    "recall_at_budget": "Recall at {rate} alerts",
+}
+_LABELS = {
+    "TX_AMOUNT": "amount",
+    "TX_DURING_WEEKEND": "weekend",
+    "TX_DURING_NIGHT": "night",
+}
+_WINDOWED = {
+    "CUSTOMER_ID_NB_TX_": "customer's payments",
+    "CUSTOMER_ID_AVG_AMOUNT_": "customer's mean amount",
+    "TERMINAL_ID_NB_TX_": "terminal's payments",
+    "TERMINAL_ID_RISK_": "terminal's fraud share",
+}
+
+
+# --- What metrics.json has beside what all programs write ---
+
+
+class Data(schema.Data):
+    """Rows, frauds and days of each split, and the features with their names for readers."""
+
+    validation_train: int
+    validation: int
+    train: int
+    test: int
+    features: list[str]
+    labels: list[str]
+    frauds: dict[str, int]
+    days: dict[str, float | None]
+    learned_from: int
+
+
+class Evaluation(schema.Evaluation):
+    """The measures by what they are called, and of how much the test data tell."""
+
+    measures: dict[str, str]
+    defrauded: int
+    sample_rows: int
+
+
+class Outcome(TypedDict):
+    """What a threshold did; alerts are those of a day, or of a thousand payments."""
+
+    alerts: float
+    recall: float
+    precision: float
+
+
+class Budget(TypedDict):
+    """A multiple of the chosen number of alerts, on validation and on test."""
+
+    multiple: float
+    validation: Outcome
+    test: Outcome
+
+
+class Threshold(TypedDict):
+    """The threshold, the rule that gave it, and those around it."""
+
+    rule: str
+    alert_rate: float
+    value: float
+    unit: str
+    budgets: list[Budget]
+
+
+class Part(TypedDict):
+    """A feature's share in a score."""
+
+    feature: str
+    value: float
+    share: float
+
+
+class Payment(TypedDict):
+    """A payment with its score, the values and shares of features in it, and the largest shares for readers."""
+
+    row: int
+    rank: int
+    score: float
+    fraud: bool
+    scenario: str | None
+    values: dict[str, float]
+    shares: dict[str, float]
+    largest: list[Part]
+
+
+class Alerts(TypedDict):
+    """The payments with the highest scores, the frauds with the lowest, and what a few features hold of the scores."""
+
+    highest: list[Payment]
+    missed: list[Payment]
+    named_share: float
+
+
+class Code(TypedDict):
+    """What the figure of the codes shows."""
+
+    variance_shown: float
+    points: int
+
+
+class Model(TypedDict):
+    """The autoencoder's layers as name, shape and parameters, and its training."""
+
+    layers: list[list[Any]]
+    epochs: int
+    batch_size: int
+    steps_per_epoch: int
+
+
+class Metrics(schema.Metrics):
+    """metrics.json of this application."""
+
+    data: Data
+    evaluation: Evaluation
+    best_possible: dict[str, float]
+    detection: dict[str, dict[str, schema.Estimate]]
+    threshold: Threshold
+    alerts: Alerts
+    code: Code
+    model: Model
 
 
 def outputs(scorer: keras.Model, inputs: np.ndarray) -> dict[str, np.ndarray]:
@@ -234,13 +364,38 @@ USES_LABELS = ("logistic regression", "random forest")
 # --- Evaluation ---
 
 
-def describe(dataset: Dataset) -> dict[str, Any]:
+def feature_label(name: str) -> str:
+    """A feature's name for readers: the handbook's columns in words, others as they are."""
+    for prefix, words in _WINDOWED.items():
+        if name.startswith(prefix) and name.endswith("DAY_WINDOW"):
+            return f"{words}, {name.removeprefix(prefix).removesuffix('DAY_WINDOW')} d"
+    return _LABELS.get(name, name)
+
+
+def short_label(name: str) -> str:
+    """The same, cut where it is long."""
+    label = feature_label(name)
+    return label if len(label) <= LONGEST_NAME else f"{label[: LONGEST_NAME - 1]}…"
+
+
+def rate_in_words(rate: float) -> str:
+    """A share of the payments in per cent, with three digits that mean something."""
+    return f"{100 * rate:.3g}\u00a0%"
+
+
+def describe(dataset: Dataset, learned_from: int) -> dict[str, Any]:
     """The data for metrics.json: where they come from, and the size and the frauds of each split."""
     provenance = dataset.provenance.to_dict()
     sizes = {name: len(part) for name, part in dataset.splits.items()}
     frauds = {name: int(part.labels.sum()) for name, part in dataset.splits.items()}
     days = {name: days_of(part) for name, part in dataset.splits.items()}
-    return provenance | sizes | {"features": list(dataset.feature_names), "frauds": frauds, "days": days}
+    features = list(dataset.feature_names)
+    labels = [feature_label(name) for name in features]
+    return (
+        provenance
+        | sizes
+        | {"features": features, "labels": labels, "frauds": frauds, "days": days, "learned_from": learned_from}
+    )
 
 
 def compare(
@@ -297,6 +452,11 @@ def compare(
         "evaluation": {
             "resamples": resamples,
             "unit": unit,
+            "measures": {
+                name: title.format(rate=rate_in_words(alert_rate))
+                for name, title in MEASURES.items()
+                if name in results[0]["metrics"]
+            },
             "defrauded": len(np.unique(units[test.labels == 1])),
             "sample_rows": SAMPLE_ROWS,
         },
@@ -389,7 +549,7 @@ def calibration(
     return {"unit": "day" if days_of(test) else "1,000 payments", "budgets": budgets}
 
 
-def extremes(split: Split, scores: np.ndarray, scorer: keras.Model, features: Sequence[str]) -> dict[str, Any]:
+def extremes(split: Split, scores: np.ndarray, scorer: keras.Model, features: Sequence[str]) -> Alerts:
     """The ten highest alerts with the features' shares, and the five frauds that were ranked lowest."""
     order = np.argsort(-scores, kind="stable")
     highest = order[:10]
@@ -402,10 +562,10 @@ def extremes(split: Split, scores: np.ndarray, scorer: keras.Model, features: Se
     # Those with the largest share of some row, as far as there is room, in their own order.
     places = np.argsort(np.argsort(-shares, axis=1, kind="stable"), axis=1).min(axis=0)
     kept = np.sort(np.argsort(places, kind="stable")[:KEPT])
-    names = [features[index] for index in kept]
+    names = [features[int(index)] for index in kept]
     inputs, shares = inputs[:, kept], shares[:, kept]
 
-    def entries(rows: np.ndarray, first: int) -> list[dict[str, Any]]:
+    def entries(rows: np.ndarray, first: int) -> list[Payment]:
         return [
             {
                 "row": int(split.extra["row"][row]),
@@ -417,54 +577,88 @@ def extremes(split: Split, scores: np.ndarray, scorer: keras.Model, features: Se
                 else None,
                 "values": {name: float(value) for name, value in zip(names, inputs[index], strict=True)},
                 "shares": {name: float(value) for name, value in zip(names, shares[index], strict=True)},
+                "largest": [
+                    {
+                        "feature": short_label(names[place]),
+                        "value": float(inputs[index, place]),
+                        "share": float(shares[index, place]),
+                    }
+                    for place in np.argsort(-shares[index], kind="stable")[:2].tolist()
+                ],
             }
             for index, row in enumerate(rows, first)
         ]
 
-    found: dict[str, Any] = {"highest": entries(highest, 0), "missed": entries(missed, len(highest))}
-    return found | {"named_share": fraud_report.named_share(found, NAMED)}
+    of_highest = entries(highest, 0)
+    of_features = np.mean([list(payment["shares"].values()) for payment in of_highest], axis=0)
+    named_share = float(np.sort(of_features)[::-1][:NAMED].sum())
+    return {"highest": of_highest, "missed": entries(missed, len(highest)), "named_share": named_share}
 
 
 def draw(
     this_run: run.Run,
     dataset: Dataset,
     scores: Mapping[str, list[np.ndarray]],
-    metrics: dict[str, Any],
+    metrics: Mapping[str, Any],
     scorer: keras.Model,
     fits: Mapping[str, run.Fit],
 ) -> dict[str, Any]:
-    """Write the figures; returns what the plane of the code shows."""
-    test = dataset.splits["test"]
+    """Write the figures; returns what metrics.json says of them, and what the plane of the code shows."""
+    test, threshold, model = dataset.splits["test"], metrics["threshold"], metrics["model"]
     first = {model: of_seeds[0] for model, of_seeds in scores.items()}
     own = first["autoencoder"]
+
+    def values(measure: str) -> str:
+        return ", ".join(
+            f"{result['model']} {result['metrics'][measure]['value']:.3f}" for result in metrics["results"]
+        )
+
     drawn = {
-        "roc": figures.roc_curves(test.labels, first, emphasis="autoencoder"),
-        "precision_recall": figures.precision_recall_curves(test.labels, first, emphasis="autoencoder"),
-        "scores": figures.score_histogram(
-            own,
-            test.labels,
-            metrics["threshold"]["value"],
-            class_names=dataset.classes,
-            score_name="anomaly score (mean squared error)",
+        "roc": (
+            figures.roc_curves(test.labels, first, emphasis="autoencoder"),
+            f"Receiver operating characteristic of all models; {values('auc_roc')}",
+        ),
+        "precision_recall": (
+            figures.precision_recall_curves(test.labels, first, emphasis="autoencoder"),
+            f"Precision over recall of all models; {values('average_precision')}",
+        ),
+        "scores": (
+            figures.score_histogram(
+                own,
+                test.labels,
+                threshold["value"],
+                class_names=dataset.classes,
+                score_name="anomaly score (mean squared error)",
+            ),
+            "Histogram of the anomaly scores of genuine and fraudulent test payments, with the threshold at "
+            f"{threshold['value']:.4g}",
         ),
     }
     if metrics["detection"]:
-        drawn["detection"] = figures.grouped_bars(
-            {
-                model: {group: (e["value"], e["low"], e["high"]) for group, e in groups.items()}
-                for model, groups in metrics["detection"].items()
-            },
-            x_label="fraud scenario",
-            y_label="share of the frauds found",
+        found = metrics["detection"]["autoencoder"].items()
+        drawn["detection"] = (
+            figures.grouped_bars(
+                {
+                    model: {group: (e["value"], e["low"], e["high"]) for group, e in groups.items()}
+                    for model, groups in metrics["detection"].items()
+                },
+                x_label="fraud scenario",
+                y_label="share of the frauds found",
+            ),
+            "Share of the frauds of each scenario found by each model; autoencoder: "
+            + "; ".join(f"{scenario} {100 * share['value']:.1f}\u00a0%" for scenario, share in found),
         )
-    if metrics["alerts"]["named_share"] >= fraud_report.SPREAD_OUT:
+    if metrics["alerts"]["named_share"] >= SPREAD_OUT:
         highest = metrics["alerts"]["highest"]
-        drawn["alerts"] = figures.share_bars(
-            [f"{entry['rank']}" for entry in highest],
-            np.array([list(entry["shares"].values()) for entry in highest]),
-            [fraud_report.short_label(name) for name in highest[0]["shares"]],
-            x_label="share of the anomaly score",
-            y_label="alert",
+        drawn["alerts"] = (
+            figures.share_bars(
+                [f"{entry['rank']}" for entry in highest],
+                np.array([list(entry["shares"].values()) for entry in highest]),
+                [short_label(name) for name in highest[0]["shares"]],
+                x_label="share of the anomaly score",
+                y_label="alert",
+            ),
+            "For each of the highest scores, the share of each feature in the anomaly score",
         )
 
     rows = np.arange(len(test))
@@ -483,25 +677,38 @@ def draw(
         points = code if code.shape[1] == 2 else np.column_stack([code, own[rows]])
         held = 1.0
         axes = ("first number of the code", "second number" if code.shape[1] == 2 else "anomaly score")
-    drawn["code"] = figures.scatter(points, test.labels[rows], class_names=dataset.classes, axis_names=axes)
+    drawn["code"] = (
+        figures.scatter(points, test.labels[rows], class_names=dataset.classes, axis_names=axes),
+        f"The codes of {len(rows):,} test payments in the plane, coloured by class",
+    )
 
-    budgets = metrics["threshold"]["budgets"]
-    if fraud_report.differ(budgets):
-        drawn["budget"] = figures.budget_calibration(
-            [budget["validation"]["alerts"] for budget in budgets],
-            [budget["test"]["alerts"] for budget in budgets],
-            validation={key: [budget["validation"][key] for budget in budgets] for key in ("recall", "precision")},
-            test={key: [budget["test"][key] for budget in budgets] for key in ("recall", "precision")},
-            chosen=[budget["multiple"] for budget in budgets].index(1),
-            unit=metrics["threshold"]["unit"],
+    budgets = threshold["budgets"]
+    if len({budget["validation"]["alerts"] for budget in budgets}) > 1:  # where most scores are equal they are one
+        drawn["budget"] = (
+            figures.budget_calibration(
+                [budget["validation"]["alerts"] for budget in budgets],
+                [budget["test"]["alerts"] for budget in budgets],
+                validation={key: [budget["validation"][key] for budget in budgets] for key in ("recall", "precision")},
+                test={key: [budget["test"][key] for budget in budgets] for key in ("recall", "precision")},
+                chosen=[budget["multiple"] for budget in budgets].index(1),
+                unit=threshold["unit"],
+            ),
+            "Alerts expected from validation against alerts raised on test, with recall and precision over the budget",
         )
     names = {"loss": "training", "val_loss": "validation"}
-    drawn["learning"] = figures.learning_curves(
-        {stage: {names[k]: v for k, v in fit.history.items() if k in names} for stage, fit in fits.items()},
-        y_label=f"loss ({metrics['settings']['loss'].replace('_', ' ')})",
-        best_epoch=metrics["model"]["epochs"],
+    drawn["learning"] = (
+        figures.learning_curves(
+            {stage: {names[k]: v for k, v in fit.history.items() if k in names} for stage, fit in fits.items()},
+            y_label=f"loss ({metrics['settings']['loss'].replace('_', ' ')})",
+            best_epoch=model["epochs"],
+        ),
+        "Loss over the epochs of the selection run and of the final models",
     )
-    drawn["network"] = figures.network([(name, shape, count) for name, shape, count in metrics["model"]["layers"]])
-    for name, svg in drawn.items():
-        this_run.write(f"figures/{name}.svg", svg)
-    return {"variance_shown": held, "points": len(rows)}
+    drawn["network"] = (
+        figures.network(model["layers"]),
+        "The autoencoder: " + ", ".join(f"{name} {math.prod(shape)}" for name, shape, _ in model["layers"]),
+    )
+    return {
+        "figures": this_run.draw(drawn),
+        "code": {"variance_shown": held, "points": len(rows)},
+    }

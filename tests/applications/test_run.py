@@ -303,7 +303,7 @@ def test_history_has_a_row_for_each_epoch():
 
 def test_metrics_of_a_finished_run(tmp_path):
     with run.Run("test", Train(out=tmp_path / "run")) as this_run:
-        this_run.write_json("metrics.json", {"application": "test", "value": 0.1})
+        this_run.write_json("metrics.json", {"application": "test", "schema": run.SCHEMA, "value": 0.1})
     assert run.finished_metrics(tmp_path / "run", "test")["value"] == 0.1
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(BadInput, match=r"expected that of a finished run of test$") as raised:
@@ -721,10 +721,12 @@ def test_the_report_of_another_program_or_of_other_numbers_is_refused(tmp_path):
     def typeset(metrics, folder):
         return metrics["results"][0]["name"]
 
+    known = {"application": "test", "schema": run.SCHEMA}
     for metrics, said in (
         ({"application": "other"}, r"found that of 'other', expected that of a finished run of test"),
-        ({"application": "test"}, r"found other contents \(KeyError: 'results'\), expected those of a finished run"),
-        ({"application": "test", "results": []}, r"found other contents \(IndexError"),
+        ({"application": "test"}, r"found schema none, expected 2: the report of an older run"),
+        (known, r"found other contents \(KeyError: 'results'\), expected those of a finished run"),
+        (known | {"results": []}, r"found other contents \(IndexError"),
     ):
         (tmp_path / "metrics.json").write_text(json.dumps(metrics))
         with pytest.raises(BadInput, match=said):
