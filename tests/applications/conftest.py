@@ -83,7 +83,7 @@ def changed():
 
 @pytest.fixture
 def report_text(tmp_path):
-    """The text of the report on metrics, its spaces made plain; all its figures are a square."""
+    """The text of the report on metrics, its spaces and minus signs made plain; all its figures are a square."""
 
     def text(document, metrics):
         for figure in metrics["figures"].values():
@@ -98,12 +98,13 @@ SQUARE = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect wid
 
 
 def text_of(pdf: bytes) -> str:
-    return " ".join(" ".join(page.extract_text() for page in PdfReader(io.BytesIO(pdf)).pages).split())
+    text = " ".join(page.extract_text() for page in PdfReader(io.BytesIO(pdf)).pages)
+    return " ".join(text.replace("\u2212", "-").split())
 
 
 @pytest.fixture
 def pdf_text():
-    """The text of a PDF file, its spaces made plain."""
+    """The text of a PDF file, its spaces and minus signs made plain."""
     return lambda path: text_of(path.read_bytes())
 
 
