@@ -140,7 +140,7 @@ def assert_numbers_are_measured():
             elif isinstance(value, str):
                 numbers.update(re.findall(r"\d+(?:[.,]\d+)*", value.replace("-", " ")))
             elif isinstance(value, int | float) and not isinstance(value, bool):
-                for scaled in (abs(value), 100 * abs(value), abs(value) / 1e6):
+                for scaled in (abs(value), 100 * abs(value), abs(value) / 1e3, abs(value) / 1e6):
                     numbers.update(f"{scaled:,.{digits}f}" for digits in range(6))
                     numbers.update(f"{scaled:.{digits}g}" for digits in (3, 4))
 
