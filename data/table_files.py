@@ -268,10 +268,10 @@ def _exists(path: Path) -> bool:
         raise BadInput(f"{path}: can't be read ({error.strerror}), expected a CSV or Parquet file") from None
 
 
-def some(names: Sequence[str]) -> str:
-    """Names in a list of bounded length; what is no plain text in them is escaped."""
-    cut = [escaped(textwrap.shorten(name, 60, placeholder="...") or "(no name)") for name in names[:8]]
-    return listed([*cut, *names[8:]], longest=1_000)
+def some(names: Sequence[str], most: int = 8) -> str:
+    """At most so many names in a list; what is not plain text in them is escaped."""
+    cut = [escaped(textwrap.shorten(name, 60, placeholder="...") or "(no name)") for name in names[:most]]
+    return listed([*cut, *names[most:]], most, longest=1_000)
 
 
 def _twice(values: Iterable[Any]) -> Any:
