@@ -25,12 +25,12 @@ import numpy as np
 from applications import classifiers as models
 from applications import pictures, run
 from applications.images import evaluation
-from applications.images import report as image_report
 from data import images
 from data.dataset import BadInput, escaped
 from data.ranges import Count, at_least
 
 APPLICATION = "image_classification"
+REPORT = Path(__file__).parent / "images" / "report.typ"
 LEAST_LABELS = 3  # of each class, for one of them to be validated on
 
 
@@ -217,8 +217,8 @@ def _train(asked: Train, start_weights: list[np.ndarray] | None, this_run: run.R
     notes = {"classes": list(dataset.classes), "template": settings.template, "levels": dict(dataset.levels)}
     this_run.save_model(own.model, notes)
     this_run.say("drawing and writing the report")
-    evaluation.draw(this_run, task, metrics, trainers, first, fits)
-    this_run.finish(metrics, image_report.typeset, fits.values())
+    metrics |= evaluation.draw(this_run, task, metrics, first, fits)
+    this_run.finish(metrics, REPORT, fits.values())
     headline = metrics["headline"]
     this_run.say(
         f"{this_run.folder / 'report.pdf'}: {headline['model']}, accuracy {headline['value']:.4f} "
@@ -288,13 +288,13 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     values = evaluation.measures(test, models.in_batches(model.predict_on_batch, test.inputs))
     print(f"{len(test):,} pictures, {len(np.unique(test.labels))} classes")
     for name, value in values.items():
-        print(f"{image_report.METRICS[name]:<26} {value['value']:.4f}  ({value['low']:.4f} to {value['high']:.4f})")
+        print(f"{evaluation.MEASURES[name]:<26} {value['value']:.4f}  ({value['low']:.4f} to {value['high']:.4f})")
     return {"metrics": values}
 
 
 def report(settings: run.Report) -> dict[str, Any]:
     """Typeset a run's report again; the same files give the same bytes."""
-    return run.typeset_again(settings.run, APPLICATION, image_report.typeset)
+    return run.typeset_again(settings.run, APPLICATION, REPORT)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -18,11 +18,11 @@ from sklearn.svm import SVC
 
 from applications import classifiers as models
 from applications import run
-from applications.images import report as image_report
 from data.dataset import Dataset, Split
 from reports import figures
-from reports.classification import BINS, Classification, reliability
-from reports.metrics import Estimate, bootstrap, differences, headline, mean, over_seeds
+from reports import metrics as schema
+from reports.classification import BINS, CASES, Classification, reliability
+from reports.metrics import Difference, Estimate, bootstrap, differences, headline, mean, over_seeds
 from reports.tagging import confusion, most_confused
 from templates import cnn as cnn_template
 from templates import dbn as dbn_template
@@ -36,13 +36,224 @@ CHOICE_PICTURES, CHOICE_WORK = 10_000, 10**11  # on which the baselines' setting
 EXACT_WORK = 2 * 10**12
 LANDMARKS, LANDMARK_NUMBERS = 2_000, 2 * 10**8  # of those features; and the numbers that all rows' features may be
 REGRESSION_STEPS, REGRESSION_WORK = 300, 10**13  # of the logistic regression, and multiplications in all of them
-MEASURES = ("accuracy", "log_loss", "calibration_error")
+MEASURES = {"accuracy": "Accuracy", "log_loss": "Log-loss [nats]", "calibration_error": "Calibration error"}
 BIASED = ("calibration_error",)  # by the draws of a bootstrap
-MOST_ERRORS = 24
+MOST_CLASSES = 20  # that have a bar each; of more the report lists the confusions
+LEAST_BINS = 3  # that a reliability diagram has
+PRECISE = 1_000  # test pictures, from which a tenth of a per cent is more than one of them
+MOST_ERRORS, IN_A_ROW = 24, 8
 MAPS = 6  # right and wrong pictures whose Grad-CAM is shown, each
 FIELDS, SAMPLES, GIBBS_STEPS = 64, 40, 1_000
 LIKELIHOOD_CHAINS, LIKELIHOOD_STEPS, LIKELIHOOD_PICTURES = 100, 1_000, 2_000
 LARGE_TIMES = 4  # large machines take so many times as many steps
+
+
+# --- What metrics.json has beside what all programs write ---
+
+
+class Data(schema.Data):
+    """The pictures: how many of each split and class, how many with labels; shape is height, width, channels."""
+
+    train: int
+    validation: int
+    test: int
+    labelled: int
+    classes: list[str]
+    shape: list[int]
+    counts: dict[str, list[int]]
+
+
+class Evaluation(schema.Evaluation):
+    """Titles of the measures, what they are taken from, and how they are shown.
+
+    `majority` is the accuracy of the most frequent class; `digits` are those of shares in per cent; `by_class` says
+    whether the classes are compared by "accuracy" or by "error", whichever is smaller.
+    """
+
+    measures: dict[str, str]
+    bins: int
+    cases: int
+    choice_pictures: int
+    majority: float
+    digits: int
+    by_class: str
+
+
+class Result(schema.Result):
+    """A model; the settings of a baseline are those that were chosen on validation."""
+
+    fit_seconds: float
+    settings: str
+
+
+class PictureDifference(Difference):
+    """A difference in accuracy, also as a number of test pictures."""
+
+    pictures: float
+
+
+class Point(Estimate):
+    """An accuracy, or a gain, by the number of labelled pictures."""
+
+    pictures: int
+
+
+class Sizes(TypedDict):
+    """Accuracies by the number of labels, and what the DBN gains by pretraining."""
+
+    shares: list[float]
+    pictures: list[int]
+    models: dict[str, list[Point]]
+    pretraining: list[Point] | None
+
+
+class Confusion(TypedDict):
+    """How many pictures of a class were given another, and their share of the class."""
+
+    true: str
+    found: str
+    pictures: int
+    share: float
+
+
+class Bin(TypedDict):
+    """A bin of confidence with the mean confidence and the accuracy of its pictures."""
+
+    low: float
+    high: float
+    count: int
+    confidence: float
+    accuracy: float
+
+
+class Answer(TypedDict):
+    """A test picture with its class, the one that was found, and the probability of that."""
+
+    index: int
+    row: int
+    file: str | None
+    true: str
+    found: str
+    confidence: float
+
+
+class Cnn(TypedDict):
+    """What the report shows of the convolutional network."""
+
+    filters: int
+    kernel_size: int
+    grad_cam: list[Answer]
+
+
+class RbmEpoch(TypedDict):
+    """An epoch of the first Boltzmann machine."""
+
+    epoch: int
+    reconstruction_error: float
+    log_likelihood: float | None
+
+
+class HeldOutPoint(TypedDict):
+    """The log-likelihood of held-out pictures after an epoch."""
+
+    epoch: int
+    log_likelihood: float
+
+
+class HeldOut(TypedDict):
+    """How long a machine is trained, at most and by the likelihood of held-out pictures at some epochs."""
+
+    kept: int
+    most: int
+    points: list[HeldOutPoint]
+
+
+class Likelihood(Estimate):
+    """Log-likelihood of the test pictures in nats, its estimate of ln Z, and that of independent pixels."""
+
+    pictures: int
+    log_partition: float
+    standard_error: float
+    chains: int
+    steps: int
+    independent: float
+
+
+class Dbn(TypedDict):
+    """What the report shows of the deep belief network."""
+
+    widths: list[int]
+    visible: str
+    fields: int
+    samples: int
+    gibbs_steps: int
+    epochs: list[RbmEpoch]
+    held_out: list[HeldOut]
+    log_likelihood: Likelihood | None
+
+
+class Module(TypedDict):
+    """The network's answers after a module."""
+
+    train_error: float
+    train_accuracy: float
+    validation_accuracy: float
+    test_accuracy: float
+
+
+class Dsn(TypedDict):
+    """What the report shows of the deep stacking network."""
+
+    modules: list[Module]
+    chosen: int
+    hidden_units: int
+    ridge: float
+    temperature: float
+
+
+class Recipe(TypedDict):
+    """How a network was trained."""
+
+    optimizer: str
+    learning_rate: float
+    batch_size: int
+    epochs: int
+    most_epochs: int
+    varied: str
+    steps_per_epoch: NotRequired[int]
+    modules: NotRequired[int]
+    rbm_epochs: NotRequired[int]
+    rbm_learning_rate: NotRequired[float]
+    rbm_momentum: NotRequired[float]
+    rbm_batch_size: NotRequired[int]
+    rbm_epochs_trained: NotRequired[list[int]]
+
+
+class Model(TypedDict):
+    """The first network's layers as name, shape and parameters, and the recipe of each network."""
+
+    layers: list[list[Any]]
+    recipe: dict[str, Recipe]
+
+
+class Metrics(schema.Metrics):
+    """metrics.json of this application; `losses` are the last ones of the training on which choices were made."""
+
+    data: Data
+    evaluation: Evaluation
+    results: list[Result]
+    differences: list[PictureDifference]
+    sizes: Sizes
+    confusion_matrix: list[list[int]]
+    confusions: list[Confusion]
+    accuracy_by_class: dict[str, Estimate]
+    reliability: dict[str, list[Bin]]
+    errors: list[Answer]
+    cnn: Cnn | None
+    dbn: Dbn | None
+    dsn: Dsn | None
+    model: Model
+    losses: dict[str, dict[str, float]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +361,7 @@ def fit_baselines(this_run: run.Run, task: Task, settings: Any) -> dict[str, Ans
     parts = zip(task.shares, drawings, strict=True)
     sets = [(share, s) for share, drawn in parts for s in drawn]
     test = _flat(task.test)[0]
-    found = {}
+    found, ends = {}, {}
     for name, (make, choices) in BASELINES.items():
         kept = this_run.stage(
             name.replace(" ", "-"),
@@ -173,7 +384,9 @@ def fit_baselines(this_run: run.Run, task: Task, settings: Any) -> dict[str, Ans
         found[name] = Answers(probabilities, int(kept["parameters"]), said, float(kept["seconds"]))
         for key, value, ended in zip(choices, kept["chosen"], kept["ended"], strict=True):
             if ended and (key, value) != ("k", 1):  # there are no fewer neighbours
-                this_run.at_end(f"{key} of the {name}", float(value), choices[key])
+                ends.setdefault((key, float(value), value == max(choices[key])), []).append(name)
+    for (key, value, _), names in ends.items():
+        this_run.at_end(f"{key} of the {' and of the '.join(names)}", value, BASELINES[names[0]][1][key])
     return found
 
 
@@ -401,9 +614,13 @@ def compare(
         "evaluation": {
             "resamples": resamples,
             "unit": "pictures",
+            "measures": MEASURES,
             "bins": BINS,
+            "cases": CASES,
             "choice_pictures": choice_pictures(int(np.prod(task.test.inputs.shape[1:]))),
             "majority": float(np.bincount(labels).max() / len(labels)),
+            "digits": shown_digits(max(result["metrics"]["accuracy"]["value"] for result in results), len(labels)),
+            "by_class": shown_by_class([estimate["value"] for estimate in estimates["by_class"].values()]),
         },
         "headline": headline(results[0], "accuracy"),
         "results": results,
@@ -423,6 +640,19 @@ def compare(
         "reliability": {model: reliability(labels, found[model][0]) for model in [*networks, shown[1]]},
         "errors": _errors(task, dataset, found[own][0]),
     }
+
+
+def shown_digits(accuracy: float, tested: int) -> int:
+    """Digits of shares in per cent: two where less than 1 % is wrong and a picture is at most a tenth of a per cent."""
+    return 2 if 1 - accuracy < 0.01 and tested >= PRECISE else 1
+
+
+def shown_by_class(accuracies: Sequence[float]) -> str:
+    """Whether the classes are compared by accuracy or by error.
+
+    Bars begin at 0: of accuracies that are all high, only the errors differ to the eye.
+    """
+    return "error" if float(np.mean(accuracies)) > 0.5 else "accuracy"
 
 
 def _share(correct: np.ndarray, weights: np.ndarray) -> float:
@@ -611,131 +841,216 @@ def recipe(trainer: Any, chosen: models.Trained, task: Task) -> dict[str, Any]:
 
 # --- Figures ---
 
+Drawn = dict[str, tuple[bytes, str]]  # of each figure its SVG and what it shows, for readers who can't see it
+
+
+def _percent(share: float, digits: int = 1) -> str:
+    return f"{100 * share:.{digits}f}\u00a0%"
+
+
+def _answer(answer: Answer) -> str:
+    return f"{answer['true']} → {answer['found']}, {answer['confidence']:.2f}"
+
 
 def draw(
     this_run: run.Run,
     task: Task,
     metrics: Mapping[str, Any],
-    trainers: Mapping[str, Any],
     first: Mapping[str, models.Trained],
     fits: Mapping[str, run.Fit],
-) -> None:
-    """Write the figures."""
-    own, classes = metrics["headline"]["model"], metrics["data"]["classes"]
+) -> dict[str, Any]:
+    """Write the figures; returns what metrics.json says of them, and the last losses."""
+    own, classes, digits = metrics["headline"]["model"], metrics["data"]["classes"], metrics["evaluation"]["digits"]
+    template, layers = metrics["settings"]["template"], metrics["model"]["layers"]
+    drawn = _draw_results(metrics, digits)
+    leading = ", ".join(f"{e['true']} as {e['found']} {e['pictures']:,}" for e in metrics["confusions"][:3])
+    drawn["confusion"] = (
+        figures.confusion_matrix(metrics["confusion_matrix"], classes),
+        f"Confusion matrix of the {len(classes)} classes; the most frequent confusions, in pictures: "
+        f"{leading or 'none'}",
+    )
+    if errors := metrics["errors"]:
+        number = f"{len(errors)} wrong answer{'s' * (len(errors) != 1)}"
+        drawn["errors"] = (
+            figures.pictures(
+                task.test.inputs[[entry["index"] for entry in errors]],
+                [_answer(entry) for entry in errors],
+                columns=math.ceil(len(errors) / math.ceil(len(errors) / IN_A_ROW)),  # rows of about equal length
+            ),
+            f"The {number} that the {own} was surest of; true class, class found and confidence of the first ones: "
+            + "; ".join(_answer(entry) for entry in errors[:5]),
+        )
+    drawn["network"] = (
+        figures.network(blocks(layers)),
+        f"The {own}, numbers that each layer gives out: "
+        + ", ".join(f"{name} {math.prod(size or 1 for size in shape):,}" for name, shape, _ in layers),
+    )
+    names = {"loss": "training", "val_loss": "validation"}
+    losses = {
+        name.removeprefix(f"{template}-choice").strip("-").replace("-", " ") or own: {
+            names[key]: values for key, values in fit.history.items() if key in names
+        }
+        for name, fit in fits.items()
+        if name.startswith(f"{template}-choice")
+    }
+    if any(len(values) > 1 for of_stage in losses.values() for values in of_stage.values()):
+        drawn["learning"] = (
+            figures.learning_curves(losses, y_label="squared error" if template == "dsn" else "cross-entropy [nats]"),
+            f"Learning curves of the {own}, of the training on which choices were made",
+        )
+    for name, draw_more in {"cnn": _draw_cnn, "dbn": _draw_dbn, "dsn": _draw_dsn}.items():
+        if metrics[name] is not None:
+            drawn |= draw_more(task, metrics[name], first[name])
+    return {
+        "figures": this_run.draw(drawn),
+        "losses": {
+            stage: {name: float(values[-1]) for name, values in of_stage.items()} for stage, of_stage in losses.items()
+        },
+    }
+
+
+def _draw_results(metrics: Mapping[str, Any], digits: int) -> Drawn:
+    """The figures of the measures."""
+    own, results, sizes = metrics["headline"]["model"], metrics["results"], metrics["sizes"]
     titles = {"accuracy": "accuracy [%]", "log_loss": "log-loss [nats]", "calibration_error": "calibration error [%]"}
 
     def span(value: Mapping[str, float], measure: str = "accuracy") -> tuple[float, float, float]:
         scale = 1 if measure == "log_loss" else 100
         return scale * value["value"], scale * value["low"], scale * value["high"]
 
-    def caption(entry: Mapping[str, Any]) -> str:
-        return f"{entry['true']} → {entry['found']}, {entry['confidence']:.2f}"
+    def measured(result: Mapping[str, Any]) -> str:
+        accuracy, loss, calibration = (result["metrics"][name]["value"] for name in MEASURES)
+        return f"{result['model']} {_percent(accuracy, digits)}, {loss:.3f} nats, {_percent(calibration, digits)}"
 
     drawn = {
-        "models": figures.interval_dots(
-            {
-                result["model"]: {titles[name]: span(value, name) for name, value in result["metrics"].items()}
-                for result in metrics["results"]
-            },
-            higher_is_better={title: name == "accuracy" for name, title in titles.items()},
-        ),
-        "sizes": figures.interval_curves(
-            {
-                model: [(point["pictures"], *span(point)) for point in points]
-                for model, points in metrics["sizes"]["models"].items()
-            },
-            x_label="labelled training pictures",
-            y_label="accuracy [%]",
-            logarithmic=True,
-            wide=True,
-        ),
-        "confusion": figures.confusion_matrix(metrics["confusion_matrix"], classes),
-        "reliability": figures.reliability_diagram(metrics["reliability"]),
-        "network": figures.network(metrics["model"]["layers"]),
+        "models": (
+            figures.interval_dots(
+                {
+                    result["model"]: {titles[name]: span(value, name) for name, value in result["metrics"].items()}
+                    for result in results
+                },
+                higher_is_better={title: name == "accuracy" for name, title in titles.items()},
+            ),
+            "Accuracy, log-loss and calibration error of all models with their intervals: "
+            + "; ".join(measured(result) for result in results),
+        )
     }
-    if metrics["errors"]:
-        shown = [entry["index"] for entry in metrics["errors"]]
-        drawn["errors"] = figures.pictures(
-            task.test.inputs[shown], [caption(entry) for entry in metrics["errors"]], columns=8
+    if len(sizes["shares"]) > 1:
+        few = [f"{model} {_percent(points[0]['value'], digits)}" for model, points in sizes["models"].items()]
+        drawn["sizes"] = (
+            figures.interval_curves(
+                {
+                    model: [(point["pictures"], *span(point)) for point in points]
+                    for model, points in sizes["models"].items()
+                },
+                x_label="labelled training pictures",
+                y_label="accuracy [%]",
+                logarithmic=True,
+                wide=True,
+            ),
+            "Accuracy of each model over the number of labelled training pictures; with "
+            f"{sizes['pictures'][0]:,}: {', '.join(few)}",
         )
-    if len(classes) <= image_report.MOST_CLASSES:
-        # Bars begin at 0: of accuracies that are all high, only the errors differ to the eye.
-        errors = image_report.shows_errors(metrics)
+    if len(metrics["data"]["classes"]) <= MOST_CLASSES:
+        measure = metrics["evaluation"]["by_class"]
         spans = {name: span(value) for name, value in metrics["accuracy_by_class"].items()}
-        if errors:
+        if measure == "error":
             spans = {name: (100 - value, 100 - high, 100 - low) for name, (value, low, high) in spans.items()}
-        drawn["by_class"] = figures.grouped_bars(
-            {own: spans}, x_label="true class", y_label=f"{'error' if errors else 'accuracy'} [%]"
+        drawn["by_class"] = (
+            figures.grouped_bars({own: spans}, x_label="true class", y_label=f"{measure} [%]"),
+            f"{measure.capitalize()} of each class; {own}: "
+            + ", ".join(f"{name} {_percent(value / 100, digits)}" for name, (value, *_) in spans.items()),
         )
-    template = metrics["settings"]["template"]
-    stages = [name for name in fits if name.startswith(f"{template}-choice")]
-    names = {"loss": "training", "val_loss": "validation"}
-    drawn["learning"] = figures.learning_curves(
-        {
-            name.removeprefix(f"{template}-choice").strip("-").replace("-", " ") or own: {
-                names[key]: values for key, values in fits[name].history.items() if key in names
-            }
-            for name in stages
-        },
-        y_label="squared error" if template == "dsn" else "cross-entropy [nats]",
-    )
-    for template, draw_more in {"cnn": _draw_cnn, "dbn": _draw_dbn, "dsn": _draw_dsn}.items():
-        if metrics[template] is not None:
-            drawn |= draw_more(task, metrics[template], first[template], caption)
-    for name, picture in drawn.items():
-        this_run.write(f"figures/{name}.svg", picture)
+    if len(metrics["reliability"][own]) >= LEAST_BINS:
+        surest = {model: bins[-1] for model, bins in metrics["reliability"].items()}
+        drawn["reliability"] = (
+            figures.reliability_diagram(metrics["reliability"]),
+            "Accuracy over confidence in bins. "
+            + "; ".join(
+                f"{model}, surest {_percent(last['low'], 0)} and more: {last['count']:,} pictures, "
+                f"{_percent(last['accuracy'])} right"
+                for model, last in surest.items()
+            ),
+        )
+    return drawn
 
 
-def _draw_cnn(
-    task: Task, details: Mapping[str, Any], first: models.Trained, caption: Callable[[Mapping[str, Any]], str]
-) -> dict[str, bytes]:
+def blocks(layers: Sequence[Sequence[Any]]) -> list[tuple[str, Sequence[int], int]]:
+    """Layers to be drawn: normalizations and activations count with the layer before them."""
+    drawn: list[tuple[str, Sequence[int], int]] = []
+    for name, shape, parameters in layers:
+        if drawn and drawn[-1][1] == shape and {"normalization", "activation"} & set(name.split("_")):
+            before, _, own = drawn.pop()
+            drawn.append((before, shape, own + parameters))
+        else:
+            drawn.append((name, shape, parameters))
+    return drawn
+
+
+def _draw_cnn(task: Task, details: Cnn, first: models.Trained) -> Drawn:
     kernel = np.asarray(first.parts.get_layer("stage_1_convolution_1").get_weights()[0])  # (size, size, channels, n)
     # Each filter as a picture; of other than grey and colour pictures the channels count together.
     filters = np.moveaxis(kernel if kernel.shape[2] in (1, 3) else kernel.sum(axis=2, keepdims=True), -1, 0)
-    shown = [entry["index"] for entry in details["grad_cam"]]
-    pictures = task.test.inputs[shown]
+    shown = details["grad_cam"]
+    pictures = task.test.inputs[[entry["index"] for entry in shown]]
+    size = details["kernel_size"]
     return {
-        "cnn_filters": figures.pictures(filters, [""] * len(filters), columns=16, signed=True),
-        "cnn_grad_cam": figures.pictures(
-            pictures,
-            [caption(entry) for entry in details["grad_cam"]],
-            columns=MAPS,
-            marks=[entry["true"] != entry["found"] for entry in details["grad_cam"]],
-            overlays=cnn_template.grad_cam(first.parts, pictures.astype(np.float32) / 255),
+        "cnn_filters": (
+            figures.pictures(filters, [""] * len(filters), columns=16, signed=True),
+            f"{len(filters)} filters of the first layer, {size} × {size} pixels each",
+        ),
+        "cnn_grad_cam": (
+            figures.pictures(
+                pictures,
+                [_answer(entry) for entry in shown],
+                columns=MAPS,
+                marks=[entry["true"] != entry["found"] for entry in shown],
+                overlays=cnn_template.grad_cam(first.parts, pictures.astype(np.float32) / 255),
+            ),
+            "Test pictures, each beside its Grad-CAM map; true class, class found, confidence: "
+            + "; ".join(_answer(entry) for entry in shown),
         ),
     }
 
 
-def _draw_dbn(
-    task: Task, details: Mapping[str, Any], first: models.Trained, caption: Callable[[Mapping[str, Any]], str]
-) -> dict[str, bytes]:
+def _draw_dbn(task: Task, details: Dbn, first: models.Trained) -> Drawn:
     shape = task.test.inputs.shape[1:]
     weights = np.asarray(first.parts[0].get_weights()[0])  # (features, hidden units)
     # Of many hidden units those that weigh most; of colour pictures the mean of the channels.
     largest = np.argsort(-np.square(weights).sum(0), kind="stable")[: details["fields"]]
     fields = weights[:, largest].T.reshape(-1, *shape).mean(axis=-1, keepdims=True)
-    drawn = {"dbn_fields": figures.pictures(fields, [""] * len(fields), columns=16, signed=True)}
     samples = dbn_template.generate(first.parts, SAMPLES, steps=GIBBS_STEPS, seed=0)
     if details["visible"] == "gaussian":
         layer: Any = first.model.get_layer("standardise")
         samples = np.clip(samples * np.sqrt(layer.variance) + layer.mean, 0, 1)
-    drawn["dbn_samples"] = figures.pictures(samples.reshape(-1, *shape), [""] * SAMPLES, columns=20)
-    likelihoods = [(e["epoch"], e["log_likelihood"]) for e in details["epochs"] if e["log_likelihood"] is not None]
+    epochs, likelihood = details["epochs"], details["log_likelihood"]
     panels: dict[str, dict[str, list[tuple[float, float]]]] = {
-        "reconstruction error": {"first RBM": [(e["epoch"], e["reconstruction_error"]) for e in details["epochs"]]}
+        "reconstruction error": {"first RBM": [(e["epoch"], e["reconstruction_error"]) for e in epochs]}
     }
-    if likelihoods:
-        independent = details["log_likelihood"]["independent"]
+    if likelihood is not None:
+        measured = [(e["epoch"], e["log_likelihood"]) for e in epochs if e["log_likelihood"] is not None]
         panels["log-likelihood [nats a picture]"] = {
-            "first RBM": likelihoods,
-            "independent pixels": [(epoch, independent) for epoch, _ in (likelihoods[0], likelihoods[-1])],
+            "first RBM": measured,
+            "independent pixels": [(epoch, likelihood["independent"]) for epoch, _ in (measured[0], measured[-1])],
         }
-    return drawn | {"dbn_training": figures.series(panels, x_label="epoch")}
+    ends = (f"{e['reconstruction_error']:.3g} in epoch {e['epoch']}" for e in (epochs[0], epochs[-1]))
+    return {
+        "dbn_fields": (
+            figures.pictures(fields, [""] * len(fields), columns=16, signed=True),
+            f"Weights of {len(fields)} hidden units of the first machine, as pictures",
+        ),
+        "dbn_samples": (
+            figures.pictures(samples.reshape(-1, *shape), [""] * SAMPLES, columns=20),
+            f"{SAMPLES} pictures that the stack generates",
+        ),
+        "dbn_training": (
+            figures.series(panels, x_label="epoch"),
+            f"Over the epochs of the first machine: the reconstruction error from {' to '.join(ends)}",
+        ),
+    }
 
 
-def _draw_dsn(
-    task: Task, details: Mapping[str, Any], first: models.Trained, caption: Callable[[Mapping[str, Any]], str]
-) -> dict[str, bytes]:
+def _draw_dsn(task: Task, details: Dsn, first: models.Trained) -> Drawn:
     def curve(key: str, scale: float = 100) -> list[tuple[float, float]]:
         return [(number, scale * entry[key]) for number, entry in enumerate(details["modules"], 1)]
 
@@ -747,4 +1062,10 @@ def _draw_dsn(
             "test": curve("test_accuracy"),
         },
     }
-    return {"dsn_modules": figures.series(panels, x_label="module", mark=(details["chosen"], "chosen"))}
+    said = (f"module {number} {_percent(m['test_accuracy'])}" for number, m in enumerate(details["modules"], 1))
+    return {
+        "dsn_modules": (
+            figures.series(panels, x_label="module", mark=(details["chosen"], "chosen")),
+            f"Training error and accuracy after each module; test accuracy: {'; '.join(said)}",
+        )
+    }

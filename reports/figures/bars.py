@@ -93,7 +93,7 @@ def interval_dots(
         axes.axvline(rows[:, 0].max() if higher else rows[:, 0].min(), color=look.INK, linewidth=0.7, zorder=2)
         axes.set_title(textwrap.fill(measure, 72 // len(panels)))
         axes.set_xlabel("higher is better →" if higher else "← lower is better")
-        axes.xaxis.set_major_locator(MaxNLocator(4, steps=look.STEPS))
+        axes.xaxis.set_major_locator(MaxNLocator(4, min_n_ticks=3, steps=look.STEPS))
         axes.tick_params(axis="y", length=0)
     panels[0].set_yticks(range(len(names)), names)
     panels[0].set_ylim(len(names) - 0.5, -0.5)
