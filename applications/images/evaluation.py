@@ -1028,7 +1028,9 @@ def _draw_dbn(task: Task, details: Dbn, first: models.Trained) -> Drawn:
         "reconstruction error": {"first RBM": [(e["epoch"], e["reconstruction_error"]) for e in epochs]}
     }
     if likelihood is not None:
-        measured = [(e["epoch"], e["log_likelihood"]) for e in epochs if e["log_likelihood"] is not None]
+        measured: list[tuple[float, float]] = [
+            (e["epoch"], e["log_likelihood"]) for e in epochs if e["log_likelihood"] is not None
+        ]
         panels["log-likelihood [nats a picture]"] = {
             "first RBM": measured,
             "independent pixels": [(epoch, likelihood["independent"]) for epoch, _ in (measured[0], measured[-1])],

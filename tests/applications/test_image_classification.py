@@ -308,6 +308,10 @@ def test_baselines_are_fitted_on_every_drawing_that_the_networks_had(tmp_path):
     task = image_evaluation.Task.of(DIGITS, None)
     with run.Run("image_classification", settings) as this_run:
         found = image_evaluation.fit_baselines(this_run, task, settings)["k-NN"]
+        assert this_run.limits == [
+            "C of the logistic regression and of the RBF-SVM is the largest of those tried, 10: beyond it may lie a "
+            "better one"
+        ]
     assert [len(answers) for answers in found.probabilities] == [2, 2, 1]
     neighbours = int(found.settings.removeprefix("k "))
     for seed, answer in zip((3, 4), found.probabilities[0], strict=True):
