@@ -25,11 +25,12 @@ from PIL import Image
 from applications import pictures, run
 from applications.classifiers import Pictures
 from applications.synthesis import evaluation, models
-from applications.synthesis import report as synthesis_report
 from data.dataset import BadInput
 from data.ranges import Count, Positive, Seed
+from reports import metrics as schema
 
 APPLICATION = "image_synthesis"
+REPORT = Path(__file__).parent / "synthesis" / "report.typ"
 JUDGE = "judge.keras"
 SPACE = 2  # pixels between the pictures of a grid
 
@@ -155,7 +156,7 @@ def _train(settings: Any, start: Any, this_run: run.Run) -> dict[str, Any]:
             first = trainer
             of_round = settings.epochs / trainer.rounds
             known = [number for number in models.MOMENTS if number <= len(fit.history["loss"])]
-            epochs = synthesis_report.epochs
+            epochs = evaluation.epochs_in_words
             names = [f"{(said := epochs(n * of_round))} epoch{'s' * (said != '1')}" for n in known]
             moments = {name: trainer.moment(this_run, n, noise) for name, n in zip(names, known, strict=True)}
             moments[f"kept, {epochs(fit.best_epoch * of_round)}"] = trainer.moment(this_run, -fit.best_epoch, noise)
@@ -214,7 +215,7 @@ def _train(settings: Any, start: Any, this_run: run.Run) -> dict[str, Any]:
         distance = results[-1]["metrics"]["frechet_distance"]["value"]
         this_run.say(f"{baseline}: Fréchet distance {distance:.2f}")
 
-    headline = results[0]["metrics"]["frechet_distance"]
+    headline = schema.headline(results[0], "frechet_distance")
     metrics = {
         **this_run.header(settings, "numpy", "scikit-learn"),
         "data": {
@@ -224,6 +225,9 @@ def _train(settings: Any, start: Any, this_run: run.Run) -> dict[str, Any]:
             **{part: len(split) for part, split in dataset.splits.items()},
         },
         "evaluation": {
+            "measures": {key: title for key, title in evaluation.MEASURES.items() if key in results[0]["metrics"]},
+            "resamples": 0,
+            "unit": "trainings",
             "pictures": len(task.test),
             "learnt_from": len(pool),
             "judge_accuracy": skill,  # none without classes, nor are the next two
@@ -235,7 +239,7 @@ def _train(settings: Any, start: Any, this_run: run.Run) -> dict[str, Any]:
             "copied": evaluation.COPIED,
             "threshold": task.threshold,
         },
-        "headline": {"model": name, "metric": "frechet_distance", **{k: headline[k] for k in ("value", "low", "high")}},
+        "headline": headline,
         "results": results,
         "differences": [evaluation.nearer(results[0], baseline) for baseline in results[1:]],
         "real": real,
@@ -251,8 +255,8 @@ def _train(settings: Any, start: Any, this_run: run.Run) -> dict[str, Any]:
     with this_run.writing(JUDGE) as partial:
         net.save(partial)
     this_run.say("drawing and writing the report")
-    evaluation.draw(this_run, task, metrics, first.artist, moments, trainings)
-    this_run.finish(metrics, synthesis_report.typeset, trainings.values())
+    metrics |= evaluation.draw(this_run, task, metrics, first.artist, moments, trainings)
+    this_run.finish(metrics, REPORT, trainings.values())
     this_run.say(
         f"{this_run.folder / 'report.pdf'}: {name}, Fréchet distance {headline['value']:.2f}"
         + f" ({headline['low']:.2f} to {headline['high']:.2f})" * (settings.seeds > 1)
@@ -335,13 +339,13 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
         measured_in = f"of which the judge recognises {(found.argmax(1) == test.labels).mean():.4f}"
     print(f"{len(test):,} real pictures, {measured_in}, and as many generated")
     for name, value in values.items():
-        print(f"{synthesis_report.METRICS[name]:<26} {value:.4f}")
+        print(f"{evaluation.MEASURES[name]:<26} {value:.4f}")
     return {"metrics": values}
 
 
 def report(settings: run.Report) -> dict[str, Any]:
     """Typeset a run's report again; the same files give the same bytes."""
-    return run.typeset_again(settings.run, APPLICATION, synthesis_report.typeset)
+    return run.typeset_again(settings.run, APPLICATION, REPORT)
 
 
 if __name__ == "__main__":

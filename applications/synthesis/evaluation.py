@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from scipy import stats
@@ -18,6 +18,7 @@ from applications.synthesis import models
 from applications.synthesis.models import Artist, Judge
 from data.dataset import Dataset
 from reports import figures
+from reports import metrics as schema
 from reports.synthesis import frechet_distance, nearest, within
 from templates import dbn as dbn_template
 
@@ -27,6 +28,16 @@ KDE_COMPONENTS, MIXTURE_COMPONENTS, MIXTURE_MODES = 15, 40, 30
 BANDWIDTHS = np.logspace(-1.5, 0.5, 15)  # of the kernels, in units of a pixel's range
 GIBBS_STEPS = 1_000
 COPIED = 0.01  # share of the real test pictures that are as near to a training picture as what counts as copied
+# What the measures are called.
+MEASURES = {
+    "frechet_distance": "Fréchet distance",
+    "precision": "Precision",
+    "recall": "Recall",
+    "copied": "Near-copies",
+    "rarest": "Rarest class",
+    "conditional_accuracy": "Conditional accuracy",
+    "classification_accuracy": "Classification accuracy",
+}
 UNBOUNDED = ("frechet_distance", "rarest")  # the other measures are shares
 SHOWN = {
     "Fréchet distance": ("frechet_distance", 1),
@@ -34,6 +45,87 @@ SHOWN = {
     "recall [%]": ("recall", 100),
 }
 FOUND, PATHS = 8, 5  # nearest neighbours and interpolations that are shown
+
+
+# --- What metrics.json has beside what all programs write ---
+
+
+class Data(schema.Data):
+    """Images of each split, their classes, and their shape (height, width, channels)."""
+
+    classes: list[str]
+    shape: list[int]
+    train: int
+    validation: int
+    test: int
+
+
+class Evaluation(schema.Evaluation):
+    """The measures by what they are called, and the judge; without classes, `variance` is what its components hold.
+
+    The intervals are Student's over the trainings: nothing is resampled.
+    """
+
+    measures: dict[str, str]
+    pictures: int
+    learnt_from: int
+    judge_accuracy: float | None
+    majority: float | None
+    judge_seconds: float | None
+    judge_pictures: int
+    features: int
+    variance: float | None
+    copied: float
+    threshold: float
+
+
+class Result(schema.Result):
+    """A model with the mean time of a training and what was chosen for it."""
+
+    fit_seconds: float
+    settings: str
+
+
+class Training(TypedDict):
+    """A training: its parts planned and done, the best of them (from 1), and how it ended."""
+
+    seed: int
+    rounds: int
+    done: int
+    best: int
+    diverged: bool
+    collapsed: bool
+    seconds: float
+
+
+class Classes(TypedDict):
+    """Of each class how often images of it are recognised, if one was asked for, and its share of all images."""
+
+    recognised: list[float | None]
+    share: list[float]
+    real_share: list[float]
+
+
+class Model(TypedDict):
+    """The layers of both networks as name, shape and parameters."""
+
+    layers: list[list[Any]]
+    discriminator_layers: list[list[Any]]
+
+
+class Metrics(schema.Metrics):
+    """metrics.json of this application."""
+
+    data: Data
+    evaluation: Evaluation
+    results: list[Result]
+    real: dict[str, float]
+    training: list[Training]
+    by_class: Classes | None
+    model: Model
+
+
+# --- The task ---
 
 
 def likeness(real: np.ndarray, generated: np.ndarray) -> dict[str, float]:
@@ -150,7 +242,7 @@ def baselines(
 # --- Measures ---
 
 
-def over_seeds(values: Sequence[float], most: float = np.inf) -> dict[str, Any]:
+def over_seeds(values: Sequence[float], most: float = np.inf) -> schema.Measure:
     """Mean of several trainings and Student's 95 % interval of it, which needs two, within 0 and `most`."""
     mean, deviation, reach = float(np.mean(values)), 0.0, 0.0
     if len(values) > 1:
@@ -160,10 +252,27 @@ def over_seeds(values: Sequence[float], most: float = np.inf) -> dict[str, Any]:
     return {"value": mean, "low": low, "high": high, "seeds": list(map(float, values)), "deviation": deviation}
 
 
-def result(name: str, found: Sequence[Mapping[str, float]], **facts: Any) -> dict[str, Any]:
+def result(
+    model: str,
+    of_seeds: Sequence[Mapping[str, float]],
+    *,
+    baseline: bool,
+    uses_labels: bool,
+    parameters: int,
+    fit_seconds: float,
+    settings: str,
+) -> Result:
     """A model's entry in the results from the measures of each seed."""
-    metrics = {key: over_seeds([each[key] for each in found], np.inf if key in UNBOUNDED else 1.0) for key in found[0]}
-    return {"model": name, **facts, "metrics": metrics}
+    bounds = {name: np.inf if name in UNBOUNDED else 1.0 for name in of_seeds[0]}
+    return {
+        "model": model,
+        "baseline": baseline,
+        "uses_labels": uses_labels,
+        "parameters": parameters,
+        "fit_seconds": fit_seconds,
+        "settings": settings,
+        "metrics": {name: over_seeds([measures[name] for measures in of_seeds], most) for name, most in bounds.items()},
+    }
 
 
 def nearer(own: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,16 +290,23 @@ def nearer(own: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     return found | {"low": float(interval.low), "high": float(interval.high)}
 
 
-def by_class(task: Task, samples: Sequence[np.ndarray], labels: np.ndarray | None) -> dict[str, list[float]] | None:
-    """Of each class, if there are any, how often samples of it are recognised as it, and its share of all samples."""
+def by_class(task: Task, samples: Sequence[np.ndarray], labels: np.ndarray | None) -> dict[str, list[Any]] | None:
+    """Of each class, if there are any, how often samples of it are recognised as it, and its share of all samples.
+
+    A class that no test image has was not asked for: how often it is recognised is None.
+    """
     if not task.judge.knows_classes:
         return None
-    found = np.concatenate([task.judge(pictures)[1].argmax(1) for pictures in samples])
+    seen = np.concatenate([task.judge(pictures)[1].argmax(1) for pictures in samples])
     classes = range(task.judge.net.output_shape[-1])
-    wanted = None if labels is None else np.tile(labels, len(samples))
+    recognised = []
+    if labels is not None:
+        requested = np.tile(labels, len(samples))
+        of_class = [seen[requested == c] == c for c in classes]
+        recognised = [float(right.mean()) if len(right) else None for right in of_class]
     return {
-        "recognised": [] if wanted is None else [float((found[wanted == c] == c).mean()) for c in classes],
-        "share": [float((found == c).mean()) for c in classes],
+        "recognised": recognised,
+        "share": [float((seen == c).mean()) for c in classes],
         "real_share": [float((task.test.labels == c).mean()) for c in classes],
     }
 
@@ -201,39 +317,75 @@ def by_class(task: Task, samples: Sequence[np.ndarray], labels: np.ndarray | Non
 def draw(
     this_run: run.Run,
     task: Task,
-    metrics: dict[str, Any],
+    metrics: Mapping[str, Any],
     artist: Artist,
     moments: Mapping[str, np.ndarray],
     fits: Mapping[str, run.Fit],
-) -> None:
-    """Write the figures."""
-    names = metrics["data"]["classes"]
-    shown = min(len(names), 10)
-    rows = shown if artist.conditional else 5
+) -> dict[str, Any]:
+    """Write the figures; returns what metrics.json says of them."""
+    names, model, results = metrics["data"]["classes"], metrics["headline"]["model"], metrics["results"]
+    rows = min(len(names), 10) if artist.conditional else 5
     grid = artist.draw(np.repeat(np.arange(rows), models.SHOWN) % len(names), seed=1)
     row_names = names[:rows] if artist.conditional else None
     drawn = {
-        "samples": figures.pictures(grid, [""] * len(grid), columns=models.SHOWN, row_names=row_names),
-        "interpolations": figures.pictures(interpolations(artist), [""] * (PATHS * models.SHOWN), columns=models.SHOWN),
-        "copies": _neighbours(task, grid[:: max(1, len(grid) // FOUND)][:FOUND]),
-        "moments": figures.pictures(
-            np.concatenate(list(moments.values())),
-            [""] * sum(map(len, moments.values())),
-            columns=models.SHOWN,
-            row_names=list(moments),
+        "samples": (
+            figures.pictures(grid, [""] * len(grid), columns=models.SHOWN, row_names=row_names),
+            f"Images drawn by the {model}, in rows of ten",
         ),
-        "training": figures.series(_curves(metrics, fits), x_label="epoch"),
-        "measures": figures.interval_dots(
-            {
-                entry["model"]: {title: _span(entry["metrics"][key], scale) for title, (key, scale) in SHOWN.items()}
-                for entry in metrics["results"]
-            },
-            higher_is_better={title: scale > 1 for title, (_, scale) in SHOWN.items()},
+        "interpolations": (
+            figures.pictures(interpolations(artist), [""] * (PATHS * models.SHOWN), columns=models.SHOWN),
+            "Rows of images in which one turns step by step into another",
         ),
-        "network": figures.network(metrics["model"]["layers"]),
+        "copies": (
+            _neighbours(task, grid[:: max(1, len(grid) // FOUND)][:FOUND]),
+            "Samples, and below each the nearest training image",
+        ),
+        "moments": (
+            figures.pictures(
+                np.concatenate(list(moments.values())),
+                [""] * sum(map(len, moments.values())),
+                columns=models.SHOWN,
+                row_names=list(moments),
+            ),
+            "Images from the same noise at several moments of the training, one row for each moment",
+        ),
+        "measures": (
+            figures.interval_dots(
+                {
+                    entry["model"]: {
+                        title: _span(entry["metrics"][key], scale) for title, (key, scale) in SHOWN.items()
+                    }
+                    for entry in results
+                },
+                higher_is_better={title: scale > 1 for title, (_, scale) in SHOWN.items()},
+            ),
+            "Fréchet distance, precision and recall of all models: " + "; ".join(map(_in_words, results)),
+        ),
+        "network": (
+            figures.network(metrics["model"]["layers"]),
+            "The layers of the generator: "
+            + ", ".join(f"{name} {size:,}" for name, _, size in metrics["model"]["layers"]),
+        ),
     }
-    for name, picture in drawn.items():
-        this_run.write(f"figures/{name}.svg", picture)
+    if max(of_seed["done"] for of_seed in metrics["training"]) > 1:  # a single point is no curve
+        of_round = metrics["settings"]["epochs"] / metrics["training"][0]["rounds"]
+        best = ", ".join(epochs_in_words(of_seed["best"] * of_round) for of_seed in metrics["training"])
+        drawn["training"] = (
+            figures.series(_curves(metrics, fits), x_label="epoch"),
+            "Fréchet distance from the training images, recall and both losses over the epochs; smallest distance "
+            f"after epochs {best}",
+        )
+    return {"figures": this_run.draw(drawn)}
+
+
+def epochs_in_words(number: float) -> str:
+    """Epochs; a few of them with their fraction."""
+    return f"{number:.0f}" if number >= 10 else f"{number:.2g}"
+
+
+def _in_words(result: Mapping[str, Any]) -> str:
+    distance, precision, recall = (result["metrics"][key]["value"] for key, _ in SHOWN.values())
+    return f"{result['model']} {distance:,.2f}, {100 * precision:.1f}\u00a0%, {100 * recall:.1f}\u00a0%"
 
 
 def interpolations(artist: Artist) -> np.ndarray:

@@ -8,7 +8,6 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
-from pypdf import PdfReader
 from scipy import linalg, ndimage
 from sklearn.decomposition import PCA
 
@@ -17,7 +16,6 @@ from applications.classifiers import Pictures
 from applications.image_synthesis import Train, main
 from applications.synthesis import evaluation as synthesis_evaluation
 from applications.synthesis import models
-from applications.synthesis import report as synthesis_report
 from data.dataset import BadInput
 from data.images import load as image_load
 from reports.synthesis import nearest, within
@@ -33,12 +31,11 @@ import numpy as np
 from applications import image_synthesis, run
 from applications import classifiers
 from applications.synthesis import evaluation as synthesis_evaluation
-from applications.synthesis import report as synthesis_report
 classifiers.RECIPES["small cnn"]["epochs"] = 1
 synthesis_evaluation.baselines = lambda this_run, task, settings, dataset: {
     "noise": ([np.random.default_rng(0).random((len(task.test), 8, 8, 1), np.float32)] * settings.seeds, 1.0, "", 0)
 }
-synthesis_evaluation.draw, synthesis_report.typeset = (lambda *_: None), (lambda *_: b"")
+synthesis_evaluation.draw = lambda *_: {"figures": {}}
 image_synthesis._classification = lambda *_: 0.5
 run.execute(image_synthesis.main)
 """
@@ -52,11 +49,10 @@ def noise(this_run, task, settings, dataset):
 
 @pytest.fixture
 def lean(monkeypatch):
-    """A judge of one epoch, one baseline, no classifier of generated pictures, no figures, no report."""
+    """A judge of one epoch, one baseline, no classifier of generated pictures, no figures."""
     monkeypatch.setitem(classifiers.RECIPES["small cnn"], "epochs", 1)
     monkeypatch.setattr(synthesis_evaluation, "baselines", noise)
-    monkeypatch.setattr(synthesis_evaluation, "draw", lambda *_: None)
-    monkeypatch.setattr(synthesis_report, "typeset", lambda *_: b"")
+    monkeypatch.setattr(synthesis_evaluation, "draw", lambda *_: {"figures": {}})
     monkeypatch.setattr(image_synthesis, "_classification", lambda *_: 0.5)
 
 
@@ -97,13 +93,15 @@ def without_time(metrics):
 
 
 @pytest.mark.slow
-def test_run_leaves_what_it_promises(own):
+def test_run_leaves_what_it_promises(own, assert_schema, assert_pdf):
     out, metrics = own
     assert {path.name for path in out.iterdir()} == {
         *("report.pdf", "metrics.json", "history.csv", "model.keras", "judge.keras", "config.json", "figures")
     }
     assert {path.stem for path in (out / "figures").iterdir()} == FIGURES
     assert json.loads((out / "metrics.json").read_text()) == metrics
+    assert_schema(metrics, synthesis_evaluation.Metrics)
+    assert set(metrics["figures"]) == FIGURES
     assert metrics["application"] == "image_synthesis"
     assert metrics["headline"]["model"] == "conditional GAN"
     assert [(result["model"], result["baseline"]) for result in metrics["results"]] == [
@@ -112,7 +110,8 @@ def test_run_leaves_what_it_promises(own):
     ]
     assert metrics["data"]["train"] + metrics["data"]["validation"] == 120
     assert metrics["timing"]["total_seconds"] > metrics["timing"]["fit_seconds"] > 0
-    said = " ".join(page.extract_text() for page in PdfReader(out / "report.pdf").pages)
+    headings = ("Results", "Generated images", "Class by class", "Training", "Data", "Model", "Limits", "How to repeat")
+    said = assert_pdf(out / "report.pdf", headings, pages=(3, 6))
     assert f"{metrics['headline']['value']:.2f}" in said
     assert "python applications/image_synthesis.py --npz" in said
     history = (out / "history.csv").read_text().splitlines()
@@ -225,7 +224,9 @@ def flat(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_pictures_without_classes_are_learnt_compared_and_drawn(flat, tmp_path, monkeypatch, capsys):
+def test_pictures_without_classes_are_learnt_compared_and_drawn(
+    flat, tmp_path, monkeypatch, capsys, assert_schema, pdf_text
+):
     monkeypatch.setattr(synthesis_evaluation, "GIBBS_STEPS", 20)
     out = tmp_path / "run"
     # The batches of the recipe are larger than the 24 pictures that are trained on.
@@ -235,9 +236,10 @@ def test_pictures_without_classes_are_learnt_compared_and_drawn(flat, tmp_path, 
     assert metrics["settings"]["batch_size"] == 24
     assert set(metrics["results"][0]["metrics"]) == {"frechet_distance", "precision", "recall", "copied"}
     assert {path.stem for path in (out / "figures").iterdir()} == FIGURES
-    said = "".join(page.extract_text() for page in PdfReader(out / "report.pdf").pages)
+    assert_schema(metrics, synthesis_evaluation.Metrics)
+    said = pdf_text(out / "report.pdf")
     assert "principal components" in said
-    assert "need no classes" in " ".join(said.split())
+    assert "need no classes" in said
     # The same network measures the saved model, whatever folders the pictures lie in.
     kept = keras.models.load_model(out / "judge.keras")
     assert kept.output_shape == (None, metrics["evaluation"]["features"])
