@@ -37,10 +37,11 @@ def printed(text):
 
 @pytest.mark.parametrize("digits", range(5))
 def test_fixed_digits_are_those_of_python(digits):
-    expected = [printed(f"{number:,.{digits}f}") for number in NUMBERS]
-    assert values(f"numbers.map(it => fixed(it, {digits}))", numbers=NUMBERS) == expected
-    expected = [printed(f"{number:+,.{digits}f}") for number in NUMBERS]
-    assert values(f"numbers.map(it => signed(it, {digits}))", numbers=NUMBERS) == expected
+    numbers = [*NUMBERS, 81.55, 97.65, 1_073.85, -0.125, 0.5, 1.5]  # ties in decimals, of which some are none in bits
+    expected = [printed(f"{number:,.{digits}f}") for number in numbers]
+    assert values(f"numbers.map(it => fixed(it, {digits}))", numbers=numbers) == expected
+    expected = [printed(f"{number:+,.{digits}f}") for number in numbers]
+    assert values(f"numbers.map(it => signed(it, {digits}))", numbers=numbers) == expected
 
 
 @pytest.mark.parametrize("digits", [3, 4, 6])
