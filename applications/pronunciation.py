@@ -22,13 +22,13 @@ import keras
 
 from applications import run
 from applications.pronounce import evaluation, models
-from applications.pronounce import report as pronunciation_report
 from data import pronunciation
 from data.dataset import BadInput, escaped
 from data.dictionary import named
 from data.ranges import Count, Range, Share, at_least
 
 APPLICATION = "pronunciation"
+REPORT = Path(__file__).parent / "pronounce" / "report.typ"
 SHOWN_LETTERS = 40
 
 
@@ -173,8 +173,8 @@ def _train(settings: Any, others: Sequence[Any], start: models.Pronouncer | None
     this_run.write("history.csv", run.history(fits))
     this_run.save_model(networks[0].model.model, networks[0].model.notes)
     this_run.say("drawing and writing the report")
-    evaluation.draw(this_run, metrics, networks, lexicon)
-    this_run.finish(metrics, pronunciation_report.typeset, fits.values())
+    metrics |= evaluation.draw(this_run, metrics, networks, lexicon)
+    this_run.finish(metrics, REPORT, fits.values())
     headline = metrics["headline"]
     this_run.say(
         f"{this_run.folder / 'report.pdf'}: {headline['model']}, {100 * headline['value']:.1f} % of words wrong "
@@ -278,14 +278,14 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     values = evaluation.measures(found, words)
     print(f"{len(words):,} words")
     for name, value in values.items():
-        label = pronunciation_report.METRICS[name]
+        label = evaluation.MEASURES[name]
         print(f"{label:<20} {value['value']:.4f}  ({value['low']:.4f} to {value['high']:.4f})")
     return {"metrics": values, "unknown": unknown}
 
 
 def report(settings: run.Report) -> dict[str, Any]:
     """Typeset a run's report again; the same files give the same bytes."""
-    return run.typeset_again(settings.run, APPLICATION, pronunciation_report.typeset)
+    return run.typeset_again(settings.run, APPLICATION, REPORT)
 
 
 if __name__ == "__main__":

@@ -5,25 +5,27 @@ import dataclasses
 import time
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from applications import run
 from applications.n_grams import NGram
 from applications.pronounce import models
-from applications.pronounce import report as pronunciation_report
 from applications.pronounce.baselines import LetterContext
-from applications.pronounce.report import BASELINE
 from data.dataset import BadInput
 from data.dictionary import named
 from data.pronunciation import Lexicon, Words, letter_name
-from reports import figures, wording
+from reports import figures
+from reports import metrics as schema
 from reports import pronunciation as measured
-from reports.metrics import Measure
+from reports.metrics import Estimate, Measure, headline
 from reports.pronunciation import Pronunciation
 from templates import decoding
 
+BASELINE = "letters in context"
+MEASURES = {"word_error_rate": "Words wrong", "phone_error_rate": "Phone errors"}
+FREQUENT = 30  # times that a letter occurs in the test words; the error rate of a rarer one says little
 SHARES = (0.25, 0.5, 1.0)  # of the training words
 CHOOSING, LEAST_GAIN = 5_000, 0.01  # words on which the form of the letters is chosen, and what makes it the other
 TIMED = 1_024  # words whose pronunciation is timed
@@ -33,6 +35,131 @@ LETTER_ORDER = 3  # of the letter model that says how unusual a spelling is
 SHOWN_LETTERS = (8, 11)  # of the word whose attention is drawn
 
 Phones = tuple[str, ...]
+
+
+# --- What metrics.json has beside what all programs write ---
+
+
+class Data(schema.Data):
+    """Words and their pronunciations in each split, and the letters in a form of Unicode."""
+
+    train: int
+    validation: int
+    test: int
+    entries: dict[str, int]
+    letters: int
+    form: str
+    phones: int
+
+
+class Evaluation(schema.Evaluation):
+    """The measures by their titles, the beams of the search, and how often a letter occurs that is shown."""
+
+    measures: dict[str, str]
+    beams: int
+    frequent: int
+
+
+class Result(schema.Result):
+    """A model with its search, none for the baseline, and its training; losses are means over the kept epochs."""
+
+    search: int | None
+    fit_seconds: float
+    best_epochs: list[int]
+    losses: dict[str, float] | None
+    settings: str
+
+
+class Size(TypedDict):
+    """The error rates after a training on so many words."""
+
+    words: int
+    word_error_rate: Measure
+    phone_error_rate: Measure
+
+
+class Group(TypedDict):
+    """The error rates of a group of words."""
+
+    words: int
+    word_error_rate: Estimate
+    phone_error_rate: Estimate
+
+
+class Letter(Estimate):
+    """How often a letter occurs and is read wrongly, and the share."""
+
+    letters: float
+    wrong: float
+
+
+class Confusions(TypedDict):
+    """Phones in error, and the most frequent ones: listed, found, times."""
+
+    substituted: int
+    left_out: int
+    put_in: int
+    most: list[list[str | int]]
+
+
+class Example(TypedDict):
+    """A word, what was said, with its probability, and what is listed."""
+
+    word: str
+    said: str
+    listed: list[str]
+    probability: float
+
+
+class Attention(TypedDict):
+    """What the figure of the attention shows."""
+
+    word: str
+    said: str
+    layers: int
+    heads: int
+
+
+class NetworkSettings(TypedDict):
+    """The settings that may differ between the networks."""
+
+    template: str
+    layers: int
+    units: int
+    dropout: float
+    learning_rate: float
+    batch_size: int
+    epochs: int
+
+
+class Model(TypedDict):
+    """The layers of the network as name, shape and parameters, and how the networks were trained."""
+
+    layers: list[list[Any]]
+    longest: int
+    batch_size: int
+    steps_per_epoch: int
+    settings: dict[str, NetworkSettings]
+
+
+class Metrics(schema.Metrics):
+    """metrics.json of this application."""
+
+    data: Data
+    evaluation: Evaluation
+    results: Sequence[Result]
+    sizes: dict[str, list[Size]]
+    speed: dict[str, dict[str, float]]
+    by_length: dict[str, Group]
+    by_spelling: dict[str, Group]
+    by_letter: dict[str, Letter]
+    confusions: Confusions
+    examples: dict[str, list[Example]]
+    attention: Attention | None
+    model: Model
+
+
+# --- The models and what they find ---
 
 
 def some_of(words: Words, share: float) -> Words:
@@ -130,7 +257,7 @@ def easier(composed: Lexicon, decomposed: Lexicon, seed: int) -> Lexicon:
         wrong.append(Pronunciation(found, validation.pronunciations[:CHOOSING]).word_error_rate())
     better = decomposed if wrong[0] - wrong[1] >= LEAST_GAIN else composed
     shares = [
-        f"{wording.percent(share)} wrong with the {len(lexicon.coder.letters):,} {name} ones"
+        f"{_percent(share)} wrong with the {len(lexicon.coder.letters):,} {name} ones"
         for share, lexicon, name in zip(wrong, (composed, decomposed), ("composed", "decomposed"), strict=True)
     ]
     said = (
@@ -213,33 +340,37 @@ def compare(networks: Sequence[Network], baseline: Baseline, lexicon: Lexicon, s
     trainings[BASELINE] = [judged(next(reversed(baseline.by_size.values())))]
     pairs = [(own, model) for model in trainings if model != own]
     pairs += [(network.name, BASELINE) for network in networks[1:]]
-    results, differences = measured.compare(trainings, pairs, resamples=resamples)
+    measures_of, differences = measured.compare(trainings, pairs, resamples=resamples)
     by_name = {name: network for network in networks for name in (network.name, greedy_of(network.name))}
+    results: list[Result] = [
+        {
+            "model": model,
+            "baseline": model == BASELINE,
+            "uses_labels": True,
+            "parameters": by_name[model].parameters if model in by_name else baseline.whole.parameters,
+            "metrics": of_model,
+            "search": None if model == BASELINE else 1 if "greedy" in model else settings.beams,
+            "fit_seconds": float(np.mean([fit.seconds for fit in by_name[model].whole]))
+            if model in by_name
+            else baseline.whole.seconds,
+            "best_epochs": [fit.best_epoch for fit in by_name[model].whole] if model in by_name else [],
+            "losses": _losses(by_name[model].whole) if model in by_name else None,
+            "settings": "" if model in by_name else baseline.whole.settings,
+        }
+        for model, of_model in measures_of.items()
+    ]
     sizes = {network.name: network.by_size for network in networks} | {BASELINE: baseline.by_size}
     mine = trainings[own]
     return {
-        "evaluation": {"resamples": resamples, "unit": "words", "beams": settings.beams},
-        "headline": {
-            "model": own,
-            "metric": "word_error_rate",
-            **{key: results[own]["word_error_rate"][key] for key in ("value", "low", "high")},
+        "evaluation": {
+            "resamples": resamples,
+            "unit": "words",
+            "measures": MEASURES,
+            "beams": settings.beams,
+            "frequent": FREQUENT,
         },
-        "results": [
-            {
-                "model": model,
-                "baseline": model == BASELINE,
-                "uses_labels": True,
-                "search": None if model == BASELINE else 1 if "greedy" in model else settings.beams,
-                "parameters": by_name[model].parameters if model in by_name else baseline.whole.parameters,
-                "fit_seconds": float(np.mean([fit.seconds for fit in by_name[model].whole]))
-                if model in by_name
-                else baseline.whole.seconds,
-                "best_epochs": [fit.best_epoch for fit in by_name[model].whole] if model in by_name else [],
-                "settings": "" if model in by_name else baseline.whole.settings,
-                "metrics": metrics,
-            }
-            for model, metrics in results.items()
-        ],
+        "headline": headline(results[0], "word_error_rate"),
+        "results": results,
         "differences": differences,
         "sizes": {
             model: [
@@ -268,6 +399,12 @@ def compare(networks: Sequence[Network], baseline: Baseline, lexicon: Lexicon, s
             },
         },
     }
+
+
+def _losses(fits: Sequence[run.Fit]) -> dict[str, float]:
+    """Training and validation loss in the epochs whose weights were kept, means over the trainings."""
+    keys = {"training": "loss", "validation": "val_loss"}
+    return {name: float(np.mean([fit.history[key][fit.best_epoch - 1] for fit in fits])) for name, key in keys.items()}
 
 
 def greedy_of(name: str) -> str:
@@ -340,66 +477,103 @@ def _examples(network: Network, judged: Pronunciation, test: Words) -> dict[str,
     }
 
 
-def draw(this_run: run.Run, metrics: dict[str, Any], networks: Sequence[Network], lexicon: Lexicon) -> None:
-    """Write the figures; add to the metrics what the one of the attention shows, if there is one."""
+def draw(
+    this_run: run.Run, metrics: Mapping[str, Any], networks: Sequence[Network], lexicon: Lexicon
+) -> dict[str, Any]:
+    """Write the figures; returns what metrics.json says of them, and what the one of the attention shows, if any."""
     own = networks[0]
 
-    def bars(groups: Mapping[str, Mapping[str, Any]], x_label: str) -> bytes:
+    def bars(groups: Mapping[str, Group], x_label: str) -> bytes:
         return figures.grouped_bars(
-            {own.name: {group: _interval(value["word_error_rate"], 100) for group, value in groups.items()}},
+            {own.name: {group: _interval(value["word_error_rate"]) for group, value in groups.items()}},
             x_label=x_label,
             y_label="words wrong [%]",
             counts={group: value["words"] for group, value in groups.items()},
         )
 
+    def rates(groups: Mapping[str, Group]) -> str:
+        return ", ".join(f"{group} {_percent(value['word_error_rate']['value'])}" for group, value in groups.items())
+
     drawn = {
-        "learning": figures.learning_curves(
-            {
-                (f"{network.name}, seed {network.settings.seed + index}" if index else network.name): {
-                    name: np.array(fit.history[key]) for key, name in (("loss", "training"), ("val_loss", "validation"))
-                }
-                for network in networks
-                for index, fit in enumerate(network.whole)
-            },
-            y_label="cross-entropy of a phone [nats]",
-            best_epoch=own.whole[0].best_epoch,
+        "length": (
+            bars(metrics["by_length"], "letters of the word"),
+            f"Words wrong by their number of letters: {rates(metrics['by_length'])}",
         ),
-        "length": bars(metrics["by_length"], "letters of the word"),
-        "spelling": bars(metrics["by_spelling"], "spelling"),
-        "sizes": figures.interval_curves(
-            {
-                model: [(point["words"], *_interval(point["word_error_rate"], 100)) for point in points]
+        "spelling": (
+            bars(metrics["by_spelling"], "spelling"),
+            f"Words wrong by how unusual their spelling is: {rates(metrics['by_spelling'])}",
+        ),
+        "sizes": (
+            figures.interval_curves(
+                {
+                    model: [(point["words"], *_interval(point["word_error_rate"])) for point in points]
+                    for model, points in metrics["sizes"].items()
+                },
+                x_label="words trained on",
+                y_label="words wrong [%]",
+                logarithmic=True,
+                wide=True,
+            ),
+            "Words wrong by training words. "
+            + "; ".join(
+                f"{model}: "
+                + ", ".join(f"{_percent(p['word_error_rate']['value'])} after {p['words']:,}" for p in points)
                 for model, points in metrics["sizes"].items()
-            },
-            x_label="words trained on",
-            y_label="words wrong [%]",
-            logarithmic=True,
-            wide=True,
+            ),
         ),
-        "network": figures.network(metrics["model"]["layers"]),
+        "network": (
+            figures.network(metrics["model"]["layers"]),
+            f"The {own.name}, parameters of each layer: "
+            + ", ".join(f"{name} {parameters:,}" for name, _, parameters in metrics["model"]["layers"]),
+        ),
     }
-    if letters := pronunciation_report.frequent(metrics["by_letter"]):
-        drawn["letter"] = figures.grouped_bars(
-            {own.name: {letter: _interval(value, 100) for letter, value in letters.items()}},
-            x_label="letter",
-            y_label="read wrongly [%]",
-            counts={letter: value["letters"] for letter, value in letters.items()},
+    if max(len(fit.history["loss"]) for network in networks for fit in network.whole) > 1:
+        drawn["learning"] = (
+            figures.learning_curves(
+                {
+                    (f"{network.name}, seed {network.settings.seed + index}" if index else network.name): {
+                        name: np.array(fit.history[key])
+                        for key, name in (("loss", "training"), ("val_loss", "validation"))
+                    }
+                    for network in networks
+                    for index, fit in enumerate(network.whole)
+                },
+                y_label="cross-entropy of a phone [nats]",
+                best_epoch=own.whole[0].best_epoch,
+            ),
+            f"Loss of the {own.name} on training and validation words over the epochs; kept: epoch "
+            + ", ".join(str(fit.best_epoch) for fit in own.whole),
         )
-    metrics["attention"] = None
+    letters = {name: value for name, value in metrics["by_letter"].items() if value["letters"] >= FREQUENT}
+    if letters:
+        most = ", ".join(f"{name} {_percent(value['value'])}" for name, value in list(letters.items())[:3])
+        drawn["letter"] = (
+            figures.grouped_bars(
+                {own.name: {letter: _interval(value) for letter, value in letters.items()}},
+                x_label="letter",
+                y_label="read wrongly [%]",
+                counts={letter: value["letters"] for letter, value in letters.items()},
+            ),
+            f"Share of each letter's occurrences that are read wrongly; most often {most}",
+        )
+    shown: Attention | None = None
     if own.model.template == "transformer" and (row := _shown(lexicon.splits["test"], own.found[0])) is not None:
         word, phones = lexicon.splits["test"].spellings[row], own.found[0][row]
         coder = own.model.coder
         source, target = coder.spellings([word])[0], coder.pronunciations([phones])[0][:-1]
         maps = decoding.cross_attention_maps(own.model.model, source, target)
-        drawn["attention"] = figures.attention(maps, [*phones, "end"], list(word))
-        metrics["attention"] = {
+        shown = {
             "word": unicodedata.normalize("NFC", word),
             "said": " ".join(phones),
             "layers": len(maps),
             "heads": len(maps[0]),
         }
-    for name, picture in drawn.items():
-        this_run.write(f"figures/{name}.svg", picture)
+        drawn["attention"] = (
+            figures.attention(maps, [*phones, "end"], list(word)),
+            f"Cross-attention of {len(maps)} blocks with {len(maps[0])} heads each for the word {shown['word']}, "
+            f"pronounced {shown['said']}",
+        )
+    return {"attention": shown, "figures": this_run.draw(drawn)}
 
 
 def _shown(test: Words, found: Sequence[Phones]) -> int | None:
@@ -411,5 +585,10 @@ def _shown(test: Words, found: Sequence[Phones]) -> int | None:
     return None
 
 
-def _interval(value: Mapping[str, float], factor: float) -> tuple[float, float, float]:
-    return value["value"] * factor, value["low"] * factor, value["high"] * factor
+def _interval(estimate: Estimate) -> tuple[float, float, float]:
+    """In per cent."""
+    return 100 * estimate["value"], 100 * estimate["low"], 100 * estimate["high"]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}\u00a0%"

