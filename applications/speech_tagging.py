@@ -21,7 +21,6 @@ import numpy as np
 
 from applications import run
 from applications.speech import evaluation
-from applications.speech import report as speech_report
 from data import acoustics, recordings, speech
 from data.batches import shuffled_sequences, sorted_sequences
 from data.dataset import BadInput, escaped
@@ -30,6 +29,7 @@ from reports import figures
 from templates import recurrent, transformer
 
 APPLICATION = "speech_tagging"
+REPORT = Path(__file__).parent / "speech" / "report.typ"
 ENCODER = "transformer_encoder"
 NAMES = {"simple_rnn": "RNN", "lstm": "LSTM", "gru": "GRU", ENCODER: "transformer encoder"}
 
@@ -262,6 +262,7 @@ def _train(
         this_run.say(name)
 
     resamples = 100 if settings.quick else 500
+    own_fit = fits[networks[0].name][0]
     metrics = {
         **this_run.header(settings, "numpy", "scipy", "soundfile"),
         "data": evaluation.describe(corpus),
@@ -273,6 +274,10 @@ def _train(
             "context": first.context,
             "batch_size": first.batch_size,
             "steps_per_epoch": first.steps,
+            "losses": {
+                name: own_fit.history[key][own_fit.best_epoch - 1]
+                for name, key in (("training", "loss"), ("validation", "val_loss"))
+            },
         },
     }
     for result, network in zip(metrics["results"], networks, strict=False):  # the networks come first
@@ -284,8 +289,8 @@ def _train(
         recurrent.tagger(first.model, names=dataset.classes, metadata={"normalizer": corpus.normalizer.to_config()})
     )
     this_run.say("drawing and writing the report")
-    evaluation.draw(this_run, sentences["test"], found, metrics, fits)
-    this_run.finish(metrics, speech_report.typeset, own_fits)
+    metrics |= evaluation.draw(this_run, sentences["test"], found, metrics, fits)
+    this_run.finish(metrics, REPORT, own_fits)
     headline = metrics["headline"]
     this_run.say(
         f"{this_run.folder / 'report.pdf'}: {headline['model']}, frame accuracy {headline['value']:.3f} "
@@ -518,13 +523,13 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     values = evaluation.measures(sentences, found)
     print(f"{len(sentences):,} recordings, {len(split):,} frames, {len({u.speaker for u in utterances}):,} speakers")
     for name, value in values.items():
-        print(f"{speech_report.METRICS[name]:<24} {value['value']:.3f}  ({value['low']:.3f} to {value['high']:.3f})")
+        print(f"{evaluation.MEASURES[name]:<24} {value['value']:.3f}  ({value['low']:.3f} to {value['high']:.3f})")
     return {"metrics": values}
 
 
 def report(settings: run.Report) -> dict[str, Any]:
     """Typeset a run's report again; the same files give the same bytes."""
-    return run.typeset_again(settings.run, APPLICATION, speech_report.typeset)
+    return run.typeset_again(settings.run, APPLICATION, REPORT)
 
 
 if __name__ == "__main__":

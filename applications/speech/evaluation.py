@@ -2,8 +2,9 @@
 
 import dataclasses
 import itertools
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ from data.batches import shuffled_batches, sorted_sequences, steps_of
 from data.dataset import Split
 from data.phones import IGNORED, PHONE_CLASSES
 from reports import figures
+from reports import metrics as schema
 from reports.metrics import Estimate, bootstrap, differences, headline, mean, over_seeds
 from reports.tagging import Tagging, accuracy_by, boundary_distance, confusion, most_confused
 
@@ -30,7 +32,12 @@ CONTEXT_FRAMES = 1_000  # test frames on which the use of context is measured
 DISTANCES = {"0": 0, "1": 1, "2": 2, "3": 3, "4–5": 4, "6–9": 6, "10 or more": 10}
 SHOWN_FRAMES = 600  # of an example, 6 s
 MOST_SPEAKERS = 16  # in a figure
-MEASURES = ("frame_accuracy", "phone_error_rate", "boundary_f1")
+LONGEST_TEXT = 240  # characters of a sentence that are printed
+MEASURES = {
+    "frame_accuracy": "Frame accuracy",
+    "phone_error_rate": "Phone error rate",
+    "boundary_f1": "Boundary F1",
+}
 # What the family is there to compare: (expected to be better, than).
 QUESTIONS = (
     ("BLSTM", "LSTM"),
@@ -42,6 +49,102 @@ QUESTIONS = (
     ("deep BLSTM", "BLSTM"),
     ("deep BLSTM", "transformer encoder"),
 )
+
+
+class Data(schema.Data):
+    """The size of each split, the phones, and the test speakers in the order of their numbers.
+
+    `scored` are the frames that have a phone; `heard` is how many of the test speakers are in the training data too.
+    """
+
+    train: int
+    validation: int
+    test: int
+    classes: list[str]
+    sentences: dict[str, int]
+    speakers: dict[str, int]
+    minutes: dict[str, float]
+    scored: dict[str, int]
+    heard: int
+    test_speakers: list[str]
+
+
+class Evaluation(schema.Evaluation):
+    """The measures by what they are called, and how they were taken."""
+
+    measures: dict[str, str]
+    tolerance_ms: int
+    reach: int
+    context_frames: int
+
+
+class Result(schema.Result):
+    """A model, its trainings and, of a network, its size and choices."""
+
+    fit_seconds: float
+    best_epochs: list[int]
+    layers: NotRequired[int]
+    units: NotRequired[int]
+    activation: NotRequired[str]
+    dropout: NotRequired[float]
+    learning_rate: NotRequired[float]
+    warm_up: NotRequired[float]
+
+
+class Point(schema.Estimate):
+    """The accuracy with so many frames of context."""
+
+    frames: int
+
+
+class Example(TypedDict):
+    """A sentence to show, its rank by frame accuracy, and its place in the test data."""
+
+    kind: str
+    sentence: int
+    rank: int
+    name: str
+    speaker: str
+    text: str
+    noise: str
+    seconds: float
+    seconds_shown: float
+    frame_accuracy: float
+    phone_error_rate: float
+
+
+class Confusion(TypedDict):
+    """A true phone and the wrong one that was found for it, and how often, as a share of the true phone's frames."""
+
+    true: str
+    found: str
+    frames: int
+    share: float
+
+
+class Model(TypedDict):
+    """The first network's layers as name, shape and parameters, its training, and the losses of its best epoch."""
+
+    layers: list[list[Any]]
+    context: int | None
+    batch_size: int
+    steps_per_epoch: int
+    losses: dict[str, float]
+
+
+class Metrics(schema.Metrics):
+    """metrics.json of this application; `context` is of each network and side, `accuracy_by` of each kind of group."""
+
+    data: Data
+    evaluation: Evaluation
+    results: Sequence[Result]
+    accuracy_by: dict[str, dict[str, dict[str, Estimate]]]
+    hardest_speakers: list[str]
+    confusions: list[Confusion]
+    confusion_matrix: list[list[int]]
+    context: dict[str, dict[str, list[Point]]]
+    examples: list[Example]
+    model: Model
 
 
 class Sentences:
@@ -259,6 +362,7 @@ def describe(corpus: speech.Speech) -> dict[str, Any]:
             "heard": len(
                 {u.speaker for u in corpus.utterances["test"]} & {u.speaker for u in corpus.utterances["train"]}
             ),
+            "test_speakers": sorted({u.speaker for u in corpus.utterances["test"]}),
         }
     )
 
@@ -336,10 +440,12 @@ def compare(
         )
     truth, guess = test.split.labels[test.scored], np.concatenate(list(found[own][0]))[test.scored]
     counts = confusion(truth, guess, len(speech.PHONES))
+    by_speaker = estimates["accuracy_by"]["speaker"][own]
     return {
         "evaluation": {
             "resamples": resamples,
             "unit": "sentences",
+            "measures": MEASURES,
             "tolerance_ms": 10 * TOLERANCE,
             "reach": REACH,
             "context_frames": min(CONTEXT_FRAMES, len(test.scored)),
@@ -348,6 +454,7 @@ def compare(
         "results": results,
         "differences": differences(pairs, "frame_accuracy", estimates["differences"]),
         "accuracy_by": estimates["accuracy_by"],
+        "hardest_speakers": sorted(by_speaker, key=lambda name: by_speaker[name]["value"])[:MOST_SPEAKERS],
         "confusions": _confusions(counts),
         "confusion_matrix": counts.tolist(),
     }
@@ -475,7 +582,8 @@ def examples(test: Sentences, found: Sequence[np.ndarray]) -> list[dict[str, Any
             "kind": kind,
             "sentence": int(order[place]),
             "rank": place + 1,
-            **{key: getattr(test.utterances[order[place]], key) for key in ("name", "speaker", "text", "noise")},
+            **{key: getattr(test.utterances[order[place]], key) for key in ("name", "speaker", "noise")},
+            "text": textwrap.shorten(test.utterances[order[place]].text, LONGEST_TEXT, placeholder=" …"),
             "seconds": len(test.labels[order[place]]) * acoustics.STEP / acoustics.RATE,
             "seconds_shown": SHOWN_FRAMES * acoustics.STEP / acoustics.RATE,
             "frame_accuracy": float(tagging.sentence_accuracy[order[place]]),
@@ -514,96 +622,183 @@ def _track(labels: np.ndarray, truth: np.ndarray) -> list[tuple[float, float, st
     return track
 
 
+def _percent(values: Mapping[str, Mapping[str, float]]) -> str:
+    """The groups and their shares, in words."""
+    return ", ".join(f"{name} {100 * value['value']:.1f}\u00a0%" for name, value in values.items())
+
+
 def draw(
     this_run: run.Run,
     test: Sentences,
     found: Mapping[str, Sequence[Sequence[np.ndarray]]],
     metrics: Mapping[str, Any],
     fits: Mapping[str, Sequence[run.Fit]],
-) -> None:
-    """Write the figures."""
+) -> dict[str, Any]:
+    """Write the figures; returns what metrics.json says of them."""
     own = metrics["headline"]["model"]
-    networks = list(metrics["context"])
-
-    def spans(of_models: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, tuple]]:
-        return {
-            m: {g: (100 * v["value"], 100 * v["low"], 100 * v["high"]) for g, v in s.items()}
-            for m, s in of_models.items()
-        }
-
+    classes = metrics["data"]["classes"]
     titles = {
         "frame_accuracy": "frame accuracy [%]",
         "phone_error_rate": "phone error rate [%]",
         "boundary_f1": f"boundary F1 at {metrics['evaluation']['tolerance_ms']} ms [%]",
     }
-    by_measure = spans({result["model"]: result["metrics"] for result in metrics["results"]})
-    drawn = {
-        "models": figures.interval_dots(
-            {m: {titles[name]: span for name, span in s.items()} for m, s in by_measure.items()},
-            higher_is_better={title: name != "phone_error_rate" for name, title in titles.items()},
-        ),
-        "confusion": figures.confusion_matrix(
-            metrics["confusion_matrix"], speech.PHONES, groups={n: len(p) for n, p in PHONE_CLASSES.items()}
-        ),
-        "learning": figures.learning_curves(
-            {
-                (f"{own}, seed {metrics['seed'] + index}" if index else own): {
-                    "training": fit.history["loss"],
-                    "validation": fit.history["val_loss"],
-                }
-                for index, fit in enumerate(fits[own])
-            },
-            y_label="cross-entropy [nats per frame]",
-            best_epoch=fits[own][0].best_epoch,
-        ),
-        "network": figures.network(metrics["model"]["layers"]),
+    by_measure = {
+        result["model"]: {titles[name]: value for name, value in result["metrics"].items()}
+        for result in metrics["results"]
     }
-    of = metrics["accuracy_by"]
-    hardest = sorted(of["speaker"][own], key=lambda name: of["speaker"][own][name]["value"])[:MOST_SPEAKERS]
-    by_speaker = {model: {name: values[name] for name in hardest} for model, values in of["speaker"].items()}
-    title = "test speaker" if len(hardest) == len(of["speaker"][own]) else f"the {MOST_SPEAKERS} hardest test speakers"
-    bars = [("phone_class", of["phone class"], "phone class"), ("speaker", by_speaker, title)]
-    if len(of["noise"][own]) > 1:
-        bars.append(("noise", of["noise"], "signal-to-noise ratio"))
-    for name, values, x_label in bars:
-        drawn[f"by_{name}"] = figures.grouped_bars(spans(values), x_label=x_label, y_label="frame accuracy [%]")
-    drawn["by_distance"] = figures.interval_curves(
-        {
-            model: [(DISTANCES[name], *span) for name, span in groups.items()]
-            for model, groups in spans(of["distance"]).items()
-        },
-        x_label="frames to the nearest boundary, at least",
-        y_label="frame accuracy [%]",
-        logarithmic=True,
+    leading = ", ".join(
+        f"{entry['true']} as {entry['found']} {100 * entry['share']:.1f}\u00a0%" for entry in metrics["confusions"][:3]
     )
+    drawn = {
+        "models": (
+            figures.interval_dots(
+                _spans(by_measure),
+                higher_is_better={title: name != "phone_error_rate" for name, title in titles.items()},
+            ),
+            "Frame accuracy, phone error rate and boundary F1 of all models with their intervals: "
+            + "; ".join(
+                f"{model} " + ", ".join(f"{100 * value['value']:.1f}\u00a0%" for value in values.values())
+                for model, values in by_measure.items()
+            ),
+        ),
+        "confusion": (
+            figures.confusion_matrix(
+                metrics["confusion_matrix"], classes, groups={n: len(p) for n, p in PHONE_CLASSES.items()}
+            ),
+            f"Confusion matrix of the {len(classes)} phones; the confusions that cost most, as shares of the true "
+            f"phone's frames: {leading or 'none'}",
+        ),
+        "network": (
+            figures.network(metrics["model"]["layers"]),
+            f"The {own}, units of each layer: "
+            + ", ".join(f"{name} {shape[-1]}" for name, shape, _ in metrics["model"]["layers"]),
+        ),
+    }
+    if max(len(fit.history["loss"]) for fit in fits[own]) > 1:  # one epoch makes no curve
+        drawn["learning"] = (
+            figures.learning_curves(
+                {
+                    (f"{own}, seed {metrics['seed'] + index}" if index else own): {
+                        "training": fit.history["loss"],
+                        "validation": fit.history["val_loss"],
+                    }
+                    for index, fit in enumerate(fits[own])
+                },
+                y_label="cross-entropy [nats per frame]",
+                best_epoch=fits[own][0].best_epoch,
+            ),
+            f"Training and validation loss of the {own} over the epochs; lowest validation loss in epoch "
+            + ", ".join(str(fit.best_epoch) for fit in fits[own]),
+        )
+    drawn |= _draw_groups(metrics) | _draw_contexts(metrics)
+    for example in metrics["examples"]:
+        number = example["sentence"]
+        said = f"“{example['text']}”" if example["text"] else example["name"]
+        truth = test.labels[number][:SHOWN_FRAMES]
+        tracks = {"true": _track(truth, truth)}
+        tracks |= {m: _track(found[m][0][number][:SHOWN_FRAMES], truth) for m in (own, "perceptron")}
+        drawn[f"example_{example['kind']}"] = (
+            figures.spectrogram(
+                test.inputs[number][:SHOWN_FRAMES],
+                step=acoustics.STEP / acoustics.RATE,
+                centres=acoustics.band_centres(),
+                tracks=tracks,
+            ),
+            f"Spectrum, true phones and found phones of {said}; {own}: frame accuracy "
+            f"{100 * example['frame_accuracy']:.1f}\u00a0%, phone error rate "
+            f"{100 * example['phone_error_rate']:.1f}\u00a0%",
+        )
+    return {"figures": this_run.draw(drawn)}
+
+
+def _spans(of_models: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, tuple]]:
+    """Of each model and group the share and the ends of its interval, in per cent."""
+    return {
+        model: {name: (100 * v["value"], 100 * v["low"], 100 * v["high"]) for name, v in groups.items()}
+        for model, groups in of_models.items()
+    }
+
+
+def _draw_groups(metrics: Mapping[str, Any]) -> dict[str, tuple[bytes, str]]:
+    """Figures of the frame accuracy in groups of the frames; of speakers and noise where there are several."""
+    own, of = metrics["headline"]["model"], metrics["accuracy_by"]
+    numbers = {name: str(number) for number, name in enumerate(metrics["data"]["test_speakers"], 1)}
+    hardest = metrics["hardest_speakers"]
+    title = "test speaker" if len(hardest) == len(of["speaker"][own]) else f"the {len(hardest)} hardest test speakers"
+    bars = {
+        "phone_class": (of["phone class"], "phone class", "class of the true phone"),
+        "speaker": (
+            {model: {numbers[name]: values[name] for name in hardest} for model, values in of["speaker"].items()},
+            title,
+            "test speaker",
+        ),
+        "noise": (
+            {
+                model: {level.replace("-", "−"): value for level, value in values.items()}
+                for model, values in of["noise"].items()
+            },
+            "signal-to-noise ratio",
+            "signal-to-noise ratio",
+        ),
+    }
+    drawn = {}
+    for name, (values, x_label, by) in bars.items():
+        if name == "phone_class" or len(values[own]) > 1:
+            said = {f"speaker {n}": v for n, v in values[own].items()} if name == "speaker" else values[own]
+            drawn[f"by_{name}"] = (
+                figures.grouped_bars(_spans(values), x_label=x_label, y_label="frame accuracy [%]"),
+                f"Frame accuracy by {by} of the {' and the '.join(values)}; {own}: {_percent(said)}",
+            )
+    drawn["by_distance"] = (
+        figures.interval_curves(
+            {
+                model: [(DISTANCES[name], *span) for name, span in groups.items()]
+                for model, groups in _spans(of["distance"]).items()
+            },
+            x_label="frames to the nearest boundary, at least",
+            y_label="frame accuracy [%]",
+            logarithmic=True,
+        ),
+        "Frame accuracy by the number of frames that lie between a frame and the nearest true boundary of the "
+        f"{' and the '.join(of['distance'])}; {own}: {_percent(of['distance'][own])}",
+    )
+    return drawn
+
+
+def _draw_contexts(metrics: Mapping[str, Any]) -> dict[str, tuple[bytes, str]]:
+    """Figures of the frame accuracy over the context shown: of the first network, and of all if there are more."""
+    networks = metrics["context"]
+    own = metrics["headline"]["model"]
 
     def curve(points: Sequence[Mapping[str, float]]) -> list[tuple[float, float, float, float]]:
         return [(p["frames"], 100 * p["value"], 100 * p["low"], 100 * p["high"]) for p in points]
 
+    def last(points: Sequence[Mapping[str, float]]) -> str:
+        return f"{100 * points[-1]['value']:.1f}\u00a0% with {points[-1]['frames']}"
+
     sides = {"past": "past alone", "future": "future alone", "both": "past and future"}
-    drawn["context"] = figures.interval_curves(
-        {label: curve(metrics["context"][own][side]) for side, label in sides.items()},
-        x_label="frames of context on each side shown",
-        y_label="frame accuracy [%]",
-        logarithmic=True,
-    )
-    for side in ("past", "future") if len(networks) > 1 else ():
-        drawn[f"context_{side}"] = figures.interval_curves(
-            {name: curve(metrics["context"][name][side]) for name in networks},
-            x_label=f"frames of {side} shown",
-            y_label="frame accuracy [%]",
-            logarithmic=True,
+    drawn = {
+        "context": (
+            figures.interval_curves(
+                {label: curve(networks[own][side]) for side, label in sides.items()},
+                x_label="frames of context on each side shown",
+                y_label="frame accuracy [%]",
+                logarithmic=True,
+            ),
+            "Frame accuracy over the frames of context shown: "
+            f"{100 * networks[own]['both'][0]['value']:.1f}\u00a0% with none; "
+            + ", ".join(f"{label} {last(networks[own][side])}" for side, label in sides.items()),
         )
-    for example in metrics["examples"]:
-        number = example["sentence"]
-        truth = test.labels[number][:SHOWN_FRAMES]
-        tracks = {"true": _track(truth, truth)}
-        tracks |= {m: _track(found[m][0][number][:SHOWN_FRAMES], truth) for m in (own, "perceptron")}
-        drawn[f"example_{example['kind']}"] = figures.spectrogram(
-            test.inputs[number][:SHOWN_FRAMES],
-            step=acoustics.STEP / acoustics.RATE,
-            centres=acoustics.band_centres(),
-            tracks=tracks,
+    }
+    for side, where in {"past": "before", "future": "after"}.items() if len(networks) > 1 else ():
+        drawn[f"context_{side}"] = (
+            figures.interval_curves(
+                {name: curve(curves[side]) for name, curves in networks.items()},
+                x_label=f"frames of {side} shown",
+                y_label="frame accuracy [%]",
+                logarithmic=True,
+            ),
+            f"Frame accuracy of all networks over the frames shown {where} the tagged one: "
+            + ", ".join(f"{name} {last(curves[side])}" for name, curves in networks.items()),
         )
-    for name, picture in drawn.items():
-        this_run.write(f"figures/{name}.svg", picture)
+    return drawn
