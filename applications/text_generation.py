@@ -21,12 +21,12 @@ import keras
 
 from applications import run
 from applications.text import evaluation, models
-from applications.text import report as text_report
 from data import text
 from data.dataset import BadInput, escaped
 from data.ranges import Count, NotNegative, Range, Seed, Share, at_least
 
 APPLICATION = "text_generation"
+REPORT = Path(__file__).parent / "text" / "report.typ"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,8 +184,8 @@ def _train(settings: Any, start: models.LanguageModel | None, this_run: run.Run)
     }
     this_run.write("history.csv", run.history({f"{name} {index}": fit for index, fit in enumerate(fits, 1)}))
     this_run.save_model(first.model.model, first.model.notes)
-    evaluation.draw(this_run, metrics, fits, corpus, first.model, test)
-    this_run.finish(metrics, text_report.typeset, fits)
+    metrics |= evaluation.draw(this_run, metrics, fits, corpus, first.model, test)
+    this_run.finish(metrics, REPORT, fits)
     headline = metrics["headline"]
     this_run.say(
         f"{this_run.folder / 'report.pdf'}: {name}, {headline['value']:.3f} bits a character "
@@ -255,13 +255,13 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
         + (f": {escaped(text.name_characters(part.missing))}" if part.missing else "")
     )
     for name, value in values.items():
-        print(f"{text_report.METRICS[name]:<24} {value['value']:.3f}  ({value['low']:.3f} to {value['high']:.3f})")
+        print(f"{evaluation.MEASURES[name]:<24} {value['value']:.3f}  ({value['low']:.3f} to {value['high']:.3f})")
     return {"metrics": values}
 
 
 def report(settings: run.Report) -> dict[str, Any]:
     """Typeset a run's report again; the same files give the same bytes."""
-    return run.typeset_again(settings.run, APPLICATION, text_report.typeset)
+    return run.typeset_again(settings.run, APPLICATION, REPORT)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -14,7 +14,8 @@ from applications.text.baselines import compressed_bits
 from applications.text.models import LanguageModel
 from data.text import Corpus, Part
 from reports import figures, language
-from reports.metrics import Measure
+from reports import metrics as schema
+from reports.metrics import Measure, headline
 from templates import decoding
 
 TEST_TOKENS = 500_000  # of more, evenly spread blocks are measured
@@ -32,6 +33,162 @@ N_GRAM, LONG, UNIGRAM = "5-gram", "16-gram", "unigram"
 ORDERS = {N_GRAM: 5, LONG: 16, UNIGRAM: 1}
 MIXTURE = "mixture"  # of the network and the long n-grams
 SHARES = np.arange(1, 20) / 20  # of the network in it
+# What the measures are called.
+MEASURES = {
+    "bits_per_character": "Bits a character",
+    "bits_per_byte": "Bits a byte",
+    "perplexity": "Perplexity",
+    "accuracy": "Next token right",
+}
+
+
+# --- What metrics.json has beside what all programs write ---
+
+
+class Measured(TypedDict):
+    """The part of the test text that is measured."""
+
+    blocks: int
+    characters: int
+    tokens: int
+
+
+class Data(schema.Data):
+    """Tokens of each split and what they are; characters, bytes, blocks and unknown characters by split."""
+
+    train: int
+    validation: int
+    test: int
+    tokenizer: str
+    vocabulary: int
+    characters: dict[str, int]
+    bytes: dict[str, int]
+    blocks: dict[str, int]
+    unknown: dict[str, int]
+    measured: Measured
+
+
+class Evaluation(schema.Evaluation):
+    """The measures by what they are called, and the characters of training text that each model was fitted on."""
+
+    measures: dict[str, str]
+    training_characters: dict[str, int]
+    sampled_characters: int
+
+
+class Result(schema.Result):
+    """A model with the mean time of a training, and the epoch of each training whose weights were kept."""
+
+    fit_seconds: float
+    best_epochs: list[int]
+
+
+class Compressor(TypedDict):
+    """What a compressor needs for the test text after the training text."""
+
+    name: str
+    bits_per_character: float
+    bits_per_byte: float
+
+
+class Gain(schema.Estimate):
+    """By how many bits a character less the mixture needs than one of its parts."""
+
+    worse: str
+
+
+class Mixture(TypedDict):
+    """The network mixed with the long n-grams, its share by training, and what it gains on the network and on them."""
+
+    shares: list[float]
+    parameters: int
+    metrics: dict[str, Measure]
+    gains: list[Gain]
+
+
+class Position(schema.Estimate):
+    """Bits of a token with so many tokens before it, on average."""
+
+    position: float
+
+
+class Passage(TypedDict):
+    """A passage of a test block with the bits of each piece of its text."""
+
+    block: int
+    first_token: int
+    bits_per_token: float
+    pieces: list[list[Any]]
+
+
+class Sample(TypedDict):
+    """What the network writes after a prompt, and the characters of the longest run that it copies."""
+
+    temperature: float
+    prompt: str
+    text: str
+    longest_copy: int
+
+
+class Quality(TypedDict):
+    """What is counted of samples, means over those that have any; see `reports.language.measure_samples`."""
+
+    name: str
+    samples: int
+    known_words: float | None
+    distinct_1: float | None
+    distinct_2: float | None
+    distinct_3: float | None
+    distinct_4: float | None
+    longest_copy: float | None
+    mean_copy: float | None
+    balanced_brackets: float | None
+    balanced_quotes: float | None
+
+
+class Moment(TypedDict):
+    """What the network writes after an epoch."""
+
+    epoch: int
+    text: str
+
+
+class Attention(TypedDict):
+    """What the figure of the attention shows."""
+
+    text: str
+    layers: int
+    heads: int
+
+
+class Model(TypedDict):
+    """The network's layers as name, shape and parameters, what it looks back on, and its training."""
+
+    layers: list[list[Any]]
+    look_back: int
+    batch_size: int
+    steps_per_epoch: int
+
+
+class Metrics(schema.Metrics):
+    """metrics.json of this application; `losses` are bits a character at the epoch whose weights were kept."""
+
+    data: Data
+    evaluation: Evaluation
+    results: list[Result]
+    compressors: list[Compressor]
+    mixture: Mixture
+    levels: dict[str, float]
+    by_position: dict[str, list[Position]]
+    hardest: list[Passage]
+    samples: list[Sample]
+    sample_length: int
+    sample_quality: list[Quality]
+    generated_tokens_per_second: int
+    moments: list[Moment]
+    losses: dict[str, float]
+    attention: Attention | None
+    model: Model
 
 
 def some_blocks(part: Part, tokens: int) -> Part:
@@ -267,7 +424,7 @@ def compare(
         foretold[baseline], hits = grams[baseline].evaluate(test.tokens, test.starts)
         predictions[baseline] = [language.Prediction(foretold[baseline], hits, block, test.characters, test.bytes)]
     pairs = [(name, baseline) for baseline in ORDERS]
-    results, differences = language.compare(predictions, pairs, resamples=resamples)
+    measures_of, differences = language.compare(predictions, pairs, resamples=resamples)
     to_choose = grams[LONG].evaluate(validation.tokens, validation.starts)[0]
     shares = [_share(one.bits, to_choose) for one in on_validation]
     mixed = [
@@ -281,31 +438,28 @@ def compare(
     of_mixture, gains = language.compare(together, [(MIXTURE, name), (MIXTURE, LONG)], resamples=resamples)
     packed = compressed_bits(train.text().encode(), [test.text().encode()])
     levels = _levels(grams[N_GRAM], train, validation)
-    value = results[name]["bits_per_character"]
+    results: list[Result] = [
+        {
+            "model": model,
+            "baseline": model != name,
+            "uses_labels": False,
+            "parameters": grams[model].parameters if model in grams else parameters,
+            "fit_seconds": 0.0 if model in grams else float(np.mean([fit.seconds for fit in fits])),
+            "best_epochs": [] if model in grams else [fit.best_epoch for fit in fits],
+            "metrics": metrics,
+        }
+        for model, metrics in measures_of.items()
+    ]
     return {
         "evaluation": {
             "resamples": resamples,
             "unit": "blocks",
+            "measures": MEASURES,
             "training_characters": characters,
             "sampled_characters": int(train.characters.sum()),  # what was compressed, and searched for copies
         },
-        "headline": {
-            "model": name,
-            "metric": "bits_per_character",
-            **{key: value[key] for key in ("value", "low", "high")},
-        },
-        "results": [
-            {
-                "model": model,
-                "baseline": model != name,
-                "uses_labels": False,
-                "parameters": grams[model].parameters if model in grams else parameters,
-                "fit_seconds": 0.0 if model in grams else float(np.mean([fit.seconds for fit in fits])),
-                "best_epochs": [] if model in grams else [fit.best_epoch for fit in fits],
-                "metrics": metrics,
-            }
-            for model, metrics in results.items()
-        ],
+        "headline": headline(results[0], "bits_per_character"),
+        "results": results,
         "compressors": [
             {
                 "name": compressor,
@@ -403,50 +557,74 @@ def draw(
     corpus: Corpus,
     model: LanguageModel,
     test: Part,
-) -> None:
-    """Write the figures; add to the metrics what the one of the attention shows, if there is one."""
-    own = metrics["headline"]["model"]
+) -> dict[str, Any]:
+    """Write the figures; returns what metrics.json says of them, the losses and what the attention is shown for."""
+    own, curves, layers = metrics["headline"]["model"], metrics["by_position"], metrics["model"]["layers"]
     splits = {"loss": ("training", corpus.splits["train"]), "val_loss": ("validation", corpus.splits["validation"])}
     # From nats per token to bits per character.
     factors = {key: tokens_a_character(part) / np.log(2) for key, (_, part) in splits.items()}
     factors["val_loss"] = tokens_a_character(corpus.splits["validation"], text_models.VALIDATION_TOKENS) / np.log(2)
-    drawn = {
-        "learning": figures.learning_curves(
-            {
-                (f"{own}, seed {metrics['seed'] + index}" if index else own): {
-                    name: np.array(fit.history[key]) * factors[key] for key, (name, _) in splits.items()
-                }
-                for index, fit in enumerate(fits)
-            },
-            y_label="bits a character",
-            best_epoch=fits[0].best_epoch,
-            levels=metrics["levels"],
-        ),
-        "position": figures.interval_curves(
+    losses = [{name: np.array(fit.history[key]) * factors[key] for key, (name, _) in splits.items()} for fit in fits]
+    drawn = {}
+    if any(len(of_fit["training"]) > 1 for of_fit in losses):
+        drawn["learning"] = (
+            figures.learning_curves(
+                {
+                    f"{own}, seed {metrics['seed'] + index}" if index else own: of_fit
+                    for index, of_fit in enumerate(losses)
+                },
+                y_label="bits a character",
+                best_epoch=fits[0].best_epoch,
+                levels=metrics["levels"],
+            ),
+            f"Bits a character of the {own} on training and validation text over the epochs, with the {N_GRAM} model's "
+            f"on validation as a line; kept: epoch {', '.join(str(fit.best_epoch) for fit in fits)}",
+        )
+    drawn["position"] = (
+        figures.interval_curves(
             {
                 name: [tuple(point[key] for key in ("position", "value", "low", "high")) for point in curve]
-                for name, curve in metrics["by_position"].items()
+                for name, curve in curves.items()
             },
             x_label="tokens before it, at least",
             y_label="bits a token",
             logarithmic=True,
             wide=True,
         ),
-        "network": figures.network(metrics["model"]["layers"]),
-    }
-    if metrics["hardest"]:
-        drawn["surprise"] = figures.surprise(
-            {
-                f"{rank}: block {passage['block'] + 1}, {passage['bits_per_token']:.2f} bits a token": passage["pieces"]
-                for rank, passage in enumerate(metrics["hardest"], 1)
-            }
+        "Bits of a token over the tokens before it: "
+        + ", ".join(f"{name} from {of[0]['value']:.2f} to {of[-1]['value']:.2f}" for name, of in curves.items()),
+    )
+    drawn["network"] = (
+        figures.network(layers),
+        f"The {own}, parameters of each layer: " + ", ".join(f"{name} {count:,}" for name, _, count in layers),
+    )
+    if passages := metrics["hardest"]:
+        costs = [
+            sum(bits for _, bits in one["pieces"]) / sum(len(text) for text, _ in one["pieces"]) for one in passages
+        ]
+        drawn["surprise"] = (
+            figures.surprise(
+                {
+                    f"{rank}: block {passage['block'] + 1}, {cost:.2f} bits a character": passage["pieces"]
+                    for rank, (passage, cost) in enumerate(zip(passages, costs, strict=True), 1)
+                }
+            ),
+            f"Passages of test text that surprise the {own} most, each character coloured by its bits: "
+            f"{', '.join(f'{cost:.2f}' for cost in costs)} bits a character",
         )
-    metrics["attention"] = None
+    shown: Attention | None = None
     if model.template == "transformer":
         tokens = test.tokens[: min(ATTENDED, model.context)]
         maps = decoding.attention_maps(model.model, tokens)
         labels = [test.tokenizer.pieces[token].decode(errors="replace") for token in tokens]
-        drawn["attention"] = figures.attention(maps, labels)
-        metrics["attention"] = {"text": "".join(labels), "layers": len(maps), "heads": len(maps[0])}
-    for name, picture in drawn.items():
-        this_run.write(f"figures/{name}.svg", picture)
+        shown = {"text": "".join(labels), "layers": len(maps), "heads": len(maps[0])}
+        drawn["attention"] = (
+            figures.attention(maps, labels),
+            f"Attention of {shown['heads']} head{'s' * (shown['heads'] > 1)} in each of {shown['layers']} "
+            f"layer{'s' * (shown['layers'] > 1)} for the text {shown['text']!r}",
+        )
+    return {
+        "figures": this_run.draw(drawn),
+        "losses": {name: float(values[fits[0].best_epoch - 1]) for name, values in losses[0].items()},
+        "attention": shown,
+    }

@@ -126,7 +126,7 @@ def learning_curves(
     if others:
         axes.plot([], [], color=look.QUIET, linewidth=0.6, label=f"thin: {', '.join(others)}")
     if best_epoch is not None:
-        axes.axvline(best_epoch, color=look.INK, linewidth=0.9, linestyle=look.DASHED, label=f"best epoch {best_epoch}")
+        axes.axvline(best_epoch, color=look.INK, linewidth=0.9, linestyle=":", label=f"best epoch {best_epoch}")
     if look.ranges_widely(np.concatenate(values)):
         look.make_logarithmic(axes, "y")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=look.STEPS))

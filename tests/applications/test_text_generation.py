@@ -17,7 +17,6 @@ from pypdf import PdfReader
 from applications import run
 from applications.n_grams import NGram
 from applications.text import evaluation, models
-from applications.text import report as text_report
 from applications.text.baselines import compressed_bits
 from applications.text_generation import Train, main
 from data import text
@@ -63,8 +62,8 @@ def write(path, parts):
 
 def make_lean(patch):
     """No pictures and no report, for runs whose network alone matters."""
-    patch.setattr(evaluation, "draw", lambda this_run, metrics, *_: metrics.update(attention=None))
-    patch.setattr(text_report, "typeset", lambda *_: b"")
+    patch.setattr(evaluation, "draw", lambda *_: {"figures": {}, "losses": {}, "attention": None})
+    patch.setattr(run, "typeset", lambda *_: b"")
 
 
 @pytest.fixture(autouse=True)
@@ -188,20 +187,13 @@ def test_run_leaves_what_it_promises(own):
     }
 
 
-def test_metrics_follow_the_schema_of_all_applications(own):
+def test_metrics_have_their_schema(own, assert_schema):
     _, metrics = own
-    assert {"application", "backend", "seed", "versions", "settings", "data", "headline", "results", "timing"} <= set(
-        metrics
-    )
-    assert metrics["application"] == "text_generation"
-    assert {"name", "sha256", "train", "validation", "test"} <= set(metrics["data"])
-    assert set(metrics["headline"]) == {"model", "metric", "value", "low", "high"}
-    assert {"total_seconds", "fit_seconds", "examples_per_second", "peak_memory_mb"} <= set(metrics["timing"])
+    assert_schema(metrics, evaluation.Metrics)
     assert [result["model"] for result in metrics["results"]] == ["GRU", "5-gram", "16-gram", "unigram"]
     assert [result["baseline"] for result in metrics["results"]] == [False, True, True, True]
     for result in metrics["results"]:
-        assert {"uses_labels", "parameters", "best_epochs"} <= set(result)
-        assert set(result["metrics"]) == set(text_report.METRICS)
+        assert set(result["metrics"]) == set(evaluation.MEASURES)
         for value in result["metrics"].values():
             assert 0 < value["low"] <= value["value"] <= value["high"]
             assert value["value"] == pytest.approx(np.mean(value["seeds"]))
@@ -294,7 +286,7 @@ def test_mixture_takes_the_share_that_is_best_on_validation(own, blocks, reloade
     for gain in mixture["gains"]:
         assert gain["value"] == pytest.approx(values(metrics)[gain["worse"]] - mixed["test"][best], abs=1e-5)
         assert gain["low"] < gain["value"] < gain["high"]
-    assert set(mixture["metrics"]) == set(text_report.METRICS) - {"accuracy"}
+    assert set(mixture["metrics"]) == set(evaluation.MEASURES) - {"accuracy"}
 
 
 def test_weights_of_the_epoch_with_the_lowest_validation_loss_are_kept(own, blocks, reloaded):
@@ -347,22 +339,35 @@ def elements(node):
             yield from elements(node["/K"])
 
 
-def test_report_has_all_figures_and_is_typeset_again_the_same(own):
+def test_report_has_all_figures_and_is_typeset_again_the_same(own, assert_pdf):
     folder, metrics = own
     before = (folder / "report.pdf").read_bytes()
-    reader = PdfReader(folder / "report.pdf")
-    document = text_report.document(metrics)
-    figures = [f for section in document["sections"] for block in section["blocks"] for f in block.get("figures", [])]
-    assert {figure["file"] for figure in figures} == {f"figures/{path.name}" for path in (folder / "figures").iterdir()}
-    found = [e["/Alt"] for e in elements(reader.root_object["/StructTreeRoot"]["/K"]) if e["/S"] == "/Figure"]
-    assert found == [figure["alt"] for figure in figures]
-    said = " ".join(" ".join(page.extract_text() for page in reader.pages).split())
+    figures = metrics["figures"]
+    assert {figure["file"] for figure in figures.values()} == {
+        f"figures/{path.name}" for path in (folder / "figures").iterdir()
+    }
+    structure = PdfReader(folder / "report.pdf").root_object["/StructTreeRoot"]
+    found = [e["/Alt"] for e in elements(structure["/K"]) if e["/S"] == "/Figure"]
+    assert found == [figures[name]["alt"] for name in ("learning", "position", "surprise", "network")]
+    assert figures["learning"]["alt"].endswith(f"kept: epoch {metrics['results'][0]['best_epochs'][0]}")
+    for model, curve in metrics["by_position"].items():
+        assert f"{model} from {curve[0]['value']:.2f} to {curve[-1]['value']:.2f}" in figures["position"]["alt"]
+    costs = (f"{passage['bits_per_token']:.2f}" for passage in metrics["hardest"])  # a token is a character
+    assert f"{', '.join(costs)} bits a character" in figures["surprise"]["alt"]
+    headings = ("Results", "What it writes", "Where it is surprised", "Data", "Model and training", "Limits")
+    said = assert_pdf(folder / "report.pdf", [*headings, "How to repeat"], pages=(4, 8))
+    assert "Where it looks" not in said
     for result in metrics["results"]:
         assert f"{result['metrics']['bits_per_character']['value']:.3f}" in said
-    for sentence in text_report.verdict(metrics):
-        assert " ".join(sentence.split()[:6]) in said
     main(["report", "--run", str(folder)])
     assert (folder / "report.pdf").read_bytes() == before
+
+
+def test_losses_are_those_of_the_epoch_whose_weights_were_kept(own):
+    folder, metrics = own
+    history = pd.read_csv(folder / "history.csv").set_index("epoch").loc[metrics["results"][0]["best_epochs"][0]]
+    assert metrics["losses"]["training"] == pytest.approx(history["loss"] / np.log(2))
+    assert metrics["losses"]["validation"] == pytest.approx(history["val_loss"] / np.log(2))
 
 
 def test_command_of_the_report_gives_the_same_settings(own, file):
@@ -743,7 +748,7 @@ UNUSUAL = (
 )
 
 
-def test_unusual_text_is_typeset(tmp_path):
+def test_unusual_text_is_typeset(tmp_path, assert_pdf):
     content = paragraphs(30, words=UNUSUAL)
     content[TEST] = f"\x07\x1b[0m\x7f{content[TEST]}"
     file, out = write(tmp_path / "unusual [1].txt", content), tmp_path / "run"
@@ -754,18 +759,17 @@ def test_unusual_text_is_typeset(tmp_path):
     assert {"\x07", "\x1b", "\x7f"} <= set(unknown)
     assert metrics["data"]["unknown"]["test"] == len(unknown)
     assert "漢" in json.dumps(metrics["hardest"], ensure_ascii=False)
-    assert len(PdfReader(out / "report.pdf").pages) >= 4
-    (limits,) = [part for part in text_report.document(metrics)["sections"] if part["heading"] == "Limits"]
-    assert any(f"{len(unknown)} characters of the test text are unknown" in one for one in limits["blocks"][0]["list"])
+    said = assert_pdf(out / "report.pdf", ["Limits"], pages=(4, 9))
+    assert f"{len(unknown)} characters of the test text are unknown" in said
 
 
-def test_of_random_characters_nothing_is_learnt(tmp_path, lean):
+def test_of_random_characters_nothing_is_learnt(tmp_path, pdf_text):
     draw = random.Random(0)
     content = ["".join(draw.choices("abcdefghijklmnop", k=200)) for _ in range(39)]
     file = write(tmp_path / "random.txt", content)
     words = ["--text", str(file), *TINY, "--epochs", "1", "--seeds", "2", "--seed", "5"]
     metrics = main([*words, "--out", str(tmp_path / "run")])
-    assert text_report.verdict(metrics)[0].startswith("The GRU has not learnt this text: its ")
+    assert "The GRU has not learnt this text: its " in pdf_text(tmp_path / "run" / "report.pdf")
     value = metrics["results"][0]["metrics"]["bits_per_character"]
     assert min(value["seeds"]) > 4  # of 16 characters
     # And another seed is another model.
@@ -790,6 +794,7 @@ def test_half_precision_trains_without_nan(file, tmp_path):
     assert values(metrics)["transformer"] < np.log2(metrics["data"]["vocabulary"])
     assert metrics["attention"] | {"text": ""} == {"text": "", "layers": 1, "heads": 2}
     assert (out / "figures" / "attention.svg").exists()
+    assert metrics["figures"]["attention"]["alt"].startswith("Attention of 2 heads in each of 1 layer for the text '")
     loaded = models.load(out / "model.keras")
     assert loaded.model.get_layer("block_1_attention").compute_dtype == "float16"
     assert all(weight.dtype == np.float32 for weight in loaded.model.get_weights())
@@ -800,7 +805,7 @@ def test_half_precision_trains_without_nan(file, tmp_path):
 # --- Going on ---
 
 
-def test_init_from_starts_with_the_weights_and_the_tokens(own, model, tmp_path, lean):
+def test_init_from_starts_with_the_weights_and_the_tokens(own, model, tmp_path, pdf_text):
     out, before = own
     content = [f"{part} {'züq'[place % 3]}" for place, part in enumerate(paragraphs(30, seed=1))]
     words = ["--text", str(write(tmp_path / "other.txt", content)), *TINY, "--epochs", "1", "--init-from", model]
@@ -825,7 +830,9 @@ def test_init_from_starts_with_the_weights_and_the_tokens(own, model, tmp_path, 
         bits.append(np.log2(start.tokenizer.vocabulary))
         bits.extend(-np.log2(chances[np.arange(len(encoded) - 1), encoded[1:]]))
     assert values(metrics)["GRU"] == pytest.approx(np.mean(bits), abs=1e-5)
-    assert "fitted on the training text" not in json.dumps(text_report.document(metrics), ensure_ascii=False)
+    said = pdf_text(tmp_path / "a" / "report.pdf")
+    assert "fitted on the training text" not in said
+    assert "Started from" in said
 
 
 def test_init_from_with_other_tokens(model, file, tmp_path):
