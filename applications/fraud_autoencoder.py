@@ -29,7 +29,6 @@ from data import fraud, table, table_files
 from data.batches import shuffled_batches, steps_of
 from data.dataset import BadInput, Dataset, Split, escaped
 from data.ranges import Count, NotNegative, Positive, Range, Share
-from reports.wording import counted
 from templates import autoencoder as template
 
 APPLICATION = "fraud_autoencoder"
@@ -212,7 +211,7 @@ def _train(settings: Any, start_weights: list[np.ndarray] | None, this_run: run.
     validation_scores = selection.scores(splits["validation"])
     this_run.at_limit("the best epoch", selection_fit.best_epoch, settings.epochs, "--epochs")
     rate, rule = alert_rate(settings, splits["validation"], validation_scores)
-    this_run.say(f"chosen on validation: {counted(selection_fit.best_epoch, 'epoch')}; {rule}")
+    this_run.say(f"chosen on validation: {_counted(selection_fit.best_epoch, 'epoch')}; {rule}")
 
     fits = {"selection": selection_fit}
     detectors = []
@@ -494,9 +493,9 @@ def score(settings: Score) -> dict[str, Any]:
     if bad_rows:
         _say([files.say_bad(bad_rows, rows)])
     if incomplete:
-        said = f"alerts whatever their score, {counted(incomplete, 'payment')}: no value in"
+        said = f"alerts whatever their score, {_counted(incomplete, 'payment')}: no value in"
         _say([f"{said} {table_files.some(list(never_missing))}, which in training had one always"])
-    print(f"{settings.out}: {rows - bad_rows:,} payments scored, {counted(alerts, 'alert')}")
+    print(f"{settings.out}: {rows - bad_rows:,} payments scored, {_counted(alerts, 'alert')}")
     return {"rows": rows, "alerts": alerts, "bad_rows": bad_rows}
 
 
@@ -550,6 +549,10 @@ def simulate(settings: Simulate) -> dict[str, Any]:
         writers[settings.out.suffix](payments, partial, index=False)
     print(f"{settings.out}: {len(payments):,} payments, {np.sum(payments['TX_FRAUD']):,} of them fraud")
     return {"rows": len(payments)}
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number:,} {name}{'s' * (number != 1)}"
 
 
 def report(settings: run.Report) -> dict[str, Any]:

@@ -36,7 +36,6 @@ from data.ranges import Count, Positive, Seed
 from reports.metrics import SCHEMA, Figure
 from reports.report import typeset
 
-Document = Path | Callable[[dict[str, Any], Path], bytes]
 RUNS = Path("runs")
 # Where a run is written, whether it goes on with an earlier one and how it was asked for don't change what it computes.
 _PLACES = ("out", "resume", "command")
@@ -659,7 +658,7 @@ class Run:
     def finish(
         self,
         metrics: dict[str, Any],
-        document: Document,
+        document: Path,
         fits: Iterable[Fit],
     ) -> None:
         """Add the timing and the limits that choices fell on to the metrics; write metrics.json and the report.
@@ -681,7 +680,7 @@ class Run:
             "peak_memory_mb": round(peak_memory_mb()),
         }
         self.write_json("metrics.json", metrics)
-        self.write("report.pdf", _typeset(document, metrics, self.folder))
+        self.write("report.pdf", typeset(document, metrics, self.folder))
 
     def draw(self, drawn: Mapping[str, tuple[bytes, str]]) -> dict[str, Figure]:
         """Write figures by name, each an SVG file with what it shows to a reader who can't see it, for metrics.json."""
@@ -810,11 +809,7 @@ def history(fits: Mapping[str, Fit]) -> bytes:
     return frame[["stage", "epoch", *(c for c in frame if c not in ("stage", "epoch"))]].to_csv(index=False).encode()
 
 
-def _typeset(document: Document, metrics: dict[str, Any], folder: Path) -> bytes:
-    return typeset(document, metrics, folder) if isinstance(document, Path) else document(metrics, folder)
-
-
-def typeset_again(folder: Path, application: str, document: Document) -> dict[str, Any]:
+def typeset_again(folder: Path, application: str, document: Path) -> dict[str, Any]:
     """Write the report of a finished run again from its files: the same files give the same bytes.
 
     Raises:
@@ -822,7 +817,7 @@ def typeset_again(folder: Path, application: str, document: Document) -> dict[st
     """
     metrics = finished_metrics(folder, application)
     try:
-        report = _typeset(document, metrics, folder)
+        report = typeset(document, metrics, folder)
     except Exception as error:  # whatever numbers of another shape make of the sentences
         raise BadInput(
             f"{folder / 'metrics.json'}: found other contents ({_reason(error)}), "

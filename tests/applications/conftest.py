@@ -153,39 +153,6 @@ def assert_numbers_are_measured():
     return check
 
 
-@pytest.fixture
-def assert_numbers_stand_in():
-    """Asserts that all numbers of a report stand in the metrics that it was made of, or follow from these."""
-
-    def check(document, metrics, derived, words, *, forms, least):
-        known = set(words)
-
-        def collect(value):
-            if isinstance(value, dict):
-                collect(list(value))
-                collect(list(value.values()))
-            elif isinstance(value, list):
-                for inner in value:
-                    collect(inner)
-            elif isinstance(value, str):
-                known.update(re.findall(r"\d+(?:[.,]\d+)*", _plain(value)))
-            elif isinstance(value, int | float) and not isinstance(value, bool):
-                for scaled in (abs(value), 100 * abs(value), abs(value) / 1e6):
-                    known.update(format(scaled, form) for form in forms)
-
-        collect([metrics, derived])
-        said = _plain(document).replace(metrics["data"]["sha256"], "")
-        found = set(re.findall(r"(?<![\w.])\d+(?:[.,]\d+)*", said))
-        assert len(found) > least
-        assert found - known == set()
-
-    return check
-
-
-def _plain(value):
-    return json.dumps(value, ensure_ascii=False).replace("\u00a0", " ").replace("-", " ")
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option."""
     parser.addoption("--kills", type=int, default=2, help="moments at which each program is killed and resumed")

@@ -1,4 +1,3 @@
-import datetime
 import io
 import xml.etree.ElementTree as ElementTree
 
@@ -8,7 +7,6 @@ import pytest
 
 from reports import figures
 from reports.characters import shown
-from reports.report import render
 
 UNFIT = "\x00\x07\x1b\x85\udcff\ufeff\uffff"
 
@@ -21,14 +19,11 @@ def test_unfit_characters_are_named_wherever_a_string_stands():
 
 
 @pytest.mark.parametrize("character", UNFIT)
-def test_figures_and_documents_take_any_name(tmp_path, character):
+def test_figures_and_documents_take_any_name(tmp_path, typeset_body, character):
     name = f"a{character}b"
     picture = figures.confusion_matrix(np.eye(2), [name, "c"])
     ElementTree.fromstring(picture)
     (tmp_path / "a.svg").write_bytes(picture)
-    document = {
-        **{"title": name, "subtitle": "s", "language": "en", "verdict": [name]},
-        "sections": [{"heading": name, "blocks": [{"figures": [{"file": "a.svg", "alt": name, "caption": name}]}]}],
-    }
-    pdf = render(document, tmp_path, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
+    body = "#set document(title: metrics.name)\n#heading(metrics.name)\n#figures(a: metrics.name)"
+    pdf = typeset_body(body, name=name, figures={"a": {"file": "a.svg", "alt": name}})
     assert f"a‹U+{ord(character):04X}›b" in pypdf.PdfReader(io.BytesIO(pdf)).pages[0].extract_text()

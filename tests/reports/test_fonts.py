@@ -1,6 +1,5 @@
 """Characters that the reports' own fonts lack, on a machine without other fonts, and on one that has some."""
 
-import datetime
 import io
 import warnings
 import xml.etree.ElementTree as ElementTree
@@ -14,9 +13,7 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 
 from reports import figures, fonts
-from reports.report import render
 
-DATE = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 NONE_HAS = "漢초🥐\u1100\ue000"  # of the fonts that come with Typst and matplotlib
 
 
@@ -59,16 +56,20 @@ def machine(tmp_path, monkeypatch):
     return install
 
 
-def pdf_of(folder, text: str) -> tuple[bytes, str, set[str]]:
-    """A report, its text and its fonts."""
-    document = {"title": "t", "subtitle": "s", "language": "en", "verdict": ["v"]}
-    document["sections"] = [{"heading": "h", "blocks": [{"text": text}, {"code": text}]}]
-    pdf = render(document, folder, DATE)
-    assert render(document, folder, DATE) == pdf
-    pages = pypdf.PdfReader(io.BytesIO(pdf)).pages
-    resources: list[Any] = [page["/Resources"] for page in pages]
-    names = {str(font["/BaseFont"]) for of_page in resources for font in of_page["/Font"].values()}
-    return pdf, "".join(page.extract_text() for page in pages), {name.split("+")[1] for name in names}
+@pytest.fixture
+def pdf_of(typeset_body):
+    """Typesets a text as prose and as code, twice the same; returns the text of the report and its fonts."""
+
+    def make(text: str) -> tuple[str, set[str]]:
+        body = "#metrics.text\n#code(metrics.text)"
+        pdf = typeset_body(body, text=text)
+        assert typeset_body(body, text=text) == pdf
+        pages = pypdf.PdfReader(io.BytesIO(pdf)).pages
+        resources: list[Any] = [page["/Resources"] for page in pages]
+        names = {str(font["/BaseFont"]) for of_page in resources for font in of_page["/Font"].values()}
+        return "".join(page.extract_text() for page in pages), {name.split("+")[1] for name in names}
+
+    return make
 
 
 def drawn(characters: str) -> bytes:
@@ -79,21 +80,21 @@ def drawn(characters: str) -> bytes:
     return svg
 
 
-def test_without_fonts_characters_are_named(machine, tmp_path):
+def test_without_fonts_characters_are_named(machine, pdf_of):
     machine()
     assert fonts.choose(NONE_HAS) == ([], set(NONE_HAS))
-    _, text, _ = pdf_of(tmp_path, "漢 ɪəʃθ 🥐 \0 \u200d.")
+    text, _ = pdf_of("漢 ɪəʃθ 🥐 \0 \u200d.")
     assert text.count("‹U+6F22› ɪəʃθ ‹U+1F950› ‹U+0000› ") == 2
     assert "no font on that machine draws stand as their code points, such as ‹U+6F22›" in text.replace("\n", " ")
     assert "own fonts lack" not in text
     assert drawn("漢초") == drawn("‹U+6F22›‹U+CD08›")
 
 
-def test_installed_fonts_draw_them(machine, tmp_path):
+def test_installed_fonts_draw_them(machine, pdf_of):
     machine(Rare="🥐", Serif_of_much="漢초", Sans_of_much="漢초", Ruin_Unifont=NONE_HAS, LastResort=NONE_HAS)
     # The one with most of them, without serifs; those of all scripts and those that draw boxes last, or never.
     assert fonts.choose(NONE_HAS) == (["Sans of much", "Rare", "Ruin Unifont"], set())
-    _, text, names = pdf_of(tmp_path, "漢 초 🥐 x \U0001f9ff")
+    text, names = pdf_of("漢 초 🥐 x \U0001f9ff")
     assert text.count("漢 초 🥐 x ‹U+1F9FF›") == 2
     text = " ".join(text.split())
     assert "own fonts lack are set in Sans of much and Rare, installed on the machine that typeset it." in text
