@@ -56,11 +56,11 @@ class Dbn:
     pretrain: bool = True
     """Whether the machines are trained before the classifier."""
     rbm_epochs: Count | None = None
-    """Of each machine."""
+    """Maximum number of passes of each machine's pretraining."""
     rbm_learning_rate: Positive | None = None
-    """Of each machine, stochastic gradient descent."""
+    """Learning rate of each machine's pretraining, by stochastic gradient descent."""
     rbm_momentum: Share = 0.9
-    """Of the gradient descent."""
+    """Momentum of the pretraining."""
     rbm_batch_size: Count | None = None
     """Pictures in a step of contrastive divergence."""
     gibbs_steps: Count
@@ -79,7 +79,7 @@ class Dsn:
     """Choices of templates/dsn.py."""
 
     modules: Count | None = None
-    """At most; stacking ends when the accuracy on validation no longer rises."""
+    """Maximum number of modules; stacking ends when the accuracy on validation no longer rises."""
     hidden_units: Count | None = None
     ridge: Positive | None = None
     kernel_deviation: Positive | None = None
@@ -99,11 +99,11 @@ class Networks:
     """Sizes and recipe: for pictures as small as digits; for some thousands of 28 × 28; for MNIST and its like (up to
     an hour). By default what suits the pictures: small below 16 pixels, mnist for more than 20,000 pictures."""
     cnn: Cnn = dataclasses.field(default_factory=Cnn)
-    """Of the convolutional network."""
+    """Settings of the convolutional network."""
     dbn: Dbn = dataclasses.field(default_factory=Dbn)
-    """Of the deep belief network."""
+    """Settings of the deep belief network."""
     dsn: Dsn = dataclasses.field(default_factory=Dsn)
-    """Of the deep stacking network, which takes all pictures at once unless a batch size is given or listed."""
+    """Settings of the deep stacking network; its batch is the whole training set unless a batch size is given."""
 
 
 # What fills the settings of a network's training that are open, by preset and template. "small" and the deep belief

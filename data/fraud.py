@@ -54,27 +54,27 @@ class Simulation:
     radius: NotNegative = 5.0
     """A customer pays at the terminals within this distance on the 100 × 100 grid."""
     mean_amount_low: NotNegative = 5.0
-    """A customer's mean amount is uniform between this and the next."""
+    """Lower end of the range from which a customer's mean amount is drawn."""
     mean_amount_high: NotNegative = 100.0
-    """See before; the standard deviation is half the mean."""
+    """Upper end of that range; the standard deviation is half the mean."""
     payments_per_day_high: NotNegative = 4.0
     """A customer's rate is uniform between 0 and this."""
     large_amount: NotNegative = 220.0
     """Scenario 1: every amount above is a fraud."""
     terminals_compromised_per_day: Annotated[int, at_least(0)] = 2
-    """Scenario 2: terminals of which all payments become fraud."""
+    """Scenario 2: terminals at which all payments become fraud."""
     terminal_days: Annotated[int, at_least(0)] = 28
-    """Scenario 2: for so many days."""
+    """Scenario 2: number of days."""
     customers_compromised_per_day: Annotated[int, at_least(0)] = 3
-    """Scenario 3: customers of which some payments become fraud."""
+    """Scenario 3: customers whose payments partly become fraud."""
     customer_days: Annotated[int, at_least(0)] = 14
-    """Scenario 3: during so many days."""
+    """Scenario 3: number of days."""
     customer_fraud_share: Annotated[float, between(0, 1)] = 1 / 3
-    """Scenario 3: the share of their payments."""
+    """Scenario 3: share of their payments."""
     customer_fraud_factor: NotNegative = 5.0
-    """Scenario 3: what the amounts of these are multiplied by."""
+    """Scenario 3: factor by which the amounts of these are multiplied."""
     seed: Seed = 0
-    """Of the simulation; training has its own."""
+    """Seed of the simulation; training has its own."""
 
 
 def simulate(simulation: Simulation | None = None) -> pd.DataFrame:

@@ -75,9 +75,9 @@ class Synthesis:
     """The synthetic corpus."""
 
     minutes: Annotated[float, Range(0, 600, above=True)] = 30.0
-    """Length of all sentences together; the speakers have equal shares of it."""
+    """Total length of all sentences, shared equally among the speakers."""
     speakers: Annotated[int, between(6, 600)] = 48
-    """Half of them women; about 60 % are for training, 15 % for validation and 25 % for the test."""
+    """Number of speakers, half of them women; about 60 % train, 15 % validate and 25 % test."""
     snr: tuple[Annotated[float, between(-20, 100)], ...] = (10.0, 5.0, 0.0, -5.0)
     """Signal-to-noise ratios in dB, of which one is drawn for each sentence; none for no noise."""
     telephone: bool = False
