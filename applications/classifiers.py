@@ -16,9 +16,9 @@ from templates import cnn as cnn_template
 from templates import dbn as dbn_template
 from templates import dsn as dsn_template
 
-LONGEST_STRETCH = 2  # with few labels a training has more epochs, at most so many times as many
+LONGEST_STRETCH = 2  # with few labels a training has more epochs, at most by this factor
 MONITORED = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # shares of the pretraining after which the likelihood is estimated
-LARGE_MACHINE, LARGE_MONITORED = 100_000, (0.1, 0.4, 1.0)  # of machines of so many weights, which take long to judge
+LARGE_MACHINE, LARGE_MONITORED = 100_000, (0.1, 0.4, 1.0)  # machines with this many weights take long to judge
 # While a machine learns, the likelihood of held-out rows is estimated more coarsely than in the end.
 HELD_OUT_CHAINS, HELD_OUT_STEPS, MOST_HELD_OUT = 50, 500, 2_000
 LEAST_HELD_OUT, LEAST_EPOCHS = 5, 3  # pictures and epochs; with fewer every machine has all its epochs
@@ -160,7 +160,7 @@ MEDIUM_PICTURES = 20_000  # more take the recipe of MNIST
 
 
 def preset_for(height: int, width: int, number: int) -> str:
-    """The preset for so many training pictures of this size."""
+    """The preset for a number of training pictures of this size."""
     if number > MEDIUM_PICTURES:
         return "mnist"
     return "small" if min(height, width) < SMALL_SIDE else "medium"
@@ -169,7 +169,7 @@ def preset_for(height: int, width: int, number: int) -> str:
 def with_recipe(settings: Any, height: int, width: int, number: int, template: str | None = None) -> Any:
     """The settings with what is open filled, of another template if one is named.
 
-    Without a preset of the user's it is that for so many training pictures of this size. The convolutional network has
+    Without a given preset, the number and size of the training pictures decide. The convolutional network has
     no more stages than the pictures can be halved, unless the user asks for them.
     """
     preset = settings.preset or preset_for(height, width, number)
@@ -450,7 +450,7 @@ class DbnTrainer(Trainer):
             name = f"machine {number} of the {self.name}"
             if watch.kept < most:
                 self.this_run.say(
-                    f"{name}: the likelihood of held-out pictures fell after {watch.kept} of {most} epochs; so many "
+                    f"{name}: the likelihood of held-out pictures fell after {watch.kept} of {most} epochs; that many "
                     "are trained"
                 )
             elif watch.rose:
@@ -638,7 +638,7 @@ def _best(accuracies: Sequence[float]) -> int:
 
 
 def with_copies(pictures: Pictures, distance: float) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures of 0 to 1 and their labels, then four copies shifted by so many pixels, up to 1; 0 for no copies.
+    """Pictures of 0 to 1 and their labels, then four copies shifted by a distance of up to 1 pixel; 0 for no copies.
 
     Between two pixels the brightness is interpolated; what comes in from outside is black.
     """

@@ -37,7 +37,7 @@ TimeUnit = Literal[
     "nanoseconds", "microseconds", "milliseconds", "seconds", "minutes", "hours", "days", "weeks", "months"
 ]
 ALERTS = 100  # a day, unless another rule is asked for
-FALSE_POSITIVE_RATE = 0.01  # where there are no days, or too few payments in them for so many alerts
+FALSE_POSITIVE_RATE = 0.01  # where there are no days, or too few payments a day for that many alerts
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 
 _POOL = 8  # batches of sequences among which those of similar length are put together
 _MULTIPLE = 64  # to which sequences are padded, so that a backend compiles for few lengths
-_SHARES = (0.4, 0.75, 0.95, 1.0)  # of the pairs; padded to the length that so many of them don't exceed
+_SHARES = (0.4, 0.75, 0.95, 1.0)  # shares of the pairs; batches are padded to these quantiles of the length
 _LISTED = 1_000_000  # windows that are listed in an order; of a longer text, they are drawn
 _DRAWN = 1_024  # windows that are drawn at once
 _BLOCK, _BLOCK_BYTES = 8, 2**22  # batches, and bytes of them, that TensorFlow takes from Python at once
@@ -64,7 +64,7 @@ def shuffled_sequences(
     Args:
         inputs: sequences (time, features) float32.
         labels: of each sequence (time,); those below 0 are left out of the loss.
-        batch_size: sequences in a batch, at most as many as there are.
+        batch_size: sequences in a batch, at most the number of sequences.
         seed: of the order.
 
     Returns:

@@ -36,7 +36,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def listed(names: Iterable[str], most: int = 8, longest: int = 80) -> str:
-    """List at most so many names, long ones cut, and say how many there are more."""
+    """List at most `most` names, cut long ones, and count the rest."""
     names = list(names)
     shown = ", ".join(name if len(name) <= longest else f"{name[:longest]}…" for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"

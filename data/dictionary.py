@@ -311,7 +311,7 @@ def _counted(columns: int) -> str:
 
 
 def _less_numbers(phones: str, most: int) -> str:
-    """Without the numbers before the phones, at most so many."""
+    """Remove up to `most` numbers before the phones."""
     for _ in range(most):
         number, *rest = phones.split(maxsplit=1) or [""]
         if not rest or not _NUMBER.fullmatch(number):

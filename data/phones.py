@@ -62,7 +62,7 @@ def phone_of(label: str) -> int | None:
     "sp" and an empty label are silence.
 
     Raises:
-        KeyError: The label is none of these.
+        KeyError: The label is unknown.
     """
     name = _plain(label)
     if name in _PAUSES:

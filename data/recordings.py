@@ -167,7 +167,7 @@ def notes_on(path: Path) -> list[str]:
 
 
 def stream_audio(path: Path, seconds: int = 30) -> Iterator[np.ndarray]:
-    """Read a recording as `read_audio` does, but in bounded memory: in blocks of about so many seconds.
+    """Read a recording as `read_audio` does, but in bounded memory: in blocks of a given length in seconds.
 
     Raises:
         BadInput: As `read_audio`, as soon as the first block is asked for, or the block with the wrong sample.

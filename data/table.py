@@ -609,7 +609,7 @@ def numbers(batch: Batch, name: str, kind: str, *, largest: float = LARGEST, pri
     """
     column = batch.rows.column(name)
     found = kind_of(batch.file, batch.rows.schema.field(name))
-    # Text is parsed as CSV text is, but a time is no number, and of a number it isn't known whether it's in per cent.
+    # Text is parsed as in a CSV file, but a time is not a number, and a number may or may not be in per cent.
     if found not in ("category", "empty") and not fits(kind, found):
         raise BadInput(f"{batch.file}: column {name!r} holds a {found}, expected a {kind}")
     if found == "time":
@@ -859,7 +859,7 @@ class _Identity:
 
     def said(self, name: str) -> str | None:
         """What to say of the column, if it is so."""
-        way_out = f"as an input it may be learned by heart; leave it out with --drop {name!r}"
+        way_out = f"as an input it may be memorised; leave it out with --drop {name!r}"
         if self.differs and self.rises:
             return f"{name} rises from row to row, as a running number does: {way_out}"
         if not self.differs or self.rows < ROWS_TO_TELL:
@@ -876,7 +876,7 @@ def _fit(
     rng: np.random.Generator,
     printed_only: bool,
 ) -> tuple[tuple[Column, ...], list[str]]:
-    """Fit the columns on the rows at the positions `training`, of so many in all, and name those that number rows."""
+    """Fit the columns on the rows at the positions `training`, and name columns that only number the rows."""
     is_training, is_sampled = np.zeros((2, rows), bool)
     is_training[training] = True
     is_sampled[rng.choice(training, min(MEDIAN_ROWS, len(training)), replace=False)] = True

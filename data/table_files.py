@@ -269,7 +269,7 @@ def _exists(path: Path) -> bool:
 
 
 def some(names: Sequence[str], most: int = 8) -> str:
-    """At most so many names in a list; what is not plain text in them is escaped."""
+    """List at most `most` names; characters that are not plain text are escaped."""
     cut = [escaped(textwrap.shorten(name, 60, placeholder="...") or "(no name)") for name in names[:most]]
     return listed([*cut, *names[most:]], most, longest=1_000)
 

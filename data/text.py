@@ -101,7 +101,7 @@ class Tokenizer:
         """Turn a prompt into tokens, (n,) int32.
 
         Raises:
-            BadInput: A character is none of the vocabulary's, or half of a surrogate pair, which is no character.
+            BadInput: A character is not in the vocabulary, or is half of a surrogate pair.
         """
         try:
             (tokens,) = self._encode([text])
@@ -184,7 +184,7 @@ _BYTES = _byte_characters()
 
 
 def _fit_tokenizer(kind: Kind, vocabulary: int, blocks: Iterable[str], characters: int) -> Tokenizer:
-    """Fit a tokenizer on the blocks to train on, of so many characters in all the text."""
+    """Fit a tokenizer on the training blocks of a text of a given length in characters."""
     if kind == "byte":
         return Tokenizer.from_config({"kind": "byte"})
     if kind == "char":

@@ -282,7 +282,7 @@ def _fields(texts: pa.StringArray, pattern: str, names: Sequence[str]) -> dict[s
 
 
 def _seconds_of_day(texts: pa.StringArray, pattern: str, most: int) -> np.ndarray:
-    """Seconds of times with at most so many hours."""
+    """Seconds of times of day with hours up to a maximum."""
     fields = _fields(texts, pattern, ("hour", "minute", "second"))
     half = pc.utf8_lower(pc.struct_field(pc.extract_regex(texts, pattern), "half"))
     afternoon, morning = (_matches(half, f"^{letter}") for letter in "pa")

@@ -212,7 +212,7 @@ def excerpts(text: str, length: int, most: int) -> list[str]:
         most: how many.
 
     Returns:
-        The excerpts, in order; fewer where the text doesn't hold so many without overlap.
+        The excerpts, in order; fewer if the text is too short for all of them without overlap.
     """
     number = min(most, len(text) // length)
     starts = np.linspace(0, len(text) - length, number).astype(int) if number else []
@@ -232,7 +232,7 @@ def measure_samples(samples: Sequence[str], training: str) -> list[dict[str, flo
             known_words: the share of its words that the training text has, whatever their case. A word is a run of
                 letters, digits, underscores and inner apostrophes with something other than digits in it; those
                 that the ends of the sample may have cut don't count.
-            distinct_1 to distinct_4: the share of different ones among all its runs of so many words (Li et al. 2016).
+            distinct_1 to distinct_4: the share of distinct n-grams among all its n-grams of words (Li et al. 2016).
             longest_copy: characters of its longest substring that the training text has, too.
             mean_copy: the mean over its characters of how long the longest such substring from there on is.
             balanced_brackets: the share of its round, square and curly brackets that have their partner. Brackets

@@ -32,7 +32,7 @@ class Pronunciation:
         found: (words,), as it was given.
         nearest: (words,), of each word the listed pronunciation that takes the fewest edits, the first listed of
             several.
-        wrong: (words,) bool, whether what was found is none of those listed.
+        wrong: (words,) bool, whether the answer is not a listed pronunciation.
         edits: (words,), substitutions, insertions and deletions (Levenshtein 1966) that make the nearest of what was
             found.
 
@@ -301,7 +301,7 @@ def confusions(found: Sequence[Phones], listed: Sequence[Phones], phones: Sequen
 
 
 def most_confident_errors(wrong: np.ndarray, log_probability: np.ndarray, most: int = 10) -> list[int]:
-    """The words, at most so many, that were wrong though the model was surest of them, the surest first.
+    """Wrong answers in which the model was most confident, at most `most`, the most confident first.
 
     Args:
         wrong: (words,) bool.

@@ -20,7 +20,7 @@ from reports import metrics as schema
 from reports.metrics import CardPrecision, Ranking, Result, bootstrap, differences, headline, mean, over_seeds
 
 CHUNK = 65_536
-# A detector that must hold its rows is fitted on parts of so many, one after the other; a choice needs no more.
+# A detector that must hold its rows in memory is fitted on parts of this size in turn; a choice needs no more.
 SAMPLE_ROWS = 100_000
 LARGEST_SCORE = np.finfo(np.float32).max
 TREES = 100  # of a forest, scikit-learn's number
@@ -298,7 +298,7 @@ def pca_reconstruction(splits: Mapping[str, Split], unlabelled: bool, seed: int)
         scaler, components = _components(train, unsupervised_rows(train, unlabelled))
 
         def error(inputs: np.ndarray) -> np.ndarray:
-            """What so many components leave of a row: (rows, numbers of components to choose from)."""
+            """Squared residual of each row for each number of components, (rows, candidates)."""
             row = np.asarray(scaler.transform(inputs.astype(np.float64)))
             total = np.square(row).sum(axis=1, keepdims=True)
             if features == 1:

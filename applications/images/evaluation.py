@@ -45,7 +45,7 @@ MOST_ERRORS, IN_A_ROW = 24, 8
 MAPS = 6  # right and wrong pictures whose Grad-CAM is shown, each
 FIELDS, SAMPLES, GIBBS_STEPS = 64, 40, 1_000
 LIKELIHOOD_CHAINS, LIKELIHOOD_STEPS, LIKELIHOOD_PICTURES = 100, 1_000, 2_000
-LARGE_TIMES = 4  # large machines take so many times as many steps
+LARGE_TIMES = 4  # factor on the steps of large machines
 
 
 # --- What metrics.json has beside what all programs write ---
@@ -269,7 +269,7 @@ class Task:
 
     @classmethod
     def of(cls, dataset: Dataset, labels: int | None) -> "Task":
-        """The task of a dataset of which so many labels are used, or all."""
+        """The task of a dataset; `labels` limits how many labels are used."""
         parts = {name: models.Pictures(part.inputs, part.labels) for name, part in dataset.splits.items()}
         train, validation, test = (parts[name] for name in ("train", "validation", "test"))
         return cls(train + validation, len(train), test, dataset.splits["test"], len(dataset.classes), labels)
@@ -495,7 +495,7 @@ def _some(pictures: models.Pictures, seed: int) -> models.Pictures:
 
 
 def choice_pictures(features: int) -> int:
-    """How many pictures of so many numbers each the baselines' settings are chosen on at most."""
+    """Maximum number of pictures on which the baselines' settings are chosen, by numbers per picture."""
     return min(CHOICE_PICTURES, int((CHOICE_WORK / features) ** 0.5))
 
 

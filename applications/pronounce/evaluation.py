@@ -71,7 +71,7 @@ class Result(schema.Result):
 
 
 class Size(TypedDict):
-    """The error rates after a training on so many words."""
+    """Error rates by number of training words."""
 
     words: int
     word_error_rate: Measure
@@ -177,7 +177,7 @@ class Network:
     Attributes:
         found: of each training on all words what beam search finds.
         greedy: of each what greedy search finds.
-        by_size: the same as `found`, of one training on so many words.
+        by_size: the same as `found`, for one training by number of words.
         said: of the first training every pronunciation that beam search finds, with its probability.
         speed: words a second of the first, by the number of beams.
     """
@@ -225,7 +225,7 @@ def _speed(model: models.Pronouncer, words: Sequence[str], beams: int) -> float:
 
 @dataclasses.dataclass
 class Baseline:
-    """The classical baseline: `whole` was fitted on all training words, `by_size` is what it says after so many."""
+    """The classical baseline: `whole` is fitted on all training words, `by_size` holds its answers by size."""
 
     whole: LetterContext
     by_size: dict[int, list[Phones]]

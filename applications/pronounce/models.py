@@ -95,7 +95,7 @@ class Pronouncer:
         return ""
 
     def say(self, spellings: Sequence[str], beams: int = 1) -> list[list[Said]]:
-        """The pronunciations that a search with so many beams finds for each word, the best first.
+        """The pronunciations that beam search finds for each word, best first.
 
         Raises:
             BadInput: if a word is too long.

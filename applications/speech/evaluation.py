@@ -92,7 +92,7 @@ class Result(schema.Result):
 
 
 class Point(schema.Estimate):
-    """The accuracy with so many frames of context."""
+    """Accuracy by frames of context."""
 
     frames: int
 
@@ -200,7 +200,7 @@ class Sentences:
 
 
 def margin_of(context: int) -> int:
-    """Frames at either end of a window of so many that serve as context alone."""
+    """Frames at either end of a window that serve only as context."""
     return context // 4
 
 
@@ -513,7 +513,7 @@ def _confusions(counts: np.ndarray) -> list[dict[str, Any]]:
 def context(
     probabilities: Callable[[np.ndarray], np.ndarray], test: Sentences, seed: int, limit: int | None = None
 ) -> dict[str, np.ndarray]:
-    """Whether a network is right about test frames when it is shown so many frames before or after them alone.
+    """Whether a network is right about test frames when it sees only a limited number of frames before or after them.
 
     Args:
         probabilities: of each phone (batch, time, phones), from padded frames (batch, time, bands).

@@ -64,7 +64,7 @@ QUICK = {"epochs": 2, "seeds": 2}
 
 
 def with_recipe(settings: Any, pictures: int) -> Any:
-    """The settings with what is open filled, for so many training pictures."""
+    """The settings, completed for a number of training pictures."""
     sizes = {
         "epochs": max(1, round(PICTURES[settings.preset] / pictures)),
         "batch_size": min(ALWAYS["batch_size"], pictures),
@@ -119,7 +119,7 @@ class Judge:
 
 
 def check_judge(net: Any) -> None:
-    """Raise ValueError if a network is none of a `Judge`."""
+    """Raise ValueError if a network cannot serve in a `Judge`."""
     if not _has_layer(net, COMPONENTS):
         net.get_layer("dense_1")
 
@@ -153,7 +153,7 @@ class Classifier(run.Training, classifiers.Networks):
 
 
 def settings_for(pictures: np.ndarray, **given: Any) -> Any:
-    """The settings of a classifier that suit so many pictures of this size."""
+    """The settings of a classifier for a number of pictures of this size."""
     number, height, width = pictures.shape[:3]
     return classifiers.with_recipe(Classifier(**given), height, width, number)
 
@@ -276,7 +276,7 @@ class Trainer:
         )
 
     def moment(self, this_run: run.Run, rounds: int, noise: np.ndarray) -> np.ndarray:
-        """The pictures that this noise gave after so many rounds, kept in the run from then on."""
+        """The pictures generated from this noise after each round, stored in the run."""
         labels = np.arange(len(noise)) % len(self.artist.classes)
         draw = functools.partial(self.artist.draw, labels, seed=0, noise=noise)
         return this_run.stage(f"moment-{rounds}", lambda: {"pictures": draw()})["pictures"]

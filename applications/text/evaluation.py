@@ -107,7 +107,7 @@ class Mixture(TypedDict):
 
 
 class Position(schema.Estimate):
-    """Bits of a token with so many tokens before it, on average."""
+    """Mean bits of a token by the number of tokens before it."""
 
     position: float
 
@@ -192,7 +192,7 @@ class Metrics(schema.Metrics):
 
 
 def some_blocks(part: Part, tokens: int) -> Part:
-    """Evenly spread blocks of a part, of about so many tokens in all; all of a smaller one."""
+    """Evenly spread blocks of a part, about `tokens` in all; all blocks of a smaller part."""
     if len(part) <= tokens:
         return part
     count = max(1, len(part.starts) * tokens // len(part))
@@ -544,7 +544,7 @@ def _hardest(found: Scores, test: Part) -> list[dict[str, Any]]:
 
 
 def tokens_a_character(part: Part, most: int | None = None) -> float:
-    """Tokens that a character takes on average, of a part or of so many tokens at its beginning."""
+    """Mean number of tokens per character, of a part or of its first tokens."""
     if most is None or len(part) <= most:
         return float(len(part) / part.characters.sum())
     return most / len(part.tokenizer.decode(part.tokens[:most]))

@@ -103,7 +103,7 @@ class LanguageModel:
         return decoding.generate(stream, encoded, tokens, temperature=temperature, seed=seed, **choice)
 
     def samples(self, prompts: Sequence[str], tokens: int, *, temperature: float, seed: int) -> list[str]:
-        """A text of so many tokens after each prompt, without the prompt."""
+        """The generated text after each prompt, without the prompt."""
         found = np.stack(list(self.continuations(prompts, tokens, temperature=temperature, seed=seed)))
         return [self.tokenizer.decode(of_prompt) for of_prompt in found.T]
 

@@ -871,7 +871,7 @@ def test_identifiers(tmp_path, frame):
     frame["key"] = np.random.default_rng(0).permutation(10**6)[:ROWS]
     frame["hash"] = [f"{zlib.crc32(b'%d' % i):08x}z" for i in range(ROWS)]
     data, _ = load([write(tmp_path / "a.csv", frame)], label="fraud", time="seconds", customer="card")
-    way_out = "as an input it may be learned by heart; leave it out with --drop"
+    way_out = "as an input it may be memorised; leave it out with --drop"
     assert data.provenance.understood[-3:] == (
         f"id rises from row to row, as a running number does: {way_out} 'id'",
         f"key has another value in every row: {way_out} 'key'",
