@@ -39,7 +39,7 @@ REGRESSION_STEPS, REGRESSION_WORK = 300, 10**13  # of the logistic regression, a
 MEASURES = {"accuracy": "Accuracy", "log_loss": "Log-loss [nats]", "calibration_error": "Calibration error"}
 BIASED = ("calibration_error",)  # by the draws of a bootstrap
 MOST_CLASSES = 20  # that have a bar each; of more the report lists the confusions
-LEAST_BINS = 3  # that a reliability diagram has
+LEAST_BINS = 3  # of one of the models, for a reliability diagram to be drawn
 PRECISE = 1_000  # test pictures, from which a tenth of a per cent is more than one of them
 MOST_ERRORS, IN_A_ROW = 24, 8
 MAPS = 6  # right and wrong pictures whose Grad-CAM is shown, each
@@ -961,7 +961,7 @@ def _draw_results(metrics: Mapping[str, Any], digits: int) -> Drawn:
             f"{measure.capitalize()} of each class; {own}: "
             + ", ".join(f"{name} {_percent(value / 100, digits)}" for name, (value, *_) in spans.items()),
         )
-    if len(metrics["reliability"][own]) >= LEAST_BINS:
+    if max(map(len, metrics["reliability"].values())) >= LEAST_BINS:
         surest = {model: bins[-1] for model, bins in metrics["reliability"].items()}
         drawn["reliability"] = (
             figures.reliability_diagram(metrics["reliability"]),

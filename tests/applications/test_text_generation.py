@@ -383,7 +383,7 @@ def weights(folder):
 
 
 @pytest.mark.slow
-def test_killed_run_goes_on_to_the_same_weights_and_samples(own, tmp_path, kill_in, assert_same_run, lean, monkeypatch):
+def test_killed_run_goes_on_to_the_same_weights_and_samples(own, tmp_path, kill_in, assert_same_run, monkeypatch):
     whole, metrics = own
     out = tmp_path / "killed"
     words = [*words_of(metrics), "--out", str(out)]
