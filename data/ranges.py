@@ -88,7 +88,8 @@ def _check(value: Any, hint: Any, flag: str) -> None:
         for own in parts[1:]:
             if isinstance(own, Range) and value not in own:
                 unit = {str: " characters", tuple: " values"}.get(type(value), "")
-                raise BadInput(f"{flag}: found {value!r}, expected {own}{unit}")
+                found = repr(value) if value != () else "none"
+                raise BadInput(f"{flag}: found {found}, expected {own}{unit}")
         _check(value, parts[0], flag)
     elif kind in (typing.Union, types.UnionType):
         for part in parts:

@@ -45,7 +45,7 @@ def test_ranges_know_what_is_inside_and_say_it(range_, said, inside, outside):
     ("settings", "said"),
     [
         (Settings(count=0), "--count: found 0, expected 1 or more"),
-        (Settings(widths=()), "--widths: found (), expected 1 or more values"),
+        (Settings(widths=()), "--widths: found none, expected 1 or more values"),
         (Settings(widths=(3, 0)), "--widths: found 0, expected 1 or more"),
         (Settings(word=""), "--word: found '', expected 1 or more characters"),
         (Settings(part_of_it=Part(share=1.0)), "--part-of-it.share: found 1.0, expected 0 or more, below 1"),
