@@ -464,10 +464,11 @@ def _delimiter(text: str) -> str:
 @contextlib.contextmanager
 def _reading(file: TableFile | Path) -> Iterator[None]:
     """Whatever is wrong with a file's bytes is bad input."""
-    damaged = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException, UnicodeError)
+    damaged = (OSError, EOFError, UnicodeError, zlib.error, lzma.LZMAError, pa.ArrowException, zipfile.BadZipFile)
+    unsupported = NotImplementedError  # by zipfile: a method of compression, a version of the format
     try:
         yield
-    except (*damaged, NotImplementedError) as error:  # the last is zipfile's, of a compression that it lacks
+    except (*damaged, unsupported) as error:
         raise _damaged(file, error) from None
 
 

@@ -29,6 +29,14 @@ def archive(members: dict[str, str | bytes]) -> bytes:
     return buffer.getvalue()
 
 
+def marked(packed: bytes, field: int, value: int) -> bytes:
+    """An archive of one file with another value at a place of its local header, and at that of its directory entry."""
+    changed = bytearray(packed)
+    changed[packed.index(b"PK\x03\x04") + field] = value
+    changed[packed.index(b"PK\x01\x02") + field + 2] = value
+    return bytes(changed)
+
+
 def parquet(**columns) -> bytes:
     buffer = io.BytesIO()
     pa.parquet.write_table(pa.table(columns), buffer)
@@ -142,6 +150,9 @@ def test_a_folder_names_what_it_passes_over(tmp_path):
         ("a.zip", archive({"a.csv.gz": gzip.compress(b"x", mtime=0)}), "a.csv.gz: found a gzip file in it, expected"),
         ("a.zip", archive({"read.me": "x"}), "no table in this archive; it has read.me"),
         ("a.zip", archive({"a.csv": TABLE})[:150], "can't be read (File is not a zip file)"),
+        ("a.zip", marked(archive({"a.csv": TABLE}), 6, 1), "a.csv: is encrypted, expected an archive that needs no"),
+        ("a.zip", marked(archive({"a.csv": TABLE}), 8, 9), "a.csv: can't be read (That compression method is not"),
+        ("a.zip", marked(archive({"a.csv": TABLE}), 4, 99), "can't be read (zip file version 9.9)"),
         ("a.csv.xz", lzma.compress(TABLE.encode())[:-20], "can't be read (it ends too early)"),
         ("a.parquet", TABLE, "can't be read (Parquet magic bytes not found"),
         ("a.csv", "\t\n  \n", "no line but blank ones"),
