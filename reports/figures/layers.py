@@ -29,7 +29,7 @@ def network(layers: Sequence[tuple[str, Sequence[int | None], int]]) -> Figure:
     names = [name.replace("_", " ") for name, _, _ in layers]
     rows = {
         "layer": [[name] if look.width_of(name) < slot - 4 else name.split() for name in names],
-        "output": [[" × ".join("n" if size is None else str(size) for size in shape)] for _, shape, _ in layers],
+        "output": [[" × ".join("n" if size is None else f"{size:,}" for size in shape)] for _, shape, _ in layers],
         "parameters": [[f"{parameters:,}"] for _, _, parameters in layers],
     }
     figure, axes = look.in_points(tallest)
