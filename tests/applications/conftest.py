@@ -69,6 +69,12 @@ def assert_schema():
 
 
 @pytest.fixture
+def metrics(request):
+    """Those of a real quick run, in a file beside the tests."""
+    return json.loads(request.path.with_name("metrics.json").read_text())
+
+
+@pytest.fixture
 def changed():
     """Copies metrics with other values at some paths of keys: `changed(metrics, {("data", "test"): 3})`."""
 

@@ -1,4 +1,3 @@
-import json
 import re
 from pathlib import Path
 
@@ -12,12 +11,6 @@ from data.dataset import Split
 DOCUMENT = Path(applications.__file__).parent / "fraud" / "report.typ"
 NAMES = ("value", "low", "high")
 GOOD = (0.87, 0.84, 0.9)
-
-
-@pytest.fixture
-def metrics():
-    """Those of a real quick run."""
-    return json.loads(Path(__file__).with_name("metrics.json").read_text())
 
 
 @pytest.fixture

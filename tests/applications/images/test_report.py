@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import pytest
@@ -20,12 +19,6 @@ HEADINGS = {
 
 def span(value, width=0.012):
     return {"value": value, "low": value - width, "high": value + width}
-
-
-@pytest.fixture
-def metrics():
-    """Those of a real quick run with --compare."""
-    return json.loads(Path(__file__).with_name("metrics.json").read_text())
 
 
 @pytest.fixture

@@ -1,4 +1,3 @@
-import json
 import re
 from pathlib import Path
 
@@ -12,12 +11,6 @@ FORMER, LSTM, BASELINE = "transformer", "LSTM encoder–decoder", evaluation.BAS
 GREEDY = f"{FORMER}, greedy"
 UNUSUAL = "Ελληνικά漢字שלוםe\u0301\u202eabc\x07\ufffd#let$1$<b>\\u{41}`*_"
 NAMES = ("value", "low", "high")
-
-
-@pytest.fixture
-def metrics():
-    """Those of a real quick run with --compare."""
-    return json.loads(Path(__file__).with_name("metrics.json").read_text())
 
 
 @pytest.fixture

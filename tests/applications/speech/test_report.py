@@ -1,5 +1,4 @@
 import copy
-import json
 from pathlib import Path
 
 import pytest
@@ -10,12 +9,6 @@ from applications.speech import evaluation
 DOCUMENT = Path(applications.__file__).parent / "speech" / "report.typ"
 NAMES = ("value", "low", "high")
 ENCODER = "transformer encoder"
-
-
-@pytest.fixture
-def metrics():
-    """Those of a real quick run of the whole family, whose network is the BLSTM."""
-    return json.loads(Path(__file__).with_name("metrics.json").read_text())
 
 
 @pytest.fixture

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -17,26 +16,20 @@ READINGS = ("closer to real ones", "not the model to take", "cannot be told", "n
 
 
 @pytest.fixture
-def real_run():
-    """The metrics of a real quick run."""
-    return json.loads(Path(__file__).with_name("metrics.json").read_text())
-
-
-@pytest.fixture
-def measured(real_run, changed):
+def measured(metrics, changed):
     """Metrics with other measures of the GAN and distances of models, and other values at paths."""
 
     def change(values=None, distances=None, *, seeds=2, **measures):
-        metrics = changed(real_run, {("training", 1, "collapsed"): False, ("settings", "quick"): False})
-        own, *others = metrics["results"]
+        found = changed(metrics, {("training", 1, "collapsed"): False, ("settings", "quick"): False})
+        own, *others = found["results"]
         distances = {GAN: 4.21, KERNELS: 17.64, MIXTURE: 6.38, NETWORK: 21.9} | (distances or {})
-        for result in metrics["results"]:
+        for result in found["results"]:
             result["metrics"]["frechet_distance"] = spread(distances[result["model"]], seeds)
         own["metrics"] |= {name: spread(value, seeds, 1.0) for name, value in (GOOD | measures).items()}
-        metrics["by_class"]["share"] = metrics["by_class"]["real_share"]
-        metrics["training"] = metrics["training"][:seeds]
-        metrics["differences"] = [evaluation.nearer(own, other) for other in others]
-        return changed(metrics, values or {})
+        found["by_class"]["share"] = found["by_class"]["real_share"]
+        found["training"] = found["training"][:seeds]
+        found["differences"] = [evaluation.nearer(own, other) for other in others]
+        return changed(found, values or {})
 
     return change
 
@@ -51,19 +44,19 @@ def said(measured, report_text):
     return lambda *values, **measures: report_text(DOCUMENT, measured(*values, **measures))
 
 
-def test_the_real_run_has_the_schema(real_run, assert_schema):
-    assert_schema(real_run, evaluation.Metrics)
+def test_the_real_run_has_the_schema(metrics, assert_schema):
+    assert_schema(metrics, evaluation.Metrics)
 
 
-def test_every_number_of_the_report_is_measured(real_run, report_text, assert_numbers_are_measured):
-    settings, own = real_run["settings"], real_run["results"][0]["metrics"]["frechet_distance"]["value"]
+def test_every_number_of_the_report_is_measured(metrics, report_text, assert_numbers_are_measured):
+    settings, own = metrics["settings"], metrics["results"][0]["metrics"]["frechet_distance"]["value"]
     rate = settings["learning_rate"] * settings["discriminator_learning_rate_ratio"]
-    text = report_text(DOCUMENT, real_run)
-    assert_numbers_are_measured(text, real_run, derived=[rate, own / real_run["real"]["frechet_distance"]])
-    for result in real_run["results"]:
+    text = report_text(DOCUMENT, metrics)
+    assert_numbers_are_measured(text, metrics, derived=[rate, own / metrics["real"]["frechet_distance"]])
+    for result in metrics["results"]:
         distance = result["metrics"]["frechet_distance"]
         assert f"{distance['value']:.2f} {distance['low']:.2f} to {distance['high']:.2f}" in text
-    real = real_run["real"]
+    real = metrics["real"]
     shares = " ".join(f"{100 * real[name]:.1f} %" for name in ("precision", "recall"))
     assert f"training images – {real['frechet_distance']:.2f} {shares} – {100 * real['rarest']:.1f} %" in text
 

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import pytest
@@ -14,12 +13,6 @@ UNUSUAL = "Ελληνικά 漢字 שלום 🎉 e\u0301 \u202eabc \x00\x07\x1b[
 
 def span(value, width=0.021):
     return {"value": value, "low": value - width, "high": value + width}
-
-
-@pytest.fixture
-def metrics():
-    """Those of a real quick run."""
-    return json.loads(Path(__file__).with_name("metrics.json").read_text())
 
 
 @pytest.fixture
