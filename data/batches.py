@@ -200,10 +200,8 @@ def windows(tokens: np.ndarray, *, context: int, batch_size: int, steps: int, se
         raise ValueError(f"the text has {len(tokens):,} tokens, expected more than the context, {context:,}")
 
     def batches(epoch: int) -> Iterator[Any]:
-        starts, ready = (
-            _window_starts(len(tokens), context, np.random.default_rng([seed, epoch])),
-            np.empty(0, np.int64),
-        )
+        starts = _window_starts(len(tokens), context, np.random.default_rng([seed, epoch]))
+        ready = np.empty(0, np.int64)
         for _ in range(steps):
             while len(ready) < batch_size:
                 ready = np.concatenate([ready, next(starts)])

@@ -217,6 +217,16 @@ def headline(result: Result, metric: str) -> Headline:
     return {"model": result["model"], "metric": metric, "value": own["value"], "low": own["low"], "high": own["high"]}
 
 
+def span(estimate: Mapping[str, Any], scale: float = 1) -> tuple[float, float, float]:
+    """A figure and the ends of its interval, as they are drawn; a scale of 100 gives per cent."""
+    return scale * estimate["value"], scale * estimate["low"], scale * estimate["high"]
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share in per cent, as alternative texts give it."""
+    return f"{100 * share:.{digits}f}\u00a0%"
+
+
 class Ranking:
     """Binary labels in the order of their scores, ready to be weighted again and again.
 

@@ -17,7 +17,18 @@ from data import fraud
 from data.dataset import Dataset, Split
 from reports import figures
 from reports import metrics as schema
-from reports.metrics import CardPrecision, Ranking, Result, bootstrap, differences, headline, mean, over_seeds
+from reports.metrics import (
+    CardPrecision,
+    Ranking,
+    Result,
+    bootstrap,
+    differences,
+    headline,
+    mean,
+    over_seeds,
+    percent,
+    span,
+)
 
 CHUNK = 65_536
 # A detector that must hold its rows in memory is fitted on parts of this size in turn; a choice needs no more.
@@ -639,14 +650,14 @@ def draw(
         drawn["detection"] = (
             figures.grouped_bars(
                 {
-                    model: {group: (e["value"], e["low"], e["high"]) for group, e in groups.items()}
+                    model: {group: span(e) for group, e in groups.items()}
                     for model, groups in metrics["detection"].items()
                 },
                 x_label="fraud scenario",
                 y_label="share of the frauds found",
             ),
             "Share of the frauds of each scenario found by each model; autoencoder: "
-            + "; ".join(f"{scenario} {100 * share['value']:.1f}\u00a0%" for scenario, share in found),
+            + "; ".join(f"{scenario} {percent(share['value'])}" for scenario, share in found),
         )
     if metrics["alerts"]["named_share"] >= SPREAD_OUT:
         highest = metrics["alerts"]["highest"]

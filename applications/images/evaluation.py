@@ -22,7 +22,7 @@ from data.dataset import Dataset, Split
 from reports import figures
 from reports import metrics as schema
 from reports.classification import BINS, CASES, Classification, reliability
-from reports.metrics import Difference, Estimate, bootstrap, differences, headline, mean, over_seeds
+from reports.metrics import Difference, Estimate, bootstrap, differences, headline, mean, over_seeds, percent, span
 from reports.tagging import confusion, most_confused
 from templates import cnn as cnn_template
 from templates import dbn as dbn_template
@@ -844,10 +844,6 @@ def recipe(trainer: Any, chosen: models.Trained, task: Task) -> dict[str, Any]:
 Drawn = dict[str, tuple[bytes, str]]  # of each figure its SVG and what it shows, for readers who can't see it
 
 
-def _percent(share: float, digits: int = 1) -> str:
-    return f"{100 * share:.{digits}f}\u00a0%"
-
-
 def _answer(answer: Answer) -> str:
     return f"{answer['true']} → {answer['found']}, {answer['confidence']:.2f}"
 
@@ -914,19 +910,19 @@ def _draw_results(metrics: Mapping[str, Any], digits: int) -> Drawn:
     own, results, sizes = metrics["headline"]["model"], metrics["results"], metrics["sizes"]
     titles = {"accuracy": "accuracy [%]", "log_loss": "log-loss [nats]", "calibration_error": "calibration error [%]"}
 
-    def span(value: Mapping[str, float], measure: str = "accuracy") -> tuple[float, float, float]:
-        scale = 1 if measure == "log_loss" else 100
-        return scale * value["value"], scale * value["low"], scale * value["high"]
+    scales = {"accuracy": 100, "log_loss": 1, "calibration_error": 100}
 
     def measured(result: Mapping[str, Any]) -> str:
         accuracy, loss, calibration = (result["metrics"][name]["value"] for name in MEASURES)
-        return f"{result['model']} {_percent(accuracy, digits)}, {loss:.3f} nats, {_percent(calibration, digits)}"
+        return f"{result['model']} {percent(accuracy, digits)}, {loss:.3f} nats, {percent(calibration, digits)}"
 
     drawn = {
         "models": (
             figures.interval_dots(
                 {
-                    result["model"]: {titles[name]: span(value, name) for name, value in result["metrics"].items()}
+                    result["model"]: {
+                        titles[name]: span(value, scales[name]) for name, value in result["metrics"].items()
+                    }
                     for result in results
                 },
                 higher_is_better={title: name == "accuracy" for name, title in titles.items()},
@@ -936,11 +932,11 @@ def _draw_results(metrics: Mapping[str, Any], digits: int) -> Drawn:
         )
     }
     if len(sizes["shares"]) > 1:
-        few = [f"{model} {_percent(points[0]['value'], digits)}" for model, points in sizes["models"].items()]
+        few = [f"{model} {percent(points[0]['value'], digits)}" for model, points in sizes["models"].items()]
         drawn["sizes"] = (
             figures.interval_curves(
                 {
-                    model: [(point["pictures"], *span(point)) for point in points]
+                    model: [(point["pictures"], *span(point, 100)) for point in points]
                     for model, points in sizes["models"].items()
                 },
                 x_label="labelled training pictures",
@@ -953,13 +949,13 @@ def _draw_results(metrics: Mapping[str, Any], digits: int) -> Drawn:
         )
     if len(metrics["data"]["classes"]) <= MOST_CLASSES:
         measure = metrics["evaluation"]["by_class"]
-        spans = {name: span(value) for name, value in metrics["accuracy_by_class"].items()}
+        spans = {name: span(value, 100) for name, value in metrics["accuracy_by_class"].items()}
         if measure == "error":
             spans = {name: (100 - value, 100 - high, 100 - low) for name, (value, low, high) in spans.items()}
         drawn["by_class"] = (
             figures.grouped_bars({own: spans}, x_label="true class", y_label=f"{measure} [%]"),
             f"{measure.capitalize()} of each class; {own}: "
-            + ", ".join(f"{name} {_percent(value / 100, digits)}" for name, (value, *_) in spans.items()),
+            + ", ".join(f"{name} {percent(value / 100, digits)}" for name, (value, *_) in spans.items()),
         )
     if max(map(len, metrics["reliability"].values())) >= LEAST_BINS:
         surest = {model: bins[-1] for model, bins in metrics["reliability"].items()}
@@ -967,8 +963,8 @@ def _draw_results(metrics: Mapping[str, Any], digits: int) -> Drawn:
             figures.reliability_diagram(metrics["reliability"]),
             "Accuracy over confidence in bins. "
             + "; ".join(
-                f"{model}, surest {_percent(last['low'], 0)} and more: {last['count']:,} pictures, "
-                f"{_percent(last['accuracy'])} right"
+                f"{model}, surest {percent(last['low'], 0)} and more: {last['count']:,} pictures, "
+                f"{percent(last['accuracy'])} right"
                 for model, last in surest.items()
             ),
         )
@@ -1064,7 +1060,7 @@ def _draw_dsn(task: Task, details: Dsn, first: models.Trained) -> Drawn:
             "test": curve("test_accuracy"),
         },
     }
-    said = (f"module {number} {_percent(m['test_accuracy'])}" for number, m in enumerate(details["modules"], 1))
+    said = (f"module {number} {percent(m['test_accuracy'])}" for number, m in enumerate(details["modules"], 1))
     return {
         "dsn_modules": (
             figures.series(panels, x_label="module", mark=(details["chosen"], "chosen")),

@@ -19,7 +19,7 @@ from data.pronunciation import Lexicon, Words, letter_name
 from reports import figures
 from reports import metrics as schema
 from reports import pronunciation as measured
-from reports.metrics import Estimate, Measure, headline
+from reports.metrics import Estimate, Measure, headline, percent, span
 from reports.pronunciation import Pronunciation
 from templates import decoding
 
@@ -257,7 +257,7 @@ def easier(composed: Lexicon, decomposed: Lexicon, seed: int) -> Lexicon:
         wrong.append(Pronunciation(found, validation.pronunciations[:CHOOSING]).word_error_rate())
     better = decomposed if wrong[0] - wrong[1] >= LEAST_GAIN else composed
     shares = [
-        f"{_percent(share)} wrong with the {len(lexicon.coder.letters):,} {name} ones"
+        f"{percent(share)} wrong with the {len(lexicon.coder.letters):,} {name} ones"
         for share, lexicon, name in zip(wrong, (composed, decomposed), ("composed", "decomposed"), strict=True)
     ]
     said = (
@@ -485,14 +485,14 @@ def draw(
 
     def bars(groups: Mapping[str, Group], x_label: str) -> bytes:
         return figures.grouped_bars(
-            {own.name: {group: _interval(value["word_error_rate"]) for group, value in groups.items()}},
+            {own.name: {group: span(value["word_error_rate"], 100) for group, value in groups.items()}},
             x_label=x_label,
             y_label="words wrong [%]",
             counts={group: value["words"] for group, value in groups.items()},
         )
 
     def rates(groups: Mapping[str, Group]) -> str:
-        return ", ".join(f"{group} {_percent(value['word_error_rate']['value'])}" for group, value in groups.items())
+        return ", ".join(f"{group} {percent(value['word_error_rate']['value'])}" for group, value in groups.items())
 
     drawn = {
         "length": (
@@ -506,7 +506,7 @@ def draw(
         "sizes": (
             figures.interval_curves(
                 {
-                    model: [(point["words"], *_interval(point["word_error_rate"])) for point in points]
+                    model: [(point["words"], *span(point["word_error_rate"], 100)) for point in points]
                     for model, points in metrics["sizes"].items()
                 },
                 x_label="words trained on",
@@ -517,7 +517,7 @@ def draw(
             "Words wrong by training words. "
             + "; ".join(
                 f"{model}: "
-                + ", ".join(f"{_percent(p['word_error_rate']['value'])} after {p['words']:,}" for p in points)
+                + ", ".join(f"{percent(p['word_error_rate']['value'])} after {p['words']:,}" for p in points)
                 for model, points in metrics["sizes"].items()
             ),
         ),
@@ -546,10 +546,10 @@ def draw(
         )
     letters = {name: value for name, value in metrics["by_letter"].items() if value["letters"] >= FREQUENT}
     if letters:
-        most = ", ".join(f"{name} {_percent(value['value'])}" for name, value in list(letters.items())[:3])
+        most = ", ".join(f"{name} {percent(value['value'])}" for name, value in list(letters.items())[:3])
         drawn["letter"] = (
             figures.grouped_bars(
-                {own.name: {letter: _interval(value) for letter, value in letters.items()}},
+                {own.name: {letter: span(value, 100) for letter, value in letters.items()}},
                 x_label="letter",
                 y_label="read wrongly [%]",
                 counts={letter: value["letters"] for letter, value in letters.items()},
@@ -583,12 +583,3 @@ def _shown(test: Words, found: Sequence[Phones]) -> int | None:
         if silent and phones in test.pronunciations[row]:
             return row
     return None
-
-
-def _interval(estimate: Estimate) -> tuple[float, float, float]:
-    """In per cent."""
-    return 100 * estimate["value"], 100 * estimate["low"], 100 * estimate["high"]
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}\u00a0%"

@@ -16,7 +16,7 @@ from data.dataset import Split
 from data.phones import IGNORED, PHONE_CLASSES
 from reports import figures
 from reports import metrics as schema
-from reports.metrics import Estimate, bootstrap, differences, headline, mean, over_seeds
+from reports.metrics import Estimate, bootstrap, differences, headline, mean, over_seeds, percent, span
 from reports.tagging import Tagging, accuracy_by, boundary_distance, confusion, most_confused
 
 BATCH = 32  # sentences that are tagged at once
@@ -622,9 +622,9 @@ def _track(labels: np.ndarray, truth: np.ndarray) -> list[tuple[float, float, st
     return track
 
 
-def _percent(values: Mapping[str, Mapping[str, float]]) -> str:
+def _in_words(values: Mapping[str, Mapping[str, float]]) -> str:
     """The groups and their shares, in words."""
-    return ", ".join(f"{name} {100 * value['value']:.1f}\u00a0%" for name, value in values.items())
+    return ", ".join(f"{name} {percent(value['value'])}" for name, value in values.items())
 
 
 def draw(
@@ -647,7 +647,7 @@ def draw(
         for result in metrics["results"]
     }
     leading = ", ".join(
-        f"{entry['true']} as {entry['found']} {100 * entry['share']:.1f}\u00a0%" for entry in metrics["confusions"][:3]
+        f"{entry['true']} as {entry['found']} {percent(entry['share'])}" for entry in metrics["confusions"][:3]
     )
     drawn = {
         "models": (
@@ -657,7 +657,7 @@ def draw(
             ),
             "Frame accuracy, phone error rate and boundary F1 of all models with their intervals: "
             + "; ".join(
-                f"{model} " + ", ".join(f"{100 * value['value']:.1f}\u00a0%" for value in values.values())
+                f"{model} " + ", ".join(percent(value["value"]) for value in values.values())
                 for model, values in by_measure.items()
             ),
         ),
@@ -705,18 +705,15 @@ def draw(
                 tracks=tracks,
             ),
             f"Spectrum, true phones and found phones of {said}; {own}: frame accuracy "
-            f"{100 * example['frame_accuracy']:.1f}\u00a0%, phone error rate "
-            f"{100 * example['phone_error_rate']:.1f}\u00a0%",
+            f"{percent(example['frame_accuracy'])}, phone error rate "
+            f"{percent(example['phone_error_rate'])}",
         )
     return {"figures": this_run.draw(drawn)}
 
 
 def _spans(of_models: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, tuple]]:
     """Of each model and group the share and the ends of its interval, in per cent."""
-    return {
-        model: {name: (100 * v["value"], 100 * v["low"], 100 * v["high"]) for name, v in groups.items()}
-        for model, groups in of_models.items()
-    }
+    return {model: {name: span(v, 100) for name, v in groups.items()} for model, groups in of_models.items()}
 
 
 def _draw_groups(metrics: Mapping[str, Any]) -> dict[str, tuple[bytes, str]]:
@@ -747,7 +744,7 @@ def _draw_groups(metrics: Mapping[str, Any]) -> dict[str, tuple[bytes, str]]:
             said = {f"speaker {n}": v for n, v in values[own].items()} if name == "speaker" else values[own]
             drawn[f"by_{name}"] = (
                 figures.grouped_bars(_spans(values), x_label=x_label, y_label="frame accuracy [%]"),
-                f"Frame accuracy by {by} of the {' and the '.join(values)}; {own}: {_percent(said)}",
+                f"Frame accuracy by {by} of the {' and the '.join(values)}; {own}: {_in_words(said)}",
             )
     drawn["by_distance"] = (
         figures.interval_curves(
@@ -760,7 +757,7 @@ def _draw_groups(metrics: Mapping[str, Any]) -> dict[str, tuple[bytes, str]]:
             logarithmic=True,
         ),
         "Frame accuracy by the number of frames that lie between a frame and the nearest true boundary of the "
-        f"{' and the '.join(of['distance'])}; {own}: {_percent(of['distance'][own])}",
+        f"{' and the '.join(of['distance'])}; {own}: {_in_words(of['distance'][own])}",
     )
     return drawn
 
@@ -771,10 +768,10 @@ def _draw_contexts(metrics: Mapping[str, Any]) -> dict[str, tuple[bytes, str]]:
     own = metrics["headline"]["model"]
 
     def curve(points: Sequence[Mapping[str, float]]) -> list[tuple[float, float, float, float]]:
-        return [(p["frames"], 100 * p["value"], 100 * p["low"], 100 * p["high"]) for p in points]
+        return [(p["frames"], *span(p, 100)) for p in points]
 
     def last(points: Sequence[Mapping[str, float]]) -> str:
-        return f"{100 * points[-1]['value']:.1f}\u00a0% with {points[-1]['frames']}"
+        return f"{percent(points[-1]['value'])} with {points[-1]['frames']}"
 
     sides = {"past": "past alone", "future": "future alone", "both": "past and future"}
     drawn = {
@@ -786,7 +783,7 @@ def _draw_contexts(metrics: Mapping[str, Any]) -> dict[str, tuple[bytes, str]]:
                 logarithmic=True,
             ),
             "Frame accuracy over the frames of context shown: "
-            f"{100 * networks[own]['both'][0]['value']:.1f}\u00a0% with none; "
+            f"{percent(networks[own]['both'][0]['value'])} with none; "
             + ", ".join(f"{label} {last(networks[own][side])}" for side, label in sides.items()),
         )
     }

@@ -19,6 +19,7 @@ from applications.synthesis.models import Artist, Judge
 from data.dataset import Dataset
 from reports import figures
 from reports import metrics as schema
+from reports.metrics import percent, span
 from reports.synthesis import frechet_distance, nearest, within
 from templates import dbn as dbn_template
 
@@ -352,9 +353,7 @@ def draw(
         "measures": (
             figures.interval_dots(
                 {
-                    entry["model"]: {
-                        title: _span(entry["metrics"][key], scale) for title, (key, scale) in SHOWN.items()
-                    }
+                    entry["model"]: {title: span(entry["metrics"][key], scale) for title, (key, scale) in SHOWN.items()}
                     for entry in results
                 },
                 higher_is_better={title: scale > 1 for title, (_, scale) in SHOWN.items()},
@@ -385,7 +384,7 @@ def epochs_in_words(number: float) -> str:
 
 def _in_words(result: Mapping[str, Any]) -> str:
     distance, precision, recall = (result["metrics"][key]["value"] for key, _ in SHOWN.values())
-    return f"{result['model']} {distance:,.2f}, {100 * precision:.1f}\u00a0%, {100 * recall:.1f}\u00a0%"
+    return f"{result['model']} {distance:,.2f}, {percent(precision)}, {percent(recall)}"
 
 
 def interpolations(artist: Artist) -> np.ndarray:
@@ -426,7 +425,3 @@ def _curves(metrics: Mapping[str, Any], fits: Mapping[str, run.Fit]) -> dict[str
             "discriminator": points(first, "discriminator_loss"),
         },
     }
-
-
-def _span(value: Mapping[str, float], scale: float) -> tuple[float, float, float]:
-    return scale * value["value"], scale * value["low"], scale * value["high"]
