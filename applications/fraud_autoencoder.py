@@ -12,6 +12,7 @@ import applications  # isort: skip  # noqa: F401 - first, for it imports the bac
 
 import dataclasses
 import math
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,7 +24,7 @@ import pyarrow as pa
 import pyarrow.csv
 from sklearn.preprocessing import StandardScaler
 
-from applications import run
+from applications import exporting, run
 from applications.fraud import evaluation
 from data import fraud, table, table_files
 from data.batches import shuffled_batches, steps_of
@@ -36,6 +37,7 @@ REPORT = Path(__file__).parent / "fraud" / "report.typ"
 TimeUnit = Literal[
     "nanoseconds", "microseconds", "milliseconds", "seconds", "minutes", "hours", "days", "weeks", "months"
 ]
+EXAMPLES = 256  # rows that an exported model is compared on
 ALERTS = 100  # a day, unless another rule is asked for
 FALSE_POSITIVE_RATE = 0.01  # where there are no days, or too few payments a day for that many alerts
 
@@ -156,6 +158,16 @@ class Evaluate(run.Trained):
 
 
 @dataclasses.dataclass(frozen=True)
+class Export(exporting.Export):
+    """Export a trained model to run without Keras, with the code that scores a row, and compare its scores."""
+
+    csv: tuple[Path, ...] = ()
+    """Rows to compare on: CSV or Parquet files, or folders of them. Without it, simulated payments."""
+    encoding: str | None = None
+    """Encoding of CSV files, as in training."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Simulate:
     """Write simulated payments with their features to a CSV or Parquet file, in the handbook's layout."""
 
@@ -167,7 +179,14 @@ class Simulate:
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the program as from the command line and return what it computed."""
-    commands = {Train: train, Score: score, Evaluate: evaluate, Simulate: simulate, run.Report: report}
+    commands = {
+        Train: train,
+        Score: score,
+        Evaluate: evaluate,
+        Export: export,
+        Simulate: simulate,
+        run.Report: report,
+    }
     return run.dispatch(
         commands,
         arguments,
@@ -536,6 +555,47 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     right = int(split.labels[alert].sum())
     print(f"{'alerts at the saved threshold':<40} {int(alert.sum()):,}, {right:,} of them fraud")
     return {"metrics": values, "alerts": int(alert.sum())}
+
+
+def export(settings: Export) -> dict[str, Any]:
+    """Export a saved model with preprocess.py, whose answers to rows of a table equal those of `score`."""
+    scorer = _load_scorer(settings.model)
+    layer = scorer.get_layer("anomaly_score")
+    encoder = table.Encoder.from_config(layer.metadata["encoder"])
+    with tempfile.TemporaryDirectory() as folder:
+        paths = settings.csv
+        if not paths:
+            paths = (Path(folder) / "simulated.parquet",)
+            fraud.add_features(fraud.simulate(fraud.Simulation(customers=100, terminals=100, days=30))).to_parquet(
+                paths[0]
+            )
+        batch = next(table_files.stream(table_files.find_files(paths, encoding=settings.encoding), encoder.kinds))
+        rows = batch.rows.slice(0, EXAMPLES).to_pylist()
+        lacking: dict[str, np.ndarray] = {}
+        found = evaluation.outputs(scorer, encoder.encode(batch, lacking)[: len(rows)])
+    unlike = np.any([*lacking.values(), np.zeros(len(batch), bool)], axis=0)
+    answers = [
+        {
+            "score": float(found["score"][row]),
+            "alert": bool(found["alert"][row] or unlike[row]),
+            "shares": dict(zip(encoder.feature_names, found["share"][row].tolist(), strict=True)),
+        }
+        for row in range(len(rows))
+    ]
+    return exporting.export(
+        settings,
+        scorer,
+        Path(__file__).parent / "fraud" / "preprocess.py",
+        about={
+            "raw": {"features": list(encoder.feature_names)},
+            "score": {"unit": "mean squared error of standardised features", "threshold": layer.threshold},
+            "share": {"unit": "share of each feature in the score"},
+            "alert": {"values": "1 above the threshold, else 0"},
+        },
+        preparation=encoder.preparation() | {"largest_score": float(evaluation.LARGEST_SCORE)},
+        examples=rows,
+        answers=answers,
+    )
 
 
 def simulate(settings: Simulate) -> dict[str, Any]:

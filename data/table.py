@@ -58,6 +58,8 @@ from data.values import (
     is_plain,
     parse,
     printed,
+    spelling,
+    spellings,
 )
 
 IN_MEMORY_BYTES = 256 * 2**20
@@ -283,6 +285,25 @@ class Encoder:
         """Return what `from_config` needs, as plain JSON."""
         columns = [dataclasses.asdict(column) | {"vocabulary": list(column.vocabulary)} for column in self.columns]
         return {"columns": columns, "time": dataclasses.asdict(self.time) if self.time else None}
+
+    def preparation(self) -> dict[str, Any]:
+        """What code without this module needs to encode a row as `encode` does, as plain JSON."""
+        return {
+            "columns": [
+                dataclasses.asdict(column)
+                | {
+                    "features": list(column.feature_names),
+                    "family": family(column.kind),
+                    "spelling": spelling(column.kind),
+                    "takes_numbers": fits(column.kind, "number"),
+                    "expected": "" if column.kind == "category" else expected_of(column.kind),
+                }
+                for column in self.columns
+            ],
+            "hash_buckets": HASH_BUCKETS,
+            "largest": LARGEST,
+            **spellings(),
+        }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Encoder":

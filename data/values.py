@@ -13,6 +13,7 @@ import re
 import reprlib
 import unicodedata
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -360,6 +361,38 @@ def parse(texts: pa.StringArray, kind: str) -> tuple[np.ndarray, np.ndarray]:
         values = _clock(texts) if kind == CLOCK else _times(texts, kind)
     values = np.asarray(values, np.float64)
     return values, np.isnan(values) & texts.is_valid().to_numpy(zero_copy_only=False)
+
+
+def spellings() -> dict[str, Any]:
+    """What text means, as JSON: for code without this module that must read values as `parse` does."""
+    return {
+        "marks": list(MARKS),
+        "usual_marks": list(USUAL_MARKS),
+        "currencies": sorted(_CURRENCIES),
+        "longest_affix": _LONGEST_AFFIX,
+        "minus": _MINUS,
+        "blanks": _BLANKS,
+        "apostrophes": _APOSTROPHES,
+        "parts": _PARTS,
+        "printed": _PRINTED,
+        "infinite": _INFINITE,
+        "clock": _CLOCK,
+        "minutes_and_seconds": _MINUTES_AND_SECONDS,
+        "date": _DATE,
+        "year_last": _YEAR_LAST,
+        "year_first": _YEAR_FIRST,
+        "months": list(_MONTHS),
+        "named": list(_NAMED),
+    }
+
+
+def spelling(kind: str) -> dict[str, Any] | None:
+    """How numbers of a kind are written, as JSON, with the patterns that match their digits; None for other kinds."""
+    if kind not in NUMBERS:
+        return None
+    found = NUMBERS[kind]
+    patterns = {"body": _BODIES[found.decimal], "one_group": _ONE_GROUP[found.decimal]}
+    return dataclasses.asdict(found) | patterns
 
 
 class Unclear(Exception):  # noqa: N818 - it's the column that is unclear

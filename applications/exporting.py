@@ -1,0 +1,174 @@
+"""Exports a trained model to ONNX, LiteRT or a SavedModel, with the code around it, and compares the answers."""
+
+import ast
+import dataclasses
+import importlib.util
+import inspect
+import json
+import secrets
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+import optree
+
+from applications import run, runtime
+from data.dataset import BadInput
+
+TOLERANCE = 1e-4
+PACKAGES = {"onnx": "onnxruntime", "litert": "ai-edge-litert", "saved_model": "tensorflow"}
+FILES = {"onnx": "model.onnx", "litert": "model.tflite", "saved_model": "model"}
+_KERAS_FORMATS = {"onnx": "onnx", "litert": "litert", "saved_model": "tf_saved_model"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Export(run.Trained):
+    """Export a trained model to run without Keras, compare it with the original, and write how to use it.
+
+    The folder holds the model, signature.json (inputs, outputs, and all that prepares them) and preprocess.py, which
+    goes from raw data to answers with numpy and the model's runtime alone.
+    """
+
+    out: Path
+    """The folder to write."""
+    format: Literal["onnx", "litert", "saved_model"] = "onnx"
+    """For ONNX Runtime, LiteRT or TensorFlow Serving."""
+
+
+def export(
+    settings: Export,
+    network: keras.Model,
+    code: Path,
+    *,
+    about: Mapping[str, Mapping[str, Any]],
+    preparation: Mapping[str, Any],
+    examples: Sequence[Any],
+    answers: Sequence[Any],
+    static: bool = False,
+) -> dict[str, Any]:
+    """Write an exported network, its signature and its code, once its answers are those of the program.
+
+    Args:
+        settings: where and in which format.
+        network: with named inputs and a dictionary of outputs.
+        code: the application's preprocess.py, whose `Model(folder).answers(examples)` is what users call.
+        about: of inputs and outputs by name what signature.json says beside shape and type, such as units.
+        preparation: all that `code` needs, as JSON.
+        examples: raw data to compare on.
+        answers: what the program itself answers to the examples: trees of numbers and texts.
+        static: whether LiteRT needs one example at a time, with fixed shapes.
+
+    Returns:
+        The largest difference between the numbers of the answers, relative to those above 1, as "difference".
+
+    Raises:
+        BadInput: if the folder exists, the format's packages are missing, or the answers differ.
+    """
+    run.check_new(settings.out)
+    settings.out.parent.mkdir(parents=True, exist_ok=True)
+    partial = settings.out.with_name(f".partial-{secrets.token_hex(4)}-{settings.out.name}")
+    partial.mkdir()
+    try:
+        _write_model(settings.format, network, partial / FILES[settings.format], static)
+        signature = {
+            "format": settings.format,
+            "file": FILES[settings.format],
+            "runtime": PACKAGES[settings.format],
+            "inputs": {tensor.name: _described(tensor, about) for tensor in network.inputs},
+            "outputs": {name: _described(tensor, about, name) for name, tensor in network.output.items()},
+            "preparation": preparation,
+        }
+        text = json.dumps(signature, indent=1, ensure_ascii=False)
+        (partial / "signature.json").write_text(text + "\n", encoding="utf-8")
+        (partial / "preprocess.py").write_text(single_file(code), encoding="utf-8")
+        found = _module(partial / "preprocess.py").Model(partial).answers(examples)
+        differences = [difference(own, other) for own, other in zip(answers, found, strict=True)]
+        worst = int(np.argmax(differences))  # the first NaN, if there is one
+        if not differences[worst] <= TOLERANCE:
+            raise BadInput(
+                f"{settings.out}: example {worst + 1}: found {str(found[worst])[:200]}, expected "
+                f"{str(answers[worst])[:200]}, the model's own answer; nothing was written"
+            )
+        partial.replace(settings.out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    print(
+        f"{settings.out}: the answers to {len(answers):,} examples in {PACKAGES[settings.format]} differ by at most "
+        f"{differences[worst]:.0e} from the model's"
+    )
+    return {"difference": differences[worst], "examples": len(answers)}
+
+
+def _write_model(form: str, network: keras.Model, path: Path, static: bool) -> None:
+    options: dict[str, Any] = {}
+    if form == "litert" and static:
+        options["input_signature"] = [
+            {tensor.name: keras.InputSpec(shape=(1, *tensor.shape[1:]), dtype=tensor.dtype, name=tensor.name)}
+            for tensor in network.inputs
+        ]
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of tf2onnx and Keras, about each other
+            # Keras exports no model that was never called.
+            network(
+                [np.zeros((1, *(size or 1 for size in tensor.shape[1:])), tensor.dtype) for tensor in network.inputs]
+            )
+            network.export(path, format=_KERAS_FORMATS[form], verbose=False, **options)
+    except ImportError as error:
+        raise BadInput(
+            f'--format {form}: {error.name or error} is not installed, expected it from pip install -e ".[export]"'
+        ) from None
+
+
+def _described(tensor: Any, about: Mapping[str, Mapping[str, Any]], name: str | None = None) -> dict[str, Any]:
+    return {"shape": list(tensor.shape), "dtype": str(tensor.dtype), **about.get(name or tensor.name, {})}
+
+
+def single_file(code: Path) -> str:
+    """An application's preprocess.py with the runtime's code in it, so that it imports nothing of this project."""
+    imports: dict[str, set[str]] = {}
+    bodies = []
+    for path in (Path(inspect.getfile(runtime)), code):
+        source = path.read_text(encoding="utf-8")
+        docstring, *nodes = ast.parse(source).body
+        imported = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+        for node in imported:
+            module = node.module if isinstance(node, ast.ImportFrom) else ""
+            imports.setdefault(module or "", set()).update(ast.unparse(name) for name in node.names)
+        lines = source.splitlines(keepends=True)
+        bodies.append("".join(lines[imported[-1].end_lineno :]).strip() + "\n")
+        head = "".join(lines[: docstring.end_lineno])
+    del imports[runtime.__name__]
+    said = [f"import {name}" for name in sorted(imports.pop(""))]
+    said += [f"from {module} import {', '.join(sorted(names))}" for module, names in sorted(imports.items())]
+    return "\n\n\n".join([f"{head}\n" + "\n".join(said), *bodies])
+
+
+def _module(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(f"exported_{secrets.token_hex(4)}", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def difference(own: Any, other: Any) -> float:
+    """The largest difference between two trees of numbers, relative to those above 1; infinite if all else differs."""
+    leaves, structure = optree.tree_flatten(own)
+    others, other_structure = optree.tree_flatten(other)
+    if structure != other_structure:
+        return np.inf
+    largest = 0.0
+    for one, two in zip(leaves, others, strict=True):
+        if isinstance(one, float | np.floating | np.ndarray):
+            one, two = np.asarray(one, np.float64), np.asarray(two, np.float64)
+            if one.shape != two.shape:
+                return np.inf
+            relative = np.abs(one - two) / np.maximum(1, np.abs(one))
+            largest = np.maximum(largest, np.max(relative, initial=0))  # NaN, if one is
+        elif one != two:
+            return np.inf
+    return float(largest)
