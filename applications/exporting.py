@@ -5,6 +5,7 @@ import dataclasses
 import importlib.util
 import inspect
 import json
+import math
 import secrets
 import shutil
 import warnings
@@ -21,6 +22,7 @@ from data.dataset import BadInput
 
 TOLERANCE = 1e-4
 PACKAGES = {"onnx": "onnxruntime", "litert": "ai-edge-litert", "saved_model": "tensorflow"}
+MODULES = {"onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",), "saved_model": ("tensorflow",)}
 FILES = {"onnx": "model.onnx", "litert": "model.tflite", "saved_model": "model"}
 _KERAS_FORMATS = {"onnx": "onnx", "litert": "litert", "saved_model": "tf_saved_model"}
 
@@ -69,6 +71,10 @@ def export(
         BadInput: if the folder exists, the format's packages are missing, or the answers differ.
     """
     run.check_new(settings.out)
+    if missing := [name for name in MODULES[settings.format] if importlib.util.find_spec(name) is None]:
+        raise BadInput(
+            f'--format {settings.format}: {missing[0]} is not installed, expected it from pip install -e ".[export]"'
+        )
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     partial = settings.out.with_name(f".partial-{secrets.token_hex(4)}-{settings.out.name}")
     partial.mkdir()
@@ -85,7 +91,13 @@ def export(
         text = json.dumps(signature, indent=1, ensure_ascii=False)
         (partial / "signature.json").write_text(text + "\n", encoding="utf-8")
         (partial / "preprocess.py").write_text(single_file(code), encoding="utf-8")
-        found = _module(partial / "preprocess.py").Model(partial).answers(examples)
+        try:
+            found = _module(partial / "preprocess.py").Model(partial).answers(examples)
+        except Exception as error:  # whatever a runtime raises for a graph that it can't run
+            raise BadInput(
+                f"--format {settings.format}: found a model that {PACKAGES[settings.format]} can't run "
+                f"({str(error).splitlines()[0][:200]}), expected another format; nothing was written"
+            ) from None
         differences = [difference(own, other) for own, other in zip(answers, found, strict=True)]
         worst = int(np.argmax(differences))  # the first NaN, if there is one
         if not differences[worst] <= TOLERANCE:
@@ -106,21 +118,25 @@ def export(
 def _write_model(form: str, network: keras.Model, path: Path, static: bool) -> None:
     options: dict[str, Any] = {}
     if form == "litert" and static:
-        options["input_signature"] = [
-            {tensor.name: keras.InputSpec(shape=(1, *tensor.shape[1:]), dtype=tensor.dtype, name=tensor.name)}
-            for tensor in network.inputs
-        ]
-    try:
-        with warnings.catch_warnings(action="ignore"):  # of tf2onnx and Keras, about each other
-            # Keras exports no model that was never called.
-            network(
-                [np.zeros((1, *(size or 1 for size in tensor.shape[1:])), tensor.dtype) for tensor in network.inputs]
-            )
-            network.export(path, format=_KERAS_FORMATS[form], verbose=False, **options)
-    except ImportError as error:
-        raise BadInput(
-            f'--format {form}: {error.name or error} is not installed, expected it from pip install -e ".[export]"'
-        ) from None
+        specification = keras.tree.map_structure(
+            lambda tensor: keras.InputSpec(shape=(1, *tensor.shape[1:]), dtype=tensor.dtype, name=tensor.name),
+            network.input,
+        )
+        options["input_signature"] = [specification]
+    for layer in network._flatten_layers():
+        if getattr(layer, "activation", None) is keras.activations.gelu:
+            layer.activation = _exact_gelu  # Keras' own has the operation Erfc on TensorFlow, which ONNX lacks
+
+    def zeros(tensor: Any) -> np.ndarray:
+        return np.zeros((1, *(size or 1 for size in tensor.shape[1:])), tensor.dtype)
+
+    network(keras.tree.map_structure(zeros, network.input))  # Keras exports no model that was never called
+    with warnings.catch_warnings(action="ignore"):  # of tf2onnx and Keras, about each other
+        network.export(path, format=_KERAS_FORMATS[form], verbose=False, **options)
+
+
+def _exact_gelu(x: Any) -> Any:
+    return 0.5 * x * (1 + keras.ops.erf(x / math.sqrt(2)))
 
 
 def _described(tensor: Any, about: Mapping[str, Mapping[str, Any]], name: str | None = None) -> dict[str, Any]:

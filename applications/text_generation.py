@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 
 import keras
 
-from applications import run
+from applications import exporting, run
 from applications.text import evaluation, models
 from data import text
 from data.dataset import BadInput, escaped
@@ -27,6 +27,7 @@ from data.ranges import Count, NotNegative, Range, Seed, Share, at_least
 
 APPLICATION = "text_generation"
 REPORT = Path(__file__).parent / "text" / "report.typ"
+EXAMPLE_TOKENS = 40  # of each prompt's continuation that an exported model is compared on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,9 +101,17 @@ class Evaluate(run.Trained):
     """Encoding, if it is not UTF-8 and has no byte order mark."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Export(exporting.Export):
+    """Export a trained model to run without Keras, with the code that writes text, and compare what both write."""
+
+    prompt: tuple[Annotated[str, at_least(1)], ...] = ("\n",)
+    """Prompts whose continuations are compared."""
+
+
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the program as from the command line and return what it computed."""
-    commands = {Train: train, Generate: generate, Evaluate: evaluate, run.Report: report}
+    commands = {Train: train, Generate: generate, Evaluate: evaluate, Export: export, run.Report: report}
     return run.dispatch(
         commands,
         arguments,
@@ -257,6 +266,31 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     for name, value in values.items():
         print(f"{evaluation.MEASURES[name]:<24} {value['value']:.3f}  ({value['low']:.3f} to {value['high']:.3f})")
     return {"metrics": values}
+
+
+def export(settings: Export) -> dict[str, Any]:
+    """Export a saved model with preprocess.py, which continues a prompt as `generate` does."""
+    model = models.load(settings.model)
+    prompts = [text.as_in_text(prompt) for prompt in settings.prompt]
+    examples = [{"prompt": prompt, "tokens": EXAMPLE_TOKENS, "temperature": 0.0} for prompt in prompts]
+    return exporting.export(
+        settings,
+        model.exported(),
+        Path(__file__).parent / "text" / "preprocess.py",
+        about={
+            "tokens": {"unit": "numbers of tokens, any number after the last one"},
+            "step": {"unit": "number of a token"},
+            "logits": {"unit": "logits of the next token"},
+        },
+        preparation=model.preparation,
+        examples=examples,
+        answers=[
+            {"text": model.tokenizer.decode(tokens), "log_probability": score}
+            for prompt in prompts
+            for tokens, score in [model.most_probable(prompt, EXAMPLE_TOKENS)]
+        ],
+        static=True,
+    )
 
 
 def report(settings: run.Report) -> dict[str, Any]:

@@ -138,6 +138,16 @@ class Tokenizer:
         spelt = sorted(tokens, key=tokens.__getitem__)
         return cls("bpe", [bytes(_BYTES[character] for character in piece) for piece in spelt], library)
 
+    def preparation(self) -> dict[str, Any]:
+        """What code without this module and its library needs to encode and decode text, as plain JSON."""
+        merges = []
+        if self.kind == "bpe":
+            merges = [
+                [bytes(_BYTES[character] for character in piece).hex() for piece in pair]
+                for pair in json.loads(self.library.to_str())["model"]["merges"]
+            ]
+        return {"kind": self.kind, "pieces": [piece.hex() for piece in self.pieces], "merges": merges}
+
     def _encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Turn each text into tokens, (n,) int32, -1 for a character that the vocabulary lacks."""
         if self.kind == "char":

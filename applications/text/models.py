@@ -98,9 +98,8 @@ class LanguageModel:
         self, prompts: Sequence[str], tokens: int, *, temperature: float, seed: int, **choice: Any
     ) -> Iterator[np.ndarray]:
         """Token after token (prompts,) that continue the prompts; `choice` is top_k or top_p."""
-        stream = (decoding if self.template == "transformer" else recurrent).Stream(self.model)
         encoded: list[Any] = [self.tokenizer.encode(prompt) for prompt in prompts]
-        return decoding.generate(stream, encoded, tokens, temperature=temperature, seed=seed, **choice)
+        return decoding.generate(self._stream(), encoded, tokens, temperature=temperature, seed=seed, **choice)
 
     def samples(self, prompts: Sequence[str], tokens: int, *, temperature: float, seed: int) -> list[str]:
         """The generated text after each prompt, without the prompt."""
@@ -124,6 +123,41 @@ class LanguageModel:
                 yield waiting[:ready]
                 waiting = waiting[ready:]
         yield waiting + decoder.decode(b"", final=True)
+
+    def most_probable(self, prompt: str, tokens: int) -> tuple[np.ndarray, float]:
+        """The continuation of most probable tokens, and its log-probability in nats."""
+        found = np.stack(list(self.continuations([prompt], tokens, temperature=0, seed=0)))[:, 0]
+        stream = self._stream()
+        read, score = self.tokenizer.encode(prompt), 0.0
+        for token in found:
+            logits = stream(read[None])[0].astype(np.float64)
+            score += float(logits[token] - np.logaddexp.reduce(logits))
+            read = token[None]
+        return found, score
+
+    def exported(self) -> Any:
+        """The network with named inputs and outputs that `preparation` belongs to.
+
+        A transformer reads its whole context, "tokens" (batch, context), and gives "logits" (batch, context,
+        vocabulary); a recurrent network reads a "step" (batch,) and its states, and gives "logits" (batch, vocabulary)
+        and the states of the next step, "next_" with the name of the state.
+        """
+        if self.template == "transformer":
+            tokens = keras.Input((self.context,), dtype="int32", name="tokens")
+            return keras.Model(tokens, {"logits": self.model(tokens)})
+        stepped = recurrent.streaming(self.model)
+        logits, *states = stepped.outputs
+        names = [f"next_{state.name}" for state in stepped.inputs[1:]]
+        return keras.Model(stepped.inputs, {"logits": logits, **dict(zip(names, states, strict=True))})
+
+    @property
+    def preparation(self) -> dict[str, Any]:
+        """What code without this project needs to continue text with the exported network, as plain JSON."""
+        context = self.context if self.template == "transformer" else None
+        return {"tokenizer": self.tokenizer.preparation(), "context": context}
+
+    def _stream(self) -> Any:
+        return (decoding if self.template == "transformer" else recurrent).Stream(self.model)
 
 
 def load(path: Path) -> LanguageModel:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from applications import exporting, fraud_autoencoder
+from applications import exporting, fraud_autoencoder, text_generation
 from data.dataset import BadInput
 
 # What an exported model may use, and what its runtimes use in turn.
@@ -100,3 +100,27 @@ print(json.dumps([[answer["score"], answer["alert"]] for answer in answers]))
         assert found["difference"] < 1e-4
         np.testing.assert_allclose(np.array(isolated(code, out), float), expected, rtol=1e-4)
     assert fraud_autoencoder.main(["export", *model, "--out", str(tmp_path / "saved"), "--format", "saved_model"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("template", ["transformer", "gru"])
+def test_an_exported_language_model_writes_as_the_program_does(tmp_path, isolated, template):
+    words = tmp_path / "words.txt"
+    words.write_text("".join(f"{number} times {number % 7} is {number * (number % 7)}.\n\n" for number in range(600)))
+    choices = ["--template", template, "--tokenizer", "bpe", "--vocabulary", "300", "--context", "16"]
+    text_generation.main(["--quick", *choices, "--text", str(words), "--out", str(tmp_path / "run")])
+    model = ["--model", str(tmp_path / "run" / "model.keras")]
+    sampling = {"tokens": 30, "temperature": 0.9, "seed": 5, "top_p": 0.8}
+    flags = [part for name, value in sampling.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    expected = text_generation.main(["generate", *model, "--prompt", "12 times", *flags])["text"]
+    code = f"""
+import json, pathlib
+from preprocess import Model
+model = Model(pathlib.Path(sys.path[1]))
+print(json.dumps("".join(model.write("12 times", **{sampling}))))
+"""
+    for form in ("onnx", "litert"):
+        out = tmp_path / form
+        assert text_generation.main(["export", *model, "--out", str(out), "--format", form])["difference"] < 1e-4
+        assert isolated(code, out) == expected
+    assert text_generation.main(["export", *model, "--out", str(tmp_path / "saved"), "--format", "saved_model"])
