@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
+VERSION = "0.1.0"  # that of pyproject.toml
 
 
 def names() -> list[str]:
@@ -62,7 +63,8 @@ def list_templates() -> None:
 def copy(name: str, destination: Path, *, force: bool) -> list[Path]:
     """Copy a template to a folder or to a file name that ends in .py, and its companion module to the same folder.
 
-    A companion that already exists there with the same content is not written again.
+    A copy begins with a line of its name, version and licence. A companion that already exists there with the same
+    content is not written again.
 
     Returns:
         The paths of the copies.
@@ -71,9 +73,9 @@ def copy(name: str, destination: Path, *, force: bool) -> list[Path]:
         FileExistsError: if a target exists and `force` is not set; nothing is written then.
     """
     target = destination if destination.suffix == ".py" else destination / f"{name}.py"
-    texts = {target: (FOLDER / f"{name}.py").read_bytes()}
+    texts = {target: _with_origin(name)}
     if companion := beside(name):
-        text, path = (FOLDER / f"{companion}.py").read_bytes(), target.with_name(f"{companion}.py")
+        text, path = _with_origin(companion), target.with_name(f"{companion}.py")
         if not path.is_file() or path.read_bytes() != text:
             texts[path] = text
     for path in texts:
@@ -85,6 +87,12 @@ def copy(name: str, destination: Path, *, force: bool) -> list[Path]:
         partial.write_bytes(text)
         partial.replace(path)
     return list(texts)
+
+
+def _with_origin(module: str) -> bytes:
+    """The text of a module after a line that says where it comes from."""
+    origin = f"# {module}.py of Keras application templates {VERSION}, licence: Apache-2.0\n"
+    return origin.encode() + (FOLDER / f"{module}.py").read_bytes()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

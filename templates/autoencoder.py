@@ -3,6 +3,7 @@
 Paper: Hinton & Salakhutdinov 2006; Vincent et al. 2008 (denoising)
 Input: (batch, features) float, standardised
 Output: (batch, features) float, the reconstruction
+Loading: `import autoencoder` (this module), then `keras.saving.load_model("model.keras")`
 
 The encoder maps the input to a code of a few numbers; the decoder maps the code back to the input. Rows that resemble
 the training data are reconstructed well, others badly, so the reconstruction error is an anomaly score. The code is a
@@ -76,16 +77,17 @@ def autoencoder(
     _share("dropout", dropout)
     _share("input_dropout", input_dropout)
 
+    nonlinearity: Any = gelu if activation == "gelu" else activation
     row = keras.Input((features,), name="row")
     x = row
     for number, units in enumerate(widths, 1):
-        x = keras.layers.Dense(units, activation, name=f"encoder_{number}")(x)  # (batch, units)
+        x = keras.layers.Dense(units, nonlinearity, name=f"encoder_{number}")(x)  # (batch, units)
         if dropout:
             x = keras.layers.Dropout(dropout, name=f"encoder_{number}_dropout")(x)
     exact = _exact()
     code = keras.layers.Dense(
         code_size,
-        code_activation,
+        gelu if code_activation == "gelu" else code_activation,
         activity_regularizer=CodePenalty(code_penalty) if code_penalty else None,
         dtype=exact,
         name="code",
@@ -95,7 +97,7 @@ def autoencoder(
     code_input = keras.Input((code_size,), name="code_input")
     x = code_input
     for number, units in reversed(list(enumerate(widths, 1))):
-        x = keras.layers.Dense(units, activation, name=f"decoder_{number}")(x)  # (batch, units)
+        x = keras.layers.Dense(units, nonlinearity, name=f"decoder_{number}")(x)  # (batch, units)
         if dropout:
             x = keras.layers.Dropout(dropout, name=f"decoder_{number}_dropout")(x)
     rebuilt = keras.layers.Dense(features, output_activation, dtype=exact, name="reconstruction")
@@ -195,8 +197,17 @@ def _exact() -> str:
 
 
 @keras.saving.register_keras_serializable(package="templates")
-class CodePenalty(keras.regularizers.L1):
-    """`keras.regularizers.L1` in the precision of the loss it is added to."""
+def gelu(x):
+    """Exact GELU, x Φ(x), by erf: on TensorFlow, Keras computes it by erfc, which ONNX does not have."""
+    return 0.5 * x * (1 + keras.ops.erf(x / math.sqrt(2)))
+
+
+@keras.saving.register_keras_serializable(package="templates")
+class CodePenalty(keras.regularizers.L1L2):
+    """`keras.regularizers.L1` in the precision of the loss it is added to.
+
+    It is derived from L1L2, because L1 itself holds its weight as a tensor, which makes the export to ONNX fail.
+    """
 
     def __call__(self, x):
         """Return the penalty of a tensor."""

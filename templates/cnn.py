@@ -3,6 +3,7 @@
 Paper: LeCun et al. 1998; He et al. 2016 (residual); Selvaraju et al. 2017 (Grad-CAM)
 Input: (batch, height, width, channels) float, in 0..1
 Output: (batch, outputs) float, probabilities
+Loading: `import cnn` (this module), then `keras.saving.load_model("model.keras")`
 
 The network is a sequence of stages of convolution, normalisation and activation. Each stage ends with a pooling layer
 that halves height and width. Global average pooling, dense layers and a softmax follow. A layer of the model augments
@@ -132,6 +133,7 @@ def cnn(
             x = keras.layers.LayerNormalization(name=f"stage_{stage}_{normalization_kind}")(x)
         return x
 
+    nonlinearity: Any = gelu if activation == "gelu" else activation
     # Half precision is too coarse for pixel coordinates, sums over positions and logits: at least float32 for these.
     exact = "float64" if keras.config.dtype_policy().variable_dtype == "float64" else "float32"
     pictures = keras.Input((height, width, channels), name="pictures")
@@ -148,7 +150,7 @@ def cnn(
                     names = f"shortcut_{number}", f"shortcut_normalization_{number}"
                     shortcut = convolve(shortcut, size, 1, stage, *names)
                 x = keras.layers.Add(name=f"stage_{stage}_sum_{number}")([x, shortcut])
-            x = keras.layers.Activation(activation, name=f"stage_{stage}_activation_{number}")(x)
+            x = keras.layers.Activation(nonlinearity, name=f"stage_{stage}_activation_{number}")(x)
             if number % 2 == 0:
                 shortcut = x
         pool = keras.layers.MaxPooling2D if pooling == "max" else keras.layers.AveragePooling2D
@@ -158,7 +160,7 @@ def cnn(
     for number, units in enumerate(dense, 1):
         if dropout:
             x = keras.layers.Dropout(dropout, name=f"dropout_{number}")(x)
-        x = keras.layers.Dense(units, activation, name=f"dense_{number}")(x)  # (batch, units)
+        x = keras.layers.Dense(units, nonlinearity, name=f"dense_{number}")(x)  # (batch, units)
     if dropout:
         x = keras.layers.Dropout(dropout, name=f"dropout_{len(dense) + 1}")(x)
     logits = keras.layers.Dense(outputs, dtype=exact, name="logits")(x)  # (batch, outputs)
@@ -166,6 +168,12 @@ def cnn(
     if outputs == 1:  # a softmax of one number is always 1
         output = keras.layers.Activation("sigmoid", dtype=exact, name="output")
     return keras.Model(pictures, output(logits), name=name)
+
+
+@keras.saving.register_keras_serializable(package="templates")
+def gelu(x):
+    """Exact GELU, x Φ(x), by erf: on TensorFlow, Keras computes it by erfc, which ONNX does not have."""
+    return 0.5 * x * (1 + keras.ops.erf(x / math.sqrt(2)))
 
 
 @keras.saving.register_keras_serializable(package="templates")

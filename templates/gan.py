@@ -3,6 +3,7 @@
 Paper: Goodfellow et al. 2014; Mirza and Osindero 2014 (conditional); Miyato and Koyama 2018 (projection)
 Input: (batch, height, width, channels) float in 0..1, real images; if conditional, also their classes (batch,) int
 Output: (batch, 1) float, the discriminator's unbounded score of how real each image is; `generate` returns images
+Loading: `import gan` (this module), then `keras.saving.load_model("model.keras")`
 
 The discriminator learns to distinguish real images from those of the generator. The generator never sees the data; it
 learns only from the discriminator's scores. Both are functional models. `gan` and `conditional_gan` join them in one
@@ -93,12 +94,14 @@ def generator(
     if normalization is not None:
         _check("normalization", normalization, Normalization)
 
+    nonlinearity: Any = gelu if activation == "gelu" else activation
+
     def normalize(x: Any, stage: int) -> Any:
         if normalization == "batch":
             x = keras.layers.BatchNormalization(momentum=0.9, name=f"up_{stage}_normalization")(x)
         elif normalization == "layer":
             x = keras.layers.LayerNormalization(name=f"up_{stage}_normalization")(x)
-        return keras.layers.Activation(activation, name=f"up_{stage}_activation")(x)
+        return keras.layers.Activation(nonlinearity, name=f"up_{stage}_activation")(x)
 
     last: Any = {"data_format": "channels_last"}  # whatever Keras' default image data format is
     noise = keras.Input((latent,), name="noise")
@@ -165,6 +168,8 @@ def discriminator(
     filters, classes = _sizes("filters", filters), None if classes is None else _size("classes", classes)
     _check("label_input", label_input, LabelInput)
 
+    nonlinearity: Any = gelu if activation == "gelu" else activation
+
     def normalized(kind: Any, *sizes: Any, name: str, use_bias: bool = True, **settings: Any) -> Any:
         if not spectral_normalization:
             return kind(*sizes, use_bias=use_bias, name=name, **settings)
@@ -188,7 +193,7 @@ def discriminator(
             sizes = size, kernel, strides
             convolution = normalized(keras.layers.Conv2D, *sizes, padding="same", name=name_of_layer, **last)
             x = convolution(x)  # (batch, height, width, filters), height and width halved by the second
-            x = keras.layers.Activation(activation, name=f"down_{stage}_activation_{number}")(x)
+            x = keras.layers.Activation(nonlinearity, name=f"down_{stage}_activation_{number}")(x)
         if dropout:
             x = keras.layers.Dropout(dropout, name=f"down_{stage}_dropout")(x)
     # After spectral normalisation the features are too small to discriminate. Miyato and Koyama sum them over all
@@ -530,11 +535,18 @@ def augmented(pictures: Any, kinds: Sequence[Augmentation], seed: Any) -> Any:
 
 
 @keras.saving.register_keras_serializable(package="templates")
+def gelu(x):
+    """Exact GELU, x Φ(x), by erf: on TensorFlow, Keras computes it by erfc, which ONNX does not have."""
+    return 0.5 * x * (1 + keras.ops.erf(x / math.sqrt(2)))
+
+
+@keras.saving.register_keras_serializable(package="templates")
 class SpectralNormalization(keras.layers.Wrapper):
     """Divides the kernel of a dense or convolutional layer by its largest singular value (Miyato et al. 2018).
 
-    Each training step runs one step of the power iteration; outside training nothing changes. A convolution's kernel is
-    treated as a matrix (all inputs of an output, outputs).
+    `keras.layers.SpectralNormalization` overwrites the kernel in training, which on JAX leaves it at twice the norm.
+    Here, each training step runs one step of the power iteration; outside training nothing changes. A convolution's
+    kernel is treated as a matrix (all inputs of an output, outputs).
 
     Args:
         layer: a `keras.layers.Dense` or `Conv2D` without bias or activation.

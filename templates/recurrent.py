@@ -4,6 +4,7 @@ Paper: Hochreiter & Schmidhuber 1997 (LSTM); Cho et al. 2014 (GRU); Schuster & P
 Input: (batch, time, features) float, padded at the end; or (batch, time) int, tokens; encoder–decoder: two of these
 Output: (batch, time, outputs) float, probabilities at each step; (batch, outputs) from the classification head
 Beside: decoding.py, which generates from a `Stream` and runs beam search with an encoder–decoder
+Loading: `import recurrent` (this module), then `keras.saving.load_model("model.keras")`
 
 A recurrent layer reads a sequence step by step and updates a state. In a bidirectional layer, two of them read in
 opposite directions, so that the output at each step depends on the whole sequence. Heads: "tagging" predicts a label
@@ -38,6 +39,7 @@ that training can process all steps at once.
     translator.fit([source, target[:, :-1]], target[:, 1:])      # tokens; targets have a start and an end token
 """
 
+import math
 import operator
 import types
 from collections.abc import Sequence
@@ -248,6 +250,8 @@ def _network(
             "two outputs"
         )
 
+    if cell["activation"] == "gelu":
+        cell["activation"] = gelu
     if vocabulary is None:
         sequence = keras.Input((None, features), name="sequence")  # (batch, time, features)
         x = sequence
@@ -302,10 +306,18 @@ def _exact() -> str:
 
 
 @keras.saving.register_keras_serializable(package="templates")
+def gelu(x):
+    """Exact GELU, x Φ(x), by erf: on TensorFlow, Keras computes it by erfc, which ONNX does not have."""
+    return 0.5 * x * (1 + keras.ops.erf(x / math.sqrt(2)))
+
+
+@keras.saving.register_keras_serializable(package="templates")
 class LSTM(keras.layers.LSTM):
     """`keras.layers.LSTM` that, on TensorFlow without a GPU, multiplies the inputs of all steps by the kernel at once.
 
-    This is faster, and the result is the same up to rounding. Only the recurrent kernel is applied step by step.
+    This is faster, and the result is the same up to rounding. Only the recurrent kernel is applied step by step. Keras'
+    own layer, and the GRU and simple layers here, multiply by both kernels in each step of the loop. Weights and
+    configuration are those of Keras' layer.
     """
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
@@ -408,7 +420,9 @@ class Tags(keras.layers.Layer):
 
     def call(self, inputs):
         """Return probabilities and tags by name."""
-        return {"probability": inputs, "tag": keras.ops.argmax(inputs, axis=-1)}
+        # On TensorFlow, argmax of floats becomes Bitcast, which ONNX does not have.
+        tag: Any = keras.ops.cast(keras.ops.top_k(inputs, 1)[1], "int32")
+        return {"probability": inputs, "tag": tag[..., 0]}
 
     def get_config(self):
         """Return the configuration for saving."""

@@ -4,6 +4,7 @@ Paper: Vaswani et al. 2017; Radford et al. 2019 (GPT-2, the pre-norm decoder); D
 Input: (batch, time) int, tokens; encoder: also (batch, time, features) float; encoder_decoder: source and target tokens
 Output: (batch, time, vocabulary) float, logits of the token that follows each; encoder: probabilities of classes
 Beside: decoding.py, for generation, beam search and attention maps
+Loading: `import transformer` (this module), then `keras.saving.load_model("model.keras")`
 
 In each block, a token weighs other tokens by how well their keys match its query and adds the weighted sum of their
 values to its own vector (attention); then a small network processes each token separately (feed-forward). A learned
@@ -339,6 +340,7 @@ def _blocks(
     if dropout:
         x = keras.layers.Dropout(dropout, name=f"{prefix}dropout")(x)
     width = x.shape[-1]
+    nonlinearity: Any = gelu if activation == "gelu" else activation
     added = []  # the last layer of each part that is added to x
     for number in range(1, depth + 1):
         name = f"{prefix}block_{number}"
@@ -350,7 +352,7 @@ def _blocks(
             )
             added.append(attention.output_dense)
         y = keras.layers.LayerNormalization(epsilon=1e-5, name=f"{name}_feed_forward_normalization")(x)
-        y = keras.layers.Dense(feed_forward, activation, kernel_initializer=_normal(width), name=f"{name}_expand")(y)
+        y = keras.layers.Dense(feed_forward, nonlinearity, kernel_initializer=_normal(width), name=f"{name}_expand")(y)
         contract = keras.layers.Dense(width, kernel_initializer=_normal(width), name=f"{name}_contract")
         added.append(contract)
         y = contract(y)  # (batch, time, width)
@@ -375,6 +377,12 @@ def _attend(x, memory=None, *, name: str, heads: int, dropout: float, causal: bo
     if dropout:
         y = keras.layers.Dropout(dropout, name=f"{name}_dropout")(y)
     return keras.layers.Add(name=f"{name}_sum")([x, y]), attention
+
+
+@keras.saving.register_keras_serializable(package="templates")
+def gelu(x):
+    """Exact GELU, x Φ(x), by erf: on TensorFlow, Keras computes it by erfc, which ONNX does not have."""
+    return 0.5 * x * (1 + keras.ops.erf(x / math.sqrt(2)))
 
 
 @keras.saving.register_keras_serializable(package="templates")

@@ -1,7 +1,9 @@
+import ast
 import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -155,6 +157,13 @@ def test_a_docstring_names_paper_input_and_output(name):
     assert all(re.match(r"\(batch\b.*\)", text[key]) for key in ("Input", "Output"))
 
 
+@pytest.mark.parametrize("name", names())
+def test_a_docstring_names_the_import_that_loading_needs(name):
+    docstring = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8")))
+    expected = f'Loading: `import {name}` (this module), then `keras.saving.load_model("model.keras")`'
+    assert expected in docstring.splitlines()
+
+
 def test_names_are_the_modules_of_the_folder():
     assert "autoencoder" in names()
     files = {path.name for path in (Path(__file__).parents[2] / "templates").glob("*.py")}
@@ -213,8 +222,13 @@ def test_summary_shows_the_layers_of_nested_models(capsys):
 # copy
 
 
+VERSION = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+
+
 def original(name: str) -> bytes:
-    return (FOLDER / f"{name}.py").read_bytes()
+    """What a copy is: the file after its name, version and licence."""
+    origin = f"# {name}.py of Keras application templates {VERSION}, licence: Apache-2.0\n"
+    return origin.encode() + (FOLDER / f"{name}.py").read_bytes()
 
 
 def test_copy_to_a_folder(tmp_path, capsys):
