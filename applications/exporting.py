@@ -1,17 +1,21 @@
 """Exports a trained model to ONNX, LiteRT or a SavedModel, with the code around it, and compares the answers."""
 
 import ast
+import base64
 import dataclasses
+import datetime
+import importlib.metadata
 import importlib.util
 import inspect
 import json
 import math
 import secrets
 import shutil
+import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import keras
 import numpy as np
@@ -19,11 +23,22 @@ import optree
 
 from applications import run, runtime
 from data.dataset import BadInput
+from data.ranges import Range
 
 TOLERANCE = 1e-4
 PACKAGES = {"onnx": "onnxruntime", "litert": "ai-edge-litert", "saved_model": "tensorflow"}
 MODULES = {"onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",), "saved_model": ("tensorflow",)}
 FILES = {"onnx": "model.onnx", "litert": "model.tflite", "saved_model": "model"}
+DOCKERFILE = """\
+FROM python:3.12-slim
+WORKDIR /model
+COPY requirements.txt .
+RUN pip install --no-cache-dir -r requirements.txt
+COPY . .
+USER nobody
+EXPOSE 8000
+CMD ["python", "serve.py", "--host", "0.0.0.0"]
+"""
 _KERAS_FORMATS = {"onnx": "onnx", "litert": "litert", "saved_model": "tf_saved_model"}
 
 
@@ -31,8 +46,8 @@ _KERAS_FORMATS = {"onnx": "onnx", "litert": "litert", "saved_model": "tf_saved_m
 class Export(run.Trained):
     """Export a trained model to run without Keras, compare it with the original, and write how to use it.
 
-    The folder holds the model, signature.json (inputs, outputs, and all that prepares them) and preprocess.py, which
-    goes from raw data to answers with numpy and the model's runtime alone.
+    The folder holds the model, signature.json (inputs, outputs, and all that prepares them), preprocess.py, which
+    goes from raw data to answers with numpy and the model's runtime alone, and serve.py with a Dockerfile.
     """
 
     out: Path
@@ -41,8 +56,18 @@ class Export(run.Trained):
     """For ONNX Runtime, LiteRT or TensorFlow Serving."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Serve(run.Trained):
+    """Serve a trained model over HTTP, after it was exported to ONNX and compared with the original."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; by default from this machine only."""
+    port: Annotated[int, Range(0, 65_535)] = 8_000
+    """Port to listen on."""
+
+
 def export(
-    settings: Export,
+    settings: Export | Serve,
     network: keras.Model,
     code: Path,
     *,
@@ -52,12 +77,13 @@ def export(
     answers: Sequence[Any],
     static: bool = False,
 ) -> dict[str, Any]:
-    """Write an exported network, its signature and its code, once its answers are those of the program.
+    """Write an exported network, its signature and its code, once its answers are those of the program; or serve it.
 
     Args:
-        settings: where and in which format.
+        settings: where and in which format, or where to serve.
         network: with named inputs and a dictionary of outputs.
-        code: the application's preprocess.py, whose `Model(folder).answers(examples)` is what users call.
+        code: the application's preprocess.py, whose `Model(folder).answers(examples)` is what users call, and whose
+            `EXAMPLE` says what an example is: a "row", "picture", "sound", "word", "prompt" or "drawing".
         about: of inputs and outputs by name what signature.json says beside shape and type, such as units.
         preparation: all that `code` needs, as JSON.
         examples: raw data to compare on.
@@ -70,32 +96,57 @@ def export(
     Raises:
         BadInput: if the folder exists, the format's packages are missing, or the answers differ.
     """
+    if isinstance(settings, Serve):
+        with tempfile.TemporaryDirectory() as folder:
+            exported = Export(model=settings.model, out=Path(folder) / "exported")
+            _require("serve", "serve", ("fastapi", "uvicorn"))
+            found = export(
+                exported,
+                network,
+                code,
+                about=about,
+                preparation=preparation,
+                examples=examples,
+                answers=answers,
+                static=static,
+            )
+            from applications import service
+
+            service.serve(exported.out, settings.host, settings.port)
+            return found
     run.check_new(settings.out)
-    if missing := [name for name in MODULES[settings.format] if importlib.util.find_spec(name) is None]:
-        raise BadInput(
-            f'--format {settings.format}: {missing[0]} is not installed, expected it from pip install -e ".[export]"'
-        )
+    form = settings.format
+    _require(f"--format {form}", "export", MODULES[form])
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     partial = settings.out.with_name(f".partial-{secrets.token_hex(4)}-{settings.out.name}")
     partial.mkdir()
     try:
-        _write_model(settings.format, network, partial / FILES[settings.format], static)
+        _write_model(form, network, partial / FILES[form], static)
+        source = single_file(code)
+        (partial / "preprocess.py").write_text(source, encoding="utf-8")
+        module = _module(partial / "preprocess.py")
         signature = {
-            "format": settings.format,
-            "file": FILES[settings.format],
-            "runtime": PACKAGES[settings.format],
+            "title": (module.__doc__ or "").split(";")[0],
+            "format": form,
+            "file": FILES[form],
             "inputs": {tensor.name: _described(tensor, about) for tensor in network.inputs},
             "outputs": {name: _described(tensor, about, name) for name, tensor in network.output.items()},
+            "example": {"kind": module.EXAMPLE, "request": _as_json(examples[0]), "answer": _as_json(answers[0])},
             "preparation": preparation,
         }
         text = json.dumps(signature, indent=1, ensure_ascii=False)
         (partial / "signature.json").write_text(text + "\n", encoding="utf-8")
-        (partial / "preprocess.py").write_text(single_file(code), encoding="utf-8")
+        service_code = Path(run.__file__).with_name("service.py")
+        shutil.copyfile(service_code, partial / "serve.py")
+        shutil.copyfile(service_code.with_suffix(".html"), partial / "serve.html")
+        packages = ["fastapi", "uvicorn", "numpy", PACKAGES[form], *(["pillow"] if "from PIL" in source else [])]
+        (partial / "requirements.txt").write_text("".join(f"{_pinned(name)}\n" for name in packages))
+        (partial / "Dockerfile").write_text(DOCKERFILE)
         try:
-            found = _module(partial / "preprocess.py").Model(partial).answers(examples)
+            found = module.Model(partial).answers(examples)
         except Exception as error:  # whatever a runtime raises for a graph that it can't run
             raise BadInput(
-                f"--format {settings.format}: found a model that {PACKAGES[settings.format]} can't run "
+                f"--format {form}: found a model that {PACKAGES[form]} can't run "
                 f"({str(error).splitlines()[0][:200]}), expected another format; nothing was written"
             ) from None
         differences = [difference(own, other) for own, other in zip(answers, found, strict=True)]
@@ -109,10 +160,35 @@ def export(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     print(
-        f"{settings.out}: the answers to {len(answers):,} examples in {PACKAGES[settings.format]} differ by at most "
+        f"{settings.out}: the answers to {len(answers):,} examples in {PACKAGES[form]} differ by at most "
         f"{differences[worst]:.0e} from the model's"
     )
     return {"difference": differences[worst], "examples": len(answers)}
+
+
+def _require(wanted: str, extra: str, modules: Sequence[str]) -> None:
+    if missing := [name for name in modules if importlib.util.find_spec(name) is None]:
+        raise BadInput(f'{wanted}: {missing[0]} is not installed, expected it from pip install -e ".[{extra}]"')
+
+
+def _pinned(package: str) -> str:
+    try:
+        return f"{package}=={importlib.metadata.version(package)}"
+    except importlib.metadata.PackageNotFoundError:  # what serves is not needed to export
+        return package
+
+
+def _as_json(value: Any) -> Any:
+    """A value as signature.json and requests hold it: bytes in base 64, times in ISO 8601."""
+    if isinstance(value, Path):
+        value = value.read_bytes()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, datetime.datetime):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {name: _as_json(of_name) for name, of_name in value.items()}
+    return [_as_json(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _write_model(form: str, network: keras.Model, path: Path, static: bool) -> None:

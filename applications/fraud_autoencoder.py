@@ -157,14 +157,24 @@ class Evaluate(run.Trained):
     """Skip and count invalid rows instead of rejecting the table."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Export(exporting.Export):
-    """Export a trained model to run without Keras, with the code that scores a row, and compare its scores."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rows:
+    """What an exported model is compared on."""
 
     csv: tuple[Path, ...] = ()
     """Rows to compare on: CSV or Parquet files, or folders of them. Without it, simulated payments."""
     encoding: str | None = None
     """Encoding of CSV files, as in training."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Export(exporting.Export, Rows):
+    """Export a trained model to run without Keras, with the code that scores a row, and compare its scores."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Serve(exporting.Serve, Rows):
+    """Serve a trained model over HTTP, after it was exported to ONNX and its scores were compared."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,6 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         Score: score,
         Evaluate: evaluate,
         Export: export,
+        Serve: export,
         Simulate: simulate,
         run.Report: report,
     }
@@ -557,7 +568,7 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     return {"metrics": values, "alerts": int(alert.sum())}
 
 
-def export(settings: Export) -> dict[str, Any]:
+def export(settings: Export | Serve) -> dict[str, Any]:
     """Export a saved model with preprocess.py, whose answers to rows of a table equal those of `score`."""
     scorer = _load_scorer(settings.model)
     layer = scorer.get_layer("anomaly_score")

@@ -101,17 +101,27 @@ class Evaluate(run.Trained):
     """Encoding, if it is not UTF-8 and has no byte order mark."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Export(exporting.Export):
-    """Export a trained model to run without Keras, with the code that writes text, and compare what both write."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prompts:
+    """What an exported model is compared on."""
 
     prompt: tuple[Annotated[str, at_least(1)], ...] = ("\n",)
     """Prompts whose continuations are compared."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Export(exporting.Export, Prompts):
+    """Export a trained model to run without Keras, with the code that writes text, and compare what both write."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Serve(exporting.Serve, Prompts):
+    """Serve a trained model over HTTP, after it was exported to ONNX and what both write was compared."""
+
+
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the program as from the command line and return what it computed."""
-    commands = {Train: train, Generate: generate, Evaluate: evaluate, Export: export, run.Report: report}
+    commands = {Train: train, Generate: generate, Evaluate: evaluate, Export: export, Serve: export, run.Report: report}
     return run.dispatch(
         commands,
         arguments,
@@ -268,7 +278,7 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     return {"metrics": values}
 
 
-def export(settings: Export) -> dict[str, Any]:
+def export(settings: Export | Serve) -> dict[str, Any]:
     """Export a saved model with preprocess.py, which continues a prompt as `generate` does."""
     model = models.load(settings.model)
     prompts = [text.as_in_text(prompt) for prompt in settings.prompt]

@@ -21,6 +21,8 @@ import numpy as np
 
 from applications.runtime import Network
 
+EXAMPLE = "row"  # what `Model.answers` takes a list of
+
 
 class Model:
     """The detector: rows in, scores and alerts out."""

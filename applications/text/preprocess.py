@@ -21,6 +21,8 @@ import numpy as np
 
 from applications.runtime import Network
 
+EXAMPLE = "prompt"  # what `Model.answers` takes a list of
+
 
 class Model:
     """The language model: a prompt in, its continuation out."""

@@ -59,6 +59,7 @@ def test_a_model_that_answers_otherwise_is_not_exported(tmp_path):
     code = tmp_path / "preprocess.py"
     code.write_text(
         '"""Test."""\nimport numpy as np\nfrom pathlib import Path\nfrom applications.runtime import Network\n'
+        'EXAMPLE = "row"\n'
         "class Model:\n"
         "    def __init__(self, folder: Path):\n        self.network = Network(folder)\n"
         "    def answers(self, rows):\n        return self.network(raw=np.array(rows))['score'].tolist()\n"
