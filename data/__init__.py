@@ -1,1 +1,1 @@
-"""Data pipelines: one file a source, from the raw thing to named splits."""
+"""Data pipelines: one file per source, from raw files to named splits."""

@@ -1,7 +1,7 @@
-"""Numbers out of samples: log mel spectra, resampling, noise, labels of frames and normalisation by speaker.
+"""Audio features: log mel spectra, resampling, noise, frame labels and normalisation by speaker.
 
 Samples are (n,) float32 in -1..1 at `RATE`, unless a function says otherwise. A frame is a window of `WINDOW` samples;
-the next begins `STEP` samples later. Long recordings go through the functions that begin with `stream`, in blocks.
+the next begins `STEP` samples later. The functions named `stream_...` process long recordings in blocks.
 """
 
 import dataclasses
@@ -18,32 +18,28 @@ WINDOW = 400  # 25 ms
 STEP = 160  # 10 ms
 BANDS = 40
 LOWEST, HIGHEST = 60, 7_600  # Hz, the outer edges of the mel bands
-FLOOR = 1e-8  # about the power that rounding to 16 bits makes in the lowest band; digital silence is no quieter
+FLOOR = 1e-8  # about the power of 16-bit rounding noise in the lowest band, so digital silence is no quieter
 
 _TRANSFORM = 512
-_BLOCK = 4_096  # frames that are transformed at once
-_SMALLEST_DEVIATION = 1e-3  # of a band that never changes
+_BLOCK = 4_096  # frames transformed at once
+_SMALLEST_DEVIATION = 1e-3  # for a band that never changes
 
 
 def log_mel(samples: np.ndarray) -> np.ndarray:
     """Turn samples into (frames, `BANDS`) float32, with 1 + (n - `WINDOW`) // `STEP` frames, none if n < `WINDOW`.
 
-    Each is the natural logarithm of the power, at least `FLOOR`, in triangular bands that are equally wide on HTK's mel
-    scale between `LOWEST` and `HIGHEST` Hz; the power spectrum is of 512 points under a periodic Hann window.
+    Values are the natural logarithm of the power, at least `FLOOR`, in triangular bands of equal width on HTK's mel
+    scale between `LOWEST` and `HIGHEST` Hz; the power spectrum has 512 points and a periodic Hann window.
 
     Paper: Davis and Mermelstein, *Comparison of Parametric Representations for Monosyllabic Word Recognition in
-    Continuously Spoken Sentences*, IEEE Transactions on Acoustics, Speech, and Signal Processing 28 (4), 1980, less the
-    cosine transform. The mel scale is that of Young et al., *The HTK Book*, section 5.4.
+    Continuously Spoken Sentences*, IEEE Transactions on Acoustics, Speech, and Signal Processing 28 (4), 1980, without
+    the cosine transform. The mel scale is that of Young et al., *The HTK Book*, section 5.4.
     """
     return np.concatenate([np.empty((0, BANDS), np.float32), *stream_log_mel(iter([samples]))])
 
 
 def stream_log_mel(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """Turn blocks of samples of any length into the frames of `log_mel` of the whole, in bounded memory.
-
-    Yields:
-        (frames, `BANDS`) float32, with at least one frame.
-    """
+    """`log_mel` of samples that come in blocks of any length: yields (frames, `BANDS`) float32, in bounded memory."""
     rest = np.empty(0, np.float32)
     for block in blocks:
         rest = np.concatenate([rest, block])
@@ -54,7 +50,7 @@ def stream_log_mel(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def _log_mel(samples: np.ndarray) -> np.ndarray:
-    # The same numbers on every machine, and no graphics memory taken from a model of another backend.
+    # On the CPU: the same numbers on every machine, and no GPU memory taken from another backend's model.
     with tf.device("/CPU:0"):
         return _log_mel_graph(tf.constant(samples, tf.float32)).numpy()
 
@@ -67,13 +63,13 @@ def _log_mel_graph(samples: tf.Tensor) -> tf.Tensor:
 
 
 def band_centres() -> np.ndarray:
-    """The frequencies at which the bands of `log_mel` are centred, (`BANDS`,) in hertz, ascending."""
+    """The centre frequencies of the bands of `log_mel`, (`BANDS`,) in hertz, ascending."""
     lowest, highest = 1_127 * np.log1p(np.array([LOWEST, HIGHEST]) / 700)
     return 700 * np.expm1(np.linspace(lowest, highest, BANDS + 2)[1:-1] / 1_127)
 
 
 def resample(samples: np.ndarray, rate: int) -> np.ndarray:
-    """Bring samples (n,) at `rate` per second, 8,000 to 192,000, to `RATE`: (ceil(n * `RATE` / `rate`),) float32.
+    """Resample (n,) samples from `rate`, 8,000 to 192,000 Hz, to `RATE`: (ceil(n * `RATE` / `rate`),) float32.
 
     The anti-aliasing filter is the linear-phase one of `scipy.signal.resample_poly`.
     """
@@ -81,14 +77,14 @@ def resample(samples: np.ndarray, rate: int) -> np.ndarray:
 
 
 def stream_resample(blocks: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:
-    """Bring blocks of samples at `rate` per second to `RATE` as `resample` does with the whole, in bounded memory."""
+    """`resample` of samples that come in blocks, in bounded memory."""
     common = math.gcd(RATE, rate)
     up, down = RATE // common, rate // common
-    # The filter reaches 10 samples of the slower rate to either side. Blocks begin at multiples of `down`, where a
-    # sample of the one rate falls on a sample of the other.
+    # The filter reaches 10 samples of the slower rate to either side. Blocks begin at multiples of `down`, where the
+    # samples of both rates coincide.
     reach = down * math.ceil((10 * max(up, down) / up + 1) / down)
     rest = np.empty(0, np.float32)
-    before = 0  # samples of `rest` that are only there for the filter
+    before = 0  # samples of `rest` that were already resampled and are kept for the filter
     for block in blocks:
         rest = np.concatenate([rest, block])
         ready = (len(rest) - before - reach) // down * down
@@ -108,16 +104,16 @@ def _resample(samples: np.ndarray, up: int, down: int) -> np.ndarray:
 def add_noise(samples: np.ndarray, snr_db: float, generator: np.random.Generator) -> np.ndarray:
     """Add pink noise, `snr_db` decibels below the mean power of all the samples; silence stays as it is.
 
-    Its power density is 1/f from `LOWEST` Hz up. It has none below, which no band would see: else the noise that the
-    bands do see would depend on how long the recording is.
+    Its power density is 1/f above `LOWEST` Hz and 0 below, where there is no band. Otherwise the noise in the bands
+    would depend on the length of the recording.
 
     Returns:
         (n,) float32, not clipped to -1..1.
     """
     frequencies = np.fft.rfftfreq(len(samples), 1 / RATE)
     spectrum = np.fft.rfft(generator.standard_normal(len(samples)))
-    heard = frequencies >= LOWEST
-    noise = np.fft.irfft(np.where(heard, spectrum / np.sqrt(np.where(heard, frequencies, 1)), 0), len(samples))
+    audible = frequencies >= LOWEST
+    noise = np.fft.irfft(np.where(audible, spectrum / np.sqrt(np.where(audible, frequencies, 1)), 0), len(samples))
     power = np.mean(np.square(samples, dtype=np.float64)) / 10 ** (snr_db / 10)
     return (samples + noise * np.sqrt(power / np.mean(np.square(noise)))).astype(np.float32)
 
@@ -135,7 +131,7 @@ def frame_labels(segments: Sequence[tuple[float, float, int]], frames: int, sile
     """Label each frame with the class of the segment at the centre of its window.
 
     Args:
-        segments: start and end in seconds, and class: in order, without overlap. The end belongs to the next segment.
+        segments: start and end in seconds, and class, in order, without overlap. The end is exclusive.
         frames: number of frames.
         silence: class of frames whose centre lies in no segment.
 
@@ -151,10 +147,7 @@ def frame_labels(segments: Sequence[tuple[float, float, int]], frames: int, sile
 
 
 def moments(features: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
-    """Count the frames of (frames, bands), and sum them and their squares: both (bands,) float64.
-
-    Moments of blocks add up to those of the whole, for recordings that are read in blocks.
-    """
+    """The number of frames of (frames, bands), and the sums of frames and of their squares, both (bands,) float64."""
     wide = features.astype(np.float64)
     return len(wide), wide.sum(axis=0), np.square(wide).sum(axis=0)
 
@@ -163,9 +156,9 @@ def moments(features: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
 class Normalizer:
     """Brings each speaker's features to mean 0 and deviation 1, band by band.
 
-    A speaker with few frames is drawn towards the training speakers, as if `prior_frames` frames with their mean and
-    deviation had been seen, too: the maximum a posteriori estimate of Gauvain and Lee, *Maximum a Posteriori Estimation
-    for Multivariate Gaussian Mixture Observations of Markov Chains*, IEEE Transactions on Speech and Audio Processing
+    The statistics of a speaker are shrunk towards those of the training speakers, as if `prior_frames` of their frames
+    had been added: the maximum a posteriori estimate of Gauvain and Lee, *Maximum a Posteriori Estimation for
+    Multivariate Gaussian Mixture Observations of Markov Chains*, IEEE Transactions on Speech and Audio Processing
     2 (2), 1994, with one Gaussian.
 
     `mean` and `deviation` are (bands,) float64, over all frames of the training speakers.
@@ -177,9 +170,9 @@ class Normalizer:
 
     @classmethod
     def fit(cls, speakers: Sequence[np.ndarray], prior_frames: int = 300) -> "Normalizer":
-        """Fit the mean and deviation of all frames, given as (frames, bands) of each training speaker.
+        """Fit the mean and deviation of all frames, (frames, bands) for each training speaker.
 
-        The default of `prior_frames` is 3 s, of which a short sentence consists.
+        The default of `prior_frames` is 3 s, a short sentence.
         """
         counts, totals, squares = zip(*map(moments, speakers), strict=True)
         mean = np.sum(totals, axis=0) / sum(counts)

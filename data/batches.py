@@ -1,8 +1,8 @@
 """Batches whose order is a function of (seed, epoch) alone: rows, sequences, pairs, windows of one text.
 
-Each pipeline gives a function from the number of an epoch, from 0, to that epoch's batches, tuples of arrays as
-`model.fit` takes them: (inputs,), (inputs, targets) or (inputs, targets, weights). Training that was stopped after an
-epoch goes on with just the batches that it would have seen.
+Each function here returns another, from the number of an epoch, from 0, to that epoch's batches: tuples of arrays as
+`model.fit` takes them, (inputs,), (inputs, targets) or (inputs, targets, weights). Training that was stopped after an
+epoch therefore resumes with exactly the batches that it would have seen.
 """
 
 import itertools
@@ -15,21 +15,21 @@ from typing import Any
 import keras
 import numpy as np
 
-_POOL = 8  # batches of sequences among which those of similar length are put together
-_MULTIPLE = 64  # to which sequences are padded, so that a backend compiles for few lengths
-_SHARES = (0.4, 0.75, 0.95, 1.0)  # shares of the pairs; batches are padded to these quantiles of the length
-_LISTED = 1_000_000  # windows that are listed in an order; of a longer text, they are drawn
-_DRAWN = 1_024  # windows that are drawn at once
-_BLOCK, _BLOCK_BYTES = 8, 2**22  # batches, and bytes of them, that TensorFlow takes from Python at once
+_POOL = 8  # batches within which sequences are sorted by length
+_MULTIPLE = 64  # sequences are padded to multiples of this, so that a backend compiles for few lengths
+_SHARES = (0.4, 0.75, 0.95, 1.0)  # batches of pairs are padded to these quantiles of the length
+_LISTED = 1_000_000  # up to so many windows are permuted; those of a longer text are drawn
+_DRAWN = 1_024  # windows drawn at once
+_BLOCK, _BLOCK_BYTES = 8, 2**22  # batches, and their bytes, that TensorFlow takes from Python at once
 
 Epochs = Callable[[int], Iterator[Any]]
 
 
 def steps_of(rows: int, batch_size: int, longest_execution: int) -> tuple[int, int]:
-    """Steps in an epoch of at least one batch of rows, and steps in one execution, which divide those of the epoch.
+    """Steps per epoch and steps per execution, where the first is a multiple of the second.
 
-    Keras runs whole executions: one that does not divide the epoch would take batches of the next epoch. The few
-    batches that do not fill an execution are left out of the epoch instead, other rows each time.
+    Keras runs complete executions: otherwise the last one would take batches of the next epoch. The few batches that
+    do not fill an execution are left out of the epoch, different rows each time.
     """
     steps = rows // batch_size
     executions = math.ceil(steps / longest_execution)
@@ -40,10 +40,10 @@ def shuffled_batches(take: Callable[[np.ndarray], Any], rows: int, *, batch_size
     """Batches of rows in random order.
 
     Args:
-        take: from row numbers (batch_size,) to their batch, in memory or read from a memory-mapped file.
+        take: returns the batch of some row numbers, (batch_size,).
         rows: number of rows, at least `steps` times `batch_size`.
         batch_size: rows in a batch.
-        steps: batches in an epoch; what remains of the epoch's order is left out.
+        steps: batches in an epoch; the remaining rows of the epoch's order are left out.
         seed: of the order.
     """
 
@@ -59,17 +59,17 @@ def shuffled_sequences(
 ) -> Epochs:
     """Padded batches of sequences of similar length.
 
-    An epoch has len(inputs) // batch_size batches; the few sequences that remain are others each time.
+    An epoch has len(inputs) // batch_size batches; the few sequences left over differ between epochs.
 
     Args:
         inputs: sequences (time, features) float32.
-        labels: of each sequence (time,); those below 0 are left out of the loss.
+        labels: (time,) for each sequence; those below 0 are left out of the loss.
         batch_size: sequences in a batch, at most the number of sequences.
         seed: of the order.
 
     Returns:
-        Batches of (batch, time, features) float32 and (batch, time) int32, filled up with zeros at the end; where any
-        label is below 0, also the weights (batch, time) float32, which are 0 there.
+        Batches of (batch, time, features) float32 and (batch, time) int32, padded with zeros at the end; if any label
+        is below 0, also the weights (batch, time) float32, which are 0 there.
     """
     lengths, padded = np.array([len(sequence) for sequence in inputs]), _padding(inputs, labels)
 
@@ -87,14 +87,14 @@ def shuffled_sequences(
 def sorted_sequences(
     inputs: Sequence[np.ndarray], labels: Sequence[np.ndarray], batch_size: int
 ) -> tuple[Iterator[Any], list[np.ndarray]]:
-    """All sequences once, the shortest first, as the batches of `shuffled_sequences`, and which are in each batch."""
+    """All sequences once, shortest first, in batches like those of `shuffled_sequences`; and each batch's indices."""
     order = np.argsort([len(sequence) for sequence in inputs], kind="stable")
     members = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     return map(_padding(inputs, labels), members), members
 
 
 def _padding(inputs: Sequence[np.ndarray], labels: Sequence[np.ndarray]) -> Callable[[np.ndarray], Any]:
-    """What makes a padded batch from the numbers of sequences."""
+    """A function from indices of sequences to a padded batch."""
     weighted = any((of_sequence < 0).any() for of_sequence in labels)
 
     def padded(members: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -120,15 +120,15 @@ def shuffled_pairs(
         sources: of each pair (time,) int32.
         targets: of each pair (time,) int32, from the start token to the end token.
         batch_size: pairs in a batch.
-        steps: batches in an epoch; what remains of the epoch's order is left out.
+        steps: batches in an epoch; the remaining pairs of the epoch's order are left out.
         seed: of the order.
 
     Returns:
-        Batches of (sources, target inputs) and target outputs, (batch, time) int32 each and of the same time, filled up
-        with zeros at the end. Target inputs lack the end token, target outputs the start token.
+        Batches of (sources, target inputs) and target outputs, (batch, time) int32 each with the same time, padded with
+        zeros at the end. Target inputs lack the end token, target outputs the start token.
 
     Raises:
-        ValueError: There are fewer pairs than an epoch takes.
+        ValueError: There are fewer pairs than an epoch needs.
     """
     pairs = _Pairs(sources, targets)
     if len(sources) < steps * batch_size:
@@ -144,14 +144,14 @@ def shuffled_pairs(
 
 
 def sorted_pairs(sources: Sequence[np.ndarray], targets: Sequence[np.ndarray], batch_size: int) -> list[Any]:
-    """All pairs once, the shortest first, as the batches of `shuffled_pairs`; the last one may be smaller."""
+    """All pairs once, shortest first, in batches like those of `shuffled_pairs`; the last one may be smaller."""
     pairs = _Pairs(sources, targets)
     order = np.argsort(pairs.lengths, kind="stable")
     return [pairs.take(order[start : start + batch_size]) for start in range(0, len(order), batch_size)]
 
 
 class _Pairs:
-    """Sequences end to end, so that a batch is gathered without a loop in Python."""
+    """Concatenated sequences, from which batches are gathered without a loop in Python."""
 
     def __init__(self, sources: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> None:
         self.sources, self.source_sizes = np.concatenate(sources), np.array([len(source) for source in sources])
@@ -159,8 +159,8 @@ class _Pairs:
         self.source_starts = np.cumsum(self.source_sizes) - self.source_sizes
         self.target_starts = np.cumsum(self.target_sizes) - self.target_sizes
         self.lengths = np.maximum(self.source_sizes, self.target_sizes - 1)
-        few = np.quantile(self.lengths, _SHARES, method="higher")
-        self.padded = few[np.searchsorted(few, self.lengths)]
+        buckets = np.quantile(self.lengths, _SHARES, method="higher")
+        self.padded = buckets[np.searchsorted(buckets, self.lengths)]
 
     def take(self, rows: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
         length, starts, sizes = self.padded[rows].max(), self.target_starts[rows], self.target_sizes[rows] - 1
@@ -169,22 +169,21 @@ class _Pairs:
 
 
 def _gather(tokens: np.ndarray, starts: np.ndarray, sizes: np.ndarray, length: int) -> np.ndarray:
-    """Take the sequences that begin at `starts`, each filled up with zeros, (len(starts), length) int32."""
-    places = np.arange(length)
-    found = tokens.take(starts[:, None] + places, mode="clip")
-    return np.where(places < sizes[:, None], found, 0).astype(np.int32)
+    """Take the sequences that begin at `starts`, each padded with zeros, (len(starts), length) int32."""
+    offsets = np.arange(length)
+    gathered = tokens.take(starts[:, None] + offsets, mode="clip")
+    return np.where(offsets < sizes[:, None], gathered, 0).astype(np.int32)
 
 
 def windows(tokens: np.ndarray, *, context: int, batch_size: int, steps: int, seed: int) -> Epochs:
     """Batches of windows of one text.
 
-    An epoch cuts the text into windows that don't overlap, from a place below `context` that is drawn, and takes them
-    in random order; an epoch of more windows than that goes on in the same way, from another place. Of a text of
-    more than a million windows, each window is drawn anywhere.
+    An epoch cuts the text into windows that don't overlap, from a random offset below `context`, and takes them in
+    random order. If that isn't enough windows, it starts again from another offset. In a text of more than a million
+    windows, each window starts at a random position.
 
     Args:
-        tokens: the text, (n,) integers, more than `context`; the file of a whole memory-mapped array stays out of
-            memory.
+        tokens: the text, (n,) integers, more than `context`; a memory-mapped file isn't loaded into memory.
         context: tokens of an input.
         batch_size: windows in a batch.
         steps: batches in an epoch.
@@ -213,19 +212,18 @@ def windows(tokens: np.ndarray, *, context: int, batch_size: int, steps: int, se
 
 
 def consecutive_windows(tokens: np.ndarray, *, context: int, batch_size: int) -> list[Any]:
-    """Batches as those of `windows`, of the text from its beginning on, each window once.
+    """Batches like those of `windows`, from the beginning of the text, each window once.
 
-    What is left at the end is shorter than a window; batches are of one size but for the last, and for a text shorter
-    than one batch.
+    The rest of the text, shorter than a window, is left out; the last batch may be smaller.
     """
     starts = np.arange(0, len(tokens) - context, context)
-    found = np.asarray(tokens)[starts[:, None] + np.arange(context + 1)].astype(np.int32)
-    parts = [found[first : first + batch_size] for first in range(0, len(found), batch_size)]
+    gathered = np.asarray(tokens)[starts[:, None] + np.arange(context + 1)].astype(np.int32)
+    parts = [gathered[first : first + batch_size] for first in range(0, len(gathered), batch_size)]
     return [(part[:, :-1], part[:, 1:]) for part in parts]
 
 
 def _window_starts(length: int, context: int, random: np.random.Generator) -> Iterator[np.ndarray]:
-    """Places where windows start, without end, many at once."""
+    """An endless iterator over positions where windows start, many at once."""
     while True:
         if (length - 1) // context > _LISTED:
             yield random.integers(length - context, size=_DRAWN)
@@ -237,21 +235,21 @@ def _window_starts(length: int, context: int, random: np.random.Generator) -> It
 def _take_windows(tokens: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
     """Gather windows, (len(starts), length) int32."""
     if isinstance(tokens, np.memmap) and isinstance(tokens.base, mmap.mmap) and tokens.filename is not None:
-        # Read, not mapped: of a mapped file, up to 2 MB around each window would come and stay in memory.
-        found = np.empty((len(starts), length), tokens.dtype)
+        # Read, not mapped: mapping would keep up to 2 MB around each window in memory.
+        gathered = np.empty((len(starts), length), tokens.dtype)
         with Path(tokens.filename).open("rb", buffering=0) as file:
-            for window, start in zip(found, starts.tolist(), strict=True):
+            for window, start in zip(gathered, starts.tolist(), strict=True):
                 file.seek(tokens.offset + start * tokens.itemsize)
                 file.readinto(window.data)
-        return found.astype(np.int32)
+        return gathered.astype(np.int32)
     return np.lib.stride_tricks.sliding_window_view(tokens, length)[starts].astype(np.int32)
 
 
-# --- What Keras takes ---
+# --- Keras ---
 
 
 class _Batches(keras.utils.PyDataset):
-    """Batches one after the other, from the first again whenever Keras begins anew, as it does to build a model."""
+    """Batches in order, restarted whenever Keras begins again with the first, as it does to build a model."""
 
     def __init__(self, start: Callable[[], Iterable[Any]], count: int):
         super().__init__()
@@ -267,20 +265,19 @@ class _Batches(keras.utils.PyDataset):
 
 
 def fed(start: Callable[[], Iterable[Any]], count: int, *, lengths_vary: bool, repeated: bool = False) -> Any:
-    """What `fit` and `evaluate` of a Keras model take: on TensorFlow a dataset, else arrays, which JAX takes faster.
+    """Input for a Keras model's `fit` and `evaluate`: on TensorFlow a dataset, else arrays, which are faster on JAX.
 
-    TensorFlow gets batches of equal shape many at once, so that Python is called rarely.
+    TensorFlow gets several batches of equal shape at once, so that Python is called rarely.
 
     Args:
-        start: gives the batches from the first on, each a tuple of arrays, or tuples of them.
+        start: returns the batches from the first on, each a tuple of arrays, or of tuples of them.
         count: of the batches.
-        lengths_vary: whether the second axis, time, is not the same in all.
-        repeated: whether Keras goes through all of them again and again, as it does to validate; the last may then
-            have fewer rows.
+        lengths_vary: whether the second axis, time, varies between batches.
+        repeated: whether Keras iterates over them several times, as for validation; the last may then be smaller.
     """
     if keras.backend.backend() != "tensorflow":
         return _Batches(start, count)
-    import tensorflow as tf  # here, for it takes memory that the other backends need not spend
+    import tensorflow as tf  # here, as it takes memory that other backends don't need
 
     first = next(iter(start()))
     size = sum(array.nbytes for array in keras.tree.flatten(first))
@@ -299,6 +296,6 @@ def fed(start: Callable[[], Iterable[Any]], count: int, *, lengths_vary: bool, r
 
     dataset = tf.data.Dataset.from_generator(blocks, output_signature=keras.tree.map_structure(spec, first))
     dataset = dataset.unbatch()
-    if repeated:  # Keras begins anew after as many batches as a dataset says it has, and warns where it doesn't say
+    if repeated:  # Keras needs the cardinality to restart the dataset without a warning
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
     return dataset.prefetch(2 * at_once)

@@ -1,10 +1,9 @@
 """CIFAR-10's Python batches, read without unpickling.
 
-A batch is a pickle of a dictionary with `data`, an array (n, 3072) uint8, and `labels`, a list of n numbers. Its
-opcodes are listed by the standard library's `pickletools`, which executes none of them, and followed here as far as
-dictionaries, lists, strings, numbers and NumPy's arrays of numbers need it. Whatever else a pickle may ask for is
-refused, and nothing is held that isn't in the file. A `pickle.Unpickler` that finds no classes would not do: a memo of
-gigabytes, or a string encoded again and again, needs none.
+A batch is a pickle of a dictionary with `data`, an array (n, 3072) uint8, and `labels`, a list of n numbers. The
+standard library's `pickletools` lists its opcodes without executing them. Only those that dictionaries, lists, strings,
+numbers and NumPy's arrays of numbers need are interpreted here; any other is an error. A `pickle.Unpickler` that allows
+no classes would not be safe: a memo of gigabytes, or a string encoded many times, needs no class.
 """
 
 import dataclasses
@@ -23,8 +22,8 @@ from data.picture_files import reason
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
-LARGEST_BATCH = 2 * 10**8  # bytes: the published ones have 31 million
-MOST_STEPS = 500_000  # opcodes of a batch; of the published ones the largest needs 40,000
+LARGEST_BATCH = 2 * 10**8  # bytes; the published batches have 31 million
+MOST_STEPS = 500_000  # opcodes in a batch; the largest published batch has 40,000
 
 _NOTHING = {"PROTO", "FRAME", "STOP"}
 _VALUES = {
@@ -40,13 +39,13 @@ _MARK = object()
 
 @dataclasses.dataclass(frozen=True)
 class _Name:
-    """A function or a class that the pickle names; it stands for itself and is never imported."""
+    """A function or class that the pickle names; it is never imported."""
 
     text: str
 
 
 class _Array:
-    """An array whose contents are still to come."""
+    """An array whose contents may come later."""
 
     value: np.ndarray | None = None
 
@@ -60,7 +59,7 @@ def read_batch(path: Path, content: bytes) -> tuple[np.ndarray, np.ndarray]:
     expected = "expected one of CIFAR-10's Python batches"
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of escapes in damaged strings
+            warnings.simplefilter("ignore")  # about escapes in damaged strings
             batch = parse(content)
     except Exception as error:  # a damaged pickle raises nearly anything
         raise BadInput(f"{path}: found a file that can't be read ({reason(error)}), {expected}") from None
@@ -86,10 +85,10 @@ def read_batch(path: Path, content: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 
 def parse(content: bytes) -> Any:
-    """Return what a pickle of Python's own containers and of NumPy's arrays of numbers holds.
+    """Return the content of a pickle of Python's own containers and NumPy's arrays of numbers.
 
     Raises:
-        ValueError: The pickle is damaged, or holds something else. Others as damaged files bring them about.
+        ValueError: The pickle is damaged, or holds something else. A damaged pickle may raise other exceptions, too.
     """
     stack: list[Any] = []
     memo: dict[int, Any] = {}
@@ -140,7 +139,7 @@ def parse(content: bytes) -> Any:
             if isinstance(stack[-1], _Array):
                 _, shape, dtype, by_columns, raw = _of(state, tuple)
                 stack[-1].value = _array(raw, dtype, shape, "F" if by_columns else "C", encoded)
-            elif not isinstance(stack[-1], np.dtype):  # of which the state says what is known
+            elif not isinstance(stack[-1], np.dtype):  # the state of a dtype adds nothing
                 raise ValueError("an object of another kind")
         else:
             raise ValueError(f"the opcode {name}")
@@ -193,14 +192,14 @@ def _result(function: str, arguments: tuple, encoded: dict[int, tuple[str, bytes
         case "dtype", (str() as text, *_) if re.fullmatch(r"[|<>=]?[biufc][0-9]{1,2}", text):
             return np.dtype(text)
         case "encode", (str() as text, str() as encoding) if encoding.lower() in ("latin1", "latin-1", "iso-8859-1"):
-            return _bytes(text, encoded)  # by which Python 3 pickles bytes for Python 2
+            return _bytes(text, encoded)  # Python 3 pickles bytes like this for Python 2
         case "bytes", ():
             return b""
     raise ValueError(f"a call of {function} with other values")
 
 
 def _bytes(text: str, encoded: dict[int, tuple[str, bytes]]) -> bytes:
-    """Encode a string of the file, once, however often the pickle asks for it."""
+    """Encode a string of the file, only once even if the pickle refers to it many times."""
     if id(text) not in encoded:
         encoded[id(text)] = text, text.encode("latin-1")
     return encoded[id(text)][1]

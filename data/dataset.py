@@ -1,4 +1,4 @@
-"""What every data pipeline returns, and the one error that it raises for input it can't use."""
+"""The dataset that every data pipeline returns, and the error that it raises for input it can't use."""
 
 import dataclasses
 import hashlib
@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 
-class BadInput(Exception):  # noqa: N818 - it names what the user did, not what the program did
+class BadInput(Exception):  # noqa: N818 - the error is the user's, not the program's
     """The user's input can't be used.
 
     The message is one line that names the file, the place in it, what was found there and what was expected.
-    Programs print it and exit with code 2. Control characters, as in a file's name, are shown escaped.
+    Programs print it and exit with code 2. Control characters, for example in a file name, are escaped.
     """
 
     def __init__(self, message: str):
@@ -22,7 +22,7 @@ class BadInput(Exception):  # noqa: N818 - it names what the user did, not what 
 
 
 def escaped(text: str) -> str:
-    r"""The text as it can be shown in one line: line ends, control characters and stray bytes as \n, \x1b, \udcff."""
+    r"""The text in one line, with line ends, control characters and stray bytes as \n, \x1b, \udcff."""
     hidden = ("Cc", "Cf", "Cs", "Zl", "Zp")
     return "".join(
         character.encode("unicode_escape").decode() if unicodedata.category(character) in hidden else character
@@ -31,12 +31,12 @@ def escaped(text: str) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """Say how many there are, as 1 picture or 2 pictures."""
+    """A number and its noun: 1 picture, 2 pictures."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def listed(names: Iterable[str], most: int = 8, longest: int = 80) -> str:
-    """List at most `most` names, cut long ones, and count the rest."""
+    """List at most `most` names, shorten long ones, and count the rest."""
     names = list(names)
     shown = ", ".join(name if len(name) <= longest else f"{name[:longest]}…" for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
@@ -44,10 +44,10 @@ def listed(names: Iterable[str], most: int = 8, longest: int = 80) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Provenance:
-    """Where the numbers came from, as the report states it.
+    """Where the data came from, as the report states it.
 
-    `understood` says what the program made of the user's files, a sentence each: kinds of columns, which value is
-    which class, first and last day, what was left out. It is printed before training and stands in the report.
+    `understood` holds sentences on how the program read the user's files: kinds of columns, which value is which class,
+    first and last day, what was left out. They are printed before training and repeated in the report.
     """
 
     name: str
@@ -63,17 +63,17 @@ class Provenance:
 
     @classmethod
     def of_files(cls, paths: Sequence[Path], **fields: Any) -> "Provenance":
-        """That of the user's own files: `fields` are the others than licence, size and checksum of all their bytes."""
+        """Provenance of the user's own files: `fields` are all but licence, size and checksum."""
         size = sum(path.stat().st_size for path in paths)
         return cls(licence="the user's own data", size_bytes=size, sha256=sha256_of(paths), **fields)
 
     def to_dict(self) -> dict[str, Any]:
-        """As metrics.json holds it."""
+        """As in metrics.json."""
         return dataclasses.asdict(self) | {"notes": list(self.notes), "understood": list(self.understood)}
 
 
 def sha256_of(paths: Iterable[Path]) -> str:
-    """The checksum of the bytes of files, in order."""
+    """The SHA-256 of the content of files, in order."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as stream:
@@ -86,8 +86,7 @@ class Split:
     """Rows that are used together.
 
     `inputs` is (rows, features) float32, in memory or memory-mapped, or pictures (rows, height, width, channels)
-    uint8; `labels` is (rows,) of class indices; `extra` holds further columns of (rows,), by name, that evaluation
-    needs and the model never sees.
+    uint8; `labels` is (rows,) of class indices; `extra` holds further columns, (rows,) each, that only evaluation uses.
     """
 
     inputs: np.ndarray
@@ -102,8 +101,8 @@ class Split:
 class Dataset:
     """Named splits of one source; `label_values` is how the source spells the classes.
 
-    Of pictures, `levels` says for each kind of number which values became black and white, for a saved model to read
-    others alike; see `data.picture_files`.
+    For pictures, `levels` holds the values that became black and white, by kind of number, so that a saved model reads
+    new pictures in the same way; see `data.picture_files`.
     """
 
     splits: Mapping[str, Split]

@@ -1,17 +1,15 @@
-"""A pronouncing dictionary as a file: which form it has, and what it lists.
+"""Read a pronouncing dictionary from a file, whose layout is detected.
 
-An entry stands in each line, a word and its phones, with a tab or spaces between, and which of the two most of the
-first lines tell. A further pronunciation of a word is listed as `word(1)` or `word(2)`, under the word itself, or in
-the same line behind a comma, a semicolon or one of " ~ ", " | " and " / ", as in `/a/, /b/`; slashes or square brackets
-around a pronunciation are left out. What stands in round brackets may be said or not, and becomes two pronunciations.
-What other programs write between or behind the two is found by what most lines have there, and left out: columns of
-numbers (Kaldi's lexiconp, the Montreal Forced Aligner, Phonetisaurus, Sequitur) and the output symbol of HTK, as in
-`HELLO [HELLO] hh ah l ow`. A line may be a heading, which may name further columns, or a comment (`#`, `;`, `//`), and
-an entry may end with one, behind ` #`.
+Each line is an entry: a word and its phones, separated by a tab or by spaces, whichever most of the first lines use.
+Another pronunciation of a word is listed as `word(1)` or `word(2)`, under the word itself, or in the same line after a
+comma, a semicolon or one of " ~ ", " | " and " / ", as in `/a/, /b/`; slashes or square brackets around a pronunciation
+are removed. Phones in round brackets are optional and give two pronunciations. If most lines have them, columns of
+numbers (Kaldi's lexiconp, the Montreal Forced Aligner, Phonetisaurus, Sequitur) and HTK's output symbol, as in
+`HELLO [HELLO] hh ah l ow`, are removed. The first line may be a heading, which may name further columns. Comments are
+lines that begin with `#`, `;` or `//`, or follow ` #` in an entry.
 
-In a file whose phones aren't separated by spaces, as IPA is often written, each letter is a phone, with the combining
-marks, length marks and other modifier letters behind it; tie bars join two letters to one. Marks between syllables
-(`.`, `-`, `‿`) are no phones and are left out.
+If spaces don't separate the phones, as often in IPA, each letter is a phone, together with the combining marks, length
+marks and other modifier letters after it; tie bars join two letters. Syllable marks (`.`, `-`, `‿`) are removed.
 """
 
 import codecs
@@ -27,15 +25,15 @@ from pathlib import Path
 from data.dataset import BadInput, Provenance, counted, listed
 from data.text import opened
 
-LONGEST, LONGEST_PHONES = 256, 1_024  # letters of a word, and characters of one pronunciation
+LONGEST, LONGEST_PHONES = 256, 1_024  # letters in a word, and characters in a pronunciation
 UNITS = "entries"
 
 _LINE = 2**16  # characters
 _BLANKS = 1_000_000  # lines in a row without an entry
-_SAMPLE = 5_000  # lines that tell the form
-_MOST = 0.9  # of the lines have what is part of the form
-_ARPABET_SHARE = 0.95  # of all phones are letters with or without a digit where digits are stress
-_MOST_OPTIONAL = 3  # parts in brackets of one pronunciation
+_SAMPLE = 5_000  # lines from which the form is detected
+_MOST = 0.9  # share of the lines that must have a feature of the form
+_ARPABET_SHARE = 0.95  # share of the phones that must look like ARPAbet for digits to be stress
+_MOST_OPTIONAL = 3  # bracketed parts of a pronunciation
 _COMMENTS = ("#", ";", "//")
 _COMMENT = re.compile(r"[ \t]#.*")
 NUMBERED = re.compile(r"(?<=.)\(\d+\)$")
@@ -47,7 +45,7 @@ _BETWEEN = re.compile(r",\s*|;\s+|\s[~|/]\s")
 _OPTIONAL = re.compile(r"\(([^()]*)\)")
 _SPECIAL = re.compile(r"<.*>|\[.*\]|\{.*\}|!\S+")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-# Without a width and without a meaning in words: spaces of no width, marks of byte order and of direction.
+# Soft hyphens, zero-width spaces, byte order marks and direction marks.
 _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 _APOSTROPHES = "'’‘ʼ"
 _ARPABET = re.compile(r"[A-Za-z]+[0-2]?")
@@ -66,7 +64,7 @@ _PHONES = {
 
 
 class Entries:
-    """Words and their pronunciations as text, phones separated by spaces; a second dict for words with several."""
+    """Words and their pronunciations, phones separated by spaces; `more` has the words with several pronunciations."""
 
     def __init__(self) -> None:
         self.first: dict[str, str] = {}
@@ -76,7 +74,7 @@ class Entries:
         return len(self.first)
 
     def add(self, word: str, phones: str) -> bool:
-        """Add a pronunciation, if it's new."""
+        """Add a pronunciation; False if the word has it already."""
         if word not in self.first:
             self.first[word] = phones
             return True
@@ -87,7 +85,7 @@ class Entries:
         return True
 
     def of(self, word: str) -> Iterable[str]:
-        """Give the pronunciations of a word, in their order."""
+        """The pronunciations of a word, in order."""
         return self.more.get(word) or (self.first[word],)
 
     def phones(self) -> collections.Counter[str]:
@@ -102,7 +100,7 @@ class Entries:
 
 
 def normalised(word: str) -> str:
-    """A word as it's looked up and spelt: in lower case and in Unicode's composed form, NFC.
+    """The lookup key of a word: lower case, in Unicode's composed form, NFC.
 
     Lower case, not Unicode's case folding, which would make "Maße" the same word as "Masse".
     """
@@ -112,23 +110,21 @@ def normalised(word: str) -> str:
 def read(
     path: Path, *, stress: bool = False, encoding: str | None = None, skip_bad: bool = False
 ) -> tuple[Entries, Provenance]:
-    """Read a dictionary, and normalise words and phones.
+    """Read a dictionary and normalise words and phones.
 
     Args:
         path: the file; it may be compressed by gzip.
-        stress: keep the marks of stress: the digits 0 to 2 at the end of phones, where nearly all phones are ASCII
-            letters with or without one, and the marks ˈ and ˌ of IPA. Without them, pronunciations that they alone
-            made different become one.
-        encoding: a codec of Python. Without it, UTF-8, or UTF-16 with a byte order mark, or, if spaces separate the
+        stress: keep the stress marks: IPA's ˈ and ˌ, and the digits 0 to 2 at the end of phones if nearly all phones
+            are ASCII letters with or without one. Without them, pronunciations that differ only in stress become one.
+        encoding: a Python codec; the default is UTF-8, or UTF-16 with a byte order mark, or, if spaces separate the
             columns, Latin-1.
-        skip_bad: leave out lines that are no entries, and count them.
+        skip_bad: leave out lines that aren't entries, and count them.
 
     Raises:
-        BadInput: Whatever is wrong with the dictionary: the message names the file, the place, what was found and
-            expected.
+        BadInput: The dictionary can't be used.
     """
     raw = _Raw(path, encoding, skip_bad)
-    change, said = _phone_changer(raw, stress)
+    change, changes = _phone_changer(raw, stress)
     entries = Entries()
     became_one, repeated = 0, raw.repeated
     for spelling in raw.entries.first:
@@ -147,8 +143,8 @@ def read(
         f"a dictionary in the form {raw.form}",
         f"{pronunciations:,} pronunciations of {len(entries):,} words",
         f"{len(phones):,} phones: {named(sorted(phones))}",
-        *said,
-        *raw.said,
+        *changes,
+        *raw.understood,
     ]
     if repeated:
         understood.append(f"{repeated:,} further pronunciations that don't differ from one before were left out")
@@ -159,7 +155,7 @@ def read(
 
 
 def named(names: Sequence[str], most: int = 8) -> str:
-    """Name a few, and say how many more there are."""
+    """List a few names and count the rest."""
     return listed([name[:30] for name in names], most)
 
 
@@ -167,10 +163,10 @@ def named(names: Sequence[str], most: int = 8) -> str:
 
 
 def _phone_changer(raw: "_Raw", stress: bool) -> tuple[Callable[[str], str], list[str]]:
-    """Make the function that separates the phones of a pronunciation and takes marks off, and say what it does."""
+    """A function that separates the phones of a pronunciation and removes marks, and sentences on what it does."""
     names = raw.entries.phones()
-    said: list[str] = []
-    bare: collections.Counter[str] = collections.Counter()  # without what stands between syllables
+    changes: list[str] = []
+    bare: collections.Counter[str] = collections.Counter()  # without syllable marks
     for name, count in names.items():
         bare[name.strip("".join(_SYLLABLES))] += count
     del bare[""]
@@ -178,42 +174,42 @@ def _phone_changer(raw: "_Raw", stress: bool) -> tuple[Callable[[str], str], lis
     marks = [mark for mark in STRESS_MARKS if any(mark in name for name in names)]
     drop = str.maketrans("", "", "" if stress else "".join(marks))
     for kind in ["stress digits at the end of phones"] * digits + ["the stress marks ˈ and ˌ"] * bool(marks):
-        said.append(f"{kind} were {'kept' if stress else 'dropped'}")
+        changes.append(f"{kind} were {'kept' if stress else 'dropped'}")
     if raw.are_separate:
         syllables = sorted({mark for name in names for mark in _SYLLABLES if name != name.strip(mark)})
         changed = {name: name.translate(drop).strip("".join(syllables)) for name in names}
         odd = {new for new in changed.values() if new and not _ARPABET.fullmatch(new)}
         if digits and odd:
-            said.append(f"phones of another form were kept as they are: {named(sorted(odd))}")
+            changes.append(f"phones of another form were kept as they are: {named(sorted(odd))}")
         if digits and not stress:
             changed = {name: new if new in odd else new.rstrip("012") for name, new in changed.items()}
         if syllables:
-            said.append(f"the marks between syllables {' '.join(syllables)} were left out")
+            changes.append(f"the marks between syllables {' '.join(syllables)} were left out")
         if all(name == new for name, new in changed.items()):
-            return str, said
-        return lambda phones: " ".join(filter(None, [changed[phone] for phone in phones.split(" ")])), said
+            return str, changes
+        return lambda phones: " ".join(filter(None, [changed[phone] for phone in phones.split(" ")])), changes
     characters = set().union(*names)
     syllables = sorted(characters & set(_SYLLABLES))
     modifiers = {c for c in characters if unicodedata.category(c) in ("Mn", "Mc", "Me", "Lm")} - set(STRESS_MARKS)
     modifiers = re.escape("".join(modifiers) + _TIES + _RHOTICITY)
     letter = f"[^{modifiers}][{modifiers}]*"
-    # A letter whose marks end with a tie bar goes on with the next letter; marks before any letter are a phone.
+    # A tie bar joins a letter to the next; marks before any letter are a phone.
     pattern = re.compile(f"(?:{letter}(?<=[{_TIES}]))*{letter}|[{modifiers}]+")
     drop |= dict.fromkeys(map(ord, [" ", *syllables]))
-    said.insert(
+    changes.insert(
         0,
-        "no spaces separate the phones: each letter is one, with the combining, length and other modifier marks behind "
+        "no spaces separate the phones: each letter is one, with the combining, length and other modifier marks after "
         "it, and tie bars join two letters to one",
     )
     if syllables:
-        said.append(f"the marks between syllables {' '.join(syllables)} were left out")
-    return lambda phones: " ".join(pattern.findall(phones.translate(drop))), said
+        changes.append(f"the marks between syllables {' '.join(syllables)} were left out")
+    return lambda phones: " ".join(pattern.findall(phones.translate(drop))), changes
 
 
 def _are_stress(names: collections.Counter[str]) -> bool:
-    """Whether the digits at the end of phones mark stress: nearly all phones are letters with or without a 0, 1 or 2.
+    """Whether digits at the end of phones mark stress: nearly all phones are letters, with or without a 0, 1 or 2.
 
-    Tones go up to 4 or more, and X-SAMPA has digits and signs of its own; a few odd phones change nothing.
+    Tones go up to 4 or more, and X-SAMPA uses other digits and signs.
     """
     plain = sum(count for name, count in names.items() if _ARPABET.fullmatch(name))
     stressed = sum(count for name, count in names.items() if _ARPABET.fullmatch(name) and name[-1].isdigit())
@@ -226,15 +222,15 @@ def _are_stress(names: collections.Counter[str]) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class _Form:
-    """How the lines of a file are to be read.
+    """How to read the lines of a file.
 
     Attributes:
         is_table: tabs separate the columns, not spaces.
-        columns: the places of word and phones, if a heading names them among others.
-        indexed: a number stands before the word.
-        numbers: as many numbers stand before the phones, or, in a table, columns of them anywhere.
-        outputs: HTK's output symbols stand before the phones.
-        heading: the first line is one.
+        columns: the indices of word and phones, if a heading names them among other columns.
+        indexed: there is a number before the word.
+        numbers: how many numbers are before the phones, or, in a table, how many columns of numbers there are.
+        outputs: there are HTK's output symbols before the phones.
+        heading: the first line, if it is one.
     """
 
     is_table: bool
@@ -254,14 +250,14 @@ class _Form:
         return f"“{', '.join(parts)}, {'a tab' if self.is_table else 'spaces'}, its phones”{left_out}"
 
     def entry(self, line: str) -> tuple[str, list[str]]:
-        """Take a line apart into the word and its pronunciations; ValueError says what is wrong with it."""
+        """Parse a line into the word and its pronunciations, or raise ValueError."""
         word, phones = self._halves(_less_comment(line))
         if self.outputs:
             phones = _OUTPUT.sub("", phones, count=1) if phones.startswith("[") else phones
             word = word.strip('"').removeprefix("\\") or word
         if self.numbers:
             phones = _less_numbers(phones, self.numbers)
-        if self.outputs and phones.startswith("["):  # behind the number
+        if self.outputs and phones.startswith("["):  # after the number
             phones = _OUTPUT.sub("", phones, count=1)
         alternates = [_tidy(word, one) for one in _alternates(phones)]
         return word, [one for of in alternates for one in _with_and_without(of)]
@@ -294,7 +290,7 @@ class _Form:
 
 
 def is_heading(name: str) -> bool:
-    """Whether a word is what columns of words are called."""
+    """Whether a word is the usual name of a column of words."""
     return name.casefold() in _WORDS
 
 
@@ -325,26 +321,26 @@ def _alternates(phones: str) -> list[str]:
     groups = [phones]
     if phones.startswith(("/", "[")):
         groups = (_SLASHES if phones[0] == "/" else _BRACKETS).findall(phones) or groups
-    found = [one for group in groups for one in _BETWEEN.split(group)]
-    return [one for one in found if one.strip()] or [""]
+    alternates = [one for group in groups for one in _BETWEEN.split(group)]
+    return [one for one in alternates if one.strip()] or [""]
 
 
 def _with_and_without(phones: str) -> list[str]:
-    """The pronunciations with and without each part that stands in round brackets."""
+    """The pronunciations with and without each part in round brackets."""
     if "(" not in phones and ")" not in phones:
         return [phones]
-    parts = _OPTIONAL.split(phones)  # what is in brackets has odd places
+    parts = _OPTIONAL.split(phones)  # those in brackets have odd indices
     optional = len(parts) // 2
     if any(sign in part for part in parts for sign in "()"):
         raise ValueError(f"found {phones[:40]!r}, expected round brackets in pairs")
     choices = itertools.product((True, False), repeat=optional)
     if optional > _MOST_OPTIONAL:
         choices = [(True,) * optional, (False,) * optional]
-    found = []
+    pronunciations = []
     for chosen in choices:
-        said = [part for place, part in enumerate(parts) if place % 2 == 0 or chosen[place // 2]]
-        found.append(" ".join("".join(said).split()))
-    return [one for one in found if _has_phones(one)]
+        spoken = [part for index, part in enumerate(parts) if index % 2 == 0 or chosen[index // 2]]
+        pronunciations.append(" ".join("".join(spoken).split()))
+    return [one for one in pronunciations if _has_phones(one)]
 
 
 def _has_phones(phones: str) -> bool:
@@ -352,10 +348,10 @@ def _has_phones(phones: str) -> bool:
 
 
 def _tidy(word: str, phones: str) -> str:
-    """Put one space between phones, in composed form; ValueError if there are none or too many."""
+    """Put one space between phones, in NFC; ValueError if there are none or too many."""
     phones = " ".join(phones.split())
     if not _has_phones(phones.replace("(", "").replace(")", "")):
-        raise ValueError(f"found {word[:40]!r} without phones, expected them behind it")
+        raise ValueError(f"found {word[:40]!r} without phones, expected them after it")
     if len(word) > LONGEST or len(phones) > LONGEST_PHONES:
         found = f"found {len(word):,} letters and {len(phones):,} characters of phones"
         raise ValueError(f"{found}, expected at most {LONGEST:,} and {LONGEST_PHONES:,}: is it an entry?")
@@ -363,7 +359,7 @@ def _tidy(word: str, phones: str) -> str:
 
 
 def _form_of(lines: Sequence[str]) -> _Form:
-    """The form that most of the first lines have."""
+    """Detect the form that most of the first lines have."""
     lines = [_less_comment(line) for line in lines]
     form = _Form(2 * sum("\t" in line for line in lines) >= len(lines))
     names = [name.strip().casefold() for name in (lines[0].split("\t") if form.is_table else lines[0].split())]
@@ -390,7 +386,7 @@ def _form_of(lines: Sequence[str]) -> _Form:
     columns = [count if count < len(rest) else 0 for count, (_, rest) in zip(columns, rows, strict=True)]
     if not (form.is_table and any(columns)):
         columns = [_numbers_before(text) for text in texts]  # and if tabs don't separate them
-    # Some entries may have none, as those of the Montreal Forced Aligner.
+    # Some entries may have none, as in the Montreal Forced Aligner's dictionaries.
     if 2 * sum(count > 0 for count in columns) > len(columns):
         form = dataclasses.replace(form, numbers=collections.Counter(filter(None, columns)).most_common(1)[0][0])
     if not form.heading and len(rows) > 20:
@@ -399,7 +395,7 @@ def _form_of(lines: Sequence[str]) -> _Form:
 
 
 def _most(conditions: Iterable[object]) -> bool:
-    """Whether most of the conditions hold, of which there are some."""
+    """Whether there are conditions and most of them hold."""
     held = [bool(condition) for condition in conditions]
     return bool(held) and sum(held) >= _MOST * len(held)
 
@@ -412,7 +408,7 @@ def _numbers_before(phones: str) -> int:
 
 
 def _foreign(lines: Sequence[str]) -> str:
-    """What separates word and phones in most lines beside spaces, or stands around the phones."""
+    """The sign that separates word and phones in most lines, or surrounds the phones, if it isn't a space."""
     signs: collections.Counter[str] = collections.Counter()
     for line in lines:
         word, *phones = line.split()
@@ -428,14 +424,14 @@ def _foreign(lines: Sequence[str]) -> str:
 
 
 def _is_heading(form: _Form, lines: Sequence[str]) -> bool:
-    """Whether the first line is a heading of unknown names: what would be its phones is in no other line."""
-    found: list[list[str]] = []
+    """Whether the first line is a heading of unknown names: its "phones" are in no other line."""
+    rows: list[list[str]] = []
     for line in lines:
         try:
-            found.append(form.entry(line)[1])
+            rows.append(form.entry(line)[1])
         except ValueError:
-            found.append([])
-    first, *others = found
+            rows.append([])
+    first, *others = rows
     if not _most(others):
         return False
     if not first:
@@ -452,12 +448,12 @@ def _is_heading(form: _Form, lines: Sequence[str]) -> bool:
 
 
 class _Raw:
-    """What a dictionary says, as it spells it."""
+    """The content of a dictionary before normalisation."""
 
     def __init__(self, path: Path, encoding: str | None, skip_bad: bool) -> None:
         self.entries = Entries()
         self.count = self.repeated = 0
-        self.said: list[str] = []
+        self.understood: list[str] = []
         notes = _Notes()
         lines = content(checked(path, "a dictionary"), encoding, notes)
         sample = collections.deque(itertools.islice(lines, _SAMPLE))
@@ -506,35 +502,35 @@ class _Raw:
             raise BadInput(f"{path}: found no entry, expected words and their phones, one word in each line{found}")
         self.are_separate = 2 * separate >= of_several
         if self.form.heading:
-            self.said.append(f"the first line, “{' '.join(self.form.heading.split())[:60]}”, is a heading")
+            self.understood.append(f"the first line, “{' '.join(self.form.heading.split())[:60]}”, is a heading")
         if notes.encoding:
-            self.said.append(notes.encoding)
+            self.understood.append(notes.encoding)
         if several:
-            self.said.append(f"{several:,} entries list several pronunciations in one line")
+            self.understood.append(f"{several:,} entries list several pronunciations in one line")
         if optional:
-            self.said.append(f"{optional:,} entries have phones in round brackets: with and without them")
+            self.understood.append(f"{optional:,} entries have phones in round brackets: with and without them")
         if left_out:
-            self.said.append(
+            self.understood.append(
                 f"{left_out:,} entries that begin with neither a letter, a digit nor an apostrophe, such as the names "
                 "of punctuation marks and of noises, were left out"
             )
         if notes.comments:
-            self.said.append(f"left out: {counted(notes.comments, 'line')} of comments")
+            self.understood.append(f"left out: {counted(notes.comments, 'line')} of comments")
         if notes.invisible:
-            self.said.append(f"invisible characters were taken out of {counted(notes.invisible, 'line')}")
+            self.understood.append(f"invisible characters were taken out of {counted(notes.invisible, 'line')}")
         if bad:
-            self.said.append(f"left out as no entries: {counted(bad, 'line')}, the first of them {first_bad}")
+            self.understood.append(f"left out as no entries: {counted(bad, 'line')}, the first of them {first_bad}")
 
 
 class _Notes:
-    """What is noticed while the lines of a file are read."""
+    """Observations made while reading lines."""
 
     encoding = ""
     comments = invisible = 0
 
 
 def checked(file: Path, expected: str) -> Path:
-    """Check that a file is there and isn't empty."""
+    """Check that a file exists and isn't empty."""
     if file.is_dir():
         raise BadInput(f"{file}: found a folder, expected {expected}, one file")
     if not file.is_file():
@@ -545,7 +541,7 @@ def checked(file: Path, expected: str) -> Path:
 
 
 def content(file: Path, encoding: str | None = None, notes: _Notes | None = None) -> Iterator[tuple[int, str]]:
-    """Give each line of a file with its number, less comments and blank lines."""
+    """Yield the lines of a file with their numbers, without comments and blank lines."""
     notes = notes or _Notes()
     with opened(file) as stream:
         buffered = io.BufferedReader(stream)  # pyright: ignore[reportArgumentType] - it reads as a raw stream does
@@ -554,9 +550,9 @@ def content(file: Path, encoding: str | None = None, notes: _Notes | None = None
             encoding = "utf-16"
             notes.encoding = "read as UTF-16, by its byte order mark"
         elif encoding:
-            notes.encoding = f"read as {encoding}, as asked"
+            notes.encoding = f"read as {encoding}, as set by --encoding"
         try:
-            # Bytes that aren't UTF-8 come out as halves of surrogate pairs, and are looked at line by line.
+            # Bytes that aren't UTF-8 become halves of surrogate pairs, which are checked line by line.
             errors = "strict" if encoding else "surrogateescape"
             reader = io.TextIOWrapper(buffered, encoding or "utf-8", errors)
         except (LookupError, ValueError):
@@ -590,7 +586,7 @@ def _lines(reader: io.TextIOWrapper, file: Path, encoding: str | None, notes: _N
             elif any("\ud800" <= character <= "\udfff" for character in line):
                 raise BadInput(f"{place}: found half of a surrogate pair, expected characters of Unicode")
             if _INVISIBLE.search(line):
-                notes.invisible += number > 1 or _INVISIBLE.search(line, 1) is not None  # a mark of byte order is none
+                notes.invisible += number > 1 or _INVISIBLE.search(line, 1) is not None  # not a byte order mark
                 line = _INVISIBLE.sub("", line)
         if "\0" in line:
             expected = "expected text in UTF-8: is it UTF-16 (--encoding utf-16-le), or no text at all?"
@@ -608,7 +604,7 @@ def _lines(reader: io.TextIOWrapper, file: Path, encoding: str | None, notes: _N
 
 
 def _decoded(line: str, file: Path, number: int, first_of: dict[str, int]) -> str:
-    """A line that isn't ASCII, as UTF-8 or Latin-1; `first_of` gets the line where each one was first seen."""
+    """Decode a line that isn't ASCII as UTF-8 or Latin-1; `first_of` holds the first line in each encoding."""
     place = f"{file}: line {number:,}"
     stray = next((character for character in line if "\udc80" <= character <= "\udcff"), None)
     if stray is None:

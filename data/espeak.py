@@ -1,9 +1,8 @@
 """English speech from espeak-ng, with the sample at which each phone begins.
 
-espeak-ng is a program of its own (GPL-3.0-or-later), called through the C interface of `speak_lib.h`; its library and
-voices come in the wheel `espeakng-loader`. The library's state is the process's, and what it says depends on what it
-has said before, so a whole corpus is spoken by one fresh process: `synthesize` starts this file with
-`python -m data.espeak JOB.json OUT.npz`.
+espeak-ng is a separate program (GPL-3.0-or-later), called through the C interface of `speak_lib.h`; its library and
+voices come in the wheel `espeakng-loader`. The library keeps global state, and its output depends on what it spoke
+before. So each corpus is synthesized in a new process: `synthesize` runs `python -m data.espeak JOB.json OUT.npz`.
 """
 
 import ctypes
@@ -22,18 +21,18 @@ import numpy as np
 from data.dataset import BadInput
 from data.phones import PHONES
 
-RATE = 22_050  # Hz, espeak-ng's own
+RATE = 22_050  # Hz, espeak-ng's output
 MARGINS = (0.1, 0.3)  # seconds of silence before and after a sentence, drawn between these
 
-# How espeak-ng's events differ from where a phone is heard, measured as the places where the spectrum changes fastest:
-# the same at 150 to 190 words a minute, in all the accents.
-VOWEL_LATE = 0.018  # seconds by which a vowel's event comes late after a nasal or a liquid
+# Offsets between espeak-ng's events and the audible start of a phone, measured where the spectrum changes fastest: the
+# same at 150 to 190 words a minute in all accents.
+VOWEL_LATE = 0.018  # seconds by which a vowel's event is late after a nasal or a liquid
 VOICE_BAR = 0.042  # seconds of closure at the start of a voiced stop after a vowel
-LIQUID_SHARE = {"l": 0.4, "r": 0.3}  # of the vowel before it, for a liquid that was made part of it
-QUIET = -30.0  # dB below the loudest: what is quieter before a stop or a pause is its closure
-_STEP = 88  # samples, 4 ms, in which that is measured
+LIQUID_SHARE = {"l": 0.4, "r": 0.3}  # of the preceding vowel, for a liquid that is part of the vowel's event
+QUIET = -30.0  # dB relative to the loudest: a quieter stretch before a stop or a pause is its closure
+_STEP = 88  # samples, 4 ms, in which loudness is measured
 
-# espeak-ng's phonemes, without their stress, and the phones they are. Two phones have half of the event each.
+# The phones of espeak-ng's phonemes, without stress. Two phones take half of the event each.
 _SHARED = {
     **{name: name for name in ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "w", "z")},
     **{"D": "dh", "N": "ng", "S": "sh", "T": "th", "Z": "sh", "dZ": "jh", "h": "hh", "j": "y", "n-": "n", "r-": "r"},
@@ -52,7 +51,7 @@ _ACCENTS = {
     },
     "en": {},
     "en-gb-x-rp": {"aa": "aa", "i": "ih"},
-    # Scots has no uh but one vowel for pull and pool, and says [e] in happy, there and girl.
+    # Scots has no uh (pull and pool have the same vowel), and has [e] in happy, there and girl.
     "en-gb-scotland": {
         **{"aa": "aa", "U": "uw", "i": "ey", "e@": "ey", "3:": "ey", "i@3": "ih", "U@": "uw r"},
         **{"VR": "ah r", "IR": "ah r"},
@@ -75,10 +74,9 @@ CHARS_UTF8 = 1
 
 @dataclasses.dataclass(frozen=True)
 class Speaker:
-    """Who speaks: an accent, a variant (a timbre), words a minute, a pitch of 0 to 99, and the length of the throat.
+    """Who speaks: an accent, a variant (a timbre), words a minute, a pitch of 0 to 99, and a playback rate in Hz.
 
-    That length comes from the samples a second at which the sound is played, `RATE` or another: faster play raises all
-    formants, as a shorter vocal tract does, and with them pitch and tempo.
+    A faster `playback` than `RATE` raises all formants, as a shorter vocal tract does, and with them pitch and tempo.
     """
 
     voice: str
@@ -89,13 +87,13 @@ class Speaker:
 
     @property
     def name(self) -> str:
-        """As espeak-ng spells the voice, with rate, pitch and how high the formants are: en-us+f2 170 54 ×1.08."""
+        """espeak-ng's name of the voice, with rate, pitch and the factor of the formants: en-us+f2 170 54 ×1.08."""
         return f"{self.voice}+{self.variant} {self.rate} {self.pitch} ×{self.playback / RATE:.2f}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Spoken:
-    """One sentence: `samples` is int16 at RATE; `phonemes` are espeak-ng's mnemonics and the samples they begin at."""
+    """One sentence: int16 `samples` at RATE; `phonemes` are espeak-ng's mnemonics and the samples where they begin."""
 
     speaker: int
     text: str
@@ -104,13 +102,13 @@ class Spoken:
 
 
 def synthesize(speakers: Sequence[Speaker], texts: Sequence[str], seconds: float, seed: int) -> list[Spoken]:
-    """Let each speaker in turn say sentences of `texts` until there are `seconds` of each, in a new process.
+    """Synthesize sentences of `texts` in a new process, at least `seconds` for each speaker in turn.
 
-    Silence of `MARGINS` is added, and counts. No sentence is said twice. Equal arguments give equal bytes on one
-    machine and version of espeak-ng.
+    This includes the silence of `MARGINS`. No sentence is used twice. Equal arguments give equal bytes on the same
+    machine with the same version of espeak-ng.
 
     Raises:
-        BadInput: if espeak-ng isn't installed, refuses a voice, or `texts` is used up.
+        BadInput: espeak-ng isn't installed or lacks a voice, or there are too few `texts`.
     """
     with tempfile.TemporaryDirectory(prefix="espeak-") as folder:
         job, out = Path(folder) / "job.json", Path(folder) / "out.npz"
@@ -152,16 +150,16 @@ def _unpack(stored: dict[str, np.ndarray], texts: Sequence[str]) -> list[Spoken]
 
 
 def segments(spoken: Spoken, voice: str) -> list[tuple[float, float, int]]:
-    """Find which phone is heard when: start and end in seconds, and the index in `data.phones.PHONES`.
+    """The phones of a sentence: start and end in seconds, and the index in `data.phones.PHONES`.
 
-    They follow one another without a gap from the first to the last sample. As in TIMIT, the closure of a stop is
-    silence and the stop what comes after it; the flap dx keeps its closure. The events of espeak-ng are corrected by
-    the constants above; a vowel with an r or l in one event is divided.
+    There are no gaps from the first to the last sample. As in TIMIT, the closure of a stop is silence and the stop is
+    what follows it; the flap dx includes its closure. The events of espeak-ng are corrected by the constants above; a
+    vowel with an r or l in one event is divided.
 
     Raises:
-        ValueError: if a phoneme isn't in the tables above.
+        ValueError: A phoneme isn't in the tables above.
     """
-    phones: list[tuple[str, int]] = []  # with the samples they begin at
+    phones: list[tuple[str, int]] = []  # and the samples where they begin
     quiet = _quiet_steps(spoken.samples)
     events = [*spoken.phonemes, ("", len(spoken.samples))]
     for (name, start), (_, end) in itertools.pairwise(events):
@@ -193,10 +191,10 @@ def segments(spoken: Spoken, voice: str) -> list[tuple[float, float, int]]:
 
 def _phones(name: str, voice: str, text: str) -> list[str]:
     bare = name.lstrip("',%=")
-    found = _ACCENTS[voice].get(bare) or _SHARED.get(bare)
-    if found is None:
+    phones = _ACCENTS[voice].get(bare) or _SHARED.get(bare)
+    if phones is None:
         raise ValueError(f"found no phone for the phoneme {name!r} of espeak-ng, voice {voice}, in {text!r}")
-    return found.split()
+    return phones.split()
 
 
 def _quiet_steps(samples: np.ndarray) -> np.ndarray:
@@ -206,7 +204,7 @@ def _quiet_steps(samples: np.ndarray) -> np.ndarray:
 
 
 def _closure_start(quiet: np.ndarray, event: int, earliest: int) -> int:
-    """Go back from the event as long as it's quiet; the step that holds the event may hold the release, too."""
+    """Go back from the event while it's quiet; the event's own step may contain the release."""
     step = event // _STEP
     while step > 0 and (step - 1) * _STEP >= earliest and quiet[step - 1]:
         step -= 1
@@ -249,11 +247,11 @@ class _Library:
         rate = self.library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, 0, data, options)
         if rate != RATE:
             sys.exit(f"found a sample rate of {rate} Hz, expected {RATE}")
-        # Breath, flutter and fricatives are drawn at random.
+        # Breath, flutter and fricatives are random.
         self.library.espeak_ng_SetRandSeed(ctypes.c_long(seed))
         self.audio: list[bytes] = []
         self.phonemes: list[tuple[str, int]] = []
-        self.callback = _Callback(self._receive)  # kept, for the library holds no reference to it
+        self.callback = _Callback(self._receive)  # kept here, as the library holds no reference to it
         self.library.espeak_SetSynthCallback(self.callback)
 
     def _receive(self, samples, count: int, events) -> int:
@@ -285,7 +283,7 @@ def _main(job_path: str, out_path: str) -> None:
     library = _Library(job["seed"])
     random = np.random.default_rng(job["seed"])
     texts = iter(job["texts"])
-    said: list[tuple[int, np.ndarray, list[tuple[str, int]]]] = []
+    spoken: list[tuple[int, np.ndarray, list[tuple[str, int]]]] = []
     for number, settings in enumerate(job["speakers"]):
         library.choose(Speaker(**settings))
         samples_left = job["seconds"] * RATE
@@ -298,15 +296,15 @@ def _main(job_path: str, out_path: str) -> None:
             samples = np.pad(samples, (before, after))
             phonemes = [("_:", 0), *((name, before + start) for name, start in phonemes)]
             samples_left -= len(samples)
-            said.append((number, samples, phonemes))
+            spoken.append((number, samples, phonemes))
     np.savez(
         out_path,
-        speakers=np.array([number for number, _, _ in said]),
-        samples=np.concatenate([samples for _, samples, _ in said]),
-        ends=np.cumsum([len(samples) for _, samples, _ in said]),
-        names=np.array([name for _, _, phonemes in said for name, _ in phonemes]),
-        starts=np.array([start for _, _, phonemes in said for _, start in phonemes]),
-        phoneme_ends=np.cumsum([len(phonemes) for _, _, phonemes in said]),
+        speakers=np.array([number for number, _, _ in spoken]),
+        samples=np.concatenate([samples for _, samples, _ in spoken]),
+        ends=np.cumsum([len(samples) for _, samples, _ in spoken]),
+        names=np.array([name for _, _, phonemes in spoken for name, _ in phonemes]),
+        starts=np.array([start for _, _, phonemes in spoken for _, start in phonemes]),
+        phoneme_ends=np.cumsum([len(phonemes) for _, _, phonemes in spoken]),
     )
 
 

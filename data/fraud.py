@@ -1,8 +1,8 @@
-"""Card payments with known fraud: a simulator, its window features and its evaluation protocol.
+"""Simulated card payments with fraud, window features and an evaluation protocol.
 
-The simulator, the features and the protocol are those of Le Borgne, Siblini, Lebichot & Bontempi, *Reproducible Machine
-Learning for Credit Card Fraud Detection – Practical Handbook* (Université Libre de Bruxelles, 2022), written anew for
-NumPy arrays. Column names are the handbook's, so that its own tables can take the simulator's place.
+The simulator, the features and the protocol reimplement those of Le Borgne, Siblini, Lebichot & Bontempi, *Reproducible
+Machine Learning for Credit Card Fraud Detection – Practical Handbook* (Université Libre de Bruxelles, 2022), with NumPy
+arrays. Column names are the handbook's, so that its own tables can be used instead.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ DAY = 86_400
 LARGEST_AMOUNT = 1e12  # sums of cents stay exact in 64 bits
 WINDOWS = (1, 7, 30)  # days
 
-RAW_COLUMNS = {  # and what each holds
+RAW_COLUMNS = {  # and their kinds
     "TX_DATETIME": "time",
     "CUSTOMER_ID": "category",
     "TERMINAL_ID": "category",
@@ -60,19 +60,19 @@ class Simulation:
     payments_per_day_high: NotNegative = 4.0
     """A customer's rate is uniform between 0 and this."""
     large_amount: NotNegative = 220.0
-    """Scenario 1: every amount above is a fraud."""
+    """Scenario 1: every larger amount is a fraud."""
     terminals_compromised_per_day: Annotated[int, at_least(0)] = 2
-    """Scenario 2: terminals at which all payments become fraud."""
+    """Scenario 2: terminals where all payments become fraud."""
     terminal_days: Annotated[int, at_least(0)] = 28
     """Scenario 2: number of days."""
     customers_compromised_per_day: Annotated[int, at_least(0)] = 3
-    """Scenario 3: customers whose payments partly become fraud."""
+    """Scenario 3: customers of whose payments some become fraud."""
     customer_days: Annotated[int, at_least(0)] = 14
     """Scenario 3: number of days."""
     customer_fraud_share: Annotated[float, between(0, 1)] = 1 / 3
     """Scenario 3: share of their payments."""
     customer_fraud_factor: NotNegative = 5.0
-    """Scenario 3: factor by which the amounts of these are multiplied."""
+    """Scenario 3: factor by which the amounts of these payments are multiplied."""
     seed: Seed = 0
     """Seed of the simulation; training has its own."""
 
@@ -80,13 +80,13 @@ class Simulation:
 def simulate(simulation: Simulation | None = None) -> pd.DataFrame:
     """Simulate card payments with three kinds of fraud.
 
-    Returns one row a payment, in the order of time: TRANSACTION_ID, TX_DATETIME, CUSTOMER_ID, TERMINAL_ID, TX_AMOUNT
+    Returns one row per payment, ordered by time: TRANSACTION_ID, TX_DATETIME, CUSTOMER_ID, TERMINAL_ID, TX_AMOUNT
     (two decimals), TX_TIME_SECONDS and TX_TIME_DAYS since the start, TX_FRAUD (0, 1) and TX_FRAUD_SCENARIO: 0 genuine,
-    1 a large amount, 2 a compromised terminal, 3 a compromised customer whose payments are multiplied. A later scenario
+    1 large amount, 2 compromised terminal, 3 compromised customer, whose amounts are multiplied. A later scenario
     overwrites an earlier one.
 
     Raises:
-        BadInput: if a setting is out of its range, or no payment comes of the settings.
+        BadInput: A setting is out of its range, or the settings give no payment.
     """
     settings = simulation or Simulation()
     ranges.check(settings, "--simulation.")
@@ -177,12 +177,13 @@ def _add_frauds(payments: pd.DataFrame, settings: Simulation, random: np.random.
 
 
 def add_features(payments: pd.DataFrame, label_delay_days: int = 7) -> pd.DataFrame:
-    """Add the handbook's features to payments that are in the order of time.
+    """Add the handbook's features to payments that are ordered by time.
 
-    `payments` needs TX_DATETIME, CUSTOMER_ID, TERMINAL_ID, TX_AMOUNT and TX_FRAUD. Added, for windows of w = 1, 7 and
-    30 days: the customer's count and mean amount in (t − w, t], the current payment included; the terminal's count and
-    share of frauds in (t − delay − w, t − delay], for a label is known only `label_delay_days` later, 0 where that
-    window is empty; whether the day is a Saturday or Sunday, and whether the hour is 6 or less.
+    `payments` needs TX_DATETIME, CUSTOMER_ID, TERMINAL_ID, TX_AMOUNT and TX_FRAUD. For windows of w = 1, 7 and 30 days,
+    the features are the customer's count and mean amount in (t − w, t], including the current payment; and the
+    terminal's count and share of frauds in (t − delay − w, t − delay], as a label is known only after
+    `label_delay_days`, 0 if that window is empty. Others: whether the day is a Saturday or Sunday, and whether the hour
+    is 6 or less.
     """
     moment = payments["TX_DATETIME"].to_numpy().astype("datetime64[s]")
     time = moment.astype(np.int64)
@@ -191,7 +192,7 @@ def add_features(payments: pd.DataFrame, label_delay_days: int = 7) -> pd.DataFr
         "TX_DURING_WEEKEND": (weekday >= 5).astype(np.int8),
         "TX_DURING_NIGHT": (time % DAY // 3600 <= 6).astype(np.int8),
     }
-    # Sums of cents are exact in integers, whatever came before the window.
+    # Integer sums of cents are exact.
     cents = np.round(payments["TX_AMOUNT"].to_numpy() * 100).astype(np.int64)
     fraud = payments["TX_FRAUD"].to_numpy().astype(np.int64)
     windows = [w * DAY for w in WINDOWS]
@@ -212,9 +213,9 @@ def add_features(payments: pd.DataFrame, label_delay_days: int = 7) -> pd.DataFr
 def _windows(
     owner: np.ndarray, time: np.ndarray, value: np.ndarray, windows: Sequence[int], delay: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Count and sum of `value` over the owner's rows in (t − delay − w, t − delay], for each w; times in seconds."""
+    """Count and sum of `value` over the owner's rows in (t − delay − w, t − delay] for each w; times in seconds."""
     _, owner = np.unique(owner, return_inverse=True)
-    # One sorted key for all owners, with a gap between two owners that is wider than any window.
+    # One sorted key for all owners, with gaps between owners that are wider than any window.
     stride = int(time.max() - time.min()) + max(windows) + delay + 1
     key = owner * stride + (time - time.min())
     order = np.argsort(key, kind="stable")
@@ -232,12 +233,12 @@ def _windows(
 
 
 def read(paths: Sequence[Path]) -> pd.DataFrame:
-    """Read tables in the handbook's layout, CSV or Parquet, its daily files for one; rows come in the order of time.
+    """Read tables in the handbook's layout, CSV or Parquet, such as its daily files, ordered by time.
 
-    Only the five columns that the features are made of are read, and TX_FRAUD_SCENARIO where it is there.
+    Only `RAW_COLUMNS` are read, and TX_FRAUD_SCENARIO if there is one.
 
     Raises:
-        BadInput: if a file can't be read, lacks a column, or holds something else in it.
+        BadInput: A file can't be read, lacks a column, or a column holds values of another kind.
     """
     return _read(table_files.find_files(paths))
 
@@ -248,18 +249,18 @@ def _read(files: table_files.Tables) -> pd.DataFrame:
         kinds["TX_FRAUD_SCENARIO"] = "number"
 
     def columns_of(batch: table_files.Batch) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        columns: dict[str, Any] = {}
         for name, kind in kinds.items():
             if kind == "category":
-                found[name] = table.texts(batch, name, "a value")
+                columns[name] = table.texts(batch, name, "a value")
                 continue
-            found[name] = values = table.numbers(batch, name, kind)
+            columns[name] = values = table.numbers(batch, name, kind)
             table_files.reject(batch, name, np.isnan(values), "a value in every row")
             if name == "TX_AMOUNT":
                 table_files.reject(batch, name, np.abs(values) > LARGEST_AMOUNT, f"an amount up to {LARGEST_AMOUNT:g}")
             if name == "TX_FRAUD":
                 table_files.reject(batch, name, (values != 0) & (values != 1), "0 or 1")
-        return found
+        return columns
 
     if files.skip_bad:
         table_files.leave_out(files, kinds, columns_of)
@@ -277,7 +278,7 @@ def _read(files: table_files.Tables) -> pd.DataFrame:
 
 
 def _codes(texts: list[pa.StringArray]) -> np.ndarray:
-    """Whole numbers as they are, exactly; other names as codes in their order."""
+    """Integers as they are; other names as codes in sorted order."""
     column = pa.chunked_array(texts)
     try:
         return column.cast(pa.int64()).to_numpy()
@@ -301,19 +302,18 @@ def split(payments: pd.DataFrame, protocol: Protocol) -> dict[str, Split]:
     """Split payments with their features by time, as the handbook does.
 
     "train" is the training week and "test" the week after the delay. "validation_train" and "validation" are the same
-    pair of weeks earlier, the validation week being the training week, so that every choice is made before the test
-    week begins. From "validation" and "test" the customers are dropped who are known to be compromised: by a fraud
-    since the start of the matching training week that was known, that is older than the delay, on the day of the
-    payment.
+    weeks shifted back, so that the validation week is the training week and every choice is made before the test week
+    begins. "validation" and "test" exclude customers known to be compromised: those with a fraud since the start of the
+    corresponding training week that is older than the delay on the day of the payment.
 
     Raises:
-        BadInput: if a week holds no payment or no fraud, or the validation days would reach into the test days.
+        BadInput: A week holds no payment or no fraud, or the validation days would overlap the test days.
     """
     ranges.check(protocol, "--protocol.")
     if protocol.test_days > protocol.train_days + protocol.delay_days:
         raise BadInput(
             f"--protocol.test-days: found {protocol.test_days}, expected at most "
-            f"{protocol.train_days + protocol.delay_days}, the days of training and delay, so that validation is over "
+            f"{protocol.train_days + protocol.delay_days}, the days of training and delay, so that validation ends "
             "before the test begins"
         )
     shift = datetime.timedelta(days=protocol.train_days + protocol.delay_days)
@@ -362,14 +362,14 @@ def _known_compromised(
     frauds = (payments["TX_FRAUD"].to_numpy() == 1) & (day >= np.datetime64(train_start))
     first_fraud = pd.Series(day[frauds]).groupby(customer[frauds]).min()
     first = first_fraud.reindex(customer[rows]).to_numpy()
-    return first < day[rows] - delay_days  # NaT, no fraud at all, compares as false
+    return first < day[rows] - delay_days  # false for NaT, no fraud
 
 
 def load_simulated(simulation: Simulation, protocol: Protocol) -> tuple[Dataset, table.Encoder]:
     """Simulate payments, add the features and split them.
 
     Raises:
-        BadInput: if a week of the protocol holds no payment or no fraud.
+        BadInput: A week of the protocol holds no payment or no fraud.
     """
     payments = simulate(simulation)
     digest = hashlib.sha256()
@@ -378,11 +378,11 @@ def load_simulated(simulation: Simulation, protocol: Protocol) -> tuple[Dataset,
     provenance = Provenance(
         name="simulated card payments",
         source="simulated after the description in the Fraud Detection Handbook (Le Borgne et al. 2022)",
-        licence="none needed: no real payment is among them",
+        licence="none needed: there are no real payments in it",
         rows=len(payments),
         size_bytes=int(payments.memory_usage(index=False).sum()),
         sha256=digest.hexdigest(),
-        units="amounts in an unnamed currency, windows in days",
+        units="amounts in an unspecified currency, windows in days",
         seed=simulation.seed,
         notes=(
             f"{simulation.customers:,} customers, {simulation.terminals:,} terminals, {simulation.days} days from "
@@ -399,7 +399,7 @@ def load_tables(
     """Read the handbook's own tables, add the features and split them; see `read`, and `table.load` for the options.
 
     Raises:
-        BadInput: if a file can't be used, or a week of the protocol holds no payment or no fraud.
+        BadInput: A file can't be used, or a week of the protocol holds no payment or no fraud.
     """
     files = table_files.find_files(paths, encoding=encoding, skip_bad=skip_bad)
     payments = _read(files)
@@ -418,7 +418,7 @@ def load_tables(
 def _dataset(payments: pd.DataFrame, protocol: Protocol, provenance: Provenance) -> tuple[Dataset, table.Encoder]:
     splits = split(add_features(payments, protocol.delay_days), protocol)
     medians = np.median(splits["validation_train"].inputs, axis=0)
-    # New payments to score come with the features as columns.
+    # New payments to score have the features as columns.
     encoder = table.Encoder(
         tuple(
             table.Column(name, "number", missing=False, fill=float(fill))

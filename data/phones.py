@@ -1,4 +1,4 @@
-"""The 39 phone classes that the TIMIT literature scores, and how annotations spell them.
+"""The 39 phone classes in which TIMIT is usually scored, and their spellings in annotations.
 
 Paper: Lee and Hon, *Speaker-Independent Phone Recognition Using Hidden Markov Models*, IEEE Transactions on Acoustics,
 Speech, and Signal Processing 37 (11), 1989, table I. The 61 labels of TIMIT are those of its PHONCODE.DOC (Garofolo et
@@ -35,18 +35,18 @@ _FOLDED = {
     "uw": ("ux",),
     "sil": ("bcl", "dcl", "gcl", "pcl", "tcl", "kcl", "h#", "pau", "epi"),
 }
-# "sil" itself is the one of the 39 that TIMIT's labels don't have.
+# "sil" is the only one of the 39 that isn't a label of TIMIT.
 TIMIT_TO_39: Mapping[str, str | None] = {
     **{phone: phone for phone in PHONES},
     **{label: phone for phone, labels in _FOLDED.items() for label in labels},
     "q": None,
 }
-IGNORED = -1  # stands for a class where there is none that could be learnt or scored
+IGNORED = -1  # the class of frames that are neither learnt nor scored
 
-# How forced aligners, Praat and Munich's web services write a pause.
+# A pause in the spelling of forced aligners, Praat and Munich's web services.
 _PAUSES = ("", "sp", "<sil>", "[sil]", "(sil)", "<p>", "<p:>", "silence", "pause")
-# How annotations mark what is no phone: speech that couldn't be transcribed, noise, and what is in brackets.
-# With commas L2-ARCTIC writes the phone that was meant, the one that was heard and the kind of the error.
+# Labels that are no phones: speech that couldn't be transcribed, noise, and anything in brackets.
+# L2-ARCTIC writes "intended phone,spoken phone,kind of error".
 _MARKS = re.compile(
     r"spn|nsn|vocnoise|noise|laugh|lau|breath|cough|music|oov|unk|unknown|garbage|err|iver|xxx?|\?+"
     r"|.*,.*|<.*>|\[.*\]|\{.*\}|\(.*\)",
@@ -55,11 +55,10 @@ _MARKS = re.compile(
 
 
 def phone_of(label: str) -> int | None:
-    """Find the class of a label: its index in `PHONES`, or None for the glottal stop "q", which isn't scored.
+    """The class of a label: its index in `PHONES`, or None for the glottal stop "q", which isn't scored.
 
-    The labels are the 61 of TIMIT, the 39 classes themselves, and ARPAbet in either case, with or without a digit for
-    the stress ("AH0"), as forced aligners write it, and with Kaldi's marks of the place in a word ("AH0_B"). "sil",
-    "sp" and an empty label are silence.
+    Labels are TIMIT's 61, the 39 classes themselves, and ARPAbet in upper or lower case, with or without a stress digit
+    ("AH0") or Kaldi's mark of the position in the word ("AH0_B"). "sil", "sp" and an empty label are silence.
 
     Raises:
         KeyError: The label is unknown.
@@ -72,7 +71,7 @@ def phone_of(label: str) -> int | None:
 
 
 def is_mark(label: str) -> bool:
-    """Whether a label is known to stand for what is no phone, such as "spn" or "<noise>"."""
+    """Whether a label is known to stand for something other than a phone, such as "spn" or "<noise>"."""
     return _MARKS.fullmatch(_plain(label)) is not None
 
 

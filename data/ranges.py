@@ -1,4 +1,4 @@
-"""Ranges of settings, which stand beside the setting: `epochs: Annotated[int, at_least(1)] = 12`."""
+"""Ranges of settings, as annotations: `epochs: Annotated[int, at_least(1)] = 12`."""
 
 import dataclasses
 import math
@@ -12,10 +12,7 @@ from data.dataset import BadInput
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """The finite numbers from `least` to `most`; of a string or a tuple, its length.
-
-    With `above` the least itself is out of the range, with `below` the most.
-    """
+    """Finite numbers from `least` to `most`, exclusive with `above` and `below`; for strings and tuples, the length."""
 
     least: float
     most: float = math.inf
@@ -59,16 +56,12 @@ Seed = Annotated[int, between(0, 2**31 - 1)]
 
 
 def check(settings: Any, prefix: str = "--") -> None:
-    """Refuse a settings dataclass with a value out of its range, in nested dataclasses and tuples too.
+    """Check the values of a settings dataclass against its ranges, including nested dataclasses and tuples.
 
-    None is in every range. A path must not contain a null character.
-
-    Args:
-        settings: of which the annotations are read.
-        prefix: of its flags.
+    None is in every range. A path must not contain a null character. `prefix` is that of the flags.
 
     Raises:
-        BadInput: naming the flag, the value and the range.
+        BadInput: A value is out of its range.
     """
     for name, hint in typing.get_type_hints(type(settings), include_extras=True).items():
         value, flag = getattr(settings, name), f"{prefix}{name.replace('_', '-')}"
@@ -85,11 +78,11 @@ def _check(value: Any, hint: Any, flag: str) -> None:
         raise BadInput(f"{flag} {value}: found a null character, expected a path")
     kind, parts = typing.get_origin(hint), typing.get_args(hint)
     if kind is Annotated:
-        for own in parts[1:]:
-            if isinstance(own, Range) and value not in own:
+        for limits in parts[1:]:
+            if isinstance(limits, Range) and value not in limits:
                 unit = {str: " characters", tuple: " values"}.get(type(value), "")
                 found = repr(value) if value != () else "none"
-                raise BadInput(f"{flag}: found {found}, expected {own}{unit}")
+                raise BadInput(f"{flag}: found {found}, expected {limits}{unit}")
         _check(value, parts[0], flag)
     elif kind in (typing.Union, types.UnionType):
         for part in parts:

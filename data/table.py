@@ -444,7 +444,7 @@ def _load(
         keys.understood,
         *_understood_split(keys, order, (first, second), customer),
         *_understood_columns(seen, encoder, [*roles, *drop]),
-        *([f"left out, as asked: {some(list(drop))}"] if drop else []),
+        *([f"left out by --drop: {some(list(drop))}"] if drop else []),
         *numbering,
     ]
     provenance = Provenance.of_files(

@@ -782,7 +782,7 @@ def _check_files(files: Sequence[Path], encoding: str | None) -> dict[Path, str 
 
 def _describe_encodings(files: Sequence[Path], encoding: str | None, marks: Mapping[Path, str | None]) -> str:
     if encoding is not None:
-        return f"read as {encoding}, as asked"
+        return f"read as {encoding}, as set by --encoding"
     marked = [file for file in files if marks[file]]
     if not marked:
         return "read as UTF-8"

@@ -827,7 +827,7 @@ def test_files_that_need_more_said(tmp_path, lean, untrained, file):
         main([*words, "--encoding", "cp1252"])
     metrics = main([*words, "--skip-bad", "--encoding", "cp1252"])
     understood = metrics["data"]["understood"]
-    assert "read as cp1252, as asked" in understood
+    assert "read as cp1252, as set by --encoding" in understood
     assert "left out as no entries: 1 line, the first of them line 478: found 'broken' without phones, " in "".join(
         understood
     )

@@ -231,7 +231,7 @@ def test_encodings(tmp_path, encoding):
     text = (lines("{w}\t{p}", ARPABET) + f"{word}\tP R IY0\n").encode(encoding)
     found, understood = listed(tmp_path, text, encoding=encoding)
     assert found[word] == ["P R IY"]
-    assert f"read as {encoding}, as asked" in understood
+    assert f"read as {encoding}, as set by --encoding" in understood
 
 
 def test_utf_16_is_known_by_its_mark(tmp_path):

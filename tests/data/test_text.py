@@ -627,7 +627,7 @@ def test_marks_of_some_files_and_an_encoding_for_all(tmp_path):
     file = write(tmp_path / "c.txt", whole(["café €", *parts]).encode("cp1252"))
     corpus = load_files([file], "byte", encoding="cp1252")
     assert in_order(corpus)[0].startswith("café €\n\n")
-    assert corpus.provenance.understood[0] == "read as cp1252, as asked"
+    assert corpus.provenance.understood[0] == "read as cp1252, as set by --encoding"
 
 
 # Bad input
