@@ -1,4 +1,4 @@
-"""Pictures and labels from NumPy archives and IDX files, as arrays of uint8 and of numbers of classes."""
+"""Pictures and labels from NumPy archives and IDX files, as arrays of uint8 and of class indices."""
 
 import dataclasses
 import gzip
@@ -18,12 +18,12 @@ from data.picture_files import BYTES, check_bytes, describe, describe_excess, le
 from data.picture_folders import ALL
 
 LONGEST_LABEL = 200  # letters
-LEAST_SIDE = 4  # of pictures in arrays, which keep their size
+LEAST_SIDE = 4  # pixels
 
 
 @dataclasses.dataclass
 class Arrays:
-    """Pictures as they are in a file, and their labels, if any; of both the place in words."""
+    """Unconverted pictures and their labels, if any, with the places of both for messages."""
 
     images: np.ndarray
     labels: np.ndarray | None
@@ -33,7 +33,7 @@ class Arrays:
 
 @dataclasses.dataclass
 class Source:
-    """What a file or a folder of arrays holds: by part, "" if it has no parts; `names` of its labels if it says so."""
+    """The arrays of a file or folder by part, or "" if it has no parts; and the `names` of its labels, if given."""
 
     parts: dict[str, Arrays]
     understood: list[str] = dataclasses.field(default_factory=list)
@@ -53,7 +53,7 @@ _PART_NAMES = {
 
 
 def _array_role(name: str) -> tuple[str, str] | None:
-    """Say of which part an array is by its name, and whether it holds images or labels."""
+    """The part of an array by its name, and whether it holds "images" or "labels"."""
     letters = re.sub(r"[\W_]", "", name.lower())
     for part in ("", *sorted(_PART_NAMES, key=len, reverse=True)):
         for rest in (letters.removeprefix(part), letters.removesuffix(part)):
@@ -63,7 +63,7 @@ def _array_role(name: str) -> tuple[str, str] | None:
 
 
 def read_npz(path: Path) -> Source:
-    """Read what `data.images.load_npz` takes of a NumPy archive, and raise what it says."""
+    """Read the arrays of a NumPy archive; see `data.images.load_npz`."""
     expected = "expected a NumPy archive of x_train, y_train, x_test and y_test"
     require_file(path, expected)
     try:
@@ -113,7 +113,7 @@ def read_npz(path: Path) -> Source:
 
 
 def _read_npy(place: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, budget: int) -> np.ndarray:
-    """Read an array, if its header says that it is of simple values and as long as the archive's entry."""
+    """Read an array, after checking by its header that it has simple values and fits the archive's entry."""
     check_bytes(place, entry.file_size, entry.compress_size, budget)
     with archive.open(entry) as stream:
         version = np.lib.format.read_magic(stream)
@@ -122,7 +122,7 @@ def _read_npy(place: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, budg
         header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = header(stream)
     if dtype.kind not in "biufUS":
-        raise BadInput(f"{place}: found {_type(dtype)}, which is not read for safety, expected numbers or text")
+        raise BadInput(f"{place}: found {_type(dtype)}, which are not read for safety, expected numbers or text")
     if math.prod(shape) * dtype.itemsize > entry.file_size:
         raise BadInput(f"{place}: found a header of {shape_text(shape)} {dtype}, expected as much as the file holds")
     with archive.open(entry) as stream:
@@ -134,7 +134,7 @@ def _type(dtype: np.dtype) -> str:
 
 
 def shape_text(shape: Sequence[int]) -> str:
-    """Write a shape as it's said of pictures."""
+    """A shape for messages: 28 × 28 × 1."""
     return " × ".join(map(str, shape)) or "one value"
 
 
@@ -144,7 +144,7 @@ _IDX_NAME = re.compile(
 
 
 def read_idx(folder: Path, without_classes: bool = False) -> tuple[Source, list[Path]]:
-    """Read what `data.images.load_idx` takes of a folder, and return the files too; raise what it says."""
+    """Read the IDX files of a folder, and return their paths, too; see `data.images.load_idx`."""
     start, inside = "", folder
     if not folder.is_dir() and folder.parent.is_dir():
         start, inside = folder.name.lower(), folder.parent
@@ -185,30 +185,30 @@ def read_idx(folder: Path, without_classes: bool = False) -> tuple[Source, list[
             images = images.swapaxes(1, 2)
         source.parts[part] = Arrays(images, labels, str(images_path), str(labels_path))
     if "emnist" in name:
-        source.understood.append("EMNIST's pictures, which are stored on their sides, are turned upright")
+        source.understood.append("EMNIST's pictures, which are stored transposed, are turned upright")
         source.names = _emnist_names(inside, name)
     return source, [files[file] for file in wanted if file in files]
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """List the files in a folder and, where there are IDX files in none of them, at most two levels below it."""
+    """List the files in a folder and, until there are IDX files among them, at most two levels below it."""
     levels = [folder]
     for _ in range(3):
         try:
             inside = [path for level in levels for path in sorted(level.iterdir()) if path.name[0] != "."]
-            found = [path for path in inside if path.is_file()]
+            files = [path for path in inside if path.is_file()]
             levels = [path for path in inside if path.is_dir() and path.name != "__MACOSX"]
         except OSError as error:
             raise BadInput(
                 f"{folder}: found a folder that can't be read ({reason(error)}), expected IDX files"
             ) from None
-        yield from found
-        if any(_IDX_NAME.fullmatch(path.name) for path in found):
+        yield from files
+        if any(_IDX_NAME.fullmatch(path.name) for path in files):
             return
 
 
 def _emnist_names(folder: Path, name: str) -> Mapping[int, str] | None:
-    """Read which letters EMNIST's labels stand for: a line for each, of the label and one or two character codes."""
+    """Read the characters of EMNIST's labels from lines of a label and one or two character codes."""
     path = next((path for path in _files(folder) if path.name.lower() == f"{name}-mapping.txt"), None)
     if path is None or path.stat().st_size > 100_000:
         return None
@@ -250,7 +250,7 @@ def _read_file(path: Path, rank: int, budget: int) -> np.ndarray:
 
 
 def with_channels(arrays: Arrays, understood: list[str]) -> tuple[int, ...]:
-    """Bring pictures to (n, height, width, channels) and return the shape of one."""
+    """Reshape pictures to (n, height, width, channels) and return the shape of one without opacity."""
     images = arrays.images
     first = images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[-1] not in (1, 3, 4)
     shaped = images.ndim == 3 or first or (images.ndim == 4 and images.shape[-1] in (1, 3, 4))
@@ -272,9 +272,9 @@ def with_channels(arrays: Arrays, understood: list[str]) -> tuple[int, ...]:
 
 
 def to_bytes(parts: Mapping[str, Arrays], levels: dict[str, tuple[float, float]], understood: list[str]) -> None:
-    """Bring the pictures of all parts to uint8 of 0 to 255, by one range for those of one type: that in `levels`.
+    """Convert the pictures of all parts to uint8, with one range of values for each type.
 
-    Where there is none, that which suits the pictures is added.
+    The range is that in `levels`, to which those of other types are added.
     """
     for kind in dict.fromkeys(_kind(arrays.images) for arrays in parts.values()):
         of_kind = [arrays for arrays in parts.values() if _kind(arrays.images) == kind]
@@ -298,40 +298,39 @@ def _kind(images: np.ndarray) -> str:
 
 
 def _bytes(images: np.ndarray, kind: str, levels: tuple[float, float]) -> np.ndarray:
-    plain = (kind, levels) == ("uint8", BYTES)
-    if plain and images.shape[-1] < 4:
+    if (kind, levels) == ("uint8", BYTES) and images.shape[-1] < 4:
         return np.ascontiguousarray(images)
-    found = np.empty((*images.shape[:3], min(images.shape[3], 3)), np.uint8)
+    converted = np.empty((*images.shape[:3], min(images.shape[3], 3)), np.uint8)
     for first in range(0, len(images), 256):
         block = scaled(images[first : first + 256], levels)
         if images.shape[-1] == 4:
             alpha = block[..., 3:] / 255
             block = alpha * block[..., :3] + (1 - alpha) * 255
-        found[first : first + 256] = np.rint(block)
-    return found
+        converted[first : first + 256] = np.rint(block)
+    return converted
 
 
 def classes_of(
     source: Source, main: str, without_classes: bool, understood: list[str]
 ) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
-    """Bring the labels of all parts to numbers of classes, with the classes' names and how the source spells them."""
-    found: dict[str, np.ndarray] = {}
+    """Convert the labels of all parts to class indices; return the classes' names and spellings in the source, too."""
+    labels_of: dict[str, np.ndarray] = {}
     for part, arrays in source.parts.items():
         if arrays.labels is None:
             if not without_classes:
                 name = arrays.label_place.rsplit(": ", 1)[-1]
                 raise BadInput(f"{arrays.image_place}: found no labels ({name}) beside it, expected some")
-            found[part] = np.zeros(len(arrays.images), np.int64)
+            labels_of[part] = np.zeros(len(arrays.images), np.int64)
             continue
-        found[part] = _one_a_picture(arrays, understood)
-        if len(found[part]) != len(arrays.images):
+        labels_of[part] = _label_per_picture(arrays, understood)
+        if len(labels_of[part]) != len(arrays.images):
             expected = f"expected {len(arrays.images):,} as there are pictures"
-            raise BadInput(f"{arrays.label_place}: found {len(found[part]):,} labels, {expected}")
-    if len({labels.dtype.kind == "U" for labels in found.values()}) > 1:
+            raise BadInput(f"{arrays.label_place}: found {len(labels_of[part]):,} labels, {expected}")
+    if len({labels.dtype.kind == "U" for labels in labels_of.values()}) > 1:
         raise BadInput(f"{source.parts[main].label_place}: found numbers in one part and text in another, expected one")
-    values = np.unique(found[main])
+    values = np.unique(labels_of[main])
     if without_classes and (len(values) < 2 or any(arrays.labels is None for arrays in source.parts.values())):
-        return {part: np.zeros(len(labels), np.int64) for part, labels in found.items()}, [ALL], [ALL]
+        return {part: np.zeros(len(labels), np.int64) for part, labels in labels_of.items()}, [ALL], [ALL]
     numeric = values.dtype.kind != "U"
     spelled = [str(value) for value in values]
     if not numeric and all(re.fullmatch(r"[0-9]{1,18}", text) for text in spelled):
@@ -342,22 +341,24 @@ def classes_of(
         if values[0] < 0:
             raise BadInput(f"{source.parts[main].label_place}: found the label {values[0]}, expected 0 or more")
         if source.names is not None:
-            for part, labels in found.items():
+            for part, labels in labels_of.items():
                 if unnamed := [value for value in np.unique(labels).tolist() if value not in source.names]:
                     expected = f"expected {min(source.names)} to {max(source.names)}"
                     raise BadInput(f"{source.parts[part].label_place}: found the label {unnamed[0]}, {expected}")
             names = [source.names[int(value)] for value in values]
-    for part, labels in found.items():
+    for part, labels in labels_of.items():
         if (unknown := np.setdiff1d(labels, values)).size:
             expected = f"expected those of the training pictures: {listed(spelled)}"
             raise BadInput(f"{source.parts[part].label_place}: found the label {unknown[0]}, {expected}")
     number = {value: label for label, value in enumerate(values.tolist())}
-    classes = {part: np.array([number[value] for value in labels.tolist()], np.int64) for part, labels in found.items()}
+    classes = {
+        part: np.array([number[value] for value in labels.tolist()], np.int64) for part, labels in labels_of.items()
+    }
     return classes, [escaped(unicodedata.normalize("NFC", name)) for name in names], spelled
 
 
-def _one_a_picture(arrays: Arrays, understood: list[str]) -> np.ndarray:
-    """Bring labels to (n,) int64 or text."""
+def _label_per_picture(arrays: Arrays, understood: list[str]) -> np.ndarray:
+    """Convert labels to (n,) int64 or text."""
     labels, place = arrays.labels, arrays.label_place
     assert labels is not None
     columns = labels.reshape(len(labels), -1) if labels.ndim == 2 and 0 not in labels.shape else None

@@ -1,11 +1,11 @@
-"""One picture: from a file of the usual formats to an array of the size and the channels that are asked for.
+"""Read a picture file of any usual format as an array of a given size and number of channels.
 
-Brightness becomes 0 (black) to 255 (white). Of files of 8 bits a value it is that already. What 16 and 32 bits or
-floating-point numbers mean depends on the camera, so one range of a whole set is spread over 0 to 255: that which its
-type or custom has (0 to 1, 0 to 255, 0 to 65,535, -1 to 1), if the set uses more than the lower half of it, else its
-own, from its least to its greatest value. Pictures of 8 bits that stay in the lower half are treated alike.
+Brightness becomes 0 (black) to 255 (white), as 8-bit files have it. The meaning of 16-bit, 32-bit and floating-point
+values depends on the camera, so one range for the data set is scaled to 0 to 255: a customary one (0 to 1, 0 to 255,
+0 to 65,535, -1 to 1) if the data set uses more than its lower half, else its own, from its least to its greatest value.
+The same applies to 8-bit pictures that use only the lower half.
 
-Nothing is decoded that would take more than `LARGEST_DECODED` bytes.
+A picture that would take more than `LARGEST_DECODED` bytes isn't decoded.
 """
 
 import contextlib
@@ -23,33 +23,33 @@ from PIL import Image, UnidentifiedImageError
 from data.dataset import BadInput
 
 LARGEST_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485  # Pillow's limit against decompression bombs
-LARGEST_BYTES = 8 * 10**9  # that all pictures of a source may have in memory
-SMALL = 10**8  # bytes; of more than that a file may say that it holds at most
-MOST_COMPRESSED = 100  # times its own size: MNIST's compress by 5
-LARGEST_DECODED = 400_000_000  # bytes that a picture may take once decoded
+LARGEST_BYTES = 8 * 10**9  # of all pictures of a source in memory
+SMALL = 10**8  # bytes; if a file says that it holds more, this is at most
+MOST_COMPRESSED = 100  # times its size: MNIST's files compress by 5
+LARGEST_DECODED = 400_000_000  # bytes of a decoded picture
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".webp", ".gif", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".pnm"),
 )
 EXPECTED = "expected PNG, JPEG, BMP, WebP, GIF, TIFF or PNM"
 
-Image.init()  # every format at once, which Pillow does anyway at the first file that isn't of the commonest ones
+Image.init()  # every format, which Pillow does anyway at the first file of a rarer one
 
 Kind = Literal["uint8", "integer", "float"]
-Levels = Mapping[str, tuple[float, float]]  # of each kind: the values that become black and white
+Levels = Mapping[str, tuple[float, float]]  # the values that become black and white, by kind
 BYTES = (0.0, 255.0)
 
 _FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "GIF", "TIFF", "PPM")
 _GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 _CUSTOMARY = (1, 255, 65_535)
 _KINDS = {"uint8": "8 bits", "integer": "16 or 32 bits", "float": "floating-point numbers"}
-# Pillow reads the upper byte of 16-bit colours. Of the same bytes in the other order, that's the lower one.
+# Pillow reads the upper byte of 16-bit colours. In the other byte order, that's the lower one.
 _LOWER = {";16B": ";16L", ";16L": ";16B", ";16N": ";16B" if sys.byteorder == "little" else ";16L"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What is known of a picture before it's decoded; height and width are those of the upright picture."""
+    """The properties of a picture before decoding; height and width are those of the upright picture."""
 
     height: int
     width: int
@@ -62,7 +62,7 @@ class Header:
 
 
 def levels_of(low: float, high: float) -> tuple[float, float]:
-    """Choose which values of a set become black and white, of its least and its greatest value."""
+    """Choose which values become black and white, given the least and greatest value of a data set."""
     for white in _CUSTOMARY:
         if low >= 0 and white / 2 < high <= white:
             return 0.0, float(white)
@@ -72,7 +72,7 @@ def levels_of(low: float, high: float) -> tuple[float, float]:
 
 
 def scaled(values: np.ndarray, levels: tuple[float, float]) -> np.ndarray:
-    """Spread values over 0 to 255, as float32; what is beyond the levels is cut."""
+    """Scale values to 0 to 255, float32, and clip those beyond the levels."""
     black, white = levels
     shifted = values.astype(np.float64 if values.dtype.itemsize > 2 else np.float32)
     shifted -= black
@@ -81,7 +81,7 @@ def scaled(values: np.ndarray, levels: tuple[float, float]) -> np.ndarray:
 
 
 def describe(levels: Levels, counts: Mapping[str, int] | None = None) -> list[str]:
-    """Say in sentences what became black and white, where that isn't 0 and 255 of 8 bits."""
+    """Sentences on the values that became black and white, unless they are 0 and 255 of 8 bits."""
     sentences = []
     for kind, (black, white) in levels.items():
         if (kind, (black, white)) != ("uint8", BYTES):
@@ -94,12 +94,12 @@ def describe(levels: Levels, counts: Mapping[str, int] | None = None) -> list[st
 
 
 def describe_excess(levels: tuple[float, float], low: float, high: float) -> list[str]:
-    """Say in a sentence that pictures go far beyond the levels of those that a model was trained on, if they do."""
+    """A sentence if the values of pictures are far beyond the levels that a model was trained on."""
     black, white = levels
     if max(high - white, black - low) <= (white - black) / 4:
         return []
     values = f"{_number(low)} to {_number(high)}"
-    return [f"their values, {values}, go far beyond those that the model was trained on, and are cut"]
+    return [f"their values, {values}, are far beyond those that the model was trained on, and are clipped"]
 
 
 def _number(value: float) -> str:
@@ -110,14 +110,14 @@ def _number(value: float) -> str:
 
 
 def read_header(path: Path) -> Header:
-    """Read what `Header` holds.
+    """Read the properties of a picture without decoding it.
 
     Raises:
-        BadInput: as `read_picture`, as far as it shows without decoding.
+        BadInput: As in `read_picture`.
     """
     with _opened(path) as (image, raw):
         width, height = image.size
-        # Of a PNG, Pillow would decode the whole to look for EXIF data behind it.
+        # Pillow would decode a whole PNG to look for EXIF data after it.
         exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
         if exif.get(0x0112, 1) in _TURNED:
             height, width = width, height
@@ -131,7 +131,7 @@ def read_range(path: Path, channels: int) -> tuple[float, float]:
     """Decode a picture and return its least and its greatest value, before any scaling.
 
     Raises:
-        BadInput: as `read_picture`.
+        BadInput: As in `read_picture`.
     """
     with _opened(path) as (image, raw):
         _check_size(path, image, raw)
@@ -142,16 +142,16 @@ def read_range(path: Path, channels: int) -> tuple[float, float]:
 def read_picture(path: Path, *, height: int, width: int, channels: int, levels: Levels) -> np.ndarray:
     """Read a picture as (height, width, channels) uint8.
 
-    It is turned as its EXIF data say, laid over white where it's transparent, and resized without regard to its
-    proportions, by linear interpolation over all the pixels that fall together. Of an animation or of several pages
-    the first is taken. For 1 channel, colours become grey by the ITU-R 601 weights.
+    It is rotated by its EXIF orientation, composited over white if transparent, and resized without keeping its aspect
+    ratio, by bilinear interpolation with antialiasing. Only the first frame or page is read. For 1 channel, colours
+    become grey by the ITU-R 601 weights.
 
     Raises:
-        BadInput: The file is missing, of another kind (whatever its name says), cut or damaged, holds values that
-            aren't numbers, or has more than `LARGEST_PIXELS` pixels or than `LARGEST_DECODED` bytes.
+        BadInput: The file is missing, of another kind (whatever its name), cut or damaged, holds values that aren't
+            numbers, or has more than `LARGEST_PIXELS` pixels or than `LARGEST_DECODED` bytes.
     """
     with _opened(path) as (image, raw):
-        # A large JPEG is decoded at a half, a quarter or an eighth, still at least twice as large as asked.
+        # Decodes a large JPEG at 1/2, 1/4 or 1/8 of its size, at least twice the size needed.
         image.draft(None, (2 * max(height, width), 2 * max(height, width)))
         _check_size(path, image, raw)
         image.load()
@@ -174,7 +174,7 @@ def read_picture(path: Path, *, height: int, width: int, channels: int, levels: 
 
 
 def _bytes(image: Any, size: tuple[int, int], channels: int) -> np.ndarray:
-    """Turn a picture of 8 bits into an array of the size (width, height)."""
+    """Convert an 8-bit picture to an array of the size (width, height)."""
     mode = "L" if channels == 1 else "RGB"
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -188,7 +188,7 @@ def _bytes(image: Any, size: tuple[int, int], channels: int) -> np.ndarray:
 
 
 def _planes(path: Path, image: Any, raw: str, channels: int) -> Iterator[tuple[np.ndarray, bool]]:
-    """Decode a picture plane by plane, at its full depth; with each, whether it's the opacity, of 8 bits."""
+    """Decode a picture plane by plane at full depth; yield with each plane whether it's the 8-bit opacity."""
     if change := _deep_colour(image, raw):
         names = image.getbands()
         with Image.open(path, formats=_FORMATS) as lower:
@@ -215,21 +215,21 @@ def _planes(path: Path, image: Any, raw: str, channels: int) -> Iterator[tuple[n
         return
     plane = np.asarray(image)
     if image.mode == "I" and image.format == "TIFF" and image.tag_v2.get(339, 1) in (1, (1,)):
-        plane = plane.view(np.uint32)  # which Pillow takes for signed
+        plane = plane.view(np.uint32)  # Pillow reads it as signed
     if plane.dtype.kind == "f" and not np.isfinite(plane).all():
         raise BadInput(f"{path}: found values that aren't finite numbers, expected brightness")
     yield from ((plane, False) for _ in range(channels))
 
 
 def _deep_colour(image: Any, raw: str) -> str | None:
-    """Of a picture of 16 bits a colour, name the raw mode that reads its lower bytes."""
+    """The raw mode that reads the lower bytes of a picture with 16 bits per channel, else None."""
     if image.mode in ("RGB", "RGBA") and raw in (f"{image.mode}{end}" for end in _LOWER):
         return image.mode + _LOWER[raw.removeprefix(image.mode)]
     return None
 
 
 def _raw_mode(image: Any) -> str:
-    """Name the way in which values are stored, "" if that isn't known."""
+    """Pillow's raw mode of the stored values, "" if unknown."""
     args = image.tile[0].args if getattr(image, "tile", None) else ""
     args = args[0] if isinstance(args, tuple) and args else args
     return args if isinstance(args, str) else ""
@@ -241,11 +241,11 @@ def _kind(image: Any, raw: str) -> Kind:
     return "integer" if image.mode.startswith("I") or _deep_colour(image, raw) else "uint8"
 
 
-_TURNED = (5, 6, 7, 8)  # the orientations that exchange height and width
+_TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 
 
 def _upright(picture: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn a picture as one of EXIF's eight orientations says."""
+    """Apply one of EXIF's eight orientations."""
     if orientation in _TURNED:
         picture = picture.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
@@ -256,7 +256,7 @@ def _upright(picture: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _check_size(path: Path, image: Any, raw: str) -> None:
-    """Refuse what would take too much memory, by the header."""
+    """Raise BadInput if decoding would take too much memory."""
     many = image.mode in ("I", "F") or image.format == "WEBP" or _deep_colour(image, raw)
     each = 12 if many else 1 if image.mode in ("1", "L", "P") else 4
     size = each * image.width * image.height
@@ -267,7 +267,7 @@ def _check_size(path: Path, image: Any, raw: str) -> None:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, str]]:
-    """Open a picture, and name its raw mode; what its decoding raises inside of the `with` becomes BadInput."""
+    """Open a picture, with its raw mode; errors of decoding inside the `with` become BadInput."""
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
             raise BadInput(f"{path}: found a pipe or a device, {EXPECTED}")
@@ -275,7 +275,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, str]]:
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=_FORMATS) as image:
-                yield image, _raw_mode(image)  # which decoding forgets
+                yield image, _raw_mode(image)  # lost by decoding
     except BadInput:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -295,23 +295,23 @@ def _opened(path: Path) -> Iterator[tuple[Any, str]]:
 
 
 def reason(error: Exception) -> str:
-    """Say in part of a line why something failed."""
+    """The message of an error, shortened to part of a line."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     line = text.splitlines()[0].rstrip(".")
-    return line if len(line) <= 100 else f"{line[:100]}…"  # some put the damaged bytes in
+    return line if len(line) <= 100 else f"{line[:100]}…"  # some contain the damaged bytes
 
 
 def check_bytes(place: str, size: int, stored: int | None = None, budget: int | None = None) -> None:
-    """Refuse what is beyond memory; or, of a file of `stored` bytes, what can't be so small."""
+    """Raise BadInput for a size beyond the budget, or implausible for a file of `stored` bytes."""
     if size > (LARGEST_BYTES if budget is None else budget):
         expected = f"expected at most {LARGEST_BYTES / 1e9:g} GB, as all of it is held in memory"
         raise BadInput(f"{place}: found pictures of {size / 1e9:.1f} GB, {expected}")
     if stored is not None and size > SMALL and size > MOST_COMPRESSED * stored:
         found = f"{size / 1e9:.1f} GB, said to be in {stored / 1e6:.1f} MB"
-        raise BadInput(f"{place}: found {found}, expected at most {MOST_COMPRESSED} times as much as the file has")
+        raise BadInput(f"{place}: found {found}, expected at most {MOST_COMPRESSED} times the size of the file")
 
 
 def require_file(path: Path, expected: str) -> None:
-    """Refuse a file that isn't there."""
+    """Raise BadInput if a file doesn't exist."""
     if not path.is_file():
         raise BadInput(f"{path}: found no such file, {expected}")

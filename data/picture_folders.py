@@ -1,8 +1,7 @@
-"""Which pictures a folder of the user's holds: of which part, of which class, and what in it is none.
+"""Find the pictures in the user's folder, with their parts and classes.
 
-The parts are known by words in the names of folders, as `seg_train`, `training_set`, `Test`, `xyz-val` or `valid` have
-them, at any depth that holds folders alone; folders that hold one other folder are passed through. What was taken for
-what is said in sentences.
+Parts are recognised by words in folder names, such as `seg_train`, `training_set`, `Test`, `xyz-val` or `valid`, at any
+depth above the pictures; folders that hold just one other folder are skipped. Sentences describe the interpretation.
 """
 
 import dataclasses
@@ -36,7 +35,7 @@ _FOLDER_OF_EACH = "expected a folder of pictures for each class"
 
 @dataclasses.dataclass
 class Found:
-    """Part ("train", "validation", "test", or "" for none), class and path of each picture; and what was understood."""
+    """Part ("train", "validation", "test", or "" for none), class and path of each picture; and sentences on them."""
 
     pictures: list[tuple[str, str, Path]]
     understood: list[str]
@@ -59,13 +58,13 @@ class _Folder:
         return [inside for inside in self.folders if inside.count]
 
     def below(self) -> list[Path]:
-        """Every picture in it and below it, in order."""
+        """Every picture in it and below it, sorted."""
         return sorted([*self.pictures, *(path for inside in self.folders for path in inside.below())])
 
 
 @dataclasses.dataclass
 class _LeftOut:
-    """What is in a folder and not used."""
+    """Files and folders that are not used."""
 
     hidden: int = 0
     folders: list[str] = dataclasses.field(default_factory=list)
@@ -95,17 +94,16 @@ def find(folder: Path, *, without_classes: bool = False, to_test: bool = False) 
     """Find the pictures of a folder.
 
     Args:
-        folder: holds a folder of pictures for each class, or parts of these.
-        without_classes: accept pictures that no folders divide into two classes or more; they are of class "all".
-        to_test: only pictures to test on are wanted, of parts or without parts.
+        folder: holds a folder of pictures for each class, or parts with such folders.
+        without_classes: accept pictures that aren't in at least two class folders; their class is "all".
+        to_test: only the test part is needed.
 
     Raises:
-        BadInput: There is no such folder or no picture in it; a class is without picture; it can't be said what the
-            classes are; the parts have different classes, or one is missing, unless `to_test`.
+        BadInput: There is no such folder or no picture in it; a class has no picture; the classes are ambiguous; the
+            parts have different classes, or one is missing, unless `to_test`.
     """
     if not folder.is_dir():
-        found_file = "a file" if folder.exists() else "no such folder"
-        raise BadInput(f"{folder}: found {found_file}, {_FOLDER_OF_EACH}")
+        raise BadInput(f"{folder}: found {'a file' if folder.exists() else 'no such folder'}, {_FOLDER_OF_EACH}")
     left_out = _LeftOut()
     root = _scan(folder, left_out, set(), 0)
     if not root.count and not root.folders:
@@ -124,7 +122,7 @@ def find(folder: Path, *, without_classes: bool = False, to_test: bool = False) 
         raise BadInput(f"{parts[main].path}: found no folder in it, {_FOLDER_OF_EACH}{_only(left_out)}")
     known = {class_name(inside.path) for inside in classes[main]}
     for part in [part for part in parts if part != main]:
-        # Kaggle's test pictures are without classes, in one folder or in one within another.
+        # Kaggle's test pictures have no classes; they are in one folder, or in one within another.
         names = {class_name(inside.path) for inside in classes[part]} - known
         if len(classes[part]) == len(names) < 2 and all(map(_says_nothing, names)):
             if to_test and part == "test":
@@ -159,16 +157,16 @@ def find(folder: Path, *, without_classes: bool = False, to_test: bool = False) 
 
 
 def class_name(path: Path) -> str:
-    """Name the class of a folder: as composed letters, what can't be shown escaped."""
+    """The name of a folder's class: in NFC, with control characters escaped."""
     return escaped(unicodedata.normalize("NFC", path.name))
 
 
 def part_of(name: str) -> str | None:
-    """Say which part a folder's name speaks of by one of its words, None if of none or of several."""
+    """The part that the words of a folder's name indicate; None if none or several."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     words = [word.lower() for word in re.findall(r"[^\W\d_]+", spaced)]
-    found = {_PART_WORDS[match[1]] for word in words if (match := _PART_WORD.fullmatch(word))}
-    return "train" if found == {"train", "validation"} else found.pop() if len(found) == 1 else None
+    parts = {_PART_WORDS[match[1]] for word in words if (match := _PART_WORD.fullmatch(word))}
+    return "train" if parts == {"train", "validation"} else parts.pop() if len(parts) == 1 else None
 
 
 def _says_nothing(name: str) -> bool:
@@ -177,8 +175,8 @@ def _says_nothing(name: str) -> bool:
 
 def _scan(folder: Path, left_out: _LeftOut, seen: set[tuple[int, int]], depth: int) -> _Folder:
     if depth > DEEPEST:
-        raise BadInput(f"{folder}: found more than {DEEPEST} folders within each other, expected fewer")
-    found = _Folder(folder)
+        raise BadInput(f"{folder}: found more than {DEEPEST} nested folders, expected fewer")
+    scanned = _Folder(folder)
     try:
         about = folder.stat()
         seen.add((about.st_dev, about.st_ino))
@@ -197,18 +195,18 @@ def _scan(folder: Path, left_out: _LeftOut, seen: set[tuple[int, int]], depth: i
                     if not depth and entry.name == "runs" and not inside.pictures:  # where these programs write
                         left_out.folders.append(entry.name)
                     else:
-                        found.folders.append(inside)
+                        scanned.folders.append(inside)
             elif entry.name[0] == ".":
                 left_out.hidden += 1
             elif path.suffix.lower() in SUFFIXES and (entry.is_file() or entry.is_symlink()):
-                found.pictures.append(path)  # a link that leads nowhere is a bad picture
+                scanned.pictures.append(path)  # a broken link is a bad picture
             else:
                 left_out.endings[path.suffix.lower() or "no ending"] += 1
     except OSError as error:
         reason = error.strerror or "unknown error"
         raise BadInput(f"{folder}: found a folder that can't be read ({reason}), {_FOLDER_OF_EACH}") from None
-    found.count = len(found.pictures) + sum(inside.count for inside in found.folders)
-    return found
+    scanned.count = len(scanned.pictures) + sum(inside.count for inside in scanned.folders)
+    return scanned
 
 
 def _is_folder(entry: os.DirEntry) -> bool:
@@ -219,7 +217,7 @@ def _is_folder(entry: os.DirEntry) -> bool:
 
 
 def _parts(folder: _Folder, left_out: _LeftOut, to_test: bool) -> dict[str, _Folder]:
-    """Find the folders of the parts, at the first level that has any; else {"": the folder of all}."""
+    """The folders of the parts, at the first level that has any; else {"": the folder of all}."""
     while True:
         inside = _without_copies(folder, left_out)
         if inside and not folder.pictures and (parts := _parts_here(folder, inside, left_out, to_test)):
@@ -240,7 +238,7 @@ def _parts_here(
     if not named:
         return None
     if not any(with_classes.values()):
-        # Classes may be called train or valid; folders that are all called as parts are, and as several, are parts.
+        # A class may be called train or valid. Folders are parts only if all have names of parts, and of several.
         if others or len(named) == 1:
             return None
     elif "train" not in named:
@@ -274,9 +272,9 @@ def _parts_here(
 
 
 def _without_copies(folder: _Folder, left_out: _LeftOut) -> list[_Folder]:
-    """List the folders that hold pictures, less those that hold the same folders as are beside them.
+    """List the folders that hold pictures, without one that repeats the folders beside it.
 
-    Published archives often hold themselves once more.
+    Published archives often contain a copy of themselves.
     """
     inside = folder.filled
     all_names = {one.name for one in inside}
@@ -303,7 +301,7 @@ def _leave_empty(folder: _Folder, left_out: _LeftOut) -> None:
 
 
 def _classes(folder: _Folder) -> list[_Folder]:
-    """List the folders of classes in a folder, below folders that hold one folder alone; none if there are none."""
+    """List the class folders in a folder, below folders that hold just one folder; empty if there are none."""
     levels = _levels(folder)
     inside = levels[-1].filled
     if len(inside) == 1 and inside[0].name.lower() == levels[-1].name.lower():
@@ -312,7 +310,7 @@ def _classes(folder: _Folder) -> list[_Folder]:
 
 
 def _levels(folder: _Folder, within: _Folder | None = None) -> list[_Folder]:
-    """List the folder and those it's passed through to the folder of the classes, or of the class `within`."""
+    """List the folder and those below it down to the parent of the classes, or of the class `within`."""
     levels = [folder]
     while True:
         inside = folder.filled
@@ -323,7 +321,7 @@ def _levels(folder: _Folder, within: _Folder | None = None) -> list[_Folder]:
 
 
 def _check_level(folder: _Folder, classes: Sequence[_Folder]) -> None:
-    """Refuse folders of classes of which one is empty, or that hold only folders of the same names."""
+    """Raise BadInput if a class folder is empty, or the class folders seem to be one level deeper."""
     if not classes:
         raise BadInput(f"{folder.path}: found no folder in it, {_FOLDER_OF_EACH}")
     for inside in _levels(folder)[-1].folders:
@@ -339,7 +337,7 @@ def _check_level(folder: _Folder, classes: Sequence[_Folder]) -> None:
         place, repeated = listed(one.name for one in deep[:3]), listed(sorted(shared)[:4])
         expected = "train and test with a folder for each class inside" if parts else "one level of folders of classes"
         raise BadInput(
-            f"{folder.path}: found the folders {repeated} again and again in {place}{', …' * (len(deep) > 3)}, "
+            f"{folder.path}: found the folders {repeated} repeated in {place}{', …' * (len(deep) > 3)}, "
             f"expected {expected}"
         )
 
@@ -357,12 +355,12 @@ def _refuse_difference(main: _Folder, other: _Folder, known: set[str], names: se
 
 def _understood_parts(folder: Path, parts: Mapping[str, _Folder], counts: Mapping[str, int]) -> list[str]:
     uses = {"train": "to train on", "validation": "to validate on", "test": "to test on"}
-    said = [
+    described = [
         f"{_below(folder, parts[part].path)} ({counted(counts[part], 'picture')}) {uses[part]}"
         for part in parts
         if part
     ]
-    return [f"parts by the names of folders: {', '.join(said)}"] if said else []
+    return [f"parts by the names of folders: {', '.join(described)}"] if described else []
 
 
 def _below(folder: Path, path: Path) -> str:
@@ -370,5 +368,5 @@ def _below(folder: Path, path: Path) -> str:
 
 
 def _only(left_out: _LeftOut) -> str:
-    """Say what there is in place of pictures."""
+    """A clause on the files that aren't pictures, if any."""
     return f"; there are {left_out.kinds}" if left_out.endings else ""

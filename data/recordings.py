@@ -1,8 +1,8 @@
-"""The user's own recordings with their phones: found, checked, read and split by speaker.
+"""Find, check, read and split the user's own recordings with their phones.
 
-The audio is WAV in RIFF or NIST SPHERE, or what else libsndfile reads. The phones are TIMIT's `.PHN` or a Praat
-TextGrid, as forced aligners write it. A segment is (start, end, class): the times in seconds, the class an index into
-`data.phones.PHONES`, or `IGNORED` where the label stands for no phone, as that of noise does.
+Audio is WAV in RIFF or NIST SPHERE, or another format that libsndfile reads. Phones come from TIMIT's `.PHN` files or
+Praat TextGrids, as forced aligners write them. A segment is (start, end, class): times in seconds, and an index into
+`data.phones.PHONES`, or `IGNORED` if the label isn't a phone, such as noise.
 """
 
 import codecs
@@ -32,10 +32,10 @@ from data.phones import IGNORED, SILENCE, is_mark, phone_of
 Segment = tuple[float, float, int]
 
 LOWEST_RATE, HIGHEST_RATE = 8_000, 192_000
-LARGEST_SAMPLE = 1.25  # resampling and filters overshoot full scale by a little
-OVERHANG = 0.05  # seconds that an annotation may go on after the audio, as some of TIMIT's do
-MOST_FOREIGN = 0.25  # of the labels may be in no list of phones; of more it's another list
-# Of a recording that is there twice the first is taken.
+LARGEST_SAMPLE = 1.25  # resampling and filters slightly overshoot full scale
+OVERHANG = 0.05  # seconds by which an annotation may be longer than the audio, as some of TIMIT's are
+MOST_FOREIGN = 0.25  # share of unknown labels; with more, it's another phone set
+# In order of preference, if a recording exists in two formats.
 SUFFIXES = (".wav", ".wave", ".flac", ".w64", ".rf64", ".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".sph", ".nist")
 SUFFIXES += (".ogg", ".oga", ".opus", ".mp3")
 REPEATED_SENTENCES = ("SA1", "SA2")
@@ -46,17 +46,17 @@ CORE_TEST_SPEAKERS = {
 CORE_TEST_SENTENCES = 8  # of each speaker
 
 _EXPECTED = "expected audio such as WAV, FLAC or NIST SPHERE"
-_FORGIVEN = 128  # bytes by which headers are wrong, or that are cut without losing a frame
-_EXACT = ("PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # samples that are as good as they were recorded
-_DECODED = ("FLAC", "OGG", "MP3")  # whose length is known when all is decoded
-_ROUNDING = 1e-4  # seconds (of samples less than one) by which a segment may begin before the one before ends
+_FORGIVEN = 128  # bytes by which a header may be wrong: less than a frame
+_EXACT = ("PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # lossless samples
+_DECODED = ("FLAC", "OGG", "MP3")  # whose length is known only after decoding
+_ROUNDING = 1e-4  # seconds (less than a sample) by which a segment may overlap the one before
 
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """One sentence or more of one speaker: the audio, and the file that says which phone is when.
+    """A recording of one speaker and its annotation.
 
-    `part` is "train", "test" or "", `text` what was said, if known, and `tier` that of a TextGrid, "" for the usual.
+    `part` is "train", "test" or ""; `text` is the transcript, if known; `tier` is that of a TextGrid, "" for the usual.
     """
 
     audio: Path
@@ -69,25 +69,25 @@ class Recording:
 
 @dataclasses.dataclass
 class Noticed:
-    """What was met in recordings and annotations that a reader should know of, each with how often."""
+    """Counts of notable things in recordings and annotations."""
 
     audio: Counter[str] = dataclasses.field(default_factory=Counter)
     tiers: Counter[str] = dataclasses.field(default_factory=Counter)
     ignored_labels: Counter[str] = dataclasses.field(default_factory=Counter)
-    phones: int = 0  # intervals that have one
-    unlabelled: int = 0  # recordings that go on without labels
+    phones: int = 0  # intervals with one
+    unlabelled: int = 0  # recordings whose end has no labels
 
     def foreign(self) -> Counter[str]:
-        """Those of the ignored labels that aren't known to stand for no phone."""
+        """The ignored labels that aren't known marks, such as noise."""
         return Counter({label: count for label, count in self.ignored_labels.items() if not is_mark(label)})
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """The recordings of a folder, in order of their paths.
+    """The recordings of a folder, sorted by path.
 
-    `skipped` has a line for each bad one, and one for all of TIMIT's SA1 and SA2, which begins with the folder;
-    `ignored` names the files that are no part of a recording.
+    `skipped` has a line for each bad one, and one, beginning with the folder, for all of TIMIT's SA1 and SA2; `ignored`
+    names other files.
     """
 
     recordings: list[Recording]
@@ -96,29 +96,29 @@ class Found:
     noticed: Noticed
 
     def understood(self) -> list[str]:
-        """Say what was made of the files, a sentence each."""
+        """Sentences on how the files were read."""
         noticed, speakers = self.noticed, list(dict.fromkeys(r.speaker for r in self.recordings))
-        said = [
+        sentences = [
             f"{counted(len(self.recordings), 'recording')} of {counted(len(speakers), 'speaker')}, by the name of the "
             f"folder: {listed(speakers)}"
         ]
-        said += [f"{counted(count, 'recording')}: {what}" for what, count in noticed.audio.items()]
+        sentences += [f"{counted(count, 'recording')}: {what}" for what, count in noticed.audio.items()]
         if noticed.tiers:
-            said.append(f"phones of TextGrids are those of the tier {_counted(noticed.tiers)}")
+            sentences.append(f"phones of TextGrids are those of the tier {_counted(noticed.tiers)}")
         if noticed.ignored_labels:
             count = noticed.ignored_labels.total()
-            said.append(
+            sentences.append(
                 f"labels that are no phone, {count:,} of {count + noticed.phones:,}, are left out of training and "
                 f"score: {_counted(noticed.ignored_labels)}"
             )
         if noticed.unlabelled:
-            said.append(
+            sentences.append(
                 f"{counted(noticed.unlabelled, 'recording')} without labels for more than half a second at the end, "
                 "which is taken for silence"
             )
         if self.ignored:
-            said.append(f"ignored: {counted(len(self.ignored), 'file')}, {listed(self.ignored)}")
-        return said
+            sentences.append(f"ignored: {counted(len(self.ignored), 'file')}, {listed(self.ignored)}")
+        return sentences
 
 
 def _counted(counter: Counter[str]) -> str:
@@ -130,15 +130,15 @@ def _counted(counter: Counter[str]) -> str:
 
 
 def read_audio(path: Path) -> tuple[np.ndarray, float]:
-    """Read a recording whole: its samples, (n,) float32 in -1..1 at `data.acoustics.RATE`, and its seconds.
+    """Read all samples of a recording, (n,) float32 in -1..1 at `data.acoustics.RATE`, and its duration in seconds.
 
-    WAV and all else that libsndfile reads, at 8,000 to 192,000 samples a second; of several channels the mean is taken.
-    A header that knows no length, as one written to a stream, is no fault; one that knows it shows a cut file. Floats
-    are right as they are: full scale is 1, and filters may have overshot it up to `LARGEST_SAMPLE`.
+    Reads every format of libsndfile, at 8,000 to 192,000 Hz; channels are averaged. A header of unknown length, as
+    streams have, is accepted; otherwise the length shows whether the file is cut. Floats have a full scale of 1, which
+    filters may have overshot up to `LARGEST_SAMPLE`.
 
     Raises:
-        BadInput: The file is missing, cut or no audio; it has a rate beyond these limits, less than one window of
-            audio, or a sample that isn't finite or is a float beyond `LARGEST_SAMPLE`.
+        BadInput: The file is missing, cut or not audio; its rate is beyond these limits, it is shorter than one window,
+            or it has a sample that isn't finite or is a float beyond `LARGEST_SAMPLE`.
     """
     return np.concatenate(list(stream_audio(path))), duration(path)
 
@@ -147,17 +147,17 @@ def duration(path: Path) -> float:
     """The length of a recording in seconds.
 
     Raises:
-        BadInput: As `read_audio`, but for what only the samples show.
+        BadInput: As in `read_audio`, except for errors that only the samples show.
     """
     frames, rate = _length(path)
     return frames / rate
 
 
 def notes_on(path: Path) -> list[str]:
-    """What is unusual about a recording and was dealt with: its header, its channels, its samples.
+    """Notes on unusual properties of a recording: its header, channels and encoding.
 
     Raises:
-        BadInput: As `duration`.
+        BadInput: As in `duration`.
     """
     with _open(path) as file:
         several, inexact = file.channels > 1, file.subtype not in _EXACT
@@ -167,22 +167,22 @@ def notes_on(path: Path) -> list[str]:
 
 
 def stream_audio(path: Path, seconds: int = 30) -> Iterator[np.ndarray]:
-    """Read a recording as `read_audio` does, but in bounded memory: in blocks of a given length in seconds.
+    """`read_audio` in bounded memory, in blocks of a given length in seconds.
 
     Raises:
-        BadInput: As `read_audio`, as soon as the first block is asked for, or the block with the wrong sample.
+        BadInput: As in `read_audio`, at the first block, or at the block with a bad sample.
     """
     with _open(path) as file:
         yield from stream_resample(_blocks(path, file, seconds), file.samplerate)
 
 
 def _open(path: Path) -> "_Sound":
-    """Open a recording, with all checked that its header says."""
+    """Open a recording and check its header."""
     if not path.is_file():
         raise BadInput(f"{path}: found no such file, {_EXPECTED}")
     try:
-        wrong, mended = _check_header(path)
-        source: Any = _Mended(path, *mended) if mended else os.fsencode(path)
+        wrong, patch = _check_header(path)
+        source: Any = _Patched(path, *patch) if patch else os.fsencode(path)
         file = _Sound(source)
         file.wrong = wrong
     except OSError as error:
@@ -199,9 +199,9 @@ def _open(path: Path) -> "_Sound":
 
 
 class _Sound(soundfile.SoundFile):
-    """Audio that is read from its beginning to its end: in FLAC of unknown length nothing else can be done.
+    """Audio that is read sequentially, as FLAC of unknown length requires.
 
-    `wrong` is what is wrong with its header and does no harm.
+    `wrong` describes a harmless error in its header.
     """
 
     wrong = ""
@@ -210,8 +210,8 @@ class _Sound(soundfile.SoundFile):
         return False
 
 
-class _Mended(io.FileIO):
-    """A file with other bytes at one place, where its header gives a wrong size of the audio."""
+class _Patched(io.FileIO):
+    """A file with a few bytes replaced, where its header has a wrong size of the audio."""
 
     def __init__(self, path: Path, place: int, content: bytes) -> None:
         super().__init__(path)
@@ -239,7 +239,7 @@ def _check_samples(path: Path, samples: int, rate: int) -> None:
 
 
 def _length(path: Path) -> tuple[int, int]:
-    """Samples of a recording and its rate; what is known only when all is read is checked, too."""
+    """The number of samples of a recording and its rate; decodes the samples if the header isn't reliable."""
     with _open(path) as file:
         if file.format in _DECODED or file.subtype in ("FLOAT", "DOUBLE"):
             return sum(map(len, _blocks(path, file))), file.samplerate
@@ -247,13 +247,13 @@ def _length(path: Path) -> tuple[int, int]:
 
 
 def _check_header(path: Path) -> tuple[str, tuple[int, bytes] | None]:
-    """Compare the lengths in the header with the file, which libsndfile does not: it reads what is there.
+    """Compare the lengths in the header with the size of the file, which libsndfile does not.
 
     Returns:
-        What is wrong and does no harm; and the place of a size that libsndfile would believe, with what to read there.
+        A description of a harmless error, and the position of a wrong size with the bytes to replace it.
 
     Raises:
-        BadInput: The file is cut or no audio.
+        BadInput: The file is cut or not audio.
     """
     size = path.stat().st_size
     if size == 0:
@@ -267,22 +267,22 @@ def _check_header(path: Path) -> tuple[str, tuple[int, bytes] | None]:
             return "", None
         if start[:4] in (b"RIFF", b"RF64", b"BW64") and start[8:12] == b"WAVE":
             return _check_riff(path, stream, size)
-    whole = size
+    declared = size
     if start[:4] in (b"FORM", b"RIFX"):
-        whole = 8 + int.from_bytes(start[4:8], "big")
+        declared = 8 + int.from_bytes(start[4:8], "big")
     elif start[:4] == b"riff":
-        whole = int.from_bytes(start[16:24], "little")
+        declared = int.from_bytes(start[16:24], "little")
     elif start[:4] == b".snd":
-        whole = int.from_bytes(start[4:8], "big") + int.from_bytes(start[8:12], "big")
+        declared = int.from_bytes(start[4:8], "big") + int.from_bytes(start[8:12], "big")
     elif start[:4] == b"caff":
-        whole = _end_of_caf(path)
+        declared = _end_of_caf(path)
     elif start[:4] not in (b"fLaC", b"OggS") and not start.startswith(b"ID3") and start[:2] < b"\xff\xe0":  # MP3
         raise BadInput(f"{path}: found a file that begins with {start[:8]!r}, {_EXPECTED}")
-    if whole <= size + _FORGIVEN:
+    if declared <= size + _FORGIVEN:
         return "", None
-    if _is_unknown(whole):
+    if _is_unknown(declared):
         return "a header of unknown or wrong length, read to the end of the file", None
-    raise _is_cut(path, f"{size:,} bytes", whole)
+    raise _is_cut(path, f"{size:,} bytes", declared)
 
 
 def _end_of_caf(path: Path) -> int:
@@ -324,7 +324,7 @@ def _check_riff(path: Path, stream: io.BufferedReader, size: int) -> tuple[str, 
     if size - after <= 1 or _is_chunk(stream, after, size) or _is_chunk(stream, after + length % 2, size):
         return "", None
     if length and 0 <= end - after <= 1:
-        return "bytes after the audio that the header says nothing of, left out", None
+        return "bytes after the audio that the header doesn't mention, left out", None
     return wrong, unknown
 
 
@@ -335,7 +335,7 @@ def _is_chunk(stream: io.BufferedReader, place: int, size: int) -> bool:
 
 
 def _is_unknown(length: int) -> bool:
-    """Whether a length is one that programs write who don't know it yet: about the most that their bits hold."""
+    """Whether a length is a placeholder of programs that don't know it yet: about the largest that fits the field."""
     return any(most - 2**16 <= length <= most + 2**8 for most in (2**31, 2**32)) or length >= 2**62
 
 
@@ -361,7 +361,7 @@ def _sphere_sizes(path: Path, start: bytes, size: int) -> tuple[int, int]:
 
 
 def _blocks(path: Path, file: soundfile.SoundFile, seconds: int = 30) -> Iterator[np.ndarray]:
-    """Read samples as they are in the file, the mean of the channels, and check their values and their number."""
+    """Read samples at the file's rate, averaged over channels, and check their values and their number."""
     position = 0
     largest = LARGEST_SAMPLE if file.subtype in ("FLOAT", "DOUBLE") else np.inf
     length = max(1, seconds * file.samplerate // file.channels)
@@ -386,30 +386,30 @@ def _blocks(path: Path, file: soundfile.SoundFile, seconds: int = 30) -> Iterato
         yield block[:, 0] if file.channels == 1 else block.mean(axis=1)
     if position < file.frames - OVERHANG * file.samplerate and file.frames < 2**62:
         raise _is_cut(path, f"{position:,} samples", file.frames)
-    _check_samples(path, position, file.samplerate)  # again, for a header that knew no length
+    _check_samples(path, position, file.samplerate)  # again, for a header of unknown length
 
 
 # Annotations
 
 
 def read_phn(path: Path, samples: int, rate: int, noticed: Noticed | None = None) -> list[Segment]:
-    """Read the segments of a TIMIT `.PHN` file: lines of "start end label", counted in samples of its audio.
+    """Read the segments of a TIMIT `.PHN` file: lines of "start end label", in samples of its audio.
 
-    A glottal stop "q" belongs to the segment before it, if there is one without a gap; else it's left out. An end up to
-    `OVERHANG` after that of the audio becomes the end of the audio. Labels that are no phone give the class `IGNORED`.
+    A glottal stop "q" is added to the segment directly before it, if any, else left out. An end up to `OVERHANG` after
+    that of the audio becomes the end of the audio. Labels that aren't phones have the class `IGNORED`.
 
     Args:
         path: the annotation.
         samples: length of the audio at its own rate.
         rate: samples a second of the audio.
-        noticed: what is to be counted is added to this.
+        noticed: updated with counts of notable things.
 
     Returns:
-        The segments in order, without overlap; neighbours may be of one class, such as a closure after a pause.
+        The segments in order, without overlap; neighbours may have the same class, such as a closure after a pause.
 
     Raises:
-        BadInput: The file is missing, empty or not UTF-8; a line isn't of that form, or ends before it starts, or
-            starts before the line before it ends, or ends after the audio; or most labels are in no list of phones.
+        BadInput: The file is missing, empty or not UTF-8; a line has another form, ends before it starts, overlaps the
+            line before, or ends after the audio; or most labels are unknown.
     """
     entries = []
     content = _read_bytes(path)
@@ -434,18 +434,16 @@ def read_phn(path: Path, samples: int, rate: int, noticed: Noticed | None = None
 def read_textgrid(path: Path, duration: float, tier: str = "", noticed: Noticed | None = None) -> list[Segment]:
     """Read the segments of a Praat TextGrid, in its long or short text format, as `read_phn` does.
 
-    They are those of the interval tier that is asked for, or is named "phones" or "phone", or has a name with such a
-    word in it ("Anna - phones", "MAU"), in either case, or is the only one.
-
     Args:
         path: the annotation.
         duration: seconds of the audio.
-        tier: the name of the tier, in either case; "" for the usual.
-        noticed: what is to be counted is added to this.
+        tier: the name of the interval tier, in upper or lower case. By default, it is "phones" or "phone", or a name
+            with such a word in it ("Anna - phones", "MAU"), or the only interval tier.
+        noticed: updated with counts of notable things.
 
     Raises:
-        BadInput: The file is missing, cut or no TextGrid; none of its tiers is that of the phones, or several are; an
-            interval is wrong as a line of `read_phn` can be.
+        BadInput: The file is missing, cut or not a TextGrid; there is no tier of phones, or several; or an interval is
+            wrong as in `read_phn`.
     """
     text = _decoded(_read_bytes(path)).lstrip()
     if text.startswith("ooBinaryFile"):
@@ -461,7 +459,7 @@ def read_textgrid(path: Path, duration: float, tier: str = "", noticed: Noticed 
             for number, (start, end, label) in enumerate(chosen["entries"], start=1)
         ]
     except (PraatioException, ValueError, IndexError, AttributeError):
-        # The parser says where it was in its own code, which is no help.
+        # The parser's own message doesn't help.
         raise BadInput(f"{path}: found a TextGrid that breaks off, expected a whole one: is the file cut?") from None
     segments = _segments(path, entries, duration, 1, noticed)
     # Praat's tiers have no gaps, so one that ends too early lost intervals.
@@ -474,7 +472,7 @@ def read_textgrid(path: Path, duration: float, tier: str = "", noticed: Noticed 
 
 
 def _decoded(content: bytes) -> str:
-    """Decode a TextGrid; Praat has written UTF-8, UTF-16 and, before it knew Unicode, Latin-1."""
+    """Decode a TextGrid; Praat writes UTF-8 or UTF-16, and old versions Latin-1."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16", "replace")
     if b"\0" in content[:2]:
@@ -490,7 +488,7 @@ def write_textgrid(
 ) -> None:
     """Write segments (start and end in seconds, label) as a Praat TextGrid in the long text format, in UTF-8.
 
-    Times are rounded to microseconds, and gaps become intervals without label, as Praat expects.
+    Times are rounded to microseconds, and gaps become empty intervals, as Praat expects.
 
     Args:
         path: file to write.
@@ -510,13 +508,13 @@ def _read_bytes(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _phone_tier(path: Path, tiers: Sequence[Mapping], asked: str) -> Mapping:
+def _phone_tier(path: Path, tiers: Sequence[Mapping], name: str) -> Mapping:
     names = ", ".join(repr(tier["name"]) for tier in tiers)
     found = f"the interval tiers {names}" if tiers else "no interval tier"
-    if asked:
-        chosen = [tier for tier in tiers if tier["name"].strip().lower() == asked.strip().lower()]
+    if name:
+        chosen = [tier for tier in tiers if tier["name"].strip().lower() == name.strip().lower()]
         if len(chosen) != 1:
-            raise BadInput(f"{path}: found {found}, expected {asked!r} once among them, as --tier asks")
+            raise BadInput(f"{path}: found {found}, expected {name!r} once among them, as set by --tier")
         return chosen[0]
     for usual in (r"phones?", r".*\bphones?", r".*\b(phones?|phonemes?|mau|segments?)\b.*", r".*"):
         chosen = [tier for tier in tiers if re.fullmatch(usual, tier["name"].strip().lower(), re.DOTALL)]
@@ -530,14 +528,14 @@ def _phone_tier(path: Path, tiers: Sequence[Mapping], asked: str) -> Mapping:
 def _segments(
     path: Path, entries: Sequence[tuple[str, float, float, str]], length: float, rate: int, noticed: Noticed | None
 ) -> list[Segment]:
-    """Check (place, start, end, label) in order, in units of which there are `rate` a second, and turn to segments."""
+    """Check (place, start, end, label) in order, with times in units of 1/`rate` s, and convert them to segments."""
     if not entries:
         raise BadInput(f"{path}: found no segment, expected some")
     segments: list[Segment] = []
     before, phones = 0.0, 0
     ignored: Counter[str] = Counter()
     foreign: list[tuple[str, str]] = []
-    # Comparisons are such that NaN fails them.
+    # NaN fails each comparison.
     for place, start, end, label in entries:
         if not end > start:
             raise BadInput(f"{path}: {place}: found {start:g} to {end:g}, expected an end after the start")
@@ -579,26 +577,24 @@ def _segments(
 
 
 def find_recordings(folder: Path, skip_bad: bool, tier: str = "") -> Found:
-    """Find and check all recordings below a folder laid out as TIMIT is: NAME.WAV beside NAME.PHN or NAME.TextGrid.
+    """Find and check all recordings below a folder laid out like TIMIT: NAME.WAV beside NAME.PHN or NAME.TextGrid.
 
-    Audio ends in one of `SUFFIXES`. Names and suffixes are in either case. A .PHN is taken before a .TextGrid, and
-    NAME.WAV before the NAME.WAV.wav of some copies of TIMIT. The speaker is the name of the folder that holds the file,
-    the part that of a folder TRAIN or TEST above it, the text that of NAME.TXT. Names that begin with a dot are
-    ignored.
+    Audio ends in one of `SUFFIXES`; the case of names is ignored. A .PHN is preferred to a .TextGrid, and NAME.WAV to
+    the NAME.WAV.wav of some copies of TIMIT. The speaker is the name of the file's folder, the part comes from a folder
+    TRAIN or TEST above it, and the text from NAME.TXT. Names that begin with a dot are ignored.
 
-    The sentences SA1 and SA2 are left out: as every speaker of TIMIT reads them, they would be in training and in test.
-    All else is checked as by `read`, so that what is returned can be read; only integer samples aren't looked at, as
-    none of them can be wrong.
+    The sentences SA1 and SA2 are left out: every speaker of TIMIT reads them, so they would be in training and in test.
+    The checks are those of `read`, without decoding integer samples, which are always valid.
 
     Args:
         folder: of the recordings.
-        skip_bad: leave out those that are bad.
+        skip_bad: leave out bad recordings.
         tier: the name of the tier of the phones in TextGrids; "" for the usual.
 
     Raises:
-        BadInput: There is no such folder, or no recording in it that can be used; more than `MOST_FOREIGN` of the
-            labels are in no list of phones; without `skip_bad`, also for the first recording that is bad, or lacks its
-            annotation, or annotation that lacks its recording.
+        BadInput: There is no such folder, or no usable recording in it; more than `MOST_FOREIGN` of the labels are
+            unknown; without `skip_bad`, also for the first bad recording, or one without annotation, or annotation
+            without a recording.
     """
     expected = "expected NAME.WAV with NAME.PHN or NAME.TextGrid in it, or in folders in it"
     if not folder.is_dir():
@@ -643,7 +639,9 @@ def find_recordings(folder: Path, skip_bad: bool, tier: str = "") -> Found:
         found = f"{foreign.total():,} of {foreign.total() + noticed.phones:,} labels that are no phones"
         raise BadInput(f"{folder}: found {found}: {_counted(foreign)}, expected labels of TIMIT or ARPAbet")
     if repeated:
-        skipped.append(f"{folder}: {repeated:,} times SA1 or SA2 left out, which every speaker of TIMIT reads")
+        skipped.append(
+            f"{folder}: {counted(repeated, 'recording')} of SA1 or SA2 left out, which every speaker of TIMIT reads"
+        )
     return Found(recordings, skipped, ignored, noticed)
 
 
@@ -651,7 +649,7 @@ def read(recording: Recording) -> tuple[np.ndarray, list[Segment]]:
     """Read a recording's samples, (n,) float32 at `data.acoustics.RATE`, and its segments.
 
     Raises:
-        BadInput: As `read_audio`, `read_phn` and `read_textgrid` do.
+        BadInput: As in `read_audio`, `read_phn` and `read_textgrid`.
     """
     segments = _read_segments(recording, *_length(recording.audio))
     return read_audio(recording.audio)[0], segments
@@ -659,26 +657,26 @@ def read(recording: Recording) -> tuple[np.ndarray, list[Segment]]:
 
 @dataclasses.dataclass(frozen=True)
 class Splits:
-    """The recordings to "train", "validation" and "test", each in order of their paths, and how they were chosen."""
+    """The recordings of "train", "validation" and "test", each sorted by path, and a note on how they were split."""
 
     parts: Mapping[str, list[Recording]]
-    said: str
+    note: str
 
-    def heard(self) -> list[str]:
-        """The test speakers who are heard in training, too."""
+    def shared_speakers(self) -> list[str]:
+        """The speakers of test who are also in training."""
         train, test = ({r.speaker for r in self.parts[split]} for split in ("train", "test"))
         return sorted(train & test)
 
 
 def split_recordings(recordings: Sequence[Recording], seed: int) -> Splits:
-    """Split by speaker where there are enough of them, else by sentence.
+    """Split by speaker if there are enough, else by sentence.
 
-    Where there is a TRAIN and a TEST part, as in TIMIT, the test part is the core test set of 24 speakers with 8
-    sentences each if it's whole, else all of TEST; a tenth of the speakers of TRAIN, at least one, is to validate on.
-    Otherwise a tenth of the speakers is to validate on and two tenths to test on, at least one each.
+    If there are parts TRAIN and TEST, as in TIMIT, test is the core test set of 24 speakers with 8 sentences each, if
+    it's complete, else all of TEST; validation is a tenth of the speakers of TRAIN, at least one. Otherwise a tenth of
+    the speakers is for validation and a fifth for test, at least one each.
 
-    Where there are fewer than three speakers, sentences take the place of the speakers; so they do within TRAIN if it
-    has one speaker, or one who is in TEST, too. Recordings with the same text are one sentence.
+    With fewer than three speakers, the split is by sentence; so is that of TRAIN if it has one speaker, or shares one
+    with TEST. Recordings with the same text are one sentence.
 
     Args:
         recordings: as `find_recordings` returns them.
@@ -696,19 +694,19 @@ def split_recordings(recordings: Sequence[Recording], seed: int) -> Splits:
         both = {*speakers["train"]} & {*speakers["test"]}
         unit_of = by_sentence if both or len(speakers["train"]) < 2 else by_speaker
         count = Counter(r.speaker.upper() for r in recordings if r.part == "test")
-        whole = not both and all(count[speaker] == CORE_TEST_SENTENCES for speaker in CORE_TEST_SPEAKERS)
-        test = [r for r in recordings if r.part == "test" and (not whole or r.speaker.upper() in CORE_TEST_SPEAKERS)]
+        core = not both and all(count[speaker] == CORE_TEST_SENTENCES for speaker in CORE_TEST_SPEAKERS)
+        test = [r for r in recordings if r.part == "test" and (not core or r.speaker.upper() in CORE_TEST_SPEAKERS)]
         others = sorted({unit_of[r.audio] for r in recordings if r.part == "train"})
         if len(others) < 2:
             raise BadInput(f"{_where(recordings)}: found 1 sentence in TRAIN, expected at least 2, one to validate on")
         validation = {*generator.permutation(others).tolist()[: max(1, round(len(others) / 10))]}
         train = [r for r in recordings if r.part == "train"]
         tested = len({r.speaker for r in test})
-        said = f"tested on all {tested} speakers of TEST, as TIMIT's core test set of 24 isn't there or isn't whole"
-        if whole:
-            said = "tested on the 24 speakers of TIMIT's core test set"
+        note = f"tested on all {tested} speakers of TEST, as TIMIT's core test set of 24 is missing or incomplete"
+        if core:
+            note = "tested on the 24 speakers of TIMIT's core test set"
         elif unit_of is by_sentence:
-            said = f"tested on all {len(test):,} recordings of TEST, validated on sentences of TRAIN drawn at random"
+            note = f"tested on all {len(test):,} recordings of TEST, validated on sentences of TRAIN drawn at random"
     else:
         unit_of = by_speaker if len({*by_speaker.values()}) > 2 else by_sentence
         units = sorted({*unit_of.values()})
@@ -720,33 +718,32 @@ def split_recordings(recordings: Sequence[Recording], seed: int) -> Splits:
         validation, tests = {*drawn[tested : tested + validated]}, {*drawn[:tested]}
         test = [r for r in recordings if unit_of[r.audio] in tests]
         train = [r for r in recordings if unit_of[r.audio] not in tests]
-        said = f"speakers drawn at random, {tested} of them to test on"
+        note = f"speakers drawn at random, {tested} of them to test on"
         if unit_of is by_sentence:
-            found = counted(len({*by_speaker.values()}), "speaker")
-            said = (
-                f"sentences drawn at random, as there {'is' if found[0] == '1' else 'are'} {found}; {tested} to test on"
-            )
+            speaker_count = len({*by_speaker.values()})
+            there_are = f"there {'is' if speaker_count == 1 else 'are'} {counted(speaker_count, 'speaker')}"
+            note = f"sentences drawn at random, as {there_are}; {tested} to test on"
     parts = {
         "train": [r for r in train if unit_of[r.audio] not in validation],
         "validation": [r for r in train if unit_of[r.audio] in validation],
         "test": test,
     }
-    return Splits(parts, said)
+    return Splits(parts, note)
 
 
 def _units(recordings: Sequence[Recording], *, sentences: bool) -> dict[Path, str]:
-    """What recordings are drawn by: their speaker, or their text if they have one, else themselves."""
+    """The unit of the split for each recording: its speaker, or its text if it has one, else itself."""
     if not sentences:
         return {r.audio: r.speaker for r in recordings}
     texts = {r.audio: " ".join(re.findall(r"\w+", r.text.casefold())) for r in recordings}
-    if len({*texts.values()}) < 3:  # a word said again and again can only be split by recording
+    if len({*texts.values()}) < 3:  # repetitions of a word can only be split by recording
         texts = {}
     return {r.audio: texts.get(r.audio) or f"{r.audio}" for r in recordings}
 
 
 def _list_files(folder: Path) -> tuple[dict[Path, Path], dict[Path, Path], dict[Path, Path], list[str]]:
-    """Audio, annotations and texts by their paths without suffix, those of a recording by its audio's; and the rest."""
-    # Of each name the files of a kind, with the rank of their suffix.
+    """Audio, annotations and texts by the path of their recording without suffix; and the names of other files."""
+    # The files of each name, with the rank of their suffix.
     audio, annotations, texts = (defaultdict[Path, list[tuple[int, Path]]](list) for _ in range(3))
     ignored = []
     for path in sorted(folder.rglob("*")):
@@ -773,7 +770,7 @@ def _list_files(folder: Path) -> tuple[dict[Path, Path], dict[Path, Path], dict[
 
 
 def _paired(files: Mapping[Path, Path], audio: Mapping[Path, Path]) -> dict[Path, Path]:
-    """Give files the name of their recording, where it's written otherwise, in capitals or with accents apart."""
+    """Rename files to the name of their recording, if it differs in case or Unicode form."""
 
     def plain(name: Path) -> tuple[Path, str]:
         return name.parent, unicodedata.normalize("NFC", name.name).casefold()
@@ -785,7 +782,7 @@ def _paired(files: Mapping[Path, Path], audio: Mapping[Path, Path]) -> dict[Path
 
 
 def _read_text(path: Path) -> str:
-    """Read what was said; TIMIT writes the first and the last sample before it."""
+    """Read a transcript; TIMIT writes the first and the last sample before it."""
     text = " ".join(path.read_text(encoding="utf-8", errors="replace").split())
     return escaped(re.sub(r"^\d+ \d+ ", "", text))
 
@@ -797,7 +794,7 @@ def _read_segments(recording: Recording, samples: int, rate: int, noticed: Notic
 
 
 def _check(recording: Recording, noticed: Noticed) -> None:
-    """Raise BadInput where `read` would, but faster, and where there is nothing to learn from."""
+    """Raise BadInput if `read` would, but faster, or if no frame has a phone."""
     samples, rate = _length(recording.audio)
     own = Noticed()
     segments = _read_segments(recording, samples, rate, own)

@@ -1,7 +1,7 @@
-"""English sentences of this project's own: a list of common words and a small grammar.
+"""Random English sentences from a list of common words and a small grammar.
 
-The words are chosen so that each of the 39 phones of `data.phones` is heard often enough to be learnt. A sentence needs
-to be grammatical, not wise.
+The words are chosen so that each of the 39 phones of `data.phones` occurs often enough to be learnt. Sentences are
+grammatical, but need not make sense.
 """
 
 import re
@@ -67,7 +67,7 @@ ADJECTIVES = _words(
     usual warm weak wet white wide wild wise wooden woollen wrong yellow young
     """
 )
-# Base form and past tense; the others follow by rule.
+# Base form and past tense; other forms are regular.
 TRANSITIVE = _pairs(
     """
     admire/admired answer/answered avoid/avoided bring/brought buy/bought carry/carried catch/caught change/changed
@@ -131,27 +131,26 @@ QUESTIONS = _words("how when where why")
 
 
 def sentences(count: int, seed: int) -> list[str]:
-    """Draw sentences of four to twelve words, all different.
+    """Draw `count` different sentences of four to twelve words, with capitals and punctuation.
 
-    Returns `count` sentences with capital, comma and full stop or question mark; the same ones for the same seed, and
-    the first of a longer list are those of a shorter one.
+    With the same seed, a longer list begins with a shorter one.
 
     Raises:
-        BadInput: if `count` isn't from 1 to 1,000,000.
+        BadInput: `count` isn't from 1 to 1,000,000.
     """
     if not 1 <= count <= 1_000_000:
         raise BadInput(f"sentences: found a count of {count}, expected 1 to 1,000,000")
     grammar = _Grammar(np.random.default_rng(seed))
-    found: dict[str, None] = {}
-    while len(found) < count:
+    drawn: dict[str, None] = {}
+    while len(drawn) < count:
         text = grammar.sentence()
         if WORDS_LEAST <= len(text.split()) <= WORDS_MOST:
-            found[text] = None
-    return list(found)
+            drawn[text] = None
+    return list(drawn)
 
 
 def vocabulary() -> tuple[str, ...]:
-    """Every base form that the sentences are made of, in the order of the alphabet."""
+    """All base forms that occur in sentences, in alphabetical order."""
     groups = (NAMES, PEOPLE, THINGS, PLACES, ADJECTIVES, ADVERBS, TIMES, PREPOSITIONS, DETERMINERS, PLURAL_DETERMINERS)
     groups += (NUMBERS, CONJUNCTIONS, PRONOUNS, PLURAL_PRONOUNS, MODALS, QUESTIONS)
     verbs = {pair[0] for pair in TRANSITIVE + INTRANSITIVE}
@@ -159,7 +158,7 @@ def vocabulary() -> tuple[str, ...]:
 
 
 def third_person(verb: str) -> str:
-    """The form of a regular verb after he or she, or the plural of a regular noun: watches, carries, plays."""
+    """The third person of a regular verb, or the plural of a regular noun: watches, carries, plays."""
     if verb.endswith("y") and verb[-2] not in "aeou":
         return verb[:-1] + "ies"
     if verb == "go" or verb.endswith(("s", "x", "ch", "sh", "z")):
@@ -199,7 +198,7 @@ class _Grammar:
             (1, lambda: f"{self.statement()}, and {self.clause()}"),
             (2, lambda: f"{self.pick(CONJUNCTIONS)} {self.clause()}, {self.clause()}"),
             (1, lambda: f"there {self.existence()} {self.place()}"),
-            (1, lambda: f"the {self.pick(PEOPLE)} {self.said()} that {self.clause()}"),
+            (1, lambda: f"the {self.pick(PEOPLE)} {self.reporting_verb()} that {self.clause()}"),
         )
         text = self.weighted(patterns)()
         text = text[0].upper() + text[1:]
@@ -275,7 +274,7 @@ class _Grammar:
             return f"{self.pick(('are', 'were'))} {self.pick(NUMBERS)} {plural(self.pick(THINGS))}"
         return f"{self.pick(('is', 'was'))} {self.pick(('no', 'one', 'only one'))} {self.pick(THINGS)}"
 
-    def said(self) -> str:
+    def reporting_verb(self) -> str:
         return self.pick(("believed", "feared", "hoped", "knew", "said", "thought"))
 
     def ending(self) -> str:

@@ -1,7 +1,7 @@
-"""Speech with a phone for each frame: a synthetic corpus that is made offline, and the user's own recordings.
+"""Speech with a phone for each frame: a synthetic corpus generated offline, and the user's own recordings.
 
-The synthetic speakers are voices of espeak-ng (see `data.espeak`) that say sentences of `data.sentences`, with noise
-added. Speakers and their sentences are in one split alone.
+The synthetic speakers are voices of espeak-ng (see `data.espeak`) that read sentences of `data.sentences`, with noise.
+Splits share neither speakers nor sentences.
 """
 
 import dataclasses
@@ -42,8 +42,8 @@ from data.sentences import sentences
 FEATURES = tuple(f"band {band}" for band in range(1, BANDS + 1))
 UNITS = "natural logarithm of the power in mel bands, normalised by speaker; a frame every 10 ms"
 
-# Variants of espeak-ng that differ in their formants, not in pitch alone, and that use its own synthesizer, after which
-# the labels are corrected.
+# Variants of espeak-ng that differ in their formants, not only in pitch, and use its own synthesizer, for which the
+# label corrections were measured.
 FEMALE = (
     "f1",
     "f2",
@@ -63,10 +63,10 @@ MALE = ("m1", "m2", "m3", "m4", "m6", "m7", "m8", "Alex", "Denis", "Diogo", "Gen
 ACCENTS = ("en-us", "en-gb-x-rp", "en-us", "en-gb-scotland", "en-us", "en")  # half of them with a flap, dx
 RATES = (140, 191)  # words a minute
 PITCHES = (35, 66)  # of 0 to 99
-PLAYBACKS = (388, 501)  # in 50 Hz: formants 12 % lower to 13 % higher, as from vocal tracts of 15 to 20 cm
+PLAYBACKS = (388, 501)  # in units of 50 Hz: formants 12 % lower to 13 % higher, as for vocal tracts of 15 to 20 cm
 
 CACHE_VARIABLE = "KERAS_APPLICATION_TEMPLATES_CACHE"
-FORMAT = 2  # of the cache and the labels in it: to be raised with any change of how they are made
+FORMAT = 2  # of the cache: to be raised whenever the way it is made changes
 _SHORTEST = 1.5  # seconds, less than the mean of any speaker's sentences
 
 
@@ -77,13 +77,13 @@ class Synthesis:
     minutes: Annotated[float, Range(0, 600, above=True)] = 30.0
     """Total length of all sentences, shared equally among the speakers."""
     speakers: Annotated[int, between(6, 600)] = 48
-    """Number of speakers, half of them women; about 60 % train, 15 % validate and 25 % test."""
+    """Number of speakers, half of them women; about 60 % for training, 15 % for validation and 25 % for test."""
     snr: tuple[Annotated[float, between(-20, 100)], ...] = (10.0, 5.0, 0.0, -5.0)
-    """Signal-to-noise ratios in dB, of which one is drawn for each sentence; none for no noise."""
+    """Signal-to-noise ratios in dB, one of which is drawn for each sentence; none for no noise."""
     telephone: bool = False
     """Keep only the band of a telephone line, 300 to 3,400 Hz."""
     seed: Seed = 0
-    """Of speakers, sentences and noise; training has its own."""
+    """Seed of speakers, sentences and noise; training has its own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Utterance:
 
 @dataclasses.dataclass(frozen=True)
 class Speech:
-    """A corpus: frames one utterance after the other, and what made them comparable between speakers."""
+    """A corpus: the frames of all utterances, concatenated by split, and the normaliser that was applied to them."""
 
     dataset: Dataset
     utterances: Mapping[str, tuple[Utterance, ...]]
@@ -110,7 +110,7 @@ class Speech:
 
 @dataclasses.dataclass(frozen=True)
 class _Sound:
-    """Samples at `RATE` with their segments, and how to name them."""
+    """Samples at `RATE` with their segments and description."""
 
     name: str
     speaker: str
@@ -130,13 +130,13 @@ class _Frames:
 
 
 def load_synthetic(settings: Synthesis) -> Speech:
-    """Make the synthetic corpus, or take it from the cache, and its frames.
+    """Generate the synthetic corpus or load it from the cache, and extract its frames.
 
-    Splits are "train", "validation" and "test"; their speakers, the speakers' variants (timbres) and the sentences are
-    disjoint, and women and men are in each. Inputs are (frames, 40) float32, labels (frames,) int32 of `PHONES`.
+    The splits "train", "validation" and "test" share no speaker, variant (timbre) or sentence, and each has women and
+    men. Inputs are (frames, 40) float32, labels (frames,) int32 of `PHONES`.
 
     Raises:
-        BadInput: if a setting is out of its range, espeak-ng isn't installed, or the cache can't be written.
+        BadInput: A setting is out of its range, espeak-ng isn't installed, or the cache can't be written.
     """
     ranges.check(settings, "--synthesis.")
     speakers = draw_speakers(settings)
@@ -150,8 +150,8 @@ def load_synthetic(settings: Synthesis) -> Speech:
     noise = f"pink noise at {', '.join(f'{snr:g}' for snr in settings.snr)} dB" if settings.snr else "no noise"
     provenance = Provenance(
         name="synthetic English speech",
-        source=f"sentences of this project's own, said by espeak-ng (espeakng-loader {_version()})",
-        licence="none needed: no recording of a person is among it; espeak-ng, GPL-3.0-or-later, was only run",
+        source=f"sentences of this project's own, spoken by espeak-ng (espeakng-loader {_version()})",
+        licence="none needed: it contains no recording of a person; espeak-ng, GPL-3.0-or-later, was only run",
         rows=sum(len(labels) for part in parts.values() for labels in part.labels),
         size_bytes=sum(sound.samples.nbytes for sound in corpus),
         sha256=digest.hexdigest(),
@@ -160,7 +160,7 @@ def load_synthetic(settings: Synthesis) -> Speech:
         notes=(
             f"{settings.speakers} speakers in {len({s.voice for all_ in speakers.values() for s in all_})} accents, "
             + ", ".join(f"{len(chosen)} for {split}" for split, chosen in speakers.items()),
-            f"{seconds / 60:.1f} minutes, {len(corpus):,} sentences, none of them twice",
+            f"{seconds / 60:.1f} minutes, {len(corpus):,} sentences, all different",
             noise + (", in the band of a telephone line" if settings.telephone else ""),
         ),
     )
@@ -168,12 +168,12 @@ def load_synthetic(settings: Synthesis) -> Speech:
 
 
 def load_recordings(folder: Path, *, skip_bad: bool, seed: int, tier: str = "") -> Speech:
-    """Read the user's own recordings, laid out as TIMIT is, and split them by speaker or sentence.
+    """Read the user's own recordings, laid out like TIMIT, and split them by speaker or sentence.
 
-    Frames whose label is no phone have the label `IGNORED`. See `data.recordings` for all else.
+    Frames whose label isn't a phone have the label `IGNORED`. See `data.recordings` for everything else.
 
     Raises:
-        BadInput: if there are none, too few, or a bad one without `skip_bad`.
+        BadInput: There are no recordings, too few, or, without `skip_bad`, a bad one.
     """
     found = find_recordings(folder, skip_bad, tier)
     splits = split_recordings(found.recordings, seed)
@@ -193,9 +193,9 @@ def load_recordings(folder: Path, *, skip_bad: bool, seed: int, tier: str = "") 
         notes=(f"{rows / 6000:.1f} minutes",),
         understood=(
             *found.understood(),
-            splits.said,
-            *_said_of_frames(parts),
-            *_said_of_heard(splits.heard()),
+            splits.note,
+            *_ignored_notes(parts),
+            *_shared_notes(splits.shared_speakers()),
             *_skipped_notes(folder, found),
         ),
     )
@@ -208,19 +208,19 @@ def read_labelled(
     """Read all recordings of a folder as one split, normalised by speaker, to evaluate a saved model.
 
     Returns:
-        The frames, their recordings, and sentences that say what was made of the files.
+        The frames, their recordings, and sentences on how the files were read.
 
     Raises:
-        BadInput: if there are none, or a bad one without `skip_bad`.
+        BadInput: There are no recordings, or, without `skip_bad`, a bad one.
     """
     found = find_recordings(folder, skip_bad, tier)
     part = _frames(_sounds(folder, found.recordings), hashlib.sha256())
-    said = [*found.understood(), *_said_of_frames({"": part}), *_skipped_notes(folder, found)]
-    return _split(part, normalizer), tuple(part.utterances), said
+    understood = [*found.understood(), *_ignored_notes({"": part}), *_skipped_notes(folder, found)]
+    return _split(part, normalizer), tuple(part.utterances), understood
 
 
 def draw_speakers(settings: Synthesis) -> dict[str, list[espeak.Speaker]]:
-    """Draw the speakers of each split: a variant is in one split alone, and accents take turns in each."""
+    """Draw the speakers of each split: splits share no variants, and accents alternate in each."""
     random = np.random.default_rng([settings.seed, 0])
     splits: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
     women = settings.speakers // 2
@@ -250,10 +250,10 @@ def draw_speakers(settings: Synthesis) -> dict[str, list[espeak.Speaker]]:
 
 
 def _corpus(settings: Synthesis, splits: Mapping[str, Sequence[espeak.Speaker]]) -> list[_Sound]:
-    """Have the sentences, without noise, from the cache or from espeak-ng; samples are int16."""
+    """Get the sentences, without noise, from the cache or from espeak-ng; samples are int16."""
     speakers = [speaker for chosen in splits.values() for speaker in chosen]
     seconds = settings.minutes * 60 / settings.speakers
-    # Each speaker's last sentence may be begun with no more than a sample left.
+    # Each speaker's last sentence may begin with just one sample left.
     texts = sentences(settings.speakers * (int(seconds / _SHORTEST) + 2), settings.seed)
     job = [[dataclasses.asdict(speaker) for speaker in speakers], texts, seconds, settings.seed, _version(), FORMAT]
     name = hashlib.sha256(json.dumps(job).encode()).hexdigest()[:32]
@@ -268,8 +268,8 @@ def _corpus(settings: Synthesis, splits: Mapping[str, Sequence[espeak.Speaker]])
                 _store(path, stored)
     except OSError as error:
         raise BadInput(
-            f"{folder}: found a folder that can't be used ({error.strerror or error}), expected one to keep the speech "
-            f"in; another can be named in {CACHE_VARIABLE}"
+            f"{folder}: found a folder that can't be used ({error.strerror or error}), expected one for the speech; "
+            f"{CACHE_VARIABLE} can name another"
         ) from None
     return _unpack(stored)
 
@@ -286,12 +286,12 @@ def _pack(spoken: Sequence[espeak.Spoken], speakers: Sequence[espeak.Speaker]) -
     for sentence in spoken:
         speaker = speakers[sentence.speaker]
         resampled = resample(sentence.samples.astype(np.float32) / 2**15, speaker.playback)
-        # The end is silence. Whole steps make the transform that noise needs ten times as fast as a prime length.
+        # The end is silence. Multiples of the step make the Fourier transform of noise ten times faster than primes.
         resampled = resampled[: len(resampled) // STEP * STEP]
         samples.append(np.clip(np.round(resampled * 2**15), -(2**15), 2**15 - 1).astype(np.int16))
         stretch = espeak.RATE / speaker.playback
-        found = espeak.segments(sentence, speaker.voice)
-        segments.append([(start * stretch, end * stretch, phone) for start, end, phone in found])
+        spoken_segments = espeak.segments(sentence, speaker.voice)
+        segments.append([(start * stretch, end * stretch, phone) for start, end, phone in spoken_segments])
     times = np.array([segment for sentence in segments for segment in sentence])
     return {
         "samples": np.concatenate(samples),
@@ -322,7 +322,7 @@ def _unpack(stored: Mapping[str, np.ndarray]) -> list[_Sound]:
 
 
 def _stored(path: Path) -> dict[str, np.ndarray] | None:
-    """Read the cache file; None if there is none or it's damaged, which the file's own checksums show."""
+    """Read the cache file; None if there is none or its checksums show that it's damaged."""
     try:
         with np.load(path) as stored:
             return {
@@ -339,7 +339,7 @@ def _store(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
             np.savez(file, allow_pickle=False, **arrays)
             file.flush()
             os.fsync(file.fileno())
-            file.close()  # Windows replaces no open file
+            file.close()  # Windows can't replace an open file
             Path(file.name).replace(path)
         except BaseException:
             file.close()
@@ -348,7 +348,7 @@ def _store(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def _noisy(corpus: Sequence[_Sound], settings: Synthesis, speakers: set[str]) -> Iterable[_Sound]:
-    """Add to the sentences of some speakers the noise that is theirs whatever else is read."""
+    """Add noise to the sentences of some speakers; each sentence's noise is independent of the others."""
     for number, sound in enumerate(corpus):
         if sound.speaker not in speakers:
             continue
@@ -396,12 +396,12 @@ def _speech(parts: Mapping[str, _Frames], provenance: Provenance) -> Speech:
 
 
 def _split(part: _Frames, normalizer: Normalizer) -> Split:
-    """Normalise each speaker; the features are let go on the way, to hold them once."""
+    """Normalise each speaker, freeing the features on the way to save memory."""
     sums: dict[str, list] = {}
     for utterance, features in zip(part.utterances, part.features, strict=True):
-        found = moments(features)
+        own = moments(features)
         before = sums.get(utterance.speaker)
-        sums[utterance.speaker] = [a + b for a, b in zip(before, found, strict=True)] if before else list(found)
+        sums[utterance.speaker] = [a + b for a, b in zip(before, own, strict=True)] if before else list(own)
     statistics = {speaker: normalizer.statistics(*total) for speaker, total in sums.items()}
     inputs = np.empty((part.utterances[-1].end, BANDS), np.float32)
     for i, utterance in enumerate(part.utterances):
@@ -411,22 +411,22 @@ def _split(part: _Frames, normalizer: Normalizer) -> Split:
     return Split(inputs=inputs, labels=np.concatenate(part.labels))
 
 
-def _said_of_frames(parts: Mapping[str, _Frames]) -> Iterable[str]:
-    """How many frames have a label that is no phone, if any has."""
+def _ignored_notes(parts: Mapping[str, _Frames]) -> Iterable[str]:
+    """A sentence on the frames whose label isn't a phone, if any."""
     counts = [(np.sum(labels == IGNORED), len(labels)) for part in parts.values() for labels in part.labels]
     ignored, frames = (int(sum(column)) for column in zip(*counts, strict=True))
     if ignored:
         yield f"{ignored:,} of {frames:,} frames are left out of training and score"
 
 
-def _said_of_heard(speakers: Sequence[str]) -> Iterable[str]:
+def _shared_notes(speakers: Sequence[str]) -> Iterable[str]:
     if speakers:
-        count = f"{len(speakers):,} test speaker{'s are' if len(speakers) > 1 else ' is'} heard in training, too"
+        count = f"{len(speakers):,} test speaker{'s are' if len(speakers) > 1 else ' is'} also in training"
         yield f"{count}: {', '.join(speakers[:8])}{f' and {len(speakers) - 8:,} more' if len(speakers) > 8 else ''}"
 
 
 def _skipped_notes(folder: Path, found: Found) -> Iterable[str]:
-    """One line that counts the bad files and names the first, and those that aren't bad but left out."""
+    """A line that counts the bad files and names the first, and lines on those left out for other reasons."""
     counts = Counter(line.startswith(f"{folder}: ") for line in found.skipped)
     if counts[False]:
         first = next(line for line in found.skipped if not line.startswith(f"{folder}: "))
