@@ -351,9 +351,7 @@ def classes_of(
             expected = f"expected those of the training pictures: {listed(spelled)}"
             raise BadInput(f"{source.parts[part].label_place}: found the label {unknown[0]}, {expected}")
     number = {value: label for label, value in enumerate(values.tolist())}
-    classes = {
-        part: np.array([number[value] for value in labels.tolist()], np.int64) for part, labels in labels_of.items()
-    }
+    classes = {part: np.array([number[v] for v in labels.tolist()], np.int64) for part, labels in labels_of.items()}
     return classes, [escaped(unicodedata.normalize("NFC", name)) for name in names], spelled
 
 

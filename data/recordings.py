@@ -639,9 +639,8 @@ def find_recordings(folder: Path, skip_bad: bool, tier: str = "") -> Found:
         found = f"{foreign.total():,} of {foreign.total() + noticed.phones:,} labels that are no phones"
         raise BadInput(f"{folder}: found {found}: {_counted(foreign)}, expected labels of TIMIT or ARPAbet")
     if repeated:
-        skipped.append(
-            f"{folder}: {counted(repeated, 'recording')} of SA1 or SA2 left out, which every speaker of TIMIT reads"
-        )
+        what = f"{counted(repeated, 'recording')} of SA1 or SA2"
+        skipped.append(f"{folder}: {what} left out, which every speaker of TIMIT reads")
     return Found(recordings, skipped, ignored, noticed)
 
 

@@ -646,7 +646,7 @@ def test_one_speaker_and_labels_that_are_no_phone(folder, tmp_path, lean, report
     assert data["scored"]["test"] < data["test"]
     assert np.sum(metrics["confusion_matrix"]) == data["scored"]["test"]
     assert [example["kind"] for example in metrics["examples"]] == ["only"]
-    assert "1 test speaker is heard in training, too: anna" in capsys.readouterr().out
+    assert "1 test speaker is also in training: anna" in capsys.readouterr().out
     text = report_text(speech_tagging.REPORT, metrics)
     assert "speakers it never heard" not in text
     assert "The test speaker was heard in training" in text

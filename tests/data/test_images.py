@@ -213,7 +213,7 @@ def test_test_pictures_that_are_in_training_are_counted(tmp_path):
         ({"y_test": np.full(20, 5)}, ["y_test", "the label 5", "0, 1, 2, 3, 4"]),
         ({"y_train": np.zeros(60, int), "y_test": np.zeros(20, int)}, ["one class, '0'"]),
         ({"y_train": np.array([7, *(np.arange(59) % 5)])}, ["1 picture of class '7'", "at least 2"]),
-        ({"y_train": np.array([{}] * 60)}, ["y_train", "Python objects, which is not read for safety"]),
+        ({"y_train": np.array([{}] * 60)}, ["y_train", "Python objects, which are not read for safety"]),
     ],
 )
 def test_bad_arrays_are_named(tmp_path, changes, expected):
@@ -345,7 +345,7 @@ def test_arrays_are_read_by_the_levels_of_the_training(tmp_path):
     assert not any("beyond" in sentence for sentence in understood)
     np.savez(tmp_path / "c.npz", x_test=200 * np.ones((2, 8, 9)), y_test=[0, 1])
     understood = read_labelled_arrays("npz", tmp_path / "c.npz", levels=levels)[2]
-    assert understood[-1].startswith("their values, 200 to 200, go far beyond those that the model was trained on")
+    assert understood[-1].startswith("their values, 200 to 200, are far beyond those that the model was trained on")
 
 
 def test_arrays_without_a_test_part_keep_their_validation_part(tmp_path):
@@ -513,7 +513,7 @@ def test_emnist_is_turned_and_has_letters(tmp_path):
     dataset = load_idx(tmp_path)
     check_divided(dataset, data["x_train"][..., None], data["y_train"], data["x_test"][..., None], data["y_test"])
     assert dataset.classes == ("Aa", "Bb", "Cc", "Dd", "Ee")
-    assert "EMNIST's pictures, which are stored on their sides, are turned upright" in dataset.provenance.understood
+    assert "EMNIST's pictures, which are stored transposed, are turned upright" in dataset.provenance.understood
     digits = emnist(tmp_path, "emnist-digits")
     text = bad(load_idx, tmp_path)
     assert "files of the sets emnist-digits, emnist-letters, expected one of them, as " in text

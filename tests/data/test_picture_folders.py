@@ -179,7 +179,7 @@ def test_folders_around_are_passed_through_and_said(tmp_path):
         (["train/cat 2", "train/dog 0"], "/dog: found no picture in it"),
         ([". 9", "cat 2", "dog 2"], "found 9 pictures outside of folders of classes"),
         ([". 9"], "found no folder in it"),
-        (["a/" * 40 + " 1"], "more than 32 folders within each other"),
+        (["a/" * 40 + " 1"], "more than 32 nested folders"),
         ([], "found no folder in it"),
     ],
 )

@@ -220,7 +220,7 @@ def header(content: bytes, size: int | None, riff: int | None = None) -> bytes:
 
 
 WRONG = "a header of unknown or wrong length, read to the end of the file"
-AFTER = "bytes after the audio that the header says nothing of, left out"
+AFTER = "bytes after the audio that the header doesn't mention, left out"
 LIST = b"LIST\x04\0\0\0abcd"
 
 
@@ -487,7 +487,7 @@ def test_the_tier_of_the_phones(tmp_path, form, tiers, asked):
     path = write(tmp_path / "a.TextGrid", form(intervals))
     assert names(read_textgrid(path, 1.0, asked, noticed)) == EXPECTED
     assert noticed.tiers == {chosen: 1}
-    expected = f"found the interval tiers {', '.join(map(repr, tiers))}, expected 'x' once among them, as --tier asks"
+    expected = f"found the interval tiers {', '.join(map(repr, tiers))}, expected 'x' once among them, as set by --tier"
     assert refusal(read_textgrid, path, 1.0, "x") == f"{path}: {expected}"
 
 
@@ -591,7 +591,7 @@ def test_find_recordings_in_a_folder_like_timit(tmp_path):
     ]
     assert all(r.annotation == r.audio.with_suffix(".PHN") for r in found.recordings)
     assert found.ignored == ["notes.txt"]
-    assert found.skipped == [f"{tmp_path}: 1 times SA1 or SA2 left out, which every speaker of TIMIT reads"]
+    assert found.skipped == [f"{tmp_path}: 1 recording of SA1 or SA2 left out, which every speaker of TIMIT reads"]
 
 
 def test_the_folder_itself_makes_no_part(tmp_path):
@@ -761,8 +761,8 @@ def speakers_of(splits: Mapping[str, list[Recording]]) -> dict[str, set[str]]:
 
 def split(recordings: list[Recording], seed: int) -> tuple[Mapping[str, list[Recording]], str]:
     splits = split_recordings(recordings, seed)
-    assert not splits.heard()
-    return splits.parts, splits.said
+    assert not splits.shared_speakers()
+    return splits.parts, splits.note
 
 
 TRAINING = {f"M{number:03}": "train" for number in range(40)}
@@ -798,7 +798,7 @@ def test_split_of_timit_without_its_whole_core(sentence):
     assert "MXYZ0" in speakers_of(splits)["test"]
     speakers = 24 if sentence is None else 25
     assert said == (
-        f"tested on all {speakers} speakers of TEST, as TIMIT's core test set of 24 isn't there or isn't whole"
+        f"tested on all {speakers} speakers of TEST, as TIMIT's core test set of 24 is missing or incomplete"
     )
 
 
@@ -838,8 +838,8 @@ def test_one_or_two_speakers_are_split_by_sentence(count, sizes, speakers):
     assert tuple(len(splits.parts[part]) for part in ("train", "validation", "test")) == sizes
     assert sorted(r.audio for part in splits.parts.values() for r in part) == sorted(r.audio for r in recordings)
     there = "is 1 speaker" if len(speakers) == 1 else "are 2 speakers"
-    assert splits.said == f"sentences drawn at random, as there {there}; {sizes[2]} to test on"
-    assert splits.heard() == speakers or count < 20
+    assert splits.note == f"sentences drawn at random, as there {there}; {sizes[2]} to test on"
+    assert splits.shared_speakers() == speakers or count < 20
 
 
 def test_equal_sentences_stay_together():
@@ -861,8 +861,8 @@ def test_equal_sentences_stay_together():
 )
 def test_both_parts_with_few_speakers(speakers, heard, said):
     splits = split_recordings(recordings_of(speakers), seed=0)
-    assert splits.heard() == heard
-    assert splits.said.startswith(said)
+    assert splits.shared_speakers() == heard
+    assert splits.note.startswith(said)
     assert {r.part for r in splits.parts["test"]} == {"test"}
     assert {r.part for r in splits.parts["validation"]} == {"train"}
 
@@ -870,10 +870,10 @@ def test_both_parts_with_few_speakers(speakers, heard, said):
 def test_a_speaker_in_both_parts_is_said():
     recordings = [*recordings_of({**TRAINING, **CORE}), *recordings_of({"M007": "test"})]
     splits = split_recordings(recordings, seed=0)
-    assert splits.heard() == ["M007"]
+    assert splits.shared_speakers() == ["M007"]
     assert splits.parts["test"] == [r for r in recordings if r.part == "test"]
     assert len(splits.parts["validation"]) == 32
-    assert splits.said == "tested on all 200 recordings of TEST, validated on sentences of TRAIN drawn at random"
+    assert splits.note == "tested on all 200 recordings of TEST, validated on sentences of TRAIN drawn at random"
     alone = [*recordings_of({"eve": "train"}, 3), *recordings_of({"eve": "test"}, 1)]
     parts = split_recordings(alone, seed=0).parts
     assert [len(parts[part]) for part in ("train", "validation", "test")] == [2, 1, 1]

@@ -401,5 +401,5 @@ def test_labels_that_are_no_phone_are_left_out(folder, tmp_path):
         "labels that are no phone, 4 of 8, are left out of training and score: 'spn' (4 times)",
         "sentences drawn at random, as there is 1 speaker; 1 to test on",
         f"120 of {4 * labels.shape[1]} frames are left out of training and score",
-        f"1 test speaker is heard in training, too: {tmp_path.name}",
+        f"1 test speaker is also in training: {tmp_path.name}",
     )
