@@ -521,7 +521,7 @@ def score(settings: Score) -> dict[str, Any]:
             bad_rows += int(bad.sum())
             alerts += int(found["alert"][~bad].sum())
     if bad_rows:
-        _say([files.say_bad(bad_rows, rows)])
+        _say([files.describe_bad(bad_rows, rows)])
     if incomplete:
         said = f"alerts whatever their score, {_counted(incomplete, 'payment')}: no value in"
         _say([f"{said} {table_files.some(list(never_missing))}, which in training had one always"])

@@ -589,7 +589,7 @@ def _lines(reader: io.TextIOWrapper, file: Path, encoding: str | None, notes: _N
                 notes.invisible += number > 1 or _INVISIBLE.search(line, 1) is not None  # not a byte order mark
                 line = _INVISIBLE.sub("", line)
         if "\0" in line:
-            expected = "expected text in UTF-8: is it UTF-16 (--encoding utf-16-le), or no text at all?"
+            expected = "expected text in UTF-8: is it UTF-16 (--encoding utf-16-le), or not text at all?"
             raise BadInput(f"{place}: found a NUL byte, {expected}")
         line = line.strip(" \r\n")
         is_comment = line.startswith(_COMMENTS)

@@ -1,10 +1,10 @@
-"""The user's own labelled table, as CSV or Parquet: checked, encoded and split for fraud detection.
+"""Check, encode and split the user's own labelled table, CSV or Parquet, for fraud detection.
 
-A table may be larger than memory, so it's read in passes, batch by batch: one for labels, times and customers, one to
-fit the encoder, one to encode every row to its final place. The same `stream` and `Encoder` serve new rows to score.
+A table may be larger than memory, so it's read in batches in several passes: one for labels, times and customers, one
+to fit the encoder, one to encode every row to its final position. New rows use the same `stream` and `Encoder`.
 
-The time column orders the rows and gives the days of the evaluation; it isn't an input, as each later row lies beyond
-every time seen in training. The customer column groups rows; as an input it would only be memorised.
+The time column orders the rows and gives the days of the evaluation; it isn't an input, as later times never occur in
+training. The customer column groups rows; as an input it would only be memorised.
 """
 
 import contextlib
@@ -77,31 +77,31 @@ ROWS_COMPARED = 100_000
 
 @dataclasses.dataclass(frozen=True)
 class _Seen:
-    """What each column holds, and what was seen of those whose values had to be looked at."""
+    """The kind of each column, and statistics of those whose values had to be examined."""
 
     kinds: dict[str, str]
     looks: dict[str, Look]
 
 
 class _Unprinted(Exception):  # noqa: N818
-    """A column of numbers as a computer prints them holds others further down."""
+    """A column that begins with plain numbers has others further down."""
 
 
 def read_kinds(files: Tables, drop: Collection[str] = ()) -> dict[str, str]:
-    """Find what each column holds, less those in `drop`, in the order of the first file: see `data.values`.
+    """The kind of each column except those in `drop`, in the order of the first file: see `data.values`.
 
-    A Parquet file states it, but of text. Of text the first MiB of each file decides where all its values are plainly
-    of one kind, else all values of the column.
+    A Parquet file states it, except for text. For text, the first MiB of each file decides if all its values are
+    clearly of one kind, else all values of the column.
 
     Raises:
         BadInput: A file can't be read, or its columns or their types differ from the files before it; most values of a
-            column are numbers or dates and some aren't, or they can be read in two ways.
+            column are numbers or dates and some aren't, or they are ambiguous.
     """
     return _see(files, drop).kinds
 
 
 def _see(files: Tables, drop: Collection[str], as_text: Sequence[str] = (), *, thorough: bool = False) -> _Seen:
-    """See `read_kinds`; columns in `as_text` are categories unseen. If `thorough`, more than the first MiB decides."""
+    """See `read_kinds`; columns in `as_text` are categories unread. If `thorough`, more than the first MiB decides."""
     kinds: dict[str, str] = {}
     dropped = set(drop)
     typed: dict[str, tuple[str, TableFile]] = {}
@@ -116,19 +116,19 @@ def _see(files: Tables, drop: Collection[str], as_text: Sequence[str] = (), *, t
         elif different := sorted(set(columns) ^ set(kinds)):
             state = "is only here" if different[0] in columns else "is missing"
             raise BadInput(f"{file}: column {different[0]!r} {state}, expected the same columns as in {files[0]}")
-        found = parquet_kinds(file, columns) if file.is_parquet else dict.fromkeys(columns, "category")
-        for name, kind in found.items():
+        file_kinds = parquet_kinds(file, columns) if file.is_parquet else dict.fromkeys(columns, "category")
+        for name, kind in file_kinds.items():
             if kind == "category":
                 text_of.setdefault(name, file)
             elif kind != "empty":
                 first, before = typed.setdefault(name, (kind, file))
                 if kind != first:
                     raise BadInput(f"{file}: column {name!r} holds a {kind}, expected a {first} as in {before}")
-        unread = [name for name, kind in found.items() if kind == "category" and name not in as_text]
+        unread = [name for name, kind in file_kinds.items() if kind == "category" and name not in as_text]
         for batch in itertools.islice(read(file, unread, files.skip_bad), None if thorough else 1) if unread else ():
             for name in unread:
                 column = _strings(batch, name)
-                # Nearly all columns of most tables are plain numbers, and there may be thousands of them.
+                # Most columns are plain numbers, and there may be thousands of them.
                 if is_plain(column):
                     plain.add(name)
                 else:
@@ -173,7 +173,7 @@ def _unclear(files: Tables, name: str, problem: Unclear) -> BadInput:
 
 
 def _check_names(file: TableFile, columns: Sequence[str]) -> None:
-    """Refuse columns that are to be used without a name, or with that of another."""
+    """Raise BadInput for used columns without a name, or with the same name."""
     if "" in file.positions and "" in columns:
         places = [place + 1 for place in file.positions[""]]
         found = f"column {places[0]} has" if len(places) == 1 else f"columns {places[0]} and {places[1]} have"
@@ -186,9 +186,9 @@ def _check_names(file: TableFile, columns: Sequence[str]) -> None:
 class Column:
     """How one input column becomes features.
 
-    A number, a boolean (as 0 and 1) or a time (as seconds since 1970, which float32 holds to about two minutes) is one
-    feature if it `varies` in training, with `fill` for missing values. A category is one-hot: of its `vocabulary`
-    and "other", or, with an empty vocabulary, of hash buckets. `missing` adds a 0/1 feature for missing values.
+    A number, a boolean (as 0 and 1) or a time (as seconds since 1970, to about two minutes in float32) is one feature
+    if it `varies` in training, with `fill` for missing values. A category is one-hot over its `vocabulary` and "other",
+    or, with an empty vocabulary, over hash buckets. `missing` adds a 0/1 feature for missing values.
     """
 
     name: str
@@ -210,7 +210,7 @@ class Column:
         return (*values, f"{self.name} is missing") if self.missing else tuple(values)
 
     def encode(self, batch: Batch, features: np.ndarray) -> np.ndarray:
-        """Write the column into `features`, (rows, features) of zeros; return where no value is, (rows,) bool."""
+        """Write the column into `features`, (rows, features) of zeros; return where they are missing, (rows,) bool."""
         if self.kind != "category":
             values = numbers(batch, self.name, self.kind)
             absent = np.isnan(values)
@@ -234,7 +234,7 @@ class Column:
 
 @dataclasses.dataclass(frozen=True)
 class TimeColumn:
-    """How the column of times is read: its kind, and for a number its unit or calendar, see `data.values`."""
+    """How the time column is read: its kind, and for a number its unit or calendar; see `data.values`."""
 
     name: str
     kind: str
@@ -243,9 +243,9 @@ class TimeColumn:
 
 @dataclasses.dataclass(frozen=True)
 class Encoder:
-    """How a table becomes a float32 matrix, as fitted on training rows and kept with a trained model.
+    """How a table becomes a float32 matrix, fitted on training rows and stored with a trained model.
 
-    `time` is no input; it says how the times of a labelled table are read.
+    `time` isn't an input; it says how the times of a labelled table are read.
     """
 
     columns: tuple[Column, ...]
@@ -253,7 +253,7 @@ class Encoder:
 
     @property
     def kinds(self) -> dict[str, str]:
-        """The input columns and what each holds, for `stream`."""
+        """The input columns and their kinds, for `stream`."""
         return {column.name: column.kind for column in self.columns}
 
     @property
@@ -264,9 +264,9 @@ class Encoder:
     def encode(self, batch: Batch, lacking: dict[str, np.ndarray] | None = None) -> np.ndarray:
         """Turn the rows of a batch, which `stream` read with this encoder's `kinds`, into (rows, features) float32.
 
-        A missing value becomes the median of the training rows, and marks the column's "is missing" where training
-        had missing values. An unseen category is "other", or falls into its hash bucket. `lacking`, if given, takes
-        the columns, by name, that lack values though they never did in training, with the rows, (rows,) bool.
+        A missing value becomes the median of the training rows, and sets the column's "is missing" if training had
+        missing values. An unseen category is "other", or in its hash bucket. If given, `lacking` collects the columns
+        that lack values but never did in training, by name, with a mask of the rows, (rows,) bool.
 
         Raises:
             BadInput: A value isn't of its column's kind, or is infinite; the message names file, row and column.
@@ -307,7 +307,7 @@ class Encoder:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Encoder":
-        """Rebuild the encoder that gave this config."""
+        """Rebuild the encoder from its config."""
         columns = (Column(**{**column, "vocabulary": tuple(column["vocabulary"])}) for column in config["columns"])
         time = config.get("time")
         return cls(tuple(columns), TimeColumn(**time) if time else None)
@@ -330,34 +330,33 @@ def load(
     """Read, check, encode and split a labelled table.
 
     The splits are slices of one ordered matrix: "validation_train" (the first 60 % of the rows), "validation" (the
-    next 20 %), "train" (these two together) and "test" (the last 20 %). The order is that of `time`, if given, and
-    rows of equal time stay on one side of a boundary. Without it the order is random, with an equal share of fraud in
-    every part; with `customer`, it's random by customer, and no customer is on two sides. The encoder is fitted on
-    "validation_train" alone; its medians are of at most 200,000 of these rows, drawn at random.
+    next 20 %), "train" (these two together) and "test" (the last 20 %). With `time`, rows are ordered by time, and rows
+    with equal times stay together. Without it the order is random, with an equal share of fraud in every part; with
+    `customer`, whole customers are drawn, so that parts share none. The encoder is fitted on "validation_train" alone;
+    its medians are of at most 200,000 of these rows, drawn at random.
 
-    Labels are int8: 0 is "genuine", 1 is "fraud". Of two values that one is fraud whose words say so (see
-    `data.labels`), else the one that is at most half as frequent. What was understood, and columns that seem to number
-    the rows, are in the provenance.
-    Each split's `extra` has "row" (int64, the position in the files as read), with `time` also "time" (seconds) and
-    "day" (int32, whole days of 86,400 seconds since the first day) and with `customer` also "customer" (int64 codes).
+    Labels are int8: 0 is "genuine", 1 is "fraud". Which of the two values is fraud follows from `data.labels`. The
+    provenance describes how the table was read and names columns that seem to number the rows.
+    Each split's `extra` has "row" (int64, the position in the files), with `time` also "time" (seconds) and "day"
+    (int32, whole days of 86,400 seconds since the first day) and with `customer` also "customer" (int64 codes).
 
     Args:
         paths: CSV and Parquet files, and folders of them.
         label: The column of the two classes.
-        time: The column of times: numbers, or dates as text (UTC where it names no zone), or timestamps.
-        customer: The column that says whose row it is.
+        time: The column of times: numbers, dates as text (UTC if without a zone), or timestamps.
+        customer: The column of customers.
         drop: Columns to leave out.
         seed: Draws the random order and the rows for the medians.
-        work_folder: Where a matrix beyond `IN_MEMORY_BYTES` is kept, in a file without a name that goes with it; the
-            system's temporary folder if not given.
-        encoding: Of CSV files, as Python names it; UTF-8, or what a byte order mark says, if not given.
-        skip_bad: Leave rows out that can't be used, and count them, instead of refusing the table.
-        time_unit: What a number of time counts: see `data.values.UNITS`. If not given, times since 1970 are known by
+        work_folder: Where an unnamed file holds a matrix larger than `IN_MEMORY_BYTES`; by default, the system's
+            temporary folder.
+        encoding: Python's name of the encoding of CSV files; by default, UTF-8 or that of a byte order mark.
+        skip_bad: Leave out unusable rows and count them, instead of raising.
+        time_unit: The unit of numeric times, one of `data.values.UNITS`. By default, times since 1970 are recognised by
             their size, and others are seconds.
-        fraud_values: Labels that are fraud, all others being genuine.
+        fraud_values: Labels that are fraud; all others are genuine.
 
     Raises:
-        BadInput: Whatever is wrong with the table: the message names the file, the place, what was found and expected.
+        BadInput: The table can't be used.
     """
     files = find_files(paths, encoding=encoding, skip_bad=skip_bad)
     label = label.strip()
@@ -414,8 +413,8 @@ def _load(
         for code, name in enumerate(CLASSES):
             if not np.any(keys.labels[rows] == code):
                 found = f"none of the {len(rows):,} rows of the {part} part is {name}"
-                whole = f"of all {len(order):,} rows {np.sum(keys.labels == code):,} are"
-                raise BadInput(f"{describe(files)}: {found} ({whole}), expected both classes in every part")
+                total = f"of all {len(order):,} rows {np.sum(keys.labels == code):,} are"
+                raise BadInput(f"{describe(files)}: {found} ({total}), expected both classes in every part")
 
     columns, numbering = _fit(files, inputs, parts["training"], len(order), rng, printed_only) if inputs else ((), ())
     if not columns:
@@ -460,7 +459,7 @@ def _load(
 
 
 def _understood_times(time: TimeColumn, times: np.ndarray) -> str:
-    """Say which times a column has; they need not be in order."""
+    """A sentence on the range of the times."""
     unit = "" if time.unit is None else f" read as {time.unit}"
     unit += {"day-first time": ", the day first", "month-first time": ", the month first"}.get(time.kind, "")
     first, last = float(times.min()), float(times.max())
@@ -469,7 +468,7 @@ def _understood_times(time: TimeColumn, times: np.ndarray) -> str:
 
 
 def _moment(time: TimeColumn, seconds: float, first: float) -> str:
-    """A date, or where the times don't tell it, the days since the first time."""
+    """The date, or, if unknown, the days since the first time."""
     if time.kind in TIMES or first >= UNIX_YEARS:
         return str(np.datetime64(int(seconds), "s")).replace("T", " ")
     return f"day {(seconds - first) / 86_400:,.1f}"
@@ -489,7 +488,7 @@ def _understood_split(keys: "_Keys", order: np.ndarray, cuts: tuple[int, int], c
 
 
 def _understood_columns(seen: _Seen, encoder: Encoder, not_inputs: Sequence[str]) -> Iterator[str]:
-    """Say what the columns were read as, and which spellings were met."""
+    """Sentences on the kinds of the columns, and on their spellings."""
     inputs = {column.name: column for column in encoder.columns}
     hashed = [name for name, column in inputs.items() if column.kind == "category" and not column.vocabulary]
     numeric = [name for name, column in inputs.items() if column.kind in NUMBERS]
@@ -564,13 +563,12 @@ def read_labelled(
     time_unit: str | None = None,
     fraud_values: Sequence[str] = (),
 ) -> tuple[Split, tuple[str, ...]]:
-    """Read a labelled table whole, in the order of its rows, as an encoder sees it; and what was understood of it.
+    """Read all rows of a labelled table, in order, with a fitted encoder; and sentences on how it was read.
 
-    See `load` for the columns; `label_values` spells genuine and fraud, as a `Dataset` does, where `fraud_values` are
-    not given.
+    See `load` for the columns; `label_values` are those of the `Dataset`, used if `fraud_values` are not given.
 
     Raises:
-        BadInput: Whatever is wrong with the table.
+        BadInput: The table can't be used.
     """
     files = find_files(paths, encoding=encoding, skip_bad=skip_bad)
     label = label.strip()
@@ -603,11 +601,7 @@ def read_labelled(
 def _leave_out(
     files: Tables, inputs: Mapping[str, str], label: str, time: TimeColumn | None, customer: str | None
 ) -> None:
-    """Find the rows that can't be used, so that no stream has them, and say so.
-
-    These are rows of too many or too few fields, with a value that is not of its column's kind, or without a label,
-    time or customer.
-    """
+    """Exclude rows with too many or too few fields, a value of another kind, or no label, time or customer."""
 
     def check(batch: Batch) -> None:
         for name, kind in inputs.items():
@@ -629,33 +623,33 @@ def numbers(batch: Batch, name: str, kind: str, *, largest: float = LARGEST, pri
         BadInput: A value isn't of the kind, any but "category", or is beyond `largest`.
     """
     column = batch.rows.column(name)
-    found = kind_of(batch.file, batch.rows.schema.field(name))
+    stored_kind = kind_of(batch.file, batch.rows.schema.field(name))
     # Text is parsed as in a CSV file, but a time is not a number, and a number may or may not be in per cent.
-    if found not in ("category", "empty") and not fits(kind, found):
-        raise BadInput(f"{batch.file}: column {name!r} holds a {found}, expected a {kind}")
-    if found == "time":
+    if stored_kind not in ("category", "empty") and not fits(kind, stored_kind):
+        raise BadInput(f"{batch.file}: column {name!r} holds a {stored_kind}, expected a {kind}")
+    if stored_kind == "time":
         column = column.cast(pa.timestamp("us", getattr(column.type, "tz", None)), safe=False).cast(pa.int64())
         return column.to_numpy(zero_copy_only=False) / 1e6
-    if found == "category":
+    if stored_kind == "category":
         texts = _strings(batch, name)
-        found_values, bad = printed(texts) if kind == "number" else None, np.zeros(len(batch), bool)
-        if found_values is None:
+        values, bad = printed(texts) if kind == "number" else None, np.zeros(len(batch), bool)
+        if values is None:
             if printed_only and kind == "number":
                 raise _Unprinted
-            found_values, bad = parse(texts, kind)
+            values, bad = parse(texts, kind)
     else:
-        found_values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         bad = np.zeros(len(batch), bool)
-    large = np.abs(found_values) > largest
+    large = np.abs(values) > largest
     expected = expected_of(kind)
-    if not bad.any() and large.any() and np.isfinite(found_values[np.argmax(large)]):
+    if not bad.any() and large.any() and np.isfinite(values[np.argmax(large)]):
         expected += f"; if the column names rows rather than counts, leave it out with --drop {name!r}"
     reject(batch, name, bad | large, expected)
-    return found_values
+    return values
 
 
 def _times(batch: Batch, time: TimeColumn, *, printed_only: bool = False) -> np.ndarray:
-    """Read the times of a batch, (rows,) float64, as they are counted; a row without one is rejected."""
+    """Read the times of a batch in their own unit, (rows,) float64; a row without one is rejected."""
     times = numbers(batch, time.name, time.kind, largest=np.inf, printed_only=printed_only)
     reject(batch, time.name, np.isinf(times), expected_of(time.kind))
     reject(batch, time.name, np.isnan(times), "a time in every row")
@@ -674,7 +668,7 @@ def _texts(batch: Batch, name: str) -> pa.StringArray:
 
 
 def _numbered(files: Tables, columns: Collection[str]) -> Iterator[tuple[slice, Batch]]:
-    """Stream batches along with their rows' positions in all the files as read."""
+    """Stream batches with the positions of their rows among those of all files."""
     start = 0
     for batch in stream(files, columns):
         yield slice(start, start + len(batch)), batch
@@ -705,8 +699,8 @@ def _read_keys(
     printed_only: bool = False,
 ) -> _Keys:
     columns = [label, *([time.name] if time else []), *([customer] if customer else [])]
-    asked = {label_key(value) for value in fraud_values}
-    known = {label_key(value): value for value in label_values} if not asked else {}
+    fraud_keys = {label_key(value) for value in fraud_values}
+    known = {label_key(value): value for value in label_values} if not fraud_keys else {}
     codes = {key: code for code, key in enumerate(known)}
     spelled = list(known.values())
     code_parts: list[np.ndarray] = []
@@ -715,13 +709,13 @@ def _read_keys(
     for batch in stream(files, columns):
         encoded = texts(batch, label, "a label").dictionary_encode()
         rows = encoded.indices.to_numpy()
-        found = encoded.dictionary.to_pylist()
-        keys = [label_key(text) for text in found]
+        spellings = encoded.dictionary.to_pylist()
+        keys = [label_key(text) for text in spellings]
         for index, key in enumerate(keys):
             if key not in codes:
-                spelled.append(key if key in ("0", "1") else found[index].strip())
+                spelled.append(key if key in ("0", "1") else spellings[index].strip())
             code = codes.setdefault(key, len(codes))
-            if not asked and code > 1:
+            if not fraud_keys and code > 1:
                 expected = "one of two classes, as {} and {} before".format(*map(reprlib.repr, spelled))
                 reject(batch, label, rows == index, f"{expected}, or --fraud-value to say which are fraud")
             if code >= MOST_LABELS:
@@ -732,12 +726,12 @@ def _read_keys(
         if customer is not None:
             customers.append(texts(batch, customer, "a customer"))
 
-    found_codes = np.concatenate(code_parts)
-    amounts = np.bincount(found_codes, minlength=len(spelled)).tolist()
+    label_codes = np.concatenate(code_parts)
+    amounts = np.bincount(label_codes, minlength=len(spelled)).tolist()
     counts = dict(zip(spelled, amounts, strict=True))
     genuine, fraud = _classes(files, label, counts, fraud_values, len(known) > 0)
     is_fraud = np.array([name in fraud for name in spelled])
-    labels = is_fraud[found_codes].astype(np.int8)
+    labels = is_fraud[label_codes].astype(np.int8)
     frauds = int(labels.sum())
     others = some([name for name in counts if name not in fraud])
     understood = (
@@ -755,34 +749,34 @@ def _read_keys(
 def _classes(
     files: Tables, label: str, counts: Mapping[str, int], fraud_values: Sequence[str], known: bool
 ) -> tuple[str, list[str]]:
-    """How genuine is spelled, and which labels are fraud, of the `counts` of each."""
+    """The spelling of genuine, and the labels that are fraud, given the counts of all labels."""
     place = f"{describe(files)}: column {label!r}"
-    found = [name for name, count in counts.items() if count]
+    names = [name for name, count in counts.items() if count]
     for value in fraud_values:
-        if label_key(value) not in {label_key(name) for name in found}:
-            raise BadInput(f"{place} has no {value!r} (--fraud-value), expected one of its labels: {some(found)}")
-    if len(found) < 2:
-        raise BadInput(f"{place} holds only {reprlib.repr(found[0])}, expected two classes")
+        if label_key(value) not in {label_key(name) for name in names}:
+            raise BadInput(f"{place} has no {value!r} (--fraud-value), expected one of its labels: {some(names)}")
+    if len(names) < 2:
+        raise BadInput(f"{place} holds only {reprlib.repr(names[0])}, expected two classes")
     if fraud_values:
-        asked = {label_key(value) for value in fraud_values}
-        fraud = [name for name in found if label_key(name) in asked]
-        others = [name for name in found if name not in fraud]
+        fraud_keys = {label_key(value) for value in fraud_values}
+        fraud = [name for name in names if label_key(name) in fraud_keys]
+        others = [name for name in names if name not in fraud]
         if not others:
             raise BadInput(f"{place} holds nothing but {some(fraud)} (--fraud-value), expected other labels too")
         return others[0] if len(others) == 1 else "any other", fraud
     if known:
         genuine, fraud_name = counts
         return genuine, [fraud_name]
-    said = which_is_fraud({label_key(name): count for name, count in counts.items()})
-    if said is None:
+    fraud_key = which_is_fraud({label_key(name): count for name, count in counts.items()})
+    if fraud_key is None:
         held = " and ".join(f"{reprlib.repr(name)} {count:,} times" for name, count in counts.items())
         raise BadInput(f"{place} holds {held}, expected it to be clear which is fraud: name it with --fraud-value")
-    genuine, fraud_name = sorted(counts, key=lambda name: label_key(name) == said)
+    genuine, fraud_name = sorted(counts, key=lambda name: label_key(name) == fraud_key)
     return genuine, [fraud_name]
 
 
 def _seconds(files: Tables, time: TimeColumn, times: np.ndarray) -> tuple[np.ndarray, TimeColumn]:
-    """Turn the times into seconds, and say how they were read."""
+    """Convert the times to seconds, and complete the unit of the time column."""
     place = f"{describe(files)}: column {time.name!r}"
     if time.kind in TIMES:
         seconds, unit = times, None
@@ -792,26 +786,26 @@ def _seconds(files: Tables, time: TimeColumn, times: np.ndarray) -> tuple[np.nda
         if np.isnan(seconds).any():
             raise BadInput(f"{place} holds {times[np.isnan(seconds)][0]:.0f}, expected a time as {unit}")
     days = np.ptp(seconds) / 86_400
-    ask = f"say what it counts with --time-unit {', '.join(UNITS)}"
+    remedy = f"give its unit with --time-unit {', '.join(UNITS)}"
     counted = f"from {times.min():.15g} to {times.max():.15g}"
     if days > LONGEST_DAYS:
         as_read = f"runs {counted}; as {unit} that" if unit else "holds times; that"
         found = f"{as_read} is {days:,.0f} days, expected at most {LONGEST_DAYS:,}"
-        raise BadInput(f"{place} {found}{f'; {ask}' if unit else ''}")
+        raise BadInput(f"{place} {found}{f'; {remedy}' if unit else ''}")
     if time.unit is None and unit == "seconds" and days < 1 and seconds.min() < UNIX_YEARS:
-        raise BadInput(f"{place} runs {counted}; as seconds that is {days * 24:.2g} hours, expected days; {ask}")
+        raise BadInput(f"{place} runs {counted}; as seconds that is {days * 24:.2g} hours, expected days; {remedy}")
     return seconds, dataclasses.replace(time, unit=unit)
 
 
 def texts(batch: Batch, name: str, expected: str) -> pa.StringArray:
-    """Read a column as text; a row without a value is rejected, as `expected` "in every row"."""
+    """Read a column as text; a row without a value is rejected, with the `expected` value named."""
     column = _texts(batch, name)
     reject(batch, name, column.is_null().to_numpy(zero_copy_only=False), f"{expected} in every row")
     return column
 
 
 def _order(keys: _Keys, rng: np.random.Generator) -> tuple[np.ndarray, list[int]]:
-    """Order the rows, and find where the validation and the test part begin."""
+    """Order the rows, and choose where validation and test begin."""
     if keys.times is not None:
         order = np.argsort(keys.times, kind="stable")
         groups = keys.times[order]
@@ -828,7 +822,7 @@ def _order(keys: _Keys, rng: np.random.Generator) -> tuple[np.ndarray, list[int]
     cuts = []
     for share in (0.6, 0.8):
         cut = round(share * len(order))
-        # A group that lies across goes to the side that has more of it.
+        # A group that crosses the boundary goes to the side that has more of it.
         start, stop = np.searchsorted(groups, groups[cut], "left"), np.searchsorted(groups, groups[cut], "right")
         cuts.append(int(start if cut - start <= stop - cut else stop))
     if keys.times is None:
@@ -838,7 +832,7 @@ def _order(keys: _Keys, rng: np.random.Generator) -> tuple[np.ndarray, list[int]
 
 
 def _mix(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw an order in which the members of each of the classes 0 and 1 come at even distances."""
+    """Draw an order in which the members of each of the classes 0 and 1 are evenly spaced."""
     shuffled = rng.permutation(len(classes))
     ranks = np.empty(len(classes))
     for code in (0, 1):
@@ -853,7 +847,7 @@ def _days(times: np.ndarray) -> np.ndarray:
 
 
 class _Identity:
-    """Whether a column has another value in each row, as far as was seen: a running number, or a key."""
+    """Whether all values of a column differ: it's a running number or a key."""
 
     def __init__(self) -> None:
         self.differs = True
@@ -863,7 +857,7 @@ class _Identity:
         self.kept: list[Any] = []
 
     def add(self, values: np.ndarray | pa.StringArray) -> None:
-        """See the next rows: numbers, or text."""
+        """Take in the next rows: numbers, or text."""
         if not self.differs:
             return
         if isinstance(values, np.ndarray):
@@ -878,15 +872,15 @@ class _Identity:
             self.kept.append(pa.array(values))
         self.rows += len(values)
 
-    def said(self, name: str) -> str | None:
-        """What to say of the column, if it is so."""
-        way_out = f"as an input it may be memorised; leave it out with --drop {name!r}"
+    def note(self, name: str) -> str | None:
+        """A sentence on the column, if so."""
+        remedy = f"as an input it may be memorised; leave it out with --drop {name!r}"
         if self.differs and self.rises:
-            return f"{name} rises from row to row, as a running number does: {way_out}"
+            return f"{name} rises from row to row, like a running number: {remedy}"
         if not self.differs or self.rows < ROWS_TO_TELL:
             return None
         kept = pa.chunked_array(self.kept)
-        return f"{name} has another value in every row: {way_out}" if len(kept.unique()) == len(kept) else None
+        return f"{name} has a different value in every row: {remedy}" if len(kept.unique()) == len(kept) else None
 
 
 def _fit(
@@ -897,7 +891,7 @@ def _fit(
     rng: np.random.Generator,
     printed_only: bool,
 ) -> tuple[tuple[Column, ...], list[str]]:
-    """Fit the columns on the rows at the positions `training`, and name columns that only number the rows."""
+    """Fit the columns on the rows at the positions `training`, and describe columns that only number the rows."""
     is_training, is_sampled = np.zeros((2, rows), bool)
     is_training[training] = True
     is_sampled[rng.choice(training, min(MEDIAN_ROWS, len(training)), replace=False)] = True
@@ -913,10 +907,10 @@ def _fit(
         chosen = is_training[here]
         block = np.empty((len(batch), len(names)), np.float32)
         for index, name in enumerate(names):
-            found = numbers(batch, name, kinds[name], printed_only=printed_only)
-            block[:, index] = found
+            column = numbers(batch, name, kinds[name], printed_only=printed_only)
+            block[:, index] = column
             if name in identities:
-                identities[name].add(found)
+                identities[name].add(column)
         sample.append(block[is_sampled[here]])
         block = block[chosen]
         lowest = np.fmin(lowest, np.fmin.reduce(block, axis=0, initial=np.inf))
@@ -943,32 +937,32 @@ def _fit(
             low, high, missing, values = facts[name]
             if low < high or (low == high and missing):
                 present = values[~np.isnan(values)]
-                # A value so rare that the sample has none: any value of the column does.
+                # If values are so rare that the sample has none, any value of the column will do.
                 fill = float(np.median(present)) if len(present) else float(low)
                 columns.append(Column(name, kind, bool(missing), fill, varies=bool(low < high)))
-    said = [identities[column.name].said(column.name) for column in columns if column.name in identities]
-    return tuple(columns), [sentence for sentence in said if sentence]
+    notes = [identities[column.name].note(column.name) for column in columns if column.name in identities]
+    return tuple(columns), [note for note in notes if note]
 
 
 def _encode(files: Tables, encoder: Encoder, order: np.ndarray, folder: Path | None) -> np.ndarray:
-    """Encode all rows to their places in the order: (rows, features) float32, mapped to a file if it's large."""
-    places = np.empty(len(order), np.int64)
-    places[order] = np.arange(len(order))
+    """Encode all rows in the given order: (rows, features) float32, memory-mapped if it's large."""
+    positions = np.empty(len(order), np.int64)
+    positions[order] = np.arange(len(order))
     shape = (len(order), len(encoder.feature_names))
     size = shape[0] * shape[1] * 4
     if size <= IN_MEMORY_BYTES:
         matrix = np.empty(shape, np.float32)
         for rows, batch in _numbered(files, encoder.kinds):
-            matrix[places[rows]] = encoder.encode(batch)
+            matrix[positions[rows]] = encoder.encode(batch)
         return matrix
     folder = folder or Path(tempfile.gettempdir())
     folder.mkdir(parents=True, exist_ok=True)
-    # Writing to a mapped file on a full disk would end the program without a word.
+    # Writing to a mapped file on a full disk would kill the program without a message.
     if (free := shutil.disk_usage(folder).free) < size:
         raise BadInput(f"{folder}: {free / 1e9:.1f} GB are free, expected {size / 1e9:.1f} GB for the encoded table")
     with tempfile.TemporaryFile(dir=folder) as file:
         file.truncate(size)
         for rows, batch in _numbered(files, encoder.kinds):
-            # Mapped afresh for each batch, since the pages of one mapping would all stay in memory.
-            np.memmap(file, np.float32, "r+", shape=shape)[places[rows]] = encoder.encode(batch)
+            # A new mapping for each batch, as all pages of a mapping stay in memory.
+            np.memmap(file, np.float32, "r+", shape=shape)[positions[rows]] = encoder.encode(batch)
         return np.memmap(file, np.float32, "r+", shape=shape)

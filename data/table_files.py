@@ -1,9 +1,8 @@
-"""Files of tables, CSV or Parquet: found, opened, and streamed in bounded memory.
+"""Find, open and stream tables, CSV or Parquet, in bounded memory.
 
-What the values mean is no matter of this module: the columns of a CSV come as text, those of a Parquet file as typed.
-`pyarrow.dataset` would join the files, but a batch of it says neither which rows of its file it holds, by which a bad
-value is named, nor where a ragged row was left out; and it knows no zip archives, no xz and no limit on what a
-compressed file becomes. So pyarrow's readers of CSV and Parquet read one file at a time here.
+This module doesn't interpret values: the columns of a CSV are text, those of a Parquet file have its types. Unlike
+`pyarrow.dataset`, it reads zip archives and xz, limits the size of decompressed files, and tracks row numbers, so that
+messages can name a bad row. pyarrow's readers of CSV and Parquet read one file at a time.
 """
 
 import codecs
@@ -38,7 +37,7 @@ from data.dataset import BadInput, escaped, listed
 
 PARQUET_SUFFIXES = (".parquet", ".pq")
 TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".psv")
-# Files of these names are tables where they are given by name, or where a folder holds no others.
+# Files with these suffixes are tables if they are given by name, or if a folder has no others.
 LOOSE_SUFFIXES = (".txt", ".dat", ".data")
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd", ".lz4": "lz4"}
 MAGICS = {
@@ -71,19 +70,19 @@ DELIMITERS = {",": "a comma", ";": "';'", "\t": "a tab", "|": "'|'"}
 RARE_DELIMITERS = {sign: repr(sign) for sign in "\x01\x1f\x1e^~#&!*:"} | {" ": "a blank"}
 
 BLOCK_BYTES = 2**20
-# And so the longest row. The fast reader is up to 32 blocks ahead.
+# Also the longest row. The fast reader is up to 32 blocks ahead.
 LONGEST_BLOCK = 2**23
 ROWS_PER_BLOCK = 64
-# In wide tables a block has few rows, and each batch takes a time for each column.
+# Blocks of wide tables have few rows; smaller batches are joined, as each has a cost per column.
 FEW_ROWS = 1_024
 BATCH_VALUES = 2**22
-# What a compressed file may become: as much as this, or as many times its size.
+# The largest size of a decompressed file: these bytes, or so many times its compressed size.
 FREE_BYTES = 2**28
 LARGEST_RATIO = 200
-# Rows of a Parquet file to each of its bytes: one varying column has at least a bit for each row.
+# The most rows of a Parquet file for each of its bytes: a varying column has at least a bit for each row.
 ROWS_PER_BYTE = 1_000
 XZ_MEMORY = 2**28
-EXAMPLES = 3  # of rows that were left out
+EXAMPLES = 3  # of rows left out
 MANY_RAGGED = 10_000
 
 
@@ -91,7 +90,7 @@ MANY_RAGGED = 10_000
 class TableFile:
     """One table, a file or a member of a zip archive, with its columns in order.
 
-    The names of the columns are without blanks around them. `delimiter` is "" for Parquet.
+    Column names are stripped of blanks. `delimiter` is "" for Parquet.
     """
 
     path: Path
@@ -108,14 +107,14 @@ class TableFile:
     is_empty: bool = False
     """Whether it has no rows."""
     seems_utf8: bool = False
-    """Whether it is read in another encoding, but has letters beyond ASCII that are UTF-8."""
+    """Whether it is read in another encoding, but its characters beyond ASCII are valid UTF-8."""
 
     def __str__(self) -> str:
         return f"{self.path}/{self.member}" if self.member else str(self.path)
 
     @property
     def name(self) -> str:
-        """Its name without folders."""
+        """The file name without folders."""
         return PurePath(self.member).name if self.member else self.path.name
 
     @property
@@ -130,20 +129,20 @@ class TableFile:
 
     @functools.cached_property
     def positions(self) -> dict[str, list[int]]:
-        """Where each column is found, by its name: two columns may have one."""
-        found: dict[str, list[int]] = {}
+        """The positions of columns by name; two columns may have the same name."""
+        positions: dict[str, list[int]] = {}
         for position, name in enumerate(self.columns):
-            found.setdefault(name, []).append(position)
-        return found
+            positions.setdefault(name, []).append(position)
+        return positions
 
 
 @dataclasses.dataclass(eq=False)
 class Tables(Sequence[TableFile]):
-    """The tables that were found, read as one.
+    """Several tables, read as one.
 
-    `understood` says how they are read and what was passed over, a sentence each. With `skip_bad`, rows that can't be
-    used are left out: `left_out` has their numbers, by the number of their file, `bad` marks them among all rows,
-    (rows,), and `examples` says why some are.
+    `understood` has sentences on how they are read and what was skipped. With `skip_bad`, unusable rows are left out:
+    `left_out` has their numbers, by the index of their file, `bad` marks them among all rows, (rows,), and `examples`
+    gives the reasons for a few.
     """
 
     files: tuple[TableFile, ...]
@@ -165,11 +164,11 @@ class Tables(Sequence[TableFile]):
         return list(dict.fromkeys(file.path for file in self.files))
 
     def kept_rows(self, count: int) -> np.ndarray:
-        """The positions, (rows,), of the `count` rows that are not left out among all rows, from 0."""
+        """The positions, (rows,), among all rows, from 0, of the `count` rows that are kept."""
         return np.arange(count) if self.bad is None else np.flatnonzero(~self.bad)
 
-    def say_bad(self, count: int, rows: int) -> str:
-        """Say how many of the rows are left out, and why some are."""
+    def describe_bad(self, count: int, rows: int) -> str:
+        """Say how many rows are left out, with examples."""
         return f"{count:,} of {rows:,} rows can't be used and are left out: {'; '.join(self.examples)}" + (
             "; ..." if count > len(self.examples) else ""
         )
@@ -179,8 +178,8 @@ class Tables(Sequence[TableFile]):
 class Batch:
     """Rows of one file and their `numbers` in it, (rows,), from 0.
 
-    `bad`, (rows,), marks those that can't be used, where they are to be left out, and `examples` says why; else it is
-    None, and such a row is an error.
+    If unusable rows are to be left out, `bad`, (rows,), marks them, and `examples` gives reasons; if it is None, such a
+    row is an error.
     """
 
     file: TableFile
@@ -197,19 +196,19 @@ class Batch:
 
 
 def find_files(paths: Sequence[Path], *, encoding: str | None = None, skip_bad: bool = False) -> Tables:
-    """Find the tables at `paths`, and how each is to be read.
+    """Find the tables at `paths`, and detect how to read each.
 
-    A folder, or a zip archive, stands for the tables in it, in order of name; sub-folders are passed over. Of several
-    tables those without rows are passed over. A CSV's delimiter is found by its first rows; its encoding is UTF-8 where
-    no byte order mark says otherwise.
+    A folder or zip archive stands for the tables in it, sorted by name; sub-folders are skipped. Tables without rows
+    are skipped if there are others. A CSV's delimiter is detected from its first rows; its encoding is UTF-8 unless a
+    byte order mark says otherwise.
 
     Args:
         paths: CSV and Parquet files, also compressed; folders; zip archives.
-        encoding: of the CSV files, as Python names it.
-        skip_bad: whether rows that can't be used are to be left out instead of being an error.
+        encoding: Python's name of the encoding of CSV files.
+        skip_bad: whether to leave out unusable rows instead of raising.
 
     Raises:
-        BadInput: A path is missing, or isn't a table by its name, or is given twice; a folder holds no table; a file
+        BadInput: A path is missing, doesn't have the name of a table, or is given twice; a folder has no table; a file
             can't be read, is empty, or has no header; the encoding is unknown.
     """
     if encoding is not None:
@@ -218,8 +217,8 @@ def find_files(paths: Sequence[Path], *, encoding: str | None = None, skip_bad: 
     understood: list[str] = []
     for path in paths:
         if _exists(path) and path.is_dir():
-            found, ignored = _of_folder(path)
-            chosen += found
+            inside, ignored = _of_folder(path)
+            chosen += inside
             if ignored:
                 understood.append(f"not read in {escaped(path.name)}/: {some(ignored)}")
         else:
@@ -232,7 +231,7 @@ def find_files(paths: Sequence[Path], *, encoding: str | None = None, skip_bad: 
         if not _is_table(path.name, loose=True):
             raise BadInput(f"{path}: unknown kind of file, expected a name that ends in {', '.join(SUFFIXES)}")
         if not path.is_file():
-            raise BadInput(f"{path}: found something that is no file, expected a CSV or Parquet file")
+            raise BadInput(f"{path}: found something that isn't a file, expected a CSV or Parquet file")
     if twice := _twice(chosen) or _twice([path.resolve() for path in chosen]):
         raise BadInput(f"{twice}: given twice, expected each file once")
 
@@ -250,60 +249,60 @@ def find_files(paths: Sequence[Path], *, encoding: str | None = None, skip_bad: 
     for path in dict.fromkeys(file.path for file in files if file.member):
         understood.append(f"read in {escaped(path.name)}: {some([file.member for file in files if file.path == path])}")
     if empty:
-        understood.append(f"passed over, as they have no rows: {some([file.name for file in empty])}")
+        understood.append(f"skipped, as they have no rows: {some([file.name for file in empty])}")
     for delimiter, spelled in (DELIMITERS | RARE_DELIMITERS).items():
         if delimiter != "," and (those := [file.name for file in files if file.delimiter == delimiter]):
             understood.append(f"{spelled} separates the fields of {some(those)}")
     for name in sorted({file.encoding for file in files} - {"utf-8"}):
         understood.append(f"{name} is the encoding of {some([file.name for file in files if file.encoding == name])}")
     if those := [file.name for file in files if file.seems_utf8]:
-        understood.append(f"to look at, {some(those)} may be UTF-8 after all")
+        understood.append(f"{some(those)} may be UTF-8 after all, judging by the bytes")
     return Tables(tuple(files), tuple(understood), skip_bad)
 
 
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError as error:  # a name may be too long, or a folder closed
+    except OSError as error:  # such as a name that is too long, or a folder without permission
         raise BadInput(f"{path}: can't be read ({error.strerror}), expected a CSV or Parquet file") from None
 
 
 def some(names: Sequence[str], most: int = 8) -> str:
-    """List at most `most` names; characters that are not plain text are escaped."""
+    """List at most `most` names; control characters are escaped."""
     cut = [escaped(textwrap.shorten(name, 60, placeholder="...") or "(no name)") for name in names[:most]]
     return listed([*cut, *names[most:]], most, longest=1_000)
 
 
 def _twice(values: Iterable[Any]) -> Any:
-    """The first value that is there more than once, or None."""
+    """The first value that occurs more than once, or None."""
     counts = collections.Counter(values)
     return next((value for value, count in counts.items() if count > 1), None)
 
 
 def _known_encoding(encoding: str) -> str:
     try:
-        found = codecs.lookup(encoding)
-        if not getattr(found, "_is_text_encoding", True) or found.name in ("idna", "punycode", "undefined"):
+        codec = codecs.lookup(encoding)
+        if not getattr(codec, "_is_text_encoding", True) or codec.name in ("idna", "punycode", "undefined"):
             raise LookupError
     except (LookupError, ValueError):
         expected = "one that Python knows, such as latin-1, cp1252 or utf-16"
         raise BadInput(f"--encoding: found {encoding!r}, expected {expected}") from None
-    return "utf-8" if found.name == "utf-8-sig" else found.name
+    return "utf-8" if codec.name == "utf-8-sig" else codec.name
 
 
 def _is_table(name: str, *, loose: bool = False) -> bool:
-    """Tell by its name whether a file may be a table."""
+    """Whether a file may be a table, by its name."""
     path = PurePath(name.lower())
     compressed = path.suffix in COMPRESSIONS
     inner = PurePath(path.stem).suffix if compressed else path.suffix
     if inner in (*TEXT_SUFFIXES, *PARQUET_SUFFIXES) or (inner == ".zip" and not compressed):
         return True
-    # What Hadoop writes has no suffix.
+    # Hadoop's files have no suffix.
     return (inner == "" and (compressed or path.name.startswith("part-"))) or (loose and inner in LOOSE_SUFFIXES)
 
 
 def _choose(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Part the names of a folder or an archive into tables and others worth telling."""
+    """Separate the names in a folder or an archive into tables and others worth mentioning."""
     shown = [name for name in names if PurePath(name).name[:1] not in ("", ".", "_") and "__MACOSX" not in name]
     tables = [name for name in shown if _is_table(name)] or [name for name in shown if _is_table(name, loose=True)]
     chosen = set(tables)
@@ -313,7 +312,7 @@ def _choose(names: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _of_folder(folder: Path) -> tuple[list[Path], list[str]]:
-    """The tables of a folder, and the names of what else is there."""
+    """The tables of a folder, and the names of everything else."""
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
@@ -327,7 +326,7 @@ def _of_folder(folder: Path) -> tuple[list[Path], list[str]]:
 
 
 def _members(path: Path) -> tuple[list[TableFile], list[str]]:
-    """The tables of a file: itself, or those of a zip archive, and the names of what else is in the archive."""
+    """The tables of a file: itself, or those of a zip archive, and the names of everything else in the archive."""
     with _reading(path):
         with path.open("rb") as stream:
             head = stream.read(16)
@@ -355,12 +354,12 @@ def _members(path: Path) -> tuple[list[TableFile], list[str]]:
 
 
 def _kind(head: bytes) -> str:
-    """The kind of a file that is no text, by its first bytes."""
+    """The kind of a binary file, by its first bytes."""
     return next((kind for magic, kind in MAGICS.items() if head.startswith(magic)), "")
 
 
 def _opened(file: TableFile, encoding: str | None, may_be_empty: bool) -> TableFile:
-    """Find out how a file is to be read, and its columns."""
+    """Detect how to read a file, and its columns."""
     if file.is_empty:
         if may_be_empty:
             return file
@@ -379,9 +378,9 @@ def _opened(file: TableFile, encoding: str | None, may_be_empty: bool) -> TableF
     inner = "tar" if head[257:262] == b"ustar" else _kind(head)
     if inner:
         raise BadInput(f"{file}: found a {inner} file in it, expected a table; unpack it first")
-    found = _encoding(head, encoding)
-    file = dataclasses.replace(file, encoding=found, seems_utf8=found != "utf-8" and _seems_utf8(head))
-    # The blank lines at the start are passed over, then comes so much that the first rows are in it.
+    encoding = _encoding(head, encoding)
+    file = dataclasses.replace(file, encoding=encoding, seems_utf8=encoding != "utf-8" and _seems_utf8(head))
+    # Skip blank lines at the start, then read enough for the first rows.
     start, line, head = 0, 1, b""
     for block in _utf8(file):
         head += block
@@ -393,9 +392,9 @@ def _opened(file: TableFile, encoding: str | None, may_be_empty: bool) -> TableF
     if not head.strip():
         if may_be_empty:
             return dataclasses.replace(file, is_empty=True)
-        raise BadInput(f"{file}: no line but blank ones, expected a header with the names of the columns")
+        raise BadInput(f"{file}: only blank lines, expected a header with the names of the columns")
     delimiter = ""
-    if stated := re.match(rb"sep=(.)\r?\n", head):  # a word to a spreadsheet
+    if stated := re.match(rb"sep=(.)\r?\n", head):  # a hint for spreadsheets
         delimiter, start, line = stated[1].decode("latin-1"), start + stated.end(), line + 1
         head = head[stated.end() :]
     text = head.decode("utf-8", "replace")
@@ -418,7 +417,7 @@ def _line_ends(text: bytes | str) -> int:
 
 
 def _seems_utf8(head: bytes) -> bool:
-    """Tell whether a text, which may be cut, has letters beyond ASCII that are UTF-8."""
+    """Whether a text, which may be cut, has characters beyond ASCII and is valid UTF-8."""
     try:
         return not codecs.getincrementaldecoder("utf-8")().decode(head).isascii()
     except UnicodeDecodeError:
@@ -426,7 +425,7 @@ def _seems_utf8(head: bytes) -> bool:
 
 
 def _encoding(head: bytes, encoding: str | None) -> str:
-    """The encoding by a byte order mark, else by the user's word, else by the zeros of UTF-16."""
+    """The encoding by a byte order mark, else by the user's setting, else by the zeros of UTF-16."""
     if marked := next((name for mark, name in BYTE_ORDER_MARKS.items() if head.startswith(mark)), None):
         return marked
     if encoding in (None, "utf-16"):
@@ -437,7 +436,7 @@ def _encoding(head: bytes, encoding: str | None) -> str:
 
 
 def _delimiter(text: str) -> str:
-    """Find what separates the fields: what parts the header and most rows into as many."""
+    """Detect the delimiter: the one that splits the header and most rows into the same number of fields."""
     fallback = ""
     for candidates in (DELIMITERS, RARE_DELIMITERS):
         best = (0.0, 0, "")
@@ -463,9 +462,9 @@ def _delimiter(text: str) -> str:
 
 @contextlib.contextmanager
 def _reading(file: TableFile | Path) -> Iterator[None]:
-    """Whatever is wrong with a file's bytes is bad input."""
+    """Turn errors in a file's bytes into BadInput."""
     damaged = (OSError, EOFError, UnicodeError, zlib.error, lzma.LZMAError, pa.ArrowException, zipfile.BadZipFile)
-    unsupported = NotImplementedError  # by zipfile: a method of compression, a version of the format
+    unsupported = NotImplementedError  # by zipfile: a compression method or version of the format
     try:
         yield
     except (*damaged, unsupported) as error:
@@ -474,7 +473,7 @@ def _reading(file: TableFile | Path) -> Iterator[None]:
 
 def _within_budget(place: object, size: int, packed: int) -> None:
     if size > max(FREE_BYTES, LARGEST_RATIO * packed):
-        found = f"{packed:,} bytes become {size:,} or more"
+        found = f"{packed:,} bytes decompress to {size:,} or more"
         raise BadInput(f"{place}: {found}, expected at most {LARGEST_RATIO} times as many; unpack it first")
 
 
@@ -498,7 +497,7 @@ def _decompressed(file: TableFile) -> Generator[bytes]:
 
 
 def _unpacked_xz(raw: IO[bytes]) -> Iterator[bytes]:
-    # lzma.open has no limit of memory, and a file may ask for gigabytes.
+    # lzma.open has no memory limit, and a file may need gigabytes.
     decompressor = lzma.LZMADecompressor(memlimit=XZ_MEMORY)
     packed = raw.read(BLOCK_BYTES)
     while True:
@@ -512,11 +511,11 @@ def _unpacked_xz(raw: IO[bytes]) -> Iterator[bytes]:
             continue
         packed = raw.read(BLOCK_BYTES) if decompressor.needs_input else b""
         if decompressor.needs_input and not packed:
-            raise EOFError("it ends too early")
+            raise EOFError("unexpected end")
 
 
 def _utf8(file: TableFile, *, checked: bool = False) -> Generator[bytes]:
-    """The text of a file from its header on, as UTF-8 without byte order mark; `checked` also where it says UTF-8."""
+    """The text of a file from its header on, as UTF-8 without byte order mark; with `checked`, UTF-8 is validated."""
     decoder = None
     if checked or file.encoding != "utf-8":
         decoder = codecs.getincrementaldecoder(file.encoding)()
@@ -547,7 +546,7 @@ def _utf8(file: TableFile, *, checked: bool = False) -> Generator[bytes]:
 
 
 class _Stream(io.RawIOBase):
-    """Blocks of bytes, as a file to read from."""
+    """A readable file of blocks of bytes."""
 
     def __init__(self, blocks: Generator[bytes]):
         self.blocks = blocks
@@ -570,7 +569,7 @@ class _Stream(io.RawIOBase):
 
 
 def _walk(file: TableFile) -> Iterator[tuple[int, list[str]]]:
-    """Read a CSV slowly, with the number of the line where each row begins: for its header and for error messages."""
+    """Read a CSV slowly, with the line number of each row: for its header and for error messages."""
 
     def lines() -> Iterator[str]:
         with io.TextIOWrapper(io.BufferedReader(_Stream(_utf8(file, checked=True))), "utf-8", newline="") as text:
@@ -606,8 +605,8 @@ def stream(
     The columns of a CSV are text, null where a field is empty. Those of a Parquet file are text, numbers, booleans,
     times, or null where the file has no value of the column.
 
-    Rows that are left out don't come, unless `mark_bad`: then every row comes, and batches mark the bad ones, those of
-    too many or too few fields, without any value, among them.
+    Rows that are left out are skipped, unless `mark_bad`: then batches have every row and mark the bad ones; those with
+    too many or too few fields have no values.
 
     Raises:
         BadInput: A file can't be read, has no rows or lacks a column, or a column of a Parquet file is of another type;
@@ -631,9 +630,9 @@ def stream(
 
 
 def leave_out(tables: Tables, columns: Collection[str], check: Callable[[Batch], object]) -> None:
-    """Find the rows that can't be used: the ragged ones, and those that `check` rejects in a batch of the columns.
+    """Exclude unusable rows from later streams: ragged ones, and those that `check` rejects in a batch of the columns.
 
-    No stream has them any more, and `tables.understood` counts them.
+    `tables.understood` counts them.
 
     Raises:
         BadInput: No row is left.
@@ -649,15 +648,15 @@ def leave_out(tables: Tables, columns: Collection[str], check: Callable[[Batch],
     tables.bad = np.concatenate(marks)
     count = int(tables.bad.sum())
     if count == len(tables.bad):
-        raise BadInput(f"{describe(tables)}: {tables.say_bad(count, count)}; expected some rows that can be used")
+        raise BadInput(f"{describe(tables)}: {tables.describe_bad(count, count)}; expected some rows that can be used")
     if count:
-        tables.understood += (tables.say_bad(count, len(tables.bad)),)
+        tables.understood += (tables.describe_bad(count, len(tables.bad)),)
 
 
 def read(
     file: TableFile, columns: Collection[str], skip_bad: bool = False, examples: list[str] | None = None
 ) -> Iterator[Batch]:
-    """Read some columns of one file, as `stream` does; with `skip_bad` every row, the ragged ones being marked."""
+    """Read some columns of one file, like `stream`; with `skip_bad`, all rows, with ragged ones marked."""
     for name in columns:
         require(file, name)
     if file.is_parquet:
@@ -670,21 +669,21 @@ def _csv_batches(file: TableFile, columns: list[str], skip_bad: bool, examples: 
     """Read columns of a CSV as text, block by block."""
     names = [f"f{file.positions[name][0]}" for name in columns]
     ragged: list[int] = []
-    trouble: list[BadInput] = []
+    problems: list[BadInput] = []
 
     count = 0
 
-    def take_note(row: Any) -> str:
+    def handle_ragged(row: Any) -> str:
         nonlocal count
         count += 1
-        number = row.number - 2  # from 1, and the header is counted
+        number = row.number - 2  # it counts from 1, with the header
         ragged.append(number)
         found = f"has {row.actual_columns} fields, expected {row.expected_columns} as in the header"
         if row.text.count('"') % 2:
-            trouble.append(BadInput(f"{file}: {_place(file, number)} {found}; is a quotation mark left open?"))
+            problems.append(BadInput(f"{file}: {_place(file, number)} {found}; is a quotation mark left open?"))
             return "error"
         if count > MANY_RAGGED and 2 * count > number:
-            trouble.append(BadInput(f"{file}: {_place(file, number)} {found}, as most rows before it"))
+            problems.append(BadInput(f"{file}: {_place(file, number)} {found}, as most rows before it"))
             return "error"
         if examples is not None and len(examples) < EXAMPLES:
             examples.append(f"{file.name}: {_place(file, number)} {found}")
@@ -695,7 +694,7 @@ def _csv_batches(file: TableFile, columns: list[str], skip_bad: bool, examples: 
     enough = min(FEW_ROWS, max(BATCH_VALUES // max(len(columns), 1), 1))
     if file.is_plain and not skip_bad:
         text: Any = file.path.open("rb")
-    else:  # the reader loses a ragged row without a word if that isn't UTF-8
+    else:  # the reader silently loses a ragged row that isn't UTF-8
         text = io.BufferedReader(_Stream(_utf8(file, checked=skip_bad)), BLOCK_BYTES)
     try:
         with (
@@ -706,12 +705,12 @@ def _csv_batches(file: TableFile, columns: list[str], skip_bad: bool, examples: 
                     block_size=file.block_bytes,
                     autogenerate_column_names=True,
                     skip_rows_after_names=1,
-                    use_threads=not skip_bad,  # with threads the rows have no numbers
+                    use_threads=not skip_bad,  # with threads, rows have no numbers
                 ),
                 parse_options=pa.csv.ParseOptions(
                     delimiter=file.delimiter,
                     newlines_in_values=True,
-                    invalid_row_handler=take_note if skip_bad else None,
+                    invalid_row_handler=handle_ragged if skip_bad else None,
                 ),
                 convert_options=pa.csv.ConvertOptions(
                     column_types=dict.fromkeys(names, pa.string()),
@@ -729,7 +728,7 @@ def _csv_batches(file: TableFile, columns: list[str], skip_bad: bool, examples: 
                     yield _joined(few)
                     few.clear()
     except pa.ArrowInvalid as error:
-        raise trouble[0] if trouble else _explain(file, error) from None
+        raise problems[0] if problems else _explain(file, error) from None
     except OSError as error:
         raise _damaged(file, error) from None
     nothing = pa.record_batch([pa.nulls(0, pa.string()) for _ in columns], names=columns)
@@ -748,8 +747,8 @@ def _joined(batches: list[Batch]) -> Batch:
 
 
 def _with_ragged(file: TableFile, first: int, rows: pa.RecordBatch, ragged: list[int]) -> Batch:
-    """Put rows without values in the place of those that the reader skipped, and take these from the list."""
-    before = np.array(ragged, np.int64) - first - np.arange(len(ragged))  # so many of the rows
+    """Insert rows without values for those that the reader skipped, and remove these from the list."""
+    before = np.array(ragged, np.int64) - first - np.arange(len(ragged))  # good rows before each
     here = before[before <= len(rows)]
     del ragged[: len(here)]
     index = np.insert(np.arange(len(rows)), here, -1)
@@ -759,7 +758,7 @@ def _with_ragged(file: TableFile, first: int, rows: pa.RecordBatch, ragged: list
 
 
 def _explain(file: TableFile, error: pa.ArrowInvalid) -> BadInput:
-    """Find the line of the error that the fast reader only describes."""
+    """Find the line of an error of the fast reader."""
     line = 0
     for line, fields in _walk(file):
         if len(fields) != len(file.columns):
@@ -775,7 +774,7 @@ def _explain(file: TableFile, error: pa.ArrowInvalid) -> BadInput:
 def _parquet(file: TableFile) -> Iterator[pa.parquet.ParquetFile]:
     with _reading(file), contextlib.ExitStack() as stack:
         raw: Any = stack.enter_context(file.path.open("rb"))
-        if file.member:  # reading goes to and fro, and an archive only forth
+        if file.member:  # reading Parquet needs to seek, which is slow in an archive
             unpacked = stack.enter_context(tempfile.TemporaryFile())
             with zipfile.ZipFile(raw) as archive, archive.open(file.member) as member:
                 shutil.copyfileobj(member, unpacked)
@@ -784,7 +783,7 @@ def _parquet(file: TableFile) -> Iterator[pa.parquet.ParquetFile]:
 
 
 def parquet_kinds(file: TableFile, columns: Collection[str]) -> dict[str, str]:
-    """Find what columns of a Parquet file hold: "number", "boolean", "time", "category", or "empty".
+    """The kinds of columns of a Parquet file: "number", "boolean", "time", "category", or "empty".
 
     Raises:
         BadInput: A column is of another type.
@@ -795,7 +794,7 @@ def parquet_kinds(file: TableFile, columns: Collection[str]) -> dict[str, str]:
 
 
 def kind_of(file: TableFile, field: pa.Field) -> str:
-    """Find what a column of a file holds by its type; text is a "category", a time of day or a duration a "number".
+    """The kind of a column by its type; text is a "category", a time of day or a duration a "number".
 
     Raises:
         BadInput: The column is of another type.
@@ -806,7 +805,7 @@ def kind_of(file: TableFile, field: pa.Field) -> str:
     raise BadInput(f"{file}: {found}, expected numbers, booleans, text or timestamps; leave it out with --drop")
 
 
-@functools.cache  # asked for each column of each batch, of which there may be thousands
+@functools.cache  # called for each column of each batch, which may be thousands
 def _kind_of_type(kind: pa.DataType) -> str | None:
     types = pa.types
     binary = (types.is_binary, types.is_large_binary, types.is_binary_view)  # as some write text
@@ -834,7 +833,7 @@ def _parquet_batches(file: TableFile, columns: list[str]) -> Iterator[Batch]:
 
 
 def _plain(file: TableFile, rows: pa.RecordBatch, name: str, kind: str) -> pa.Array:
-    """A column of one of a few types: whole numbers, floats, booleans, timestamps, text or null."""
+    """A column as one of a few types: integers, floats, booleans, timestamps, text or null."""
     try:
         if kind == "category":
             rows.column(name).validate(full=True)  # for text that isn't UTF-8
@@ -862,19 +861,16 @@ def _cast(column: Any, kind: str) -> pa.Array:
     return column
 
 
-# --- Words ---
+# --- Messages ---
 
 
 def describe(tables: Tables) -> str:
-    """Name the files in a few words."""
+    """Name the files, in short."""
     return escaped(str(tables[0]) if len(tables) == 1 else f"{tables[0]} and {len(tables) - 1} more")
 
 
 def reject(batch: Batch, name: str, bad: np.ndarray, expected: str) -> None:
-    """Raise BadInput for the first row of the batch where `bad`, (rows,), is true, or mark all such rows in the batch.
-
-    It's marked where bad rows are to be left out.
-    """
+    """Raise BadInput for the first row of the batch where `bad`, (rows,), is true; or, with `Batch.bad`, mark all."""
     if batch.bad is not None:
         bad = bad & ~batch.bad
     if bad.any():
@@ -892,7 +888,7 @@ def reject(batch: Batch, name: str, bad: np.ndarray, expected: str) -> None:
 
 
 def require(file: TableFile, name: str, flag: str = "") -> None:
-    """Raise BadInput where a file lacks a column, which `flag` named, or has two; a similar name is proposed."""
+    """Raise BadInput if a file lacks a column, or has two of the name; the message suggests a similar name."""
     places = file.positions.get(name, [])
     if len(places) == 1:
         return
@@ -907,10 +903,10 @@ def require(file: TableFile, name: str, flag: str = "") -> None:
 
 
 def _place(file: TableFile, row: int) -> str:
-    """Name a row, counted from 0, as the user finds it: the line of a CSV, the row of a Parquet file."""
+    """Name a row, counted from 0, for the user: the line of a CSV, or the row of a Parquet file."""
     if file.is_parquet:
         return f"row {row + 1}"
-    # Blank lines and line ends inside quotes make lines differ from rows, so the file is walked up to the row.
+    # Blank lines and line ends inside quotes make lines differ from rows, so the file is read up to the row.
     line, _ = next(itertools.islice(_walk(file), row + 1, None))
     return f"line {line}"
 

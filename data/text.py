@@ -1,16 +1,15 @@
-r"""Text as tokens: Python's own language reference, or the user's files, in blocks to train, validate and test on.
+r"""Text as tokens: Python's own language reference, or the user's files, in blocks for training, validation and test.
 
-A text is split into paragraphs at blank lines. One that occurred before is left out, as it would be in training and in
-test. What remains is gathered to blocks of at most `BLOCK` characters, whole paragraphs each, and of every ten blocks
-the 5th is to test on, the 10th to validate on, and the others are to train on: language changes along a text, so that
-its tail would be another language. Each paragraph ends with one blank line. One longer than two blocks is cut into
-pieces, at a line end or a space if there is one. Of a text of fewer than 20 blocks, a block is a twentieth. Line ends
-of all systems become "\n", letters and their accents are composed (Unicode's NFC), and of blanks that follow each other
-in one line no more than `LONGEST` are kept.
+A text is split into paragraphs at blank lines. Repeated paragraphs are left out, as they could be in training and in
+test. The others are joined to blocks of at most `BLOCK` characters. Of every ten blocks, the 5th is for test, the 10th
+for validation, and the others for training: the language of a text changes, so that its end alone would not be
+representative. Each paragraph ends with one blank line. One longer than two blocks is cut into pieces, at a line end or
+a space if possible. In a text of fewer than 20 blocks, a block is a twentieth. Line ends of all systems become "\n",
+text is normalised to NFC, and at most `LONGEST` consecutive blanks in a line are kept.
 
-Files are read in streams, as often as needed. A text of more than `IN_MEMORY` characters is never held whole: its
-tokens are in memory-mapped files, and of each paragraph 13 bytes are in memory, to find those that occurred before.
-What is fitted, the vocabulary of characters or the merges of byte pairs, is fitted on blocks to train on alone.
+Files are streamed, as often as needed. The tokens of a text of more than `IN_MEMORY` characters are in memory-mapped
+files; 13 bytes per paragraph are in memory, to detect repeated ones. The vocabulary of characters or the merges of byte
+pairs are fitted on training blocks alone.
 """
 
 import codecs
@@ -40,30 +39,30 @@ import numpy as np
 from data.dataset import BadInput, Provenance, escaped, listed, sha256_of
 
 BLOCK = 2_000  # characters
-LONGEST = 2 * BLOCK  # characters of a paragraph that is not cut
+LONGEST = 2 * BLOCK  # characters of a paragraph
 FEWEST_BLOCKS = 20
 PARTS = ("train", "validation", "test")
-# The files that hold the tokens of a large text.
+# Files with the tokens of a large text.
 KEPT = (*(f"{name}.npy" for name in PARTS), "corpus.npz", "corpus.npz.partial")
-PLACES = {4: "test", 9: "validation"}  # of every ten blocks; all others are to train on
+PLACES = {4: "test", 9: "validation"}  # of every ten blocks; all others are for training
 IN_MEMORY = 2**25  # characters
-BPE_SAMPLE = 2**22  # characters of training text that merges are learned from, at most
+BPE_SAMPLE = 2**22  # characters of training text from which merges are learned, at most
 SUFFIXES = (".txt", ".text", ".md", ".rst", ".tex", ".py")
 UNKNOWN = "\ufffd"
 UNITS = "characters"
-MOST_UNKNOWN = 0.02  # of the characters that a model is given; of more its figures say nothing
+MOST_UNKNOWN = 0.02  # share of unknown characters; with more, a model's measures are meaningless
 
 Kind = Literal["char", "byte", "bpe"]
 
-_CHUNK = 2**20  # bytes that are read at once
-_BATCH = 256  # blocks that are encoded at once
+_CHUNK = 2**20  # bytes read at once
+_BATCH = 256  # blocks encoded at once
 _BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
 _LEADING_BLANK_LINES = re.compile(r"(?:[^\S\n]*\n)+")
 _LONG_BLANKS = re.compile(rf"([^\S\n]{{{LONGEST}}})[^\S\n]+")
 _PARAGRAPH_END = "\n\n"
 _USES = {"train": "train", "validation": "validate", "test": "test"}
 _CONTROLS = bytes(code for code in (*range(32), 127) if code not in b"\b\t\n\v\f\r\x1b")
-_MARKS = {  # UTF-32 first, as its mark begins like that of UTF-16
+_MARKS = {  # UTF-32 first, as its mark begins with that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32-le",
     codecs.BOM_UTF32_BE: "utf-32-be",
     codecs.BOM_UTF8: "utf-8",
@@ -77,10 +76,10 @@ _MARKS = {  # UTF-32 first, as its mark begins like that of UTF-16
 
 @dataclasses.dataclass(frozen=True)
 class Tokenizer:
-    """Text to tokens and back.
+    """Encodes text as tokens and decodes tokens.
 
-    `pieces` is what each token stands for, in UTF-8: the characters of the training text in order of their numbers,
-    with U+FFFD for all others ("char"), the 256 bytes ("byte"), or byte pairs merged again and again ("bpe").
+    `pieces` holds the bytes of each token, in UTF-8: the characters of the training text in order of their code points,
+    with U+FFFD for all others ("char"), the 256 bytes ("byte"), or repeatedly merged byte pairs ("bpe").
     """
 
     kind: Kind
@@ -89,7 +88,7 @@ class Tokenizer:
 
     @property
     def vocabulary(self) -> int:
-        """Number of different tokens."""
+        """Number of tokens."""
         return len(self.pieces)
 
     @property
@@ -113,7 +112,7 @@ class Tokenizer:
         return tokens
 
     def decode(self, tokens: Sequence[int] | np.ndarray) -> str:
-        """Turn tokens into text; what isn't UTF-8, such as the first byte of two alone, becomes U+FFFD."""
+        """Turn tokens into text; invalid UTF-8 becomes U+FFFD."""
         return b"".join([self.pieces[token] for token in np.asarray(tokens).tolist()]).decode("utf-8", "replace")
 
     def to_config(self) -> dict[str, Any]:
@@ -126,7 +125,7 @@ class Tokenizer:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Tokenizer":
-        """Rebuild the tokenizer that gave this config."""
+        """Rebuild the tokenizer from its config."""
         if config["kind"] == "char":
             return cls("char", [character.encode() for character in config["characters"]])
         if config["kind"] == "byte":
@@ -155,7 +154,7 @@ class Tokenizer:
         if self.kind == "byte":
             return [np.frombuffer(text.encode(), np.uint8).astype(np.int32) for text in texts]
         for text in texts:
-            text.encode()  # raises for halves of surrogate pairs, which the library would take for other errors
+            text.encode()  # raises for halves of surrogate pairs, for which the library's errors are misleading
         return [np.array(encoding.ids, np.int32) for encoding in self.library.encode_batch_fast(texts)]
 
     @functools.cached_property
@@ -168,10 +167,10 @@ class Tokenizer:
 
 
 def as_in_text(prompt: str) -> str:
-    """Bring a prompt to the form that texts are read in: line ends, blank lines, byte order mark, composed letters."""
+    """Normalise a prompt as texts are when read: line ends, blank lines, byte order mark, NFC."""
     prompt = io.IncrementalNewlineDecoder(None, translate=True).decode(prompt.removeprefix("\ufeff"), final=True)
-    *whole, last = _BLANK_LINES.split(prompt)
-    return unicodedata.normalize("NFC", _PARAGRAPH_END.join([*(paragraph.rstrip() for paragraph in whole), last]))
+    *complete, last = _BLANK_LINES.split(prompt)
+    return unicodedata.normalize("NFC", _PARAGRAPH_END.join([*(paragraph.rstrip() for paragraph in complete), last]))
 
 
 def _unknown(text: str, index: int, expected: str) -> BadInput:
@@ -184,7 +183,7 @@ def _codes(text: str) -> np.ndarray:
 
 
 def _byte_characters() -> dict[str, int]:
-    """How the library spells bytes in its vocabulary, after GPT-2: as printable characters, the others from U+0100."""
+    """The bytes of the library's vocabulary by character, as in GPT-2: printable ones, and the others from U+0100."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(256 + place): byte for place, byte in enumerate(others)}
@@ -194,7 +193,7 @@ _BYTES = _byte_characters()
 
 
 def _fit_tokenizer(kind: Kind, vocabulary: int, blocks: Iterable[str], characters: int) -> Tokenizer:
-    """Fit a tokenizer on the training blocks of a text of a given length in characters."""
+    """Fit a tokenizer on the training blocks of a text with `characters` characters."""
     if kind == "byte":
         return Tokenizer.from_config({"kind": "byte"})
     if kind == "char":
@@ -207,7 +206,7 @@ def _fit_tokenizer(kind: Kind, vocabulary: int, blocks: Iterable[str], character
     from tokenizers import models, pre_tokenizers, trainers
 
     library = tokenizers.Tokenizer(models.BPE())
-    # Line ends are words of their own, so that a block's last line end is no other token than those within it.
+    # Line ends are separate words, so that those at the end of a block are the same tokens as those within it.
     line_ends = pre_tokenizers.Split("\n", "contiguous")
     library.pre_tokenizer = pre_tokenizers.Sequence([line_ends, pre_tokenizers.ByteLevel(add_prefix_space=False)])
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -217,7 +216,7 @@ def _fit_tokenizer(kind: Kind, vocabulary: int, blocks: Iterable[str], character
 
 
 def _sample_step(characters: int) -> int:
-    """Every how many-th block to train on is in the sample that byte pairs are counted in."""
+    """The step between training blocks in the sample for byte pairs."""
     return -(-characters // BPE_SAMPLE)
 
 
@@ -229,9 +228,9 @@ class Part:
     """Blocks of text that are used together.
 
     `tokens` is (n,) of `tokenizer.dtype`, in memory or memory-mapped; `starts`, `characters` and `bytes`, (blocks,)
-    int64, are the place of each block's first token, its characters, and its bytes in UTF-8. `unknown` counts the
-    characters that the vocabulary lacks, each of which is the token of U+FFFD; `missing` has the count of each, but
-    where tokens are used again.
+    int64, are the position of each block's first token, its number of characters, and of bytes in UTF-8. `unknown`
+    counts the characters that the vocabulary lacks, which became U+FFFD; `missing` counts each of them, but is empty if
+    the tokens come from an earlier run.
     """
 
     tokens: np.ndarray
@@ -246,13 +245,13 @@ class Part:
         return len(self.tokens)
 
     def text(self) -> str:
-        """Return the whole text, with U+FFFD for each unknown character."""
+        """The text, with U+FFFD for each unknown character."""
         return self.tokenizer.decode(self.tokens)
 
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """The parts "train", "validation" and "test" of one text, and the tokenizer, fitted on the first or given."""
+    """The parts "train", "validation" and "test" of a text, and the tokenizer, fitted on "train" or given."""
 
     provenance: Provenance
     tokenizer: Tokenizer
@@ -260,17 +259,17 @@ class Corpus:
 
 
 def load_embedded(tokenizer: Kind | Tokenizer, *, vocabulary: int = 1_024, context: int = 1) -> Corpus:
-    """Load Python's own language reference, as it comes with Python for `help()`: about 373,000 characters.
+    """Load Python's own language reference, which Python has for `help()`: about 373,000 characters.
 
     It differs between versions of Python. The arguments are as in `load_files`.
 
     Raises:
-        BadInput: This Python has no `pydoc_data.topics`, or a part is too short for one context.
+        BadInput: This Python has no `pydoc_data.topics`, or a part is shorter than a context.
     """
     try:
         from pydoc_data.topics import topics
     except ImportError:
-        raise BadInput("pydoc_data.topics: found no such module, expected a whole Python; or use text files") from None
+        raise BadInput("pydoc_data.topics: found no such module, expected a full Python; or use text files") from None
     kept = _Kept("pydoc_data.topics", lambda: ([topics[key]] for key in sorted(topics)))
     content = "".join(kept).encode()
     splits, fitted, notes = _split("pydoc_data.topics", kept, tokenizer, vocabulary, None)
@@ -301,23 +300,22 @@ def load_files(
     """Read, check, split and encode the user's own text.
 
     Files are in UTF-8, or in UTF-16 or UTF-32 with a byte order mark, or in `encoding`; each may be compressed by
-    gzip. White space before a blank line is left out.
+    gzip. White space before a blank line is removed.
 
     Args:
-        paths: text files, and folders; in these, and in folders in them, the files that end in one of `SUFFIXES`, or
-            in one of them and .gz, are read in order of their paths. Names that begin with a dot are ignored, and so
-            are empty files.
-        tokenizer: "char", "byte" or "bpe", to be fitted on the blocks to train on; or one that was fitted elsewhere, so
-            that characters to train on may be unknown, too, up to `MOST_UNKNOWN` of all.
-        vocabulary: tokens of "bpe", at least 256; they are fewer where the text has no more pairs that occur twice.
-        context: tokens that a part must have, and one more to predict.
-        encoding: a codec of Python, for all files.
-        folder: where the tokens of a text of more than `IN_MEMORY` characters are kept, as train.npy, validation.npy,
-            test.npy and corpus.npz, which is written last. If these are there, of the same bytes and settings, they
-            are used again. Without a folder, tokens are in unnamed temporary files.
+        paths: text files, and folders, which are searched recursively for files that end in one of `SUFFIXES`,
+            optionally with .gz, sorted by path. Names that begin with a dot and empty files are ignored.
+        tokenizer: "char", "byte" or "bpe", to be fitted on the training blocks; or a fitted one, for which up to
+            `MOST_UNKNOWN` of all characters may be unknown.
+        vocabulary: tokens of "bpe", at least 256; fewer if the text has no more pairs that occur twice.
+        context: a part must have this many tokens, and one more to predict.
+        encoding: a Python codec, for all files.
+        folder: where the tokens of a text of more than `IN_MEMORY` characters are stored, as train.npy, validation.npy,
+            test.npy and corpus.npz, which is written last. If they exist for the same bytes and settings, they are used
+            again. Without a folder, tokens are in unnamed temporary files.
 
     Raises:
-        BadInput: Whatever is wrong with the text: the message names the file, the place, what was found and expected.
+        BadInput: The text can't be used.
     """
     files = find_files(paths)
     marks = _check_files(files, encoding)
@@ -350,12 +348,12 @@ def load_files(
 
 
 def load_for(paths: Sequence[Path], tokenizer: Tokenizer, *, context: int = 1, encoding: str | None = None) -> Part:
-    """Read text to evaluate a trained model on, all of it as one part; nothing is fitted.
+    """Read text as one part, to evaluate a trained model; repeated paragraphs are left out.
 
-    Paragraphs that occurred before are left out as in `load_files`, and its arguments are meant.
+    The arguments are as in `load_files`.
 
     Raises:
-        BadInput: As `load_files` does.
+        BadInput: As in `load_files`.
     """
     files = find_files(paths)
     marks = _check_files(files, encoding)
@@ -367,17 +365,17 @@ def load_for(paths: Sequence[Path], tokenizer: Tokenizer, *, context: int = 1, e
 
 
 def describe_files(paths: Sequence[Path], encoding: str | None = None) -> list[str]:
-    """Say how the files of `load_files` are read, and which files in folders are not, a sentence each.
+    """Sentences on how the files of `load_files` are read, and which files in folders are not.
 
     Raises:
-        BadInput: As `load_files` does.
+        BadInput: As in `load_files`.
     """
     files = find_files(paths)
     return [_describe_encodings(files, encoding, _check_files(files, encoding)), *_describe_ignored(paths)]
 
 
 def name_characters(missing: Mapping[str, int]) -> str:
-    """Name those characters that a vocabulary lacks, the most frequent first, with their code points."""
+    """Name characters that a vocabulary lacks, most frequent first, with their code points."""
     named = sorted(missing, key=lambda character: -missing[character])
     return listed(f"{character!r} (U+{ord(character):04X})" for character in named)
 
@@ -387,7 +385,7 @@ def _check_known(where: str, parts: Mapping[str, Part]) -> None:
     characters = sum(int(part.characters.sum()) for part in parts.values())
     if unknown > MOST_UNKNOWN * characters:
         found = f"{unknown:,} of {characters:,} characters that the model does not know"
-        expected = f"{100 * MOST_UNKNOWN:g} % at most, or a model that was trained on such text"
+        expected = f"at most {100 * MOST_UNKNOWN:g} %, or a model that was trained on such text"
         raise BadInput(f"{where}: found {found}, {name_characters(_missing(parts))}; expected {expected}")
 
 
@@ -407,7 +405,7 @@ def _check_length(where: str, parts: Mapping[str, Part], context: int) -> None:
 def _split(
     where: str, kept: "_Kept", kind: Kind | Tokenizer, vocabulary: int, folder: Path | None
 ) -> tuple[dict[str, Part], Tokenizer, list[str]]:
-    """Split into parts, fit the tokenizer on one unless it is given, encode all, and say how."""
+    """Split into parts, fit the tokenizer unless it is given, encode all parts, and describe them."""
     if kind == "bpe" and vocabulary < 256:
         raise ValueError(f"vocabulary is {vocabulary}, expected at least 256, the bytes that pairs are merged from")
     if folder and kept.is_large:
@@ -452,9 +450,9 @@ def _split(
 
 
 class _Kept:
-    """The paragraphs of a text, less those that occurred before, each with the blank line behind it.
+    """The paragraphs of a text without repeated ones, each with the blank line after it.
 
-    `documents` gives the text anew at each call: for each document, which ends a paragraph, its chunks.
+    `documents` returns the text at each call: for each document, which ends a paragraph, its chunks.
     """
 
     def __init__(self, where: str, documents: Callable[[], Iterator[Iterable[str]]]) -> None:
@@ -462,7 +460,7 @@ class _Kept:
         self._held: list[str] | None = []
         hashes, lengths = bytearray(), array("I")
         characters, cut, composed = 0, 0, 0
-        different: set[str] = set()
+        different: Counter[str] = Counter()
         for raw in self._raw():
             paragraph = unicodedata.normalize("NFC", raw)
             composed += paragraph != raw
@@ -479,7 +477,8 @@ class _Kept:
         if not different:
             raise BadInput(f"{where}: found nothing but white space, expected text")
         if len(different) == 1:
-            found = f"the character {different.pop()!r} alone, {characters:,} times"
+            ((character, count),) = different.items()
+            found = f"the character {character!r} alone, {'once' if count == 1 else f'{count:,} times'}"
             raise BadInput(f"{where}: found {found}, expected text of several")
         self.is_large = self._held is None
         self._first = _first_occurrences(np.frombuffer(hashes, np.uint64))
@@ -499,7 +498,7 @@ class _Kept:
             yield from _paragraphs(chunks)
 
     def blocks(self) -> Iterator[str]:
-        """Gather paragraphs to blocks."""
+        """Join paragraphs to blocks."""
         gathered: list[str] = []
         size = 0
         for paragraph in self:
@@ -514,12 +513,12 @@ class _Kept:
             yield "".join(gathered)
 
     def split(self) -> Iterator[tuple[str, str]]:
-        """Give each block and the part that it belongs to."""
+        """Yield each block and its part."""
         for place, block in enumerate(self.blocks()):
             yield block, PLACES.get(place % 10, "train")
 
     def notes(self) -> list[str]:
-        """Say what was left out and what was cut."""
+        """Sentences on what was left out, composed and cut."""
         share = self.repeated_characters / (self.characters + self.repeated_characters)
         notes = [
             f"{self.repeats:,} of {self.paragraphs:,} paragraphs, {100 * share:.1f}\u00a0% of the characters, occurred "
@@ -533,15 +532,15 @@ class _Kept:
 
 
 def _paragraphs(chunks: Iterable[str]) -> Iterator[str]:
-    """Split one document at blank lines, and cut paragraphs that are too long, without ever holding one whole.
+    """Split one document at blank lines, and cut paragraphs that are too long, in bounded memory.
 
-    Where the chunks end makes no difference.
+    The result doesn't depend on where chunks end.
     """
     rest = ""
-    begins = True  # whether `rest` is the beginning of a paragraph, and not of a further piece of one
+    begins = True  # whether `rest` is the beginning of a paragraph, not a later piece
     for chunk in chunks:
-        *whole, rest = _BLANK_LINES.split(_LONG_BLANKS.sub(r"\1", rest + chunk))
-        for paragraph in whole:
+        *complete, rest = _BLANK_LINES.split(_LONG_BLANKS.sub(r"\1", rest + chunk))
+        for paragraph in complete:
             yield from _pieces(paragraph, begins)
             begins = True
         if begins and (blank := _LEADING_BLANK_LINES.match(rest)):
@@ -555,7 +554,7 @@ def _paragraphs(chunks: Iterable[str]) -> Iterator[str]:
 
 
 def _pieces(paragraph: str, begins: bool) -> Iterator[str]:
-    """Cut a whole paragraph if it's too long, and end it with a blank line."""
+    """Cut a complete paragraph if it's too long, and end it with a blank line."""
     if begins and (blank := _LEADING_BLANK_LINES.match(paragraph)):
         paragraph = paragraph[blank.end() :]
     paragraph = paragraph.rstrip()
@@ -567,9 +566,9 @@ def _pieces(paragraph: str, begins: bool) -> Iterator[str]:
 
 
 def _cuts(text: str, length: int, stop: int) -> Iterator[int]:
-    """Find where to cut text[:stop] into pieces of at most `length`, the last of at most twice that.
+    """Yield where to cut text[:stop] into pieces of at most `length`, the last of at most twice that.
 
-    It's behind the last line end in the second half of a piece, else behind the last space there, else at its length.
+    A cut is after the last line end in the second half of a piece, else after the last space there, else at `length`.
     """
     start = 0
     while stop - start > 2 * length:
@@ -582,7 +581,7 @@ def _cuts(text: str, length: int, stop: int) -> Iterator[int]:
 
 
 def _first_occurrences(hashes: np.ndarray) -> np.ndarray:
-    """Mark the first of equal hashes, (n,) bool; a sixteenth of them is sorted at once, to save memory."""
+    """Mark the first of equal hashes, (n,) bool; to save memory, a sixteenth of them is sorted at a time."""
     first = np.zeros(len(hashes), bool)
     shares = hashes.view(np.uint8)[::8] % 16
     for share in range(16):
@@ -595,7 +594,7 @@ def _first_occurrences(hashes: np.ndarray) -> np.ndarray:
 
 
 class _Writer:
-    """Takes the blocks of one part, and keeps their tokens in memory, or in a .npy file that appears when whole."""
+    """Collects the tokens of one part in memory, or in a .npy file that appears when complete."""
 
     def __init__(self, tokenizer: Tokenizer, is_large: bool, path: Path | None) -> None:
         self.tokenizer = tokenizer
@@ -614,14 +613,14 @@ class _Writer:
 
     def _write_header(self, length: int) -> None:
         descr = np.lib.format.dtype_to_descr(self.tokenizer.dtype)
-        # NumPy leaves room in it for a longer shape.
+        # NumPy leaves room for a longer shape.
         np.lib.format.write_array_header_1_0(self.stream, {"descr": descr, "fortran_order": False, "shape": (length,)})
 
     def add(self, block: str, tokens: np.ndarray) -> None:
         unknown = tokens < 0
         if unknown.any():
             self.unknown += int(unknown.sum())
-            self.missing.update(map(chr, _codes(block)[unknown].tolist()))  # only characters are ever unknown
+            self.missing.update(map(chr, _codes(block)[unknown].tolist()))  # only "char" has unknown tokens
             tokens = np.where(unknown, self.tokenizer.pieces.index(UNKNOWN.encode()), tokens)
         self.stream.write(tokens.astype(self.tokenizer.dtype).tobytes())
         self.lengths.append(len(tokens))
@@ -657,7 +656,7 @@ class _Writer:
 def _encode(
     blocks: Iterable[tuple[str, str]], names: Sequence[str], tokenizer: Tokenizer, is_large: bool, folder: Path | None
 ) -> dict[str, Part]:
-    """Encode blocks, each with the name of its part."""
+    """Encode blocks that come with the names of their parts."""
     writers = {name: _Writer(tokenizer, is_large, folder and folder / f"{name}.npy") for name in names}
     blocks = iter(blocks)
     while batch := list(itertools.islice(blocks, _BATCH)):
@@ -669,7 +668,7 @@ def _encode(
 def _save_known(
     folder: Path, key: Mapping[str, Any], splits: Mapping[str, Part], characters: int, notes: Sequence[str]
 ) -> None:
-    """Write corpus.npz: what the files of tokens hold, and from what they were made."""
+    """Write corpus.npz: the description of the token files, and the key of their source."""
     described = {"key": key, "tokenizer": splits["train"].tokenizer.to_config(), "characters": characters}
     described |= {"notes": notes, "unknown": {name: part.unknown for name, part in splits.items()}}
     arrays: dict[str, Any] = {"described": np.array(json.dumps(described))}
@@ -685,8 +684,8 @@ def _save_known(
 
 
 def _load_known(folder: Path, key: Mapping[str, Any]) -> tuple[dict[str, Part], Tokenizer, int, list[str]] | None:
-    """Read what `_save_known` wrote, if it's there and of this key."""
-    # Whatever is wrong with these files, they can be made again.
+    """Read what `_save_known` wrote, if it exists with the same key."""
+    # If anything is wrong with these files, they are made again.
     with (
         contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile),
         np.load(folder / "corpus.npz") as arrays,
@@ -709,21 +708,21 @@ def _load_known(folder: Path, key: Mapping[str, Any]) -> tuple[dict[str, Part], 
 
 
 def find_files(paths: Sequence[Path]) -> list[Path]:
-    """List the text files at `paths`, with each folder replaced by those in it and below it, in order of their paths.
+    """List the text files at `paths`, with each folder replaced by those in it and below it, sorted by path.
 
     Raises:
-        BadInput: A path is missing, or given twice; a file is empty; a folder holds no text that isn't empty.
+        BadInput: A path is missing, or given twice; a file is empty; a folder has only empty files, or none.
     """
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found = [file for file in sorted(path.rglob("*")) if _is_text(file.relative_to(path)) and file.is_file()]
-            if not found:
+            texts = [file for file in sorted(path.rglob("*")) if _is_text(file.relative_to(path)) and file.is_file()]
+            if not texts:
                 endings = ", ".join(SUFFIXES)
                 raise BadInput(f"{path}: found no text in this folder, expected files that end in {endings} (or .gz)")
-            if not any(file.stat().st_size for file in found):
-                raise BadInput(f"{path}: found {len(found):,} files that are all empty, expected text")
-            files += [file for file in found if file.stat().st_size]
+            if not any(file.stat().st_size for file in texts):
+                raise BadInput(f"{path}: found {len(texts):,} files that are all empty, expected text")
+            files += [file for file in texts if file.stat().st_size]
         elif not path.is_file():
             raise BadInput(f"{path}: found no such file, expected a text file or a folder of them")
         elif path.stat().st_size == 0:
@@ -739,7 +738,7 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def _describe_ignored(paths: Sequence[Path]) -> list[str]:
-    """Name the files of folders that are no text by their names."""
+    """A sentence on the files in folders that don't have the name of a text, if any."""
     ignored = [
         file.name
         for folder in paths
@@ -750,7 +749,7 @@ def _describe_ignored(paths: Sequence[Path]) -> list[str]:
     if not ignored:
         return []
     endings = ", ".join(SUFFIXES)
-    return [f"{len(ignored):,} files were ignored, which do not end in {endings} (or .gz): {listed(ignored)}"]
+    return [f"{len(ignored):,} files were ignored, as they do not end in {endings} (or .gz): {listed(ignored)}"]
 
 
 def _is_text(path: Path) -> bool:
@@ -763,13 +762,13 @@ def _describe(files: Sequence[Path]) -> str:
 
 
 def _check_files(files: Sequence[Path], encoding: str | None) -> dict[Path, str | None]:
-    """Check the name of the encoding, and find that which each file's byte order mark says, if it has one."""
+    """Check the name of the encoding, and return the encoding of each file's byte order mark, if any."""
     if encoding is not None:
         try:
-            # In two steps, as files are read; whole, a space is less than a character of UTF-16.
+            # Incrementally, too, as files are read.
             b" ".decode(encoding, "replace")
             codecs.getincrementaldecoder(encoding)("replace").decode(b" ")
-        except (LookupError, ValueError):  # "undefined", for one, is a codec that decodes nothing
+        except (LookupError, ValueError):  # ValueError for the codec "undefined"
             expected = "one that Python knows, such as utf-8, utf-16 or cp1252"
             raise BadInput(f"--encoding: found {encoding!r}, expected {expected}") from None
     marks: dict[Path, str | None] = {}
@@ -793,17 +792,17 @@ def _describe_encodings(files: Sequence[Path], encoding: str | None, marks: Mapp
 
 @contextlib.contextmanager
 def opened(file: Path) -> Iterator[io.BufferedIOBase]:
-    """Open a file, decompressing it if its content is gzip; what its reading raises becomes BadInput."""
+    """Open a file, decompressing it if its content is gzip; errors of reading become BadInput."""
     try:
         with file.open("rb") as plain:
             zipped = plain.peek(2)[:2] == b"\x1f\x8b"
             if file.suffix.lower() == ".gz" and not zipped:
-                raise BadInput(f"{file}: found no gzip data, expected them by its name")
+                raise BadInput(f"{file}: found no gzip data, expected some by its name")
             with gzip.open(plain) if zipped else plain as stream:
                 yield stream
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        raise BadInput(f"{file}: found gzip data that are cut or damaged ({reason}), expected them whole") from None
+        raise BadInput(f"{file}: found cut or damaged gzip data ({reason}), expected a complete file") from None
     except OSError as error:
         raise BadInput(f"{file}: found a file that can't be read ({error.strerror or error}), expected text") from None
 
@@ -820,7 +819,7 @@ def _read(file: Path, encoding: str | None) -> Iterator[str]:
             chunk = stream.read(_CHUNK)
             is_last = not chunk
             if not wide and (place := chunk.find(0)) >= 0:
-                expected = "text; is it UTF-16 without a byte order mark (--encoding utf-16-le), or no text at all"
+                expected = "text; is it UTF-16 without a byte order mark (--encoding utf-16-le), or not text at all"
                 raise BadInput(f"{file}: byte {size + place:,}: found a NUL byte, expected {expected}?")
             size += len(chunk)
             try:
@@ -835,7 +834,7 @@ def _read(file: Path, encoding: str | None) -> Iterator[str]:
                 text, begins = text.removeprefix("\ufeff"), False
             try:
                 content = text.encode()
-            except UnicodeEncodeError as error:  # UTF-7, for one, can spell it
+            except UnicodeEncodeError as error:  # possible in UTF-7, for example
                 found = f"half of a surrogate pair (U+{ord(text[error.start]):04X}) before byte {size:,}"
                 raise BadInput(f"{file}: found {found}, expected characters of Unicode") from None
             controls += len(content) - len(content.translate(None, _CONTROLS))

@@ -1,8 +1,8 @@
-"""What the text of a table's column means: numbers as people and programs write them, dates, times of the day.
+"""Interpret the text of a table's columns: numbers as people and programs write them, dates, times of day.
 
-A column's kind is "empty", "category", "boolean", one of `NUMBERS`, or one of `TIMES`. "number" is what a computer
-prints; the others say how the column is spelled. A kind is decided once, of all values of a column (`Look`, `decide`);
-`parse` then reads any text of that kind and never guesses.
+A column's kind is "empty", "category", "boolean", one of `NUMBERS`, one of `TIMES`, or `CLOCK`. "number" is the way
+programs print numbers; the other kinds name other spellings. The kind is decided once, from all values of a column
+(`Look`); `parse` then reads any text of that kind without guessing.
 """
 
 import collections
@@ -20,12 +20,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# A column of amounts with one misprint is not a category: from this share on the other values are errors to report.
+# A column of amounts with one misprint is not a category: from this share on, the other values are reported as errors.
 KIND_SHARE = 0.9
 FEW_WORDS = 8
 VOCABULARY_SIZE = 32
 
-# What stands for a missing value in a column of numbers, booleans or times, in lower case and without blanks around it.
+# Marks of missing values in a column of numbers, booleans or times, in lower case and without blanks around them.
 MARKS = (
     *("", "na", "n/a", "n.a.", "n.a", "n/d", "n.d.", "n/v", "n.v.", "k.a.", "s/d", "#n/a", "#n/a n/a", "#n/v", "#na"),
     *("<na>", "<n/a>", "[na]", "(na)", "(n/a)", "nan", "-nan", "+nan", "<nan>", "1.#ind", "-1.#ind", "1.#qnan"),
@@ -43,7 +43,7 @@ POINT, COMMA = "point", "comma"
 
 @dataclasses.dataclass(frozen=True)
 class Spelling:
-    """How the numbers of a column are written; `grouped`: the other sign of point and comma parts the thousands."""
+    """How the numbers of a column are written; `grouped`: the other of point and comma separates thousands."""
 
     decimal: str = POINT
     grouped: bool = False
@@ -70,14 +70,14 @@ def family(kind: str) -> str:
 
 
 def fits(kind: str, typed: str) -> bool:
-    """Whether a column of a file that states its type, "number", "boolean" or "time", can be read as of a kind."""
+    """Whether a column of a Parquet type, "number", "boolean" or "time", can be read as a kind."""
     if (typed == "time") != (family(kind) == "time"):
         return False
     return kind != CLOCK and not (kind in NUMBERS and NUMBERS[kind].percent) and kind != "category"
 
 
 def expected_of(kind: str) -> str:
-    """What a value of the kind is, for messages."""
+    """A description of a value of the kind, for messages."""
     if kind in NUMBERS:
         spelling = NUMBERS[kind]
         example = "1,234.5" if spelling.grouped else "1234.5"
@@ -95,15 +95,15 @@ def expected_of(kind: str) -> str:
 
 # --- Missing values ---
 
-# Those that programs write; the rest of the marks are worth a word, as they may mean something else.
+# Those that programs write; the other marks are reported, as they may mean something else.
 USUAL_MARKS = (
     *("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NAN", "-nan", "NaT", "null", "NULL", "Null", "None"),
 )
 
 
 def without_marks(texts: pa.StringArray) -> pa.StringArray:
-    """Trim the texts, and make the marks of missing values null."""
-    # Also what can't be seen: marks of writing direction and of byte order.
+    """Trim the texts, and replace marks of missing values by null."""
+    # Invisible characters, too: marks of writing direction and byte order.
     trimmed = pc.utf8_trim_whitespace(pc.replace_substring_regex(texts, "[\u200b-\u200f\u2060\ufeff]", ""))
     return pc.if_else(pc.is_in(pc.utf8_lower(trimmed), pa.array(MARKS)), None, trimmed)
 
@@ -145,7 +145,7 @@ def _body(decimal: str, thousands: str) -> str:
 
 
 _BODIES = {POINT: _body(".", ","), COMMA: _body(",", ".")}
-# Thousands, or three decimals: what a value alone can't tell.
+# Thousands or three decimals: a single value is ambiguous.
 _ONE_GROUP = {POINT: r"^[1-9]\d{0,2},\d{3}$", COMMA: r"^[1-9]\d{0,2}\.\d{3}$"}
 _PRINTED = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
 _INFINITE = r"(?i)^[+-]?(?:inf|infinity|∞)$"
@@ -153,7 +153,7 @@ _INFINITE = r"(?i)^[+-]?(?:inf|infinity|∞)$"
 
 @functools.lru_cache(4_096)
 def _affixes(before: str, after: str) -> tuple[int, bool, str] | None:
-    """Sign, whether per cent, and currency of what stands before and behind a number; None if it's something else."""
+    """Sign, whether per cent, and currency in the text before and after a number; None if it's something else."""
     before, after = "".join(before.split()), "".join(after.split())
     brackets = before.count("(") == after.count(")") == 1 and "(" not in after and ")" not in before
     if brackets:
@@ -169,7 +169,7 @@ def _affixes(before: str, after: str) -> tuple[int, bool, str] | None:
 
 
 def _is_currency(text: str) -> bool:
-    """Whether a text is a currency's code or name, or a sign, alone or beside letters as in US$ and R$."""
+    """Whether a text is a currency's code, name or sign, including signs with letters such as US$ and R$."""
     name = text.removesuffix(".")
     signs = [character for character in name if unicodedata.category(character) == "Sc"]
     return name in _CURRENCIES or (
@@ -179,7 +179,7 @@ def _is_currency(text: str) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class _Spelled:
-    """Different texts taken apart: the digits of each, or null, with what stands around them."""
+    """The parts of texts: the digits of each, or null, and what surrounds them."""
 
     body: pa.StringArray
     exponent: pa.StringArray
@@ -188,26 +188,26 @@ class _Spelled:
     currency: np.ndarray
 
 
-def _take_apart(texts: pa.StringArray) -> _Spelled:
-    # "5.-" and "5,--" are whole amounts; the point of "Rs.5" belongs to the currency.
+def _split_numbers(texts: pa.StringArray) -> _Spelled:
+    # "5.-" and "5,--" are amounts without cents; the point of "Rs.5" belongs to the currency.
     texts = pc.replace_substring_regex(texts, rf"(\d)[.,][{_MINUS}—]{{1,2}}(\D*)$", r"\1\2")
     texts = pc.replace_substring_regex(texts, r"^(\D*\pL)\.", r"\1")
     parts = pc.extract_regex(texts, _PARTS)
     before, body, exponent, after = (pc.struct_field(parts, index) for index in range(4))
     pairs = pc.binary_join_element_wise(before, after, "\0").dictionary_encode()
-    found = [
+    affixes = [
         _affixes(*pair.split("\0", 1)) if len(pair) <= _LONGEST_AFFIX and pair.count("\0") == 1 else None
         for pair in pairs.dictionary.to_pylist()
     ]
-    found.append(None)
-    codes = pairs.indices.fill_null(len(found) - 1).to_numpy()
-    known = np.array([entry is not None for entry in found])[codes]
+    affixes.append(None)
+    codes = pairs.indices.fill_null(len(affixes) - 1).to_numpy()
+    known = np.array([entry is not None for entry in affixes])[codes]
     return _Spelled(
         body=pc.utf8_trim_whitespace(pc.if_else(pa.array(known), body, None)),
         exponent=exponent,
-        sign=np.array([entry[0] if entry else 1 for entry in found])[codes],
-        percent=np.array([bool(entry and entry[1]) for entry in found])[codes],
-        currency=np.array([entry[2] if entry else "" for entry in found])[codes],
+        sign=np.array([entry[0] if entry else 1 for entry in affixes])[codes],
+        percent=np.array([bool(entry and entry[1]) for entry in affixes])[codes],
+        currency=np.array([entry[2] if entry else "" for entry in affixes])[codes],
     )
 
 
@@ -216,7 +216,7 @@ def _matches(texts: pa.StringArray, pattern: str) -> np.ndarray:
 
 
 def printed(texts: pa.StringArray) -> np.ndarray | None:
-    """The numbers (rows,) float64, if all are as a computer prints them, and missing values too."""
+    """The numbers, (rows,) float64, if all values are as programs print numbers and missing values; else None."""
     try:
         return texts.cast(pa.float64()).to_numpy(zero_copy_only=False)
     except pa.ArrowInvalid:
@@ -231,11 +231,11 @@ def printed(texts: pa.StringArray) -> np.ndarray | None:
 
 def _numbers(texts: pa.StringArray, spelling: Spelling) -> np.ndarray:
     encoded = texts.dictionary_encode()
-    spelled = _take_apart(encoded.dictionary)
+    spelled = _split_numbers(encoded.dictionary)
     body = spelled.body
     right = _matches(body, _BODIES[spelling.decimal])
     if not spelling.grouped:
-        # 1,234 may be a number of thousands or one with decimals: it's one of them where the column is known to be.
+        # 1,234 may have thousands or decimals: it's a number only if the column is known to be one or the other.
         right &= ~_matches(body, _ONE_GROUP[spelling.decimal])
     body = pc.replace_substring_regex(
         body, rf"[{_BLANKS}{_APOSTROPHES}{',' if spelling.decimal == POINT else '.'}]", ""
@@ -255,7 +255,7 @@ def _numbers(texts: pa.StringArray, spelling: Spelling) -> np.ndarray:
 _CLOCK_TIME = (
     r"(?P<hour>\d{1,2}):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d(?:[.,]\d+)?))? ?(?P<half>(?:[AaPp]\.?[Mm]\.?)?)"
 )
-# Of the day, or how long something takes; spreadsheets also write minutes and seconds, as 47:22.1.
+# A time of day or a duration; spreadsheets also write minutes and seconds, such as 47:22.1.
 _CLOCK = f"^{_CLOCK_TIME}$".replace(r"\d{1,2}", r"\d{1,4}", 1).replace(r"[0-5]\d", r"[0-5]?\d", 1)
 _MINUTES_AND_SECONDS = r"^([0-5]?\d):([0-5]\d[.,]\d+)$"
 _ZONE = r"(?: ?(?:Z|UTC|GMT|\+00:?00))?"
@@ -273,7 +273,7 @@ _BOOLEAN = r"(?i)^(true|false)$"
 
 
 def _fields(texts: pa.StringArray, pattern: str, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Groups of a pattern as float64, NaN where a text doesn't match or the group isn't there."""
+    """Groups of a pattern as float64, NaN if a text doesn't match or the group is empty."""
     parts = pc.extract_regex(texts, pattern)
     fields = {}
     for name in names:
@@ -283,7 +283,7 @@ def _fields(texts: pa.StringArray, pattern: str, names: Sequence[str]) -> dict[s
 
 
 def _seconds_of_day(texts: pa.StringArray, pattern: str, most: int) -> np.ndarray:
-    """Seconds of times of day with hours up to a maximum."""
+    """Times of day in seconds, with at most `most` hours."""
     fields = _fields(texts, pattern, ("hour", "minute", "second"))
     half = pc.utf8_lower(pc.struct_field(pc.extract_regex(texts, pattern), "half"))
     afternoon, morning = (_matches(half, f"^{letter}") for letter in "pa")
@@ -299,7 +299,7 @@ def _clock(texts: pa.StringArray) -> np.ndarray:
 
 
 def _dates(texts: pa.StringArray, day_first: bool) -> np.ndarray:
-    """Dates of which the day and the month are numbers, with or without a time, as seconds since 1970."""
+    """Dates with numeric day and month, with or without a time, as seconds since 1970."""
     fields = _fields(texts, _DATE, ("a", "b", "c"))
     year_first = _matches(texts, _YEAR_FIRST)
     year_last = _matches(texts, _YEAR_LAST)
@@ -319,7 +319,7 @@ def _dates(texts: pa.StringArray, day_first: bool) -> np.ndarray:
 
 
 def _times(texts: pa.StringArray, kind: str) -> np.ndarray:
-    # pandas also takes words such as "now" for times, and a year alone.
+    # pandas would also accept words such as "now", and a year alone.
     iso = pc.if_else(pc.match_substring_regex(texts, r"^\d{4}-"), texts, None)
     stamps = pd.to_datetime(iso.to_pandas(), utc=True, format="ISO8601", errors="coerce")
     seconds = np.where(stamps.isna(), np.nan, pd.DatetimeIndex(stamps).as_unit("us").asi8 / 1e6)
@@ -333,7 +333,7 @@ def _times(texts: pa.StringArray, kind: str) -> np.ndarray:
 
 
 def _without_month_names(texts: pa.StringArray) -> pa.StringArray:
-    """Write 31 Jan 2024 and January 31, 2024 as 31/1/2024, and all else as null."""
+    """Rewrite 31 Jan 2024 and January 31, 2024 as 31/1/2024, and everything else as null."""
     day_first, month_first = (pc.match_substring_regex(texts, pattern).fill_null(False) for pattern in _NAMED)
     texts = pc.if_else(pc.or_(day_first, month_first), texts, None)
     texts = pc.replace_substring_regex(texts, _NAMED[0], r"\1/\2/\3\4")
@@ -347,9 +347,9 @@ def _without_month_names(texts: pa.StringArray) -> pa.StringArray:
 
 
 def parse(texts: pa.StringArray, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Read text of a kind as float64, NaN where it's missing; times are seconds since 1970, or of the day.
+    """Read text of a kind as float64, NaN if missing; times are in seconds since 1970, or since midnight.
 
-    The second array marks the values that aren't of the kind; an infinite number isn't among them.
+    The second array marks the values that aren't of the kind; infinite numbers are of the kind.
     """
     texts = without_marks(texts)
     if kind == "boolean":
@@ -364,7 +364,7 @@ def parse(texts: pa.StringArray, kind: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def spellings() -> dict[str, Any]:
-    """What text means, as JSON: for code without this module that must read values as `parse` does."""
+    """The patterns and marks of `parse` as JSON, for code that reads values without this module."""
     return {
         "marks": list(MARKS),
         "usual_marks": list(USUAL_MARKS),
@@ -390,13 +390,12 @@ def spelling(kind: str) -> dict[str, Any] | None:
     """How numbers of a kind are written, as JSON, with the patterns that match their digits; None for other kinds."""
     if kind not in NUMBERS:
         return None
-    found = NUMBERS[kind]
-    patterns = {"body": _BODIES[found.decimal], "one_group": _ONE_GROUP[found.decimal]}
-    return dataclasses.asdict(found) | patterns
+    own = NUMBERS[kind]
+    return dataclasses.asdict(own) | {"body": _BODIES[own.decimal], "one_group": _ONE_GROUP[own.decimal]}
 
 
-class Unclear(Exception):  # noqa: N818 - it's the column that is unclear
-    """The values of a column contradict each other; `row` is the position of the one to name, from 0."""
+class Unclear(Exception):  # noqa: N818 - the column is unclear
+    """The values of a column contradict each other; `row` is the index of the one to report."""
 
     def __init__(self, row: int, wanted: str):
         super().__init__(wanted)
@@ -405,7 +404,7 @@ class Unclear(Exception):  # noqa: N818 - it's the column that is unclear
 
 
 def is_plain(texts: pa.StringArray) -> bool:
-    """Whether a column holds numbers as a computer prints them and nothing else, quickly; False where it may not."""
+    """A fast check whether a column has only numbers as programs print them; False if in doubt."""
     values = printed(texts)
     if values is None or np.isnan(values).all():
         return False
@@ -413,18 +412,18 @@ def is_plain(texts: pa.StringArray) -> bool:
     thousandths = 1_000 * fractions[np.isfinite(fractions)]
     if len(thousandths) == 0 or np.nanmax(np.abs(values)) >= 1_000:
         return True
-    # All may be 1.226 for 1226: see `Look`.
+    # 1.226 may mean 1226: see `Look`.
     if not np.allclose(thousandths, np.round(thousandths), 0, 1e-6):
         return True
-    # Most columns show it within a few rows.
+    # Usually a few rows are enough.
     parts = (texts.slice(0, 64), texts)
     return any(pc.any(pc.match_substring_regex(part, r"\.(?:\d{1,2}|\d{4,})\s*$")).as_py() for part in parts)
 
 
 class Look:
-    """What was seen of a column: how many values are spelled how, and where the first of each spelling is.
+    """Statistics of a column: how many values have each spelling, and where the first of each is.
 
-    If `lenient`, a few values that are not like the others are left to `parse`.
+    If `lenient`, a few values that differ from the others are left to `parse`.
     """
 
     def __init__(self, *, lenient: bool = False) -> None:
@@ -436,7 +435,7 @@ class Look:
         self.distinct: dict[str, set[str]] = {"number": set(), "other": set(), "unit": set()}
 
     def add(self, texts: pa.StringArray, first_row: int) -> None:
-        """Look at rows, the first of them at the position `first_row`; null where a field is empty."""
+        """Count the values of rows from index `first_row` on; null is an empty field."""
         encoded = texts.dictionary_encode()
         words = encoded.dictionary
         codes = encoded.indices.fill_null(len(words)).to_numpy()
@@ -457,7 +456,7 @@ class Look:
             self.marks[words[int(index)].as_py().strip()] += int(amounts[index])
         self.marks.pop("", None)
         see("value", valid)
-        # Words without a digit, the categories of most tables, need no further look.
+        # Columns without digits, most categories, need no further checks.
         numeric = _matches(clean, r"[\d∞]|(?i:^[+-]?inf)")
         if not numeric.any():
             see("boolean", _matches(clean, _BOOLEAN))
@@ -465,7 +464,7 @@ class Look:
             self._remember("other", words, valid)
             return
 
-        spelled = _take_apart(clean)
+        spelled = _split_numbers(clean)
         point, comma = (_matches(spelled.body, _BODIES[decimal]) for decimal in (POINT, COMMA))
         infinite = _matches(clean, _INFINITE)
         number = point | comma | infinite
@@ -512,12 +511,12 @@ class Look:
         self._remember("other", words, other)
 
     def _remember(self, name: str, words: pa.StringArray, mask: np.ndarray) -> None:
-        """Note which different words there are, up to more than can matter."""
+        """Collect distinct words, up to one more than a vocabulary can have."""
         if mask.any() and len(self.distinct[name]) <= VOCABULARY_SIZE:
             self.distinct[name].update(words.filter(pa.array(mask)).unique().slice(0, VOCABULARY_SIZE + 1).to_pylist())
 
     def settled(self) -> str | None:
-        """The kind, if these values leave no doubt about what the others are; a number is then a printed one."""
+        """The kind, if these values leave no doubt about the others; else None."""
         values = self.counts["value"]
         if values == 0:
             return "empty"
@@ -532,7 +531,7 @@ class Look:
         return None if any(self.counts[name] for name in some) else "category"
 
     def kind(self, commas_elsewhere: bool = False) -> str:
-        """Decide of all the values; `commas_elsewhere`: other columns of the table have a decimal comma.
+        """Decide the kind from all values; `commas_elsewhere`: other columns of the table have a decimal comma.
 
         Raises:
             Unclear: Most values are of one kind, and some aren't; or they contradict each other.
@@ -556,21 +555,21 @@ class Look:
             kind = kinds[0]
         if family(kind) == "number" and kind != CLOCK:
             found = f"{self.counts['number']:,} of the column's {values:,} values are numbers"
-            way_out = "leave the others empty, or the column out with --drop"
-            self._refuse("other", f"{expected_of(kind)}, as {found}; {way_out}")
+            remedy = "leave the others empty, or the column out with --drop"
+            self._refuse("other", f"{expected_of(kind)}, as {found}; {remedy}")
         return kind
 
     @property
     def unusual_marks(self) -> dict[str, int]:
-        """What else than the usual marks stands for missing values, and how often."""
+        """Unusual marks of missing values, with their counts."""
         return {mark: count for mark, count in self.marks.items() if mark not in USUAL_MARKS}
 
     def share(self, name: str) -> float:
-        """Which share of the values is so."""
+        """The share of the values with a spelling."""
         return self.counts[name] / max(self.counts["value"], 1)
 
     def has_decimal_comma(self) -> bool:
-        """Whether commas, and no points, are before decimals here."""
+        """Whether commas, not points, precede decimals."""
         return self.counts["decimal comma"] > 9 * self.counts["decimal point"]
 
     def _refuse(self, name: str, wanted: str) -> None:
@@ -583,8 +582,8 @@ class Look:
             unit = min(self.distinct["unit"]).strip()
             self._refuse("surely with a unit", f"numbers without {unit!r}, or the column left out with --drop")
 
-    def _points_part_thousands(self) -> bool:
-        """Whether 1.226 is rather 1226: a number is whole up to 999, and then always has three digits after a point."""
+    def _points_separate_thousands(self) -> bool:
+        """Whether 1.226 likely means 1226: numbers are integers up to 999, or have three digits after a point."""
         seen = self.counts
         others = seen["decimal point"] or seen["from 1000"] or not seen["below 1000"]
         return seen["point before three"] >= 20 and not others
@@ -598,11 +597,9 @@ class Look:
             self._refuse(f"decimal {other}", f"a decimal {sign} as in {reprlib.repr(example)}")
         if not point and not comma and seen["comma before three"] and seen["point before three"]:
             example = self.first["point before three"][1]
-            self._refuse(
-                "comma before three", f"thousands and decimals parted in one way: it also holds {reprlib.repr(example)}"
-            )
+            self._refuse("comma before three", f"consistent points and commas: it also holds {reprlib.repr(example)}")
         unclear = seen["comma before three"] or seen["point before three"]
-        by_comma = comma > point or (not point and unclear and (commas_elsewhere or self._points_part_thousands()))
+        by_comma = comma > point or (not point and unclear and (commas_elsewhere or self._points_separate_thousands()))
         percent = seen["percent"] > seen["not percent"]
         if seen["percent"] and seen["not percent"]:
             if percent:
@@ -622,14 +619,14 @@ class Look:
             self._refuse(f"{other} first", f"the {first} first as in {reprlib.repr(example)}")
         if seen["month first"] > seen["day first"]:
             return "month-first time"
-        # Nobody writes a month first with points.
+        # Dates with points never have the month first.
         if not seen["day first"] and seen["day or month"] and seen["slashed"]:
             wanted = "dates that show whether the day or the month is first; write them as 2024-01-31"
             self._refuse("day or month", wanted)
         return "day-first time"
 
 
-# --- What a number of time counts ---
+# --- Units of numeric times ---
 
 UNITS = {
     "nanoseconds": 1e-9,
@@ -648,21 +645,18 @@ _CALENDARS = {"YYYYMMDD": 1.0, "YYYYMMDDhhmm": 1e4, "YYYYMMDDhhmmss": 1e6}
 
 def guess_unit(times: np.ndarray) -> str | None:
     """The unit of times since 1970, by their size, or the calendar of numbers such as 20240131; None if neither."""
-    for unit in ("nanoseconds", "microseconds", "milliseconds", "seconds"):
-        seconds = times * UNITS[unit]
-        if seconds.min() >= _FIRST_UNIX and seconds.max() <= _LAST_UNIX:
-            found = unit
-            break
-    else:
-        found = None
     for calendar in _CALENDARS:
         if not np.isnan(in_seconds(times, calendar)).any():
             return calendar
-    return found
+    for unit in ("nanoseconds", "microseconds", "milliseconds", "seconds"):
+        seconds = times * UNITS[unit]
+        if seconds.min() >= _FIRST_UNIX and seconds.max() <= _LAST_UNIX:
+            return unit
+    return None
 
 
 def in_seconds(times: np.ndarray, unit: str) -> np.ndarray:
-    """Turn times in a unit, or numbers such as 20240131, into seconds; NaN where such a number is no date."""
+    """Convert times in a unit, or numbers such as 20240131, to seconds; NaN if such a number isn't a date."""
     if unit in UNITS:
         return times * UNITS[unit]
     dates, of_day = np.divmod(times, _CALENDARS[unit])

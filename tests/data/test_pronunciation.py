@@ -637,9 +637,9 @@ def test_too_few_words(tmp_path):
 def test_damaged_gzip(tmp_path):
     data = gzip.compress(cmu(made_up()).encode())
     file = write(tmp_path / "a.gz", data[: len(data) // 2])
-    assert "found gzip data that are cut or damaged" in message(file)
+    assert "found cut or damaged gzip data" in message(file)
     file = write(tmp_path / "b.gz", cmu(made_up()))
-    assert message(file) == f"{file}: found no gzip data, expected them by its name"
+    assert message(file) == f"{file}: found no gzip data, expected some by its name"
 
 
 # Large dictionaries

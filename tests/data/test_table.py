@@ -511,7 +511,7 @@ def test_missing_paths(tmp_path):
     ("content", "expected"),
     [
         ("", "the file is empty, expected a table"),
-        ("\n\n", "no line but blank ones, expected a header"),
+        ("\n\n", "only blank lines, expected a header"),
         ("x,fraud\n", "no rows, expected some after the names of the columns"),
         ("x,fraud", "no rows, expected some after the names of the columns"),
         ("x,y,x,fraud\n1,2,3,0\n", "columns 1 and 3 are both named 'x', expected one; leave them out with --drop x"),
@@ -710,7 +710,7 @@ def test_units_and_dates(tmp_path, frame, times, unit, first, days):
     ("times", "unit", "expected"),
     [
         (np.arange(ROWS) % 743, None, "runs from 0 to 742; as seconds that is 0.21 hours, expected days"),
-        (np.arange(ROWS) % 8, None, "0.0019 hours, expected days; say what it counts with --time-unit"),
+        (np.arange(ROWS) % 8, None, "0.0019 hours, expected days; give its unit with --time-unit"),
         (np.linspace(0, 1e12, ROWS), None, "as seconds that is 11,574,074 days, expected at most 36,525; say what"),
         (2 * np.arange(ROWS), "months", "as months that is 60,814 days"),
         (["06:21"] * ROWS, None, "column 'seconds' holds times of the day, expected dates with it"),
@@ -873,9 +873,9 @@ def test_identifiers(tmp_path, frame):
     data, _ = load([write(tmp_path / "a.csv", frame)], label="fraud", time="seconds", customer="card")
     way_out = "as an input it may be memorised; leave it out with --drop"
     assert data.provenance.understood[-3:] == (
-        f"id rises from row to row, as a running number does: {way_out} 'id'",
-        f"key has another value in every row: {way_out} 'key'",
-        f"hash has another value in every row: {way_out} 'hash'",
+        f"id rises from row to row, like a running number: {way_out} 'id'",
+        f"key has a different value in every row: {way_out} 'key'",
+        f"hash has a different value in every row: {way_out} 'hash'",
     )
     frame["id"] += 436_786_825_523_169_463
     expected = "line 2, column 'id' holds '436786825523169470', expected a finite number, up to 1e15"

@@ -85,7 +85,7 @@ def message(*paths: Path, **options) -> str:
             (
                 "not read in a.zip: __MACOSX/m/._1.csv, read.me",
                 "read in a.zip: m/1.csv",
-                "passed over, as they have no rows: 2.csv",
+                "skipped, as they have no rows: 2.csv",
             ),
         ),
     ],
@@ -108,7 +108,7 @@ def test_encoding_by_the_users_word(tmp_path):
     assert tables.understood == ("iso8859-1 is the encoding of a.csv",)
     path = write(tmp_path / "b.csv", TABLE)
     said = find_files([path], encoding="cp1252").understood
-    assert said == ("cp1252 is the encoding of b.csv", "to look at, b.csv may be UTF-8 after all")
+    assert said == ("cp1252 is the encoding of b.csv", "b.csv may be UTF-8 after all, judging by the bytes")
     marked = find_files([write(tmp_path / "c.csv", TABLE.encode("utf-8-sig"))], encoding="cp1252")
     assert (columns(marked, "x")[0][:2], marked.understood) == (["0", "1"], ())
     assert "line 2: the byte 0xc3 isn't ASCII" in message(path, encoding="ascii")
@@ -129,7 +129,7 @@ def test_a_folder_names_what_it_passes_over(tmp_path):
     assert [file.name for file in tables] == ["FEB.CSV", "jan.csv"]
     assert tables.understood == (
         "not read in months/: old/, .hidden.csv, notes.docx, readme.txt",
-        "passed over, as they have no rows: apr.csv, mar.csv",
+        "skipped, as they have no rows: apr.csv, mar.csv",
     )
     assert len(columns(tables, "x")[0]) == 120
     for name in ("jan.csv", "FEB.CSV"):
@@ -153,13 +153,17 @@ def test_a_folder_names_what_it_passes_over(tmp_path):
         ("a.zip", marked(archive({"a.csv": TABLE}), 6, 1), "a.csv: is encrypted, expected an archive that needs no"),
         ("a.zip", marked(archive({"a.csv": TABLE}), 8, 9), "a.csv: can't be read (That compression method is not"),
         ("a.zip", marked(archive({"a.csv": TABLE}), 4, 99), "can't be read (zip file version 9.9)"),
-        ("a.csv.xz", lzma.compress(TABLE.encode())[:-20], "can't be read (it ends too early)"),
+        ("a.csv.xz", lzma.compress(TABLE.encode())[:-20], "can't be read (unexpected end)"),
         ("a.parquet", TABLE, "can't be read (Parquet magic bytes not found"),
-        ("a.csv", "\t\n  \n", "no line but blank ones"),
+        ("a.csv", "\t\n  \n", "only blank lines"),
         ("a.csv", "x,y\n" + "1," * 5_000_000, "line 2 is longer than 8 MiB, expected the row of a table"),
         ("a.csv", "x,y\n" + " " * 10_000_000, "line 2 is longer than 8 MiB, expected the row of a table"),
         ("a.csv", TABLE + '1,"2,' + "x\n" * 200_000, "line 62: field larger than field limit"),
-        ("a.zip", archive({"a.csv": b"1," * 150_000_000}), "bytes become 300,000,000 or more, expected at most 200"),
+        (
+            "a.zip",
+            archive({"a.csv": b"1," * 150_000_000}),
+            "bytes decompress to 300,000,000 or more, expected at most 200",
+        ),
         ("a.csv", TABLE + "1,2\n", "line 62 has 2 fields, expected 4 as in the header; --skip-bad leaves such rows"),
         ("a.csv", "x,y,x\n1,2,3\n", "columns 1 and 3 are both named 'x', expected one; leave them out with --drop x"),
     ],
@@ -175,7 +179,7 @@ def test_a_bomb_is_stopped_while_it_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(table_files, "FREE_BYTES", 2**20)
     text = b"x,y\n" + b"1,2\n" * 400_000
     for name, packed in {"a.csv.gz": gzip.compress(text), "a.csv.bz2": bz2.compress(text)}.items():
-        assert "bytes become " in message(write(tmp_path / name, packed))
+        assert "bytes decompress to " in message(write(tmp_path / name, packed))
 
 
 def test_odd_names_of_files(tmp_path):

@@ -132,7 +132,7 @@ def test_a_table_of_decimal_commas_decides_of_what_may_be_thousands():
         ([*[f"{i}.5" for i in range(40)], *["not recorded"] * 60], 40, "as 40 of the column's 100 values are numbers"),
         ([*["1.5"] * 20, "2,5"], 20, "a decimal point as in '1.5'"),
         (["1,5", "1,5", "2.5"], 2, "a decimal comma as in '1,5'"),
-        (["1,234", "1.234"], 0, "thousands and decimals parted in one way: it also holds '1.234'"),
+        (["1,234", "1.234"], 0, "consistent points and commas: it also holds '1.234'"),
         (["45%", "46%", "0.45"], 2, "per cent as in '45%'"),
         (["0.45", "0.46", "45%"], 2, "no per cent, as in '0.45'"),
         (["31/01/2024", "30/01/2024", "01/31/2024"], 2, "the day first as in '31/01/2024'"),
