@@ -4,22 +4,22 @@ import os
 
 
 def _import_backend_quietly() -> None:
-    """Import TensorFlow and the backend: their start-up lines ignore the log level and would bury a program's own."""
+    """Import TensorFlow and the backend without their start-up messages, which ignore the log level."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     stderr = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
     try:
         import keras
         import tensorflow
 
-        tensorflow.config.list_physical_devices()  # the first time it says what it misses
-        tensorflow.get_logger().setLevel("ERROR")  # it also warns of retracing, which several models of a run cause
+        tensorflow.config.list_physical_devices()  # the first call prints warnings
+        tensorflow.get_logger().setLevel("ERROR")  # no warnings about retracing, which several models cause
     finally:
         os.dup2(stderr, 2)
-        os.close(nowhere)
+        os.close(null)
         os.close(stderr)
-    # A run's figures don't depend on what keras.json says on this machine, but for the backend.
+    # Results don't depend on this machine's keras.json, except for the backend.
     keras.config.set_floatx("float32")
     keras.config.set_dtype_policy("float32")
     keras.config.set_epsilon(1e-7)

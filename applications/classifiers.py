@@ -1,4 +1,4 @@
-"""How each template of the image application is trained: its settings, its recipe, the trained classifier."""
+"""The classifiers of pictures: settings, recipes and training for each template."""
 
 import dataclasses
 import itertools
@@ -16,16 +16,16 @@ from templates import cnn as cnn_template
 from templates import dbn as dbn_template
 from templates import dsn as dsn_template
 
-LONGEST_STRETCH = 2  # with few labels a training has more epochs, at most by this factor
+LONGEST_STRETCH = 2  # with few labels, a training has up to this many times the epochs
 MONITORED = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # shares of the pretraining after which the likelihood is estimated
-LARGE_MACHINE, LARGE_MONITORED = 100_000, (0.1, 0.4, 1.0)  # machines with this many weights take long to judge
-# While a machine learns, the likelihood of held-out rows is estimated more coarsely than in the end.
+LARGE_MACHINE, LARGE_MONITORED = 100_000, (0.1, 0.4, 1.0)  # estimates take long for machines with so many weights
+# During pretraining, the likelihood of held-out rows is estimated less precisely than at the end.
 HELD_OUT_CHAINS, HELD_OUT_STEPS, MOST_HELD_OUT = 50, 500, 2_000
-LEAST_HELD_OUT, LEAST_EPOCHS = 5, 3  # pictures and epochs; with fewer every machine has all its epochs
+LEAST_HELD_OUT, LEAST_EPOCHS = 5, 3  # pictures and epochs; with fewer, every machine is trained for all its epochs
 PREDICTED = 1_024  # pictures at once
-COPIES = 5  # of a picture that is also shown shifted
-MODULE_PATIENCE = 2  # modules without a higher accuracy on validation after which stacking ends
-FEWEST_STEPS = 4  # an epoch is of several steps, of smaller batches if need be
+COPIES = 5  # of a picture with its shifted copies
+MODULE_PATIENCE = 2  # modules without a higher validation accuracy after which stacking ends
+FEWEST_STEPS = 4  # of an epoch, with smaller batches if necessary
 
 
 @run.choices(cnn_template.cnn)
@@ -54,7 +54,7 @@ class Dbn:
     widths: Annotated[tuple[Count, ...], at_least(1)] | None = None
     visible: Literal["bernoulli", "gaussian"]
     pretrain: bool = True
-    """Whether the machines are trained before the classifier."""
+    """Whether to train the machines before the classifier."""
     rbm_epochs: Count | None = None
     """Maximum number of passes of each machine's pretraining."""
     rbm_learning_rate: Positive | None = None
@@ -79,7 +79,7 @@ class Dsn:
     """Choices of templates/dsn.py."""
 
     modules: Count | None = None
-    """Maximum number of modules; stacking ends when the accuracy on validation no longer rises."""
+    """Maximum number of modules; stacking ends when validation accuracy stops rising."""
     hidden_units: Count | None = None
     ridge: Positive | None = None
     kernel_deviation: Positive | None = None
@@ -89,15 +89,14 @@ class Dsn:
 
 @dataclasses.dataclass(frozen=True)
 class Networks:
-    """The part of a program's settings that says which networks classify pictures."""
+    """Settings of the networks that classify pictures."""
 
     template: Literal["cnn", "dbn", "dsn"] = "cnn"
     """The architecture: convolutional, deep belief or deep stacking network."""
     compare: bool = False
     """Train the other two as well."""
     preset: Literal["small", "medium", "mnist"] | None = None
-    """Sizes and recipe: for pictures as small as digits; for some thousands of 28 × 28; for MNIST and its like (up to
-    an hour). By default what suits the pictures: small below 16 pixels, mnist for more than 20,000 pictures."""
+    """Sizes and recipe. By default small below 16 pixels, mnist (up to an hour) above 20,000 pictures, else medium."""
     cnn: Cnn = dataclasses.field(default_factory=Cnn)
     """Settings of the convolutional network."""
     dbn: Dbn = dataclasses.field(default_factory=Dbn)
@@ -106,10 +105,10 @@ class Networks:
     """Settings of the deep stacking network; its batch is the whole training set unless a batch size is given."""
 
 
-# What fills the settings of a network's training that are open, by preset and template. "small" and the deep belief
-# network of "medium" were chosen on validation pictures of digits and of digits-28. The others were set by small runs,
-# the literature and, for "mnist", what an hour on two cores allows. A batch size of None is the whole training set;
-# the epochs are the most, of a deep stacking network those of each module.
+# Defaults of the training settings, by preset and template. "small" and the deep belief network of "medium" were chosen
+# on validation pictures of digits and digits-28, the others by small runs, from the literature and, for "mnist", by
+# what is possible in an hour on two cores. A batch size of None is the whole training set; epochs are a maximum, for
+# deep stacking networks that of each module.
 RECIPES: dict[str, dict[str, Any]] = {
     "small cnn": dict(optimizer="adam", learning_rate=3e-3, batch_size=32, epochs=40),
     "small dbn": dict(optimizer="adam", learning_rate=2e-2, batch_size=128, epochs=60),
@@ -121,7 +120,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "mnist dbn": dict(optimizer="adam", learning_rate=1e-3, batch_size=128, epochs=8),
     "mnist dsn": dict(optimizer="adam", learning_rate=3e-3, batch_size=10_000, epochs=4),
 }
-# What fills the others, by preset.
+# Defaults of the other settings, by preset.
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {
         "seeds": 3,
@@ -135,8 +134,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "medium": {
         "seeds": 3,
         "cnn": {"filters": (32, 64, 128)},
-        # Without shifted copies, to see what unlabelled pictures give. Copies shifted by a pixel give 1 point more, and
-        # the net from random weights 3 (validation pictures of digits-28, 500 labels).
+        # Without shifted copies, to show the effect of unlabelled pictures. Copies shifted by a pixel add 1 point, or 3
+        # without pretraining (validation pictures of digits-28, 500 labels).
         "dbn": {
             **{"widths": (500, 500), "rbm_epochs": 20, "rbm_learning_rate": 0.05, "rbm_batch_size": 50},
             **{"weight_decay": 2e-4, "dropout": 0.5, "input_dropout": 0.2, "shift": 0.0},
@@ -156,7 +155,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 ALWAYS = {"dsn": {"modules": 3}}
 QUICK = {"epochs": 2, "seeds": 2, "dbn": {"rbm_epochs": 2}, "dsn": {"modules": 2}}
 SMALL_SIDE = 16  # pixels; pictures of a smaller side are small
-MEDIUM_PICTURES = 20_000  # more take the recipe of MNIST
+MEDIUM_PICTURES = 20_000  # the recipe of MNIST is for more
 
 
 def preset_for(height: int, width: int, number: int) -> str:
@@ -167,10 +166,10 @@ def preset_for(height: int, width: int, number: int) -> str:
 
 
 def with_recipe(settings: Any, height: int, width: int, number: int, template: str | None = None) -> Any:
-    """The settings with what is open filled, of another template if one is named.
+    """The settings with defaults filled in, optionally for another template.
 
-    Without a given preset, the number and size of the training pictures decide. The convolutional network has
-    no more stages than the pictures can be halved, unless the user asks for them.
+    The default preset depends on the number and size of the training pictures. By default, the convolutional network
+    has no more stages than the pictures can be halved.
     """
     preset = settings.preset or preset_for(height, width, number)
     settings = dataclasses.replace(settings, preset=preset, template=template or settings.template)
@@ -201,8 +200,8 @@ class Pictures:
 class Trained:
     """A trained classifier.
 
-    `model` is from pictures (n, height, width, channels), 0 to 255, to probabilities (n, classes); `length` is what
-    validation chose, epochs or modules; `parts` are the template's own models.
+    `model` maps pictures (n, height, width, channels), 0 to 255, to probabilities (n, classes); `length` is the number
+    of epochs or modules chosen on validation; `parts` are the template's own models.
     """
 
     model: Any
@@ -217,7 +216,7 @@ class Trained:
 
 
 def in_batches(predict: Any, inputs: np.ndarray) -> Any:
-    """What a function of arrays says of rows of any number: an array, or a dictionary of arrays."""
+    """Apply a prediction function in batches: returns an array, or a dictionary of arrays."""
     parts = [predict(inputs[i : i + PREDICTED]) for i in range(0, len(inputs), PREDICTED)]
     if isinstance(parts[0], dict):
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -225,7 +224,7 @@ def in_batches(predict: Any, inputs: np.ndarray) -> Any:
 
 
 class Trainer:
-    """What the three have in common: settings of which none is open, and batches."""
+    """Common code of the three trainers; all settings must have values."""
 
     def __init__(self, template: str, settings: Any, this_run: run.Run, classes: int):
         self.choices = getattr(settings, template)
@@ -234,11 +233,11 @@ class Trainer:
         self.classes = classes
 
     def stretched(self, epochs: int, share: float) -> int:
-        """Epochs for a share of the pictures: with fewer pictures more, so that the steps do not become too few."""
+        """Epochs for a share of the pictures: more for fewer pictures, so that there are enough steps."""
         return max(1, round(epochs * min(1 / share, LONGEST_STRETCH)))
 
     def batch_size(self, rows: int, wanted: int | None) -> int:
-        """Rows of a step; all of them if no number is wanted."""
+        """Rows in a step; all rows if no number is given."""
         return rows if wanted is None else max(1, min(wanted, rows // FEWEST_STEPS))
 
     def _fit_classifier(
@@ -251,7 +250,7 @@ class Trainer:
         epochs: int,
         validation: tuple[np.ndarray, np.ndarray] | None,
     ) -> run.Fit:
-        """Compile and fit a classifier; `take` gives its input for the numbers of rows."""
+        """Compile and fit a classifier; `take` returns its inputs for row indices."""
         batch_size = self.batch_size(len(labels), self.settings.batch_size)
         steps, execution = steps_of(len(labels), batch_size, 1 if keras.backend.backend() == "torch" else 32)
         model.compile(
@@ -269,10 +268,10 @@ class Trainer:
 
 
 def _enough(fit: run.Fit, validation: Pictures | None) -> int:
-    """The epochs that the final models train: the most that are as good on validation as the best.
+    """Epochs for the final models: the last one within one standard error of the highest validation accuracy.
 
-    As good is within one standard error of the highest accuracy. As the learning rate falls to 0 the last epochs are
-    the best on average, and of few validation pictures the very highest accuracy comes early by chance.
+    As the learning rate falls to 0, the last epochs are the best on average, while with few validation pictures the
+    highest accuracy may occur early by chance.
     """
     if validation is None:
         return len(fit.history["loss"])
@@ -302,16 +301,16 @@ class CnnTrainer(Trainer):
         length: int | None = None,
         start_weights: Sequence[np.ndarray] | None = None,
     ) -> Trained:
-        """Train on labelled pictures: as long as validation improves, or for `length` epochs of all the pictures.
+        """Train on labelled pictures: with `validation` to choose the length, or for a given `length`.
 
         Args:
             stage: name of the training in the run.
             labelled: the pictures.
             seed: of weights and order.
-            share: of all the training pictures that these are.
-            unlabelled: all the training pictures, for templates that learn from them too.
-            validation: pictures that decide when to stop.
-            length: epochs, or modules, that an earlier training found to be enough.
+            share: the share of all training pictures in `labelled`.
+            unlabelled: all training pictures, for templates that use unlabelled ones.
+            validation: pictures on which the length is chosen.
+            length: epochs or modules chosen by an earlier training.
             start_weights: of --init-from.
         """
         keras.utils.set_random_seed(seed)
@@ -333,7 +332,7 @@ class CnnTrainer(Trainer):
 
 
 class DbnTrainer(Trainer):
-    """Trains the deep belief network: a stack of machines on all pictures, then the classifier on the labelled ones."""
+    """Trains the deep belief network: the machines on all pictures, then the classifier on the labelled ones."""
 
     name = "DBN"
 
@@ -341,7 +340,7 @@ class DbnTrainer(Trainer):
         super().__init__(template, settings, this_run, classes)
         self.stacks: dict[tuple[int, int], tuple[Any, dict[str, run.Fit]]] = {}
         self.monitored: dict[str, list[Any]] = {}
-        # Of each machine the likelihood of held-out pictures on the way, and the epochs that were found to be enough.
+        # For each machine, the likelihood of held-out pictures during training, and the chosen number of epochs.
         self.held_out: list[dict[str, Any]] = []
         self.held_out_fits: dict[str, run.Fit] = {}
 
@@ -358,7 +357,7 @@ class DbnTrainer(Trainer):
         start_weights: Sequence[np.ndarray] | None = None,
         pretrain: bool | None = None,
     ) -> Trained:
-        """Train as `CnnTrainer.train` does; `pretrain` says whether the machines are trained first."""
+        """See `CnnTrainer.train`; `pretrain` says whether the machines are trained first."""
         unlabelled = labelled.inputs if unlabelled is None else unlabelled
         inputs = self._inputs(unlabelled)
         rbms, fits = None, {}
@@ -383,7 +382,7 @@ class DbnTrainer(Trainer):
         return Trained(model, net.count_params(), _enough(fit, validation), fits | {stage: fit}, rbms)
 
     def stack(self, pictures: np.ndarray, seed: int) -> tuple[Any, dict[str, run.Fit]]:
-        """The machines that were trained on these pictures with this seed, trained if they were not yet."""
+        """The machines trained on these pictures with this seed, cached."""
         key = (len(pictures), seed)
         if key not in self.stacks:
             self.stacks[key] = self._pretrain(pictures, seed)
@@ -392,7 +391,7 @@ class DbnTrainer(Trainer):
     @property
     def lengths(self) -> list[int]:
         """Epochs of each machine."""
-        return [found["kept"] for found in self.held_out] or [self.choices.rbm_epochs] * len(self.choices.widths)
+        return [machine["kept"] for machine in self.held_out] or [self.choices.rbm_epochs] * len(self.choices.widths)
 
     def _machines(self, features: int, seed: int) -> list[Any]:
         options = run.arguments(dbn_template.RBM, self.choices)
@@ -409,21 +408,21 @@ class DbnTrainer(Trainer):
             stage = f"rbm-{number}-of-{len(pictures)}-{seed}"
 
             def keep(end: int, stage: str = stage, rbm: Any = rbm) -> bool:
-                self.monitored.setdefault(stage, []).append((end, rbm.get_weights()[:3]))  # without any chains
+                self.monitored.setdefault(stage, []).append((end, rbm.get_weights()[:3]))  # without the chains
                 return False
 
-            # The likelihood is wanted at some epochs of the first machine: its training goes from one to the next.
+            # The likelihood is estimated at some epochs of the first machine, so its training pauses there.
             first = number == 1
-            ends = _looked_at(rbm, epochs) if first else [epochs]
+            ends = _monitored_epochs(rbm, epochs) if first else [epochs]
             fits[stage] = self._fit_rbm(stage, rbm, inputs, seed, ends, keep if first else lambda end: False)
             inputs = in_batches(rbm.predict_on_batch, inputs)
         return rbms, fits
 
     def _hold_out(self, pictures: np.ndarray, seed: int) -> None:
-        """Find how many epochs of each machine are enough: those before the likelihood of held-out pictures falls.
+        """Choose the epochs of each machine: those before the likelihood of held-out pictures falls.
 
-        A fifth of the pictures is held out. A machine that only learns the pictures that it sees by heart, or whose
-        chains no longer reach what it has made probable, is worse for the others than it was before.
+        A fifth of the pictures is held out. Their likelihood falls when a machine memorises its training pictures, or
+        when its chains no longer reach all probable states.
         """
         order = np.random.default_rng(seed).permutation(len(pictures))
         held, rest = np.split(pictures[order], [min(MOST_HELD_OUT, len(pictures) // 5)])
@@ -432,26 +431,26 @@ class DbnTrainer(Trainer):
         random = np.random.default_rng(0)
         for number, rbm in enumerate(self._machines(inputs.shape[1], seed), 1):
             stage = f"held-out-{number}-of-{len(pictures)}-{seed}"
-            # A binary machine has a likelihood for binary rows alone.
+            # A binary machine has a likelihood only for binary rows.
             judged = x if rbm.visible == "gaussian" else (random.random(x.shape) < x).astype(np.float64)
             watch = HeldOut()
 
             def look(
                 end: int, stage: str = stage, rbm: Any = rbm, data: Any = inputs, judged: Any = judged, watch=watch
             ) -> bool:
-                found = self.this_run.stage(f"{stage}-at-{end}", lambda: _likelihood(rbm, data, judged))
-                return watch.fell(end, found["likelihoods"], float(found["error"]), rbm.get_weights())
+                estimate = self.this_run.stage(f"{stage}-at-{end}", lambda: _likelihood(rbm, data, judged))
+                return watch.fell(end, estimate["likelihoods"], float(estimate["error"]), rbm.get_weights())
 
             most = self.choices.rbm_epochs
-            ends = _looked_at(rbm, most)
+            ends = _monitored_epochs(rbm, most)
             self.held_out_fits[stage] = self._fit_rbm(stage, rbm, inputs, seed, ends, look)
             rbm.set_weights(watch.weights)
             self.held_out.append({"kept": watch.kept, "most": most, "points": watch.points})
             name = f"machine {number} of the {self.name}"
             if watch.kept < most:
                 self.this_run.say(
-                    f"{name}: the likelihood of held-out pictures fell after {watch.kept} of {most} epochs; that many "
-                    "are trained"
+                    f"{name}: the likelihood of held-out pictures fell after {watch.kept} of {most} epochs, so it is "
+                    "trained for as many"
                 )
             elif watch.rose:
                 self.this_run.at_limit(f"the best epoch of {name}", most, most, "--dbn.rbm-epochs")
@@ -460,7 +459,7 @@ class DbnTrainer(Trainer):
     def _fit_rbm(
         self, stage: str, rbm: Any, inputs: np.ndarray, seed: int, ends: Sequence[int], look: Callable[[int], bool]
     ) -> run.Fit:
-        """Train a machine from one of the ends to the next; at each `look` may say that it's enough."""
+        """Train a machine up to each of the epochs `ends` in turn, until `look` returns true at one."""
         choices = self.choices
         batch_size = self.batch_size(len(inputs), choices.rbm_batch_size)
         steps, execution = steps_of(len(inputs), batch_size, 1 if keras.backend.backend() == "torch" else 32)
@@ -484,14 +483,14 @@ class DbnTrainer(Trainer):
         return run.Fit(history, done, seconds, examples=examples)
 
     def _statistics(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """Mean and deviation (features,) of each pixel for Gaussian units; none for Bernoulli ones."""
+        """Mean and deviation (features,) of each pixel for Gaussian units; None for Bernoulli units."""
         if self.choices.visible == "bernoulli":
             return None
         flat = _scaled(pictures).reshape(len(pictures), -1)
         return flat.mean(0), np.maximum(flat.std(0), 0.01)  # a pixel that is always black stays 0
 
     def _inputs(self, pictures: np.ndarray) -> Any:
-        """What makes rows of visible units from pictures of 0 to 1, given the uint8 ones that are trained on."""
+        """A function from pictures of 0 to 1 to rows of visible units, given the uint8 training pictures."""
         statistics = self._statistics(pictures)
 
         def rows(pictures: np.ndarray) -> np.ndarray:
@@ -501,14 +500,14 @@ class DbnTrainer(Trainer):
         return rows
 
 
-def _looked_at(rbm: Any, epochs: int) -> list[int]:
-    """The epochs after which a machine's likelihood is estimated, the last of them included."""
+def _monitored_epochs(rbm: Any, epochs: int) -> list[int]:
+    """The epochs after which a machine's likelihood is estimated, including the last one."""
     monitored = LARGE_MONITORED if is_large(rbm.visible_units, rbm.hidden_units) else MONITORED
     return sorted({max(1, round(part * epochs)) for part in monitored})
 
 
 def _likelihood(rbm: Any, data: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Nats of rows under a machine, (rows,), and the standard error of the partition function's logarithm."""
+    """Log-likelihoods of rows in nats, (rows,), and the standard error of the log partition function."""
     steps = HELD_OUT_STEPS * (2 if is_large(rbm.visible_units, rbm.hidden_units) else 1)
     partition = rbm.log_partition(chains=HELD_OUT_CHAINS, steps=steps, seed=0, data=data)
     return {
@@ -519,28 +518,29 @@ def _likelihood(rbm: Any, data: np.ndarray, rows: np.ndarray) -> dict[str, np.nd
 
 @dataclasses.dataclass
 class HeldOut:
-    """The likelihood of held-out rows while a machine learns: the last weights not clearly worse than the best.
+    """The likelihood of held-out rows during training; keeps the last weights that aren't clearly worse than the best.
 
-    Clearly is by more than two standard errors of the difference, over the same rows, and of both partition functions.
+    "Clearly" means by more than two standard errors, of the difference over the same rows and of both partition
+    functions.
     """
 
     points: list[dict[str, float]] = dataclasses.field(default_factory=list)
     kept: int = 0
     weights: Any = None
-    rose: bool = False  # clearly, from the last but one to the last
+    rose: bool = False  # clearly, between the last two estimates
     _best: tuple[np.ndarray, float] | None = None
     _last: tuple[np.ndarray, float] | None = None
 
     def fell(self, epoch: int, likelihoods: np.ndarray, error: float, weights: Any) -> bool:
-        """Note the likelihoods (rows,) after an epoch, and whether they are clearly lower than the best so far."""
-        found = (likelihoods, error)
+        """Record the likelihoods (rows,) after an epoch; true if they are clearly lower than the best so far."""
+        current = (likelihoods, error)
         self.points.append({"epoch": epoch, "log_likelihood": float(likelihoods.mean())})
-        if self._best is not None and _clearly_lower(found, self._best):
+        if self._best is not None and _clearly_lower(current, self._best):
             return True
-        self.rose = self._last is not None and _clearly_lower(self._last, found)
-        self.kept, self.weights, self._last = epoch, weights, found
+        self.rose = self._last is not None and _clearly_lower(self._last, current)
+        self.kept, self.weights, self._last = epoch, weights, current
         if self._best is None or likelihoods.mean() > self._best[0].mean():
-            self._best = found
+            self._best = current
         return False
 
 
@@ -576,7 +576,7 @@ class DsnTrainer(Trainer):
         length: int | None = None,
         start_weights: Sequence[np.ndarray] | None = None,
     ) -> Trained:
-        """Train as `CnnTrainer.train` does; `length` counts modules, and `validation` decides the temperature too."""
+        """See `CnnTrainer.train`; `length` counts modules, and the temperature is fitted on `validation`, too."""
         if start_weights is not None:
             raise BadInput("found --init-from for a deep stacking network, which is solved for, expected cnn or dbn")
         choices = self.choices
@@ -609,12 +609,12 @@ class DsnTrainer(Trainer):
                     break
         if validation is not None and x_held_out is not None:
             modules = modules[: _best(accuracies)]
-            first = inputs.shape[1] + (len(modules) - 1) * self.classes  # after the pixels and the modules before
+            first = inputs.shape[1] + (len(modules) - 1) * self.classes  # after the pixels and earlier modules
             scores = x_held_out[:, first : first + self.classes]
             self.temperature = dsn_template.fit_temperature(scores, np.eye(self.classes)[validation.labels])
         net: Any = dsn_template.assemble(modules)
-        answer = dsn_template.classifier(net, temperature=self.temperature)
-        model = _packaged(labelled.inputs.shape[1:], answer, flat=True)
+        classifier = dsn_template.classifier(net, temperature=self.temperature)
+        model = _packaged(labelled.inputs.shape[1:], classifier, flat=True)
         return Trained(model, net.count_params(), len(modules), fits, net)
 
     def _fit_module(self, name: str, module: Any, x: np.ndarray, targets: np.ndarray, seed: int) -> run.Fit:
@@ -640,7 +640,7 @@ def _best(accuracies: Sequence[float]) -> int:
 def with_copies(pictures: Pictures, distance: float) -> tuple[np.ndarray, np.ndarray]:
     """Pictures of 0 to 1 and their labels, then four copies shifted by a distance of up to 1 pixel; 0 for no copies.
 
-    Between two pixels the brightness is interpolated; what comes in from outside is black.
+    Brightness is interpolated linearly; pixels shifted in at the edge are black.
     """
     copies = [scaled := _scaled(pictures.inputs)]
     for axis, step in itertools.product((1, 2), (-1, 1)) if distance else ():
@@ -658,7 +658,7 @@ TRAINERS: Mapping[str, Any] = {"cnn": CnnTrainer, "dbn": DbnTrainer, "dsn": DsnT
 def _packaged(
     shape: Sequence[int], net: Any, *, flat: bool, standardise: tuple[np.ndarray, np.ndarray] | None = None
 ) -> keras.Model:
-    """The model from pictures of 0 to 255, to be saved."""
+    """The model of pictures of 0 to 255, to be saved."""
     pictures = keras.Input(tuple(shape), name="pictures")
     x = keras.layers.Rescaling(1 / 255, name="scale")(pictures)
     if flat:

@@ -1,14 +1,14 @@
-"""Find card fraud with an autoencoder that was shown genuine payments only, and report how well that works.
+"""Detect card fraud with an autoencoder trained on genuine payments only, and report how well that works.
 
 Simulates card payments (or reads yours), trains the autoencoder, compares it with classical detectors on the same
-payments and writes a PDF report, the model and every number to a run's folder.
+payments and writes a PDF report, the model and all results to a run's folder.
 
     python applications/fraud_autoencoder.py
     python applications/fraud_autoencoder.py --csv creditcard.csv --label Class --time Time
     python applications/fraud_autoencoder.py score --model runs/.../model.keras --csv new.csv --out scored.csv
 """
 
-import applications  # isort: skip  # noqa: F401 - first, for it imports the backend without its start-up lines
+import applications  # isort: skip  # noqa: F401 - first: imports the backend without its start-up messages
 
 import dataclasses
 import math
@@ -38,8 +38,8 @@ TimeUnit = Literal[
     "nanoseconds", "microseconds", "milliseconds", "seconds", "minutes", "hours", "days", "weeks", "months"
 ]
 EXAMPLES = 256  # rows that an exported model is compared on
-ALERTS = 100  # a day, unless another rule is asked for
-FALSE_POSITIVE_RATE = 0.01  # where there are no days, or too few payments a day for that many alerts
+ALERTS = 100  # a day, the default rule
+FALSE_POSITIVE_RATE = 0.01  # the default if there are no days, or too few payments a day for so many alerts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +98,7 @@ class Payments:
     alerts_per_day: Positive | None = None
     """Sets the threshold by the number of payments that analysts can check in a day. Default: 100; needs --time."""
     false_positive_rate: Annotated[float, Range(0, 1, above=True, below=True)] | None = None
-    """Alternatively: share of genuine validation payments that may raise an alert. 0.01 where no time is known, or
-    there are too few payments a day for 100 alerts."""
+    """Alternatively: share of genuine validation payments with an alert; 0.01 without times or with few payments."""
     cost_ratio: Positive | None = None
     """Alternatively: cost of a missed fraud relative to a false alert; takes the cheapest threshold on validation."""
 
@@ -211,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 def completed(settings: Train) -> Any:
-    """The settings with what is open filled."""
+    """The settings with defaults filled in."""
     return run.filled(settings, QUICK if settings.quick else {}, RECIPE)
 
 
@@ -254,13 +253,13 @@ def _train(settings: Any, start_weights: list[np.ndarray] | None, this_run: run.
     scores = {"autoencoder": [detector.scores(test) for detector in detectors]}
     parameters = {"autoencoder": first.model.count_params()}
     for name, fit_baseline in evaluation.BASELINES.items():
-        found = this_run.stage(
+        fitted = this_run.stage(
             name, lambda fit_baseline=fit_baseline: fit_baseline(splits, settings.unlabelled, settings.seed)
         )
-        scores[name], parameters[name] = [found["scores"]], int(found["parameters"])
+        scores[name], parameters[name] = [fitted["scores"]], int(fitted["parameters"])
         this_run.say(name)
 
-    # The rate carries over as a quantile of the final model's own scores of the validation payments.
+    # The threshold is the quantile for this rate of the final model's own validation scores.
     own_scores = first.scores(splits["validation"])
     threshold = evaluation.threshold_of(own_scores, rate)
     metadata = {
@@ -307,7 +306,7 @@ def _train(settings: Any, start_weights: list[np.ndarray] | None, this_run: run.
 
 
 class Detector:
-    """An autoencoder with the scaling of the payments that it is trained on."""
+    """An autoencoder with the scaling of its training payments."""
 
     def __init__(self, settings: Any, split: Split, seed: int, start_weights: list[np.ndarray] | None):
         self.split = split
@@ -338,7 +337,7 @@ class Detector:
         )
 
     def fit(self, this_run: run.Run, name: str, epochs: int, validation: Split | None = None) -> run.Fit:
-        """Train for `epochs` epochs, or with `validation` up to the epoch that is best there."""
+        """Train for `epochs` epochs; with `validation`, keep the weights of the best epoch."""
         held_out = None
         if validation is not None:
             rows = evaluation.sample(evaluation.unsupervised_rows(validation, self.unlabelled), self.seed)
@@ -363,7 +362,7 @@ class Detector:
         return ((inputs - self.mean) / self.scale).astype(np.float32)
 
     def scorer(self, threshold: float, metadata: dict | None = None) -> keras.Model:
-        """The model from raw rows to scores, to be saved."""
+        """The model of raw rows that computes scores, to be saved."""
         return template.anomaly_scorer(
             self.model,
             mean=self.mean.tolist(),
@@ -386,7 +385,7 @@ def _check(settings: Train) -> None:
     if not settings.csv and (given := [f"--{flag.replace('_', '-')}" for flag in flags if getattr(settings, flag)]):
         raise BadInput(f"found {' and '.join(given)} without --csv, expected a table to go with them")
     if settings.time_unit and not settings.time:
-        raise BadInput("found --time-unit without --time, expected the column whose numbers it is of")
+        raise BadInput("found --time-unit without --time, expected the column that has this unit")
 
 
 def _load(settings: Train, folder: Path) -> tuple[Dataset, table.Encoder]:
@@ -405,7 +404,7 @@ def _load(settings: Train, folder: Path) -> tuple[Dataset, table.Encoder]:
         columns = table_files.some(files[0].columns, 40)
         raise BadInput(f"{files[0]}: found no --label, expected the name of the column of labels: {columns}")
     if settings.alerts_per_day is not None and settings.time is None:
-        raise BadInput("--alerts-per-day: found no --time, expected the column that says what a day is")
+        raise BadInput("--alerts-per-day: found no --time, expected the column of times, which gives the days")
     return table.load(
         settings.csv,
         label=settings.label,
@@ -431,10 +430,10 @@ def _weights_of(path: Path) -> list[np.ndarray]:
 
 
 def budget(settings: Train, validation: Split) -> tuple[float | None, str]:
-    """The alerts of a day, if these decide the threshold; else none and, if the default of 100 was given up, why.
+    """Alerts per day, if they decide the threshold; else None, with the reason if the default of 100 can't be used.
 
     Raises:
-        BadInput: if --alerts-per-day is more than the validation data hold.
+        BadInput: --alerts-per-day is more than the payments per day in the validation data.
     """
     days = evaluation.days_of(validation)
     if settings.false_positive_rate is not None or settings.cost_ratio is not None or days is None:
@@ -455,7 +454,7 @@ def budget(settings: Train, validation: Split) -> tuple[float | None, str]:
     if ALERTS * days < 1:
         minutes = days * 24 * 60
         return None, (
-            f", since {ALERTS} alerts a day, the default of --alerts-per-day, are not one in validation data of "
+            f", since {ALERTS} alerts a day, the default of --alerts-per-day, are less than one in validation data of "
             f"{minutes:,.2g} minutes"
         )
     return ALERTS, ""
@@ -467,7 +466,7 @@ def _share_rule(settings: Train) -> str:
 
 
 def alert_rate(settings: Train, validation: Split, scores: np.ndarray) -> tuple[float, str]:
-    """The share of payments that raise an alert on validation, and in words the rule that gave it."""
+    """The share of validation payments that raise an alert, and the rule behind it in words."""
     fraud_rows = validation.labels == 1
     if settings.cost_ratio is not None:
         order = np.argsort(-scores, kind="stable")
@@ -481,7 +480,7 @@ def alert_rate(settings: Train, validation: Split, scores: np.ndarray) -> tuple[
         rate = FALSE_POSITIVE_RATE if settings.false_positive_rate is None else settings.false_positive_rate
         threshold = evaluation.threshold_of(scores[~fraud_rows], rate)
         raised = scores[~fraud_rows] > threshold
-        # One alert there is in any case; more than may be come of scores that are equal.
+        # There is at least one alert; equal scores may give more than the rate allows.
         if raised.mean() > 2 * rate and raised.sum() > 1:
             reason += f"; {evaluation.rate_in_words(raised.mean())} do, since their scores are equal"
         return float(np.mean(scores > threshold)), f"{_share_rule(settings)}{reason}"
@@ -492,7 +491,7 @@ def alert_rate(settings: Train, validation: Split, scores: np.ndarray) -> tuple[
 
 
 def score(settings: Score) -> dict[str, Any]:
-    """Stream tables through a saved model to a CSV file; memory does not grow with the number of rows."""
+    """Stream tables through a saved model to a CSV file, in bounded memory."""
     scorer = _load_scorer(settings.model)
     run.check_new(settings.out)
     encoder = table.Encoder.from_config(scorer.get_layer("anomaly_score").metadata["encoder"])
@@ -506,25 +505,26 @@ def score(settings: Score) -> dict[str, Any]:
             inputs = encoder.encode(batch, lacking)
             bad = np.zeros(len(batch), bool) if batch.bad is None else batch.bad
             inputs[bad] = 0
-            found = evaluation.outputs(scorer, inputs)
-            # No such row was seen in training: its score, of what stands in, says nothing of it.
+            outputs = evaluation.outputs(scorer, inputs)
+            # Training had no such rows, so the score of the substituted values is meaningless: always an alert.
             unlike = np.any([*lacking.values(), np.zeros(len(batch), bool)], axis=0)
-            found["alert"] = np.where(unlike, 1, found["alert"])
+            outputs["alert"] = np.where(unlike, 1, outputs["alert"])
             incomplete += int(unlike[~bad].sum())
             never_missing |= dict.fromkeys(lacking)
-            shares = {f"share of {name}": found["share"][:, i] for i, name in enumerate(encoder.feature_names)}
-            columns = {"score": found["score"], "alert": found["alert"], **shares}
-            # A row that can't be used keeps its place, with empty fields.
+            shares = {f"share of {name}": outputs["share"][:, i] for i, name in enumerate(encoder.feature_names)}
+            columns = {"score": outputs["score"], "alert": outputs["alert"], **shares}
+            # The fields of an unusable row are empty.
             lines = pa.table({name: pa.array(values, mask=bad) for name, values in columns.items()})
             pa.csv.write_csv(lines, file, pa.csv.WriteOptions(include_header=rows == 0))
             rows += len(batch)
             bad_rows += int(bad.sum())
-            alerts += int(found["alert"][~bad].sum())
+            alerts += int(outputs["alert"][~bad].sum())
     if bad_rows:
         _say([files.describe_bad(bad_rows, rows)])
     if incomplete:
-        said = f"alerts whatever their score, {_counted(incomplete, 'payment')}: no value in"
-        _say([f"{said} {table_files.some(list(never_missing))}, which in training had one always"])
+        columns_named = table_files.some(list(never_missing))
+        counted = _counted(incomplete, "payment")
+        _say([f"alerts regardless of score, {counted}: no value in {columns_named}, which always had one in training"])
     print(f"{settings.out}: {rows - bad_rows:,} payments scored, {_counted(alerts, 'alert')}")
     return {"rows": rows, "alerts": alerts, "bad_rows": bad_rows}
 
@@ -535,7 +535,7 @@ def _say(sentences: Sequence[str]) -> None:
 
 
 def evaluate(settings: Evaluate) -> dict[str, Any]:
-    """Measure a saved model on labelled tables and print the figures with their intervals."""
+    """Measure a saved model on labelled tables and print the results with their intervals."""
     scorer = _load_scorer(settings.model)
     metadata = scorer.get_layer("anomaly_score").metadata
     split, understood = table.read_labelled(
@@ -553,13 +553,15 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     _say(understood)
     scores = evaluation.in_chunks(lambda inputs: evaluation.outputs(scorer, inputs)["score"], split.inputs)
     resamples = 100 if len(split) > evaluation.SAMPLE_ROWS else 500
-    found = evaluation.compare(split, {"autoencoder": [scores]}, {"autoencoder": 0}, metadata["alert_rate"], resamples)
-    values = found["results"][0]["metrics"]
+    results = evaluation.compare(
+        split, {"autoencoder": [scores]}, {"autoencoder": 0}, metadata["alert_rate"], resamples
+    )
+    values = results["results"][0]["metrics"]
     spelled = f"{settings.label} = {' or '.join(settings.fraud_value) or metadata['label_values'][1]}"
     print(f"{len(split):,} payments, {int(split.labels.sum()):,} of them fraud ({spelled})")
     for name, value in values.items():
-        label = found["evaluation"]["measures"][name]
-        most = found["best_possible"].get(name, 1.0)
+        label = results["evaluation"]["measures"][name]
+        most = results["best_possible"].get(name, 1.0)
         of = f", {most:.3f} for a perfect ranking" if most < 1 else ""
         print(f"{label:<40} {value['value']:.3f}  ({value['low']:.3f} to {value['high']:.3f}){of}")
     alert = scores > scorer.get_layer("anomaly_score").threshold

@@ -1,7 +1,7 @@
-"""Classify pictures by a convolutional network, a deep belief network or a deep stacking network, and report how well.
+"""Classify pictures with a convolutional, a deep belief or a deep stacking network, and report how well that works.
 
-Takes scikit-learn's digits (or pictures of yours), trains the network, compares it with classical classifiers on the
-same pictures and writes a PDF report, the model and every number to a run's folder.
+Takes scikit-learn's digits (or your own pictures), trains the network, compares it with classical classifiers on the
+same pictures and writes a PDF report, the model and all results to a run's folder.
 
     python applications/image_classification.py --template dbn
     python applications/image_classification.py --compare
@@ -10,7 +10,7 @@ same pictures and writes a PDF report, the model and every number to a run's fol
     python applications/image_classification.py classify --model runs/.../model.keras --files a.png b.jpg
 """
 
-import applications  # isort: skip  # noqa: F401 - first, for it imports the backend without its start-up lines
+import applications  # isort: skip  # noqa: F401 - first: imports the backend without its start-up messages
 
 import csv
 import dataclasses
@@ -31,7 +31,7 @@ from data.ranges import Count, at_least
 
 APPLICATION = "image_classification"
 REPORT = Path(__file__).parent / "images" / "report.typ"
-LEAST_LABELS = 3  # of each class, for one of them to be validated on
+LEAST_LABELS = 3  # of each class, so that one of them can be for validation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Source(pictures.Source):
     """Which pictures, and how many of their labels."""
 
     labels: Count | None = None
-    """Number of training pictures whose labels are used; the others serve without labels. By default all."""
+    """Number of training pictures whose labels are used; the others are used without labels. By default all."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,13 +85,13 @@ def train(settings: Train) -> dict[str, Any]:
         return _train(settings, start_weights, this_run)
 
 
-def _train(asked: Train, start_weights: list[np.ndarray] | None, this_run: run.Run) -> dict[str, Any]:
-    dataset = pictures.load(asked)
+def _train(given: Train, start_weights: list[np.ndarray] | None, this_run: run.Run) -> dict[str, Any]:
+    dataset = pictures.load(given)
     this_run.check_data(dataset.provenance)
     this_run.say("data: " + ", ".join(f"{name} {len(part):,}" for name, part in dataset.splits.items()))
-    task = evaluation.Task.of(dataset, asked.labels)
+    task = evaluation.Task.of(dataset, given.labels)
     height, width = task.test.inputs.shape[1:3]
-    settings = models.with_recipe(asked, height, width, len(task.pool))
+    settings = models.with_recipe(given, height, width, len(task.pool))
     if settings.labels is not None and settings.labels > len(task.pool):
         raise BadInput(
             f"--labels: found {settings.labels:,}, expected at most the {len(task.pool):,} training pictures"
@@ -106,12 +106,12 @@ def _train(asked: Train, start_weights: list[np.ndarray] | None, this_run: run.R
             "each stage halves"
         )
 
-    # Every choice is made on validation pictures, before the final models are trained on these too.
+    # All choices are made on validation pictures, before the final models are trained on these, too.
     templates = [settings.template, *(t for t in models.TRAINERS if settings.compare and t != settings.template)]
     classes = len(dataset.classes)
     trainers = {
         template: models.TRAINERS[template](
-            template, models.with_recipe(asked, height, width, len(task.pool), template), this_run, classes
+            template, models.with_recipe(given, height, width, len(task.pool), template), this_run, classes
         )
         for template in templates
     }
@@ -124,7 +124,7 @@ def _train(asked: Train, start_weights: list[np.ndarray] | None, this_run: run.R
     costs: dict[str, tuple[int, float, str]] = {}  # parameters, seconds, settings
 
     def one(template: str, stage: str, labelled: models.Pictures, seed: int, share: float, **options: Any) -> Any:
-        """A final model, its answers to the test pictures, and what it cost."""
+        """Train a final model, and predict the test pictures."""
         start = start_weights if template == settings.template else None
         trained = trainers[template].train(
             stage,
@@ -256,7 +256,7 @@ def _weights_of(path: Path, template: str) -> list[np.ndarray]:
 
 
 def classify(settings: Classify) -> dict[str, Any]:
-    """Print the class of each picture, with its probability and the next probable ones."""
+    """Print the three most probable classes of each picture, with their probabilities."""
     model, classes = _load_classifier(settings.model)
     if settings.out is not None and settings.out.exists():
         raise BadInput(f"--out {settings.out}: found an existing file, expected a new name")
@@ -282,7 +282,7 @@ def classify(settings: Classify) -> dict[str, Any]:
 
 
 def evaluate(settings: Evaluate) -> dict[str, Any]:
-    """Measure a saved model on labelled pictures and print the figures with their intervals."""
+    """Measure a saved model on labelled pictures and print the results with their intervals."""
     model, classes = _load_classifier(settings.model)
     test = pictures.load_labelled(settings, model.input_shape[1:], classes, pictures.levels(settings.model))
     values = evaluation.measures(test, models.in_batches(model.predict_on_batch, test.inputs))

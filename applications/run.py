@@ -1,4 +1,4 @@
-"""What every program needs around its story: the command line, a run's folder, stages that resume, exit codes."""
+"""The common parts of all programs: the command line, a run's folder, resumable stages, exit codes."""
 
 import contextlib
 import dataclasses
@@ -37,16 +37,16 @@ from reports.metrics import SCHEMA, Figure
 from reports.report import typeset
 
 RUNS = Path("runs")
-# Where a run is written, whether it goes on with an earlier one and how it was asked for don't change what it computes.
+# Settings that don't change a run's results.
 _PLACES = ("out", "resume", "command")
 _NOTES = "notes.json"  # in a model's archive, where Keras ignores it
-# Names that nobody else gives to a file: by the first a folder is known as a run's, whatever else may be in it.
+# Unique file names; the first marks a run's folder.
 _LOCK = ".keras-application-run"
 _PARTIAL = ".keras-application-partial-"
 
 
 class Stopped(BaseException):
-    """The process was asked to end by a signal, as a closed terminal or a scheduler sends it."""
+    """A signal asked the process to end, for example from a closed terminal or a scheduler."""
 
     def __init__(self, number: int):
         super().__init__(signal.Signals(number).name)
@@ -62,8 +62,8 @@ Optimizer = Literal["adam", "adamw", "rmsprop", "sgd"]
 class Training:
     """The settings for training that all programs share. None means not given: a recipe fills it, see `filled`.
 
-    A program's `Train` has its own settings in a base of its own: `class Train(run.Training, Own)`. Dataclasses collect
-    the fields of the last base first, so that the help begins with what is particular.
+    A program's own settings are in another base: `class Train(run.Training, Own)`. Dataclasses collect the fields of
+    the last base first, so that the help begins with them.
     """
 
     optimizer: Optimizer | None = None
@@ -88,7 +88,7 @@ class Training:
     resume: bool = False
     """Continue an interrupted run: the one in --out, or else the newest with the same settings."""
     command: Annotated[str, tyro.conf.Fixed, tyro.conf.Suppress] = dataclasses.field(default="", compare=False)
-    """The command line that gives these settings, without where the run is written; `dispatch` knows it."""
+    """The command line that gives these settings, without --out and --resume; set by `dispatch`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,10 +108,10 @@ class Report:
 
 
 def filled(settings: Any, *recipes: Mapping[str, Any]) -> Any:
-    """The settings, with a recipe's value in place of each None; the first recipe that has a value wins.
+    """The settings, with a recipe's value in place of each None; the first recipe with a value wins.
 
-    A recipe maps names to values, and the name of a nested dataclass to such a mapping. Names that the settings don't
-    have raise AttributeError.
+    A recipe maps names to values, and the name of a nested dataclass to such a mapping. Unknown names raise
+    AttributeError.
     """
     for recipe in recipes:
         values = {name: (getattr(settings, name), value) for name, value in recipe.items()}
@@ -125,11 +125,11 @@ def filled(settings: Any, *recipes: Mapping[str, Any]) -> Any:
 
 
 def choices(*functions: Callable[..., Any]) -> Callable[[type], type]:
-    """Make a class the frozen dataclass of a template's choices: the class gives types, the template all else.
+    """Make a class the frozen dataclass of a template's choices: the class gives types, the template everything else.
 
-    An annotated name that is an argument of one of the functions or classes takes its help from the docstring there
-    and, unless the class sets one, its default. The first that has such an argument counts. A name may be prefixed by
-    the function's, as in `generator_filters`.
+    A name that is an argument of one of the functions or classes, the first that has it, gets its help from the
+    docstring there and, unless the class sets one, its default. A name may have the function's as a prefix, as in
+    `generator_filters`.
     """
 
     def decorate(cls: type) -> type:
@@ -151,14 +151,14 @@ def choices(*functions: Callable[..., Any]) -> Callable[[type], type]:
 
 
 def arguments(function: Callable[..., Any], settings: Any) -> dict[str, Any]:
-    """The arguments of a template's function that the settings have, by the names there."""
+    """The settings that are arguments of a template's function, by the names of the arguments."""
     names = sorted((field.name for field in dataclasses.fields(settings)), key=len)  # prefixed ones overwrite others
-    found = {_argument(function, name): getattr(settings, name) for name in names}
-    return {argument: value for argument, value in found.items() if argument is not None}
+    values = {_argument(function, name): getattr(settings, name) for name in names}
+    return {argument: value for argument, value in values.items() if argument is not None}
 
 
 def _argument(function: Callable[..., Any], name: str) -> str | None:
-    """The argument of a function that a setting of this name is, if it is one."""
+    """The argument of a function for a setting of this name, if there is one."""
     prefix = f"{function.__name__}_"
     candidates = [name.removeprefix(prefix)] if name.startswith(prefix) else [name]
     return next((one for one in candidates if one in inspect.signature(function).parameters), None)
@@ -172,17 +172,17 @@ def dispatch(
     description: str,
     recipes: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Any:
-    """Run the command that the first word names; without such a word, the first one. Returns what it computed.
+    """Run the command that the first word names, by default the first command, and return its result.
 
     Args:
-        commands: by the dataclass of its settings, which has its name and whose docstring is its help.
-        arguments: the words of the command line; None takes those that Python was started with.
+        commands: by the dataclass of their settings, which gives the command's name and help.
+        arguments: the words of the command line, by default `sys.argv`.
         program: its name in the help.
         description: of the program, for the help.
-        recipes: what fills the first command's open settings, by when it does, for the help.
+        recipes: defaults of the first command's settings, by the condition in which they apply, for the help.
 
     Raises:
-        BadInput: if a setting is out of its range.
+        BadInput: A setting is out of its range.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     repeated = shlex.join(["python", f"applications/{program}", *_without_places(words)])
@@ -196,7 +196,7 @@ def dispatch(
         words = words[words[:1] == [default.__name__.lower()] :]
         if recipes:
             lines = [f"  {when}: {' '.join(_flags(recipe))}" for when, recipe in recipes.items()]
-            description += "\n\nWhere these are None below, their default is:\n" + "\n".join(lines)
+            description += "\n\nDefaults of settings that are None below:\n" + "\n".join(lines)
         description += "\n\nOther commands:\n" + "\n".join(f"  {program} {name} --help" for name in named)
     chosen = tyro.cli(settings, args=words, prog=program, description=description)
     ranges.check(chosen)
@@ -206,7 +206,7 @@ def dispatch(
 
 
 def _without_places(words: Sequence[str]) -> list[str]:
-    """Words of a command line but for where the run is written and that it goes on: they give the same run anew."""
+    """The words of a command line without --out and --resume: they repeat the run."""
     places = ("--out", "--resume", "--no-resume")
     pairs = zip(words, ["", *words], strict=False)
     return [word for word, before in pairs if word.split("=")[0] not in places and before != "--out"]
@@ -223,10 +223,10 @@ def _flags(recipe: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:
 
 
 def execute(main: Callable[[Sequence[str]], Any]) -> None:
-    """Run a program and leave with its exit code.
+    """Run a program and exit with its code.
 
-    0: done; 1: the machine failed; 2: unusable input; 130: interrupted; 143, 129: ended by SIGTERM or SIGHUP.
-    Characters that the console lacks are printed as their code points.
+    0: done; 1: system error; 2: unusable input; 130: interrupted; 143, 129: ended by SIGTERM or SIGHUP.
+    Characters that the console can't print are escaped.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -236,7 +236,7 @@ def execute(main: Callable[[Sequence[str]], Any]) -> None:
         raise Stopped(number)
 
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP, and that holds
+        if signal.getsignal(number) is signal.SIG_DFL:  # keeps nohup's SIG_IGN
             signal.signal(number, stop)
     try:
         main(sys.argv[1:])
@@ -255,20 +255,20 @@ def execute(main: Callable[[Sequence[str]], Any]) -> None:
 
 
 def _tell(message: str) -> None:
-    """Print on the standard error, if there is still a terminal to read it."""
+    """Print to stderr, unless the terminal is closed."""
     with contextlib.suppress(OSError):
         print(message, file=sys.stderr, flush=True)
 
 
 def load_model(path: Path, inspect: Callable[[Any], Any]) -> Any:
-    """A model that a run saved.
+    """Load a model that a run saved.
 
     Args:
         path: of its model.keras.
         inspect: raises an error if the model is not of this program.
 
     Raises:
-        BadInput: if there is no such model.
+        BadInput: There is no such model.
     """
     expected = "expected the model.keras of a run of this program"
     if path.is_dir() or not zipfile.is_zipfile(path):
@@ -276,23 +276,23 @@ def load_model(path: Path, inspect: Callable[[Any], Any]) -> Any:
         raise BadInput(f"{path}: found {kind}, {expected}")
     try:
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # Keras reads weights without a look at their check sums
+            damaged = archive.testzip()  # Keras doesn't verify the checksums of weights
         if damaged is not None:
             raise BadInput(f"{path}: found a damaged file ({damaged}), {expected}")
         model = keras.models.load_model(path)
         inspect(model)
     except BadInput:
         raise
-    except Exception as error:  # whatever a damaged or foreign archive makes Keras, h5py or zipfile raise
+    except Exception as error:  # a damaged or foreign archive makes Keras, h5py or zipfile raise nearly anything
         raise BadInput(f"{path}: found another model ({_reason(error)}), {expected}") from None
     return model
 
 
 def model_notes(path: Path) -> dict[str, Any]:
-    """The notes that a model was saved with, or none.
+    """The notes that a model was saved with, or {}.
 
     Raises:
-        BadInput: if they can't be read.
+        BadInput: They can't be read.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -311,26 +311,26 @@ def _reason(error: BaseException) -> str:
 
 
 def _read_json(path: Path, expected: str) -> dict[str, Any]:
-    """An object that a run wrote as JSON.
+    """Read a JSON object that a run wrote.
 
     Raises:
-        BadInput: if there is none that can be read; `expected` says what should have been there.
+        BadInput: There is none that can be read; `expected` describes it.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(found, dict):
-            return found
-        reason = f"found a JSON {type(found).__name__}"
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(value, dict):
+            return value
+        reason = f"found a JSON {type(value).__name__}"
     except (OSError, ValueError, RecursionError) as error:
         reason = f"found no readable JSON ({_reason(error)})"
     raise BadInput(f"{path}: {reason}, expected {expected}")
 
 
 def start_from(model: keras.Model, weights: Sequence[np.ndarray] | None, settings: Any, flags: str) -> None:
-    """Give a model the weights of --init-from, if there are any; `flags` are the settings that must agree.
+    """Give a model the weights of --init-from, if any; `flags` names the settings that must agree.
 
     Raises:
-        BadInput: if they are another model's.
+        BadInput: They are weights of a different model.
     """
     if weights is None:
         return
@@ -347,9 +347,9 @@ def start_from(model: keras.Model, weights: Sequence[np.ndarray] | None, setting
 def optimizer(
     name: str, learning_rate: float, steps: int, *, warm_up: float = 0.0, **options: Any
 ) -> keras.optimizers.Optimizer:
-    """The optimizer of this name, its learning rate falling to 0 along a cosine over the steps of the training.
+    """An optimizer whose learning rate falls to 0 along a cosine over the steps of the training.
 
-    Over the share `warm_up` of the steps it rises from 0 before.
+    During the first share `warm_up` of the steps, it rises from 0.
     """
     rise = int(warm_up * steps)
     rising: dict[str, Any] = {"warmup_target": learning_rate, "warmup_steps": rise} if rise else {}
@@ -358,16 +358,12 @@ def optimizer(
 
 
 def jit_compile() -> Any:
-    """For `compile`: measured, XLA makes small, convolutional and recurrent nets slower on TensorFlow; JAX needs it."""
+    """For `compile`: XLA slows down small, convolutional and recurrent nets on TensorFlow (measured); JAX needs it."""
     return False if keras.backend.backend() == "tensorflow" else "auto"
 
 
 def check_new(out: Path) -> None:
-    """Refuse an --out that is there already, or that no file can have for a name.
-
-    Raises:
-        BadInput: naming it.
-    """
+    """Raise BadInput if --out exists or can't be the name of a file."""
     try:
         out.lstat()
     except FileNotFoundError:
@@ -380,13 +376,11 @@ def check_new(out: Path) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file to write to that becomes `path` when the block ends well, and is gone when it does not.
-
-    So a file appears whole or not at all, also when the machine stops.
+    """Write a file atomically: yields a temporary file that becomes `path` if the block succeeds, else is removed.
 
     Raises:
-        BadInput: if there is a folder of this name.
-        OSError: naming the file, if it can't be written.
+        BadInput: There is a folder of this name.
+        OSError: The file can't be written; the error names it.
     """
     if path.is_dir():
         raise BadInput(f"{path}: found a folder, expected a file to write to")
@@ -397,7 +391,7 @@ def replacing(path: Path) -> Iterator[Path]:
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
-    except OSError as problem:  # what a write raises on a full disk names no file
+    except OSError as problem:  # on a full disk, the error doesn't name the file
         if problem.filename not in (None, str(partial), os.fsencode(partial)):
             raise
         raise OSError(problem.errno, problem.strerror or _reason(problem), str(path)) from None
@@ -406,23 +400,23 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a file so that it appears whole or not at all."""
+    """Write a file atomically."""
     with replacing(path) as partial:
         partial.write_bytes(content)
 
 
 def plain(settings: Any) -> dict[str, Any]:
-    """A settings dataclass as JSON holds it."""
+    """A settings dataclass as JSON."""
     return json.loads(json.dumps(dataclasses.asdict(settings), default=str))
 
 
 def lasting(settings: Any) -> dict[str, Any]:
-    """What a run's result depends on."""
+    """The settings that a run's results depend on."""
     return {name: value for name, value in plain(settings).items() if name not in _PLACES}
 
 
 def machine() -> str:
-    """The processor's architecture, its cores that this process may use, and the operating system."""
+    """The processor architecture, the cores available to this process, and the operating system."""
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     )  # macOS has no affinity
@@ -435,9 +429,9 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def peak_memory_mb() -> float:
-    """The most memory that this process has held, in megabytes."""
+    """The peak memory of this process in megabytes."""
     status = Path("/proc/self/status")
-    if status.exists():  # on Linux ru_maxrss begins with that of the process that started this one
+    if status.exists():  # on Linux, ru_maxrss includes that of the parent process
         return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1e3  # kilobytes
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, on macOS bytes
     return peak / (1e6 if sys.platform == "darwin" else 1e3)
@@ -445,9 +439,9 @@ def peak_memory_mb() -> float:
 
 @dataclasses.dataclass
 class Fit:
-    """What came of a training: the figures of each epoch, the best epoch (from 1), the seconds and examples trained.
+    """The result of a training: the history of each measure, the best epoch (from 1), and seconds and examples.
 
-    `diverged` says that it ended for a loss that was not finite, in an epoch that is not in the history.
+    `diverged` says that the loss was not finite in an epoch after those of the history.
     """
 
     history: dict[str, list[float]]
@@ -458,18 +452,18 @@ class Fit:
 
 
 class Run:
-    """A run's folder, held by one process at a time, whose finished stages are kept until the run is complete.
+    """A run's folder, locked by one process, with checkpoints of finished stages until the run is complete.
 
-    Use it in a `with` statement: at its end the checkpoints are removed; when the run was stopped they stay for
-    --resume; when the input was unusable, and nothing is trained yet, all that the run wrote is removed. Files and
-    folders that the run did not make are left alone, whatever their names.
+    Use it in a `with` statement. When the run ends, its checkpoints are removed; if it is stopped, they stay for
+    --resume; if the input is unusable and nothing is trained yet, everything that the run wrote is removed. Files and
+    folders that the run did not make are never touched.
 
     Args:
         application: its name; without `out` the folder is runs/<application>/<time>.
         settings: a `Training`.
 
     Raises:
-        BadInput: if the folder is in use or not empty, or there is nothing to resume.
+        BadInput: The folder is in use or not empty, or there is nothing to resume.
     """
 
     def __init__(self, application: str, settings: Any):
@@ -480,7 +474,7 @@ class Run:
         self.resumed = settings.resume
         self._trained = False
         self._written: list[Path] = []  # files and folders that this process made
-        self._checkpointed: set[Path] = set()  # and those that it keeps or finds among the checkpoints
+        self._checkpointed: set[Path] = set()  # files and folders among the checkpoints, new or from before
         self.folder = self._choose(settings.out, settings.resume)
         self.checkpoints = self.folder / "checkpoints"
         self.limits: list[str] = []
@@ -507,7 +501,7 @@ class Run:
         return True
 
     def _identity(self) -> dict[str, Any]:
-        """What two processes must have in common to work on the same run."""
+        """What must be equal for a process to resume a run."""
         return {
             "application": self.application,
             "backend": keras.backend.backend(),
@@ -524,12 +518,12 @@ class Run:
             raise BadInput(f"--out {out}: found a file, expected a folder to write to")
         out.parent.mkdir(parents=True, exist_ok=True)
         self._make(out)
-        found = {path.name for path in out.iterdir()}
-        # A process that was killed at its very start leaves its lock, and besides no more than these.
-        begun = {name for name in found if name == _LOCK or name.startswith(_PARTIAL)}
-        if _LOCK in found:
-            begun |= {name for name in ("checkpoints", "figures") if not any((out / name).glob("*"))}
-        if found - begun:
+        names = {path.name for path in out.iterdir()}
+        # A process that was killed at its very start leaves its lock and at most these.
+        leftover = {name for name in names if name == _LOCK or name.startswith(_PARTIAL)}
+        if _LOCK in names:
+            leftover |= {name for name in ("checkpoints", "figures") if not any((out / name).glob("*"))}
+        if names - leftover:
             raise BadInput(f"--out {out}: found files in it, expected a new or empty folder, or --resume")
         return out
 
@@ -544,7 +538,7 @@ class Run:
         return folder
 
     def _unfinished(self, out: Path | None) -> Path:
-        """The folder to go on in: `out`, else the newest run of the same identity without a report."""
+        """The folder to resume: `out`, else the newest run of the same identity without a report."""
         if out is None:
             for folder in sorted((RUNS / self.application).glob("*"), reverse=True):
                 if not (folder / "report.pdf").exists() and not self._differing(folder):
@@ -561,7 +555,7 @@ class Run:
         return out
 
     def _differing(self, folder: Path) -> list[tuple[str, Any, Any]]:
-        """Name, value found and value expected of all in which a folder's run is another than this."""
+        """Name, found value and expected value of everything that differs between a folder's run and this one."""
         try:
             found, own = ({**known, **known["settings"]} for known in (self._config(folder), self._identity()))
         except BadInput as problem:
@@ -571,7 +565,7 @@ class Run:
 
     @staticmethod
     def _config(folder: Path) -> dict[str, Any]:
-        """What the run of a folder was started with."""
+        """The config.json of a folder's run."""
         path, expected = folder / "config.json", "what a run was started with"
         config = _read_json(path, expected)
         try:
@@ -582,7 +576,7 @@ class Run:
         return config
 
     def check_data(self, provenance: Provenance) -> None:
-        """Say what was understood of the data, and refuse to go on with others than the run was started with."""
+        """Print how the data were read, and raise BadInput if they differ from those of the resumed run."""
         for sentence in provenance.understood:
             self.say(sentence)
         known = str(self.stage("data", lambda: {"sha256": np.array(provenance.sha256)})["sha256"])
@@ -596,14 +590,14 @@ class Run:
 
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[Path]:
-        """A file to write to that becomes this one of the run's folder when the block ends well."""
+        """Write one file of the run's folder with `replacing`."""
         path = self.folder / name
         with replacing(path) as partial:
             yield partial
         self._written.append(path)
 
     def scratch(self, name: str, files: Sequence[str]) -> Path:
-        """A folder for such files, which last as long as the run and are taken up again by --resume."""
+        """A folder for these temporary files, which are kept for --resume and removed at the end of the run."""
         folder = self.checkpoints / name
         self._make(folder)
         self._checkpointed |= {folder, *(folder / file for file in files)}
@@ -618,24 +612,22 @@ class Run:
         print(f"{time.perf_counter() - self.began:6.1f} s  {escaped(text)}".replace("\u00a0", " "), flush=True)
 
     def at_limit(self, choice: str, found: float, most: float, flag: str) -> None:
-        """Say, here and in the report, that a choice fell on the end of what was allowed, if it did.
-
-        A quick run, whose ends are set low, says nothing.
+        """Warn, here and in the report, if a choice is at the limit of its range, except in a quick run.
 
         Args:
             choice: what was chosen, such as "the best epoch".
-            found: the value that was chosen.
-            most: the last that was allowed.
-            flag: that allows more.
+            found: the chosen value.
+            most: the limit.
+            flag: that raises the limit.
         """
         if found >= most:
-            self._limit(f"{choice} is the last of those allowed, {most:,}: more may do better ({flag})")
+            self._limit(f"{choice} is the last one allowed, {most:,}: more may be better ({flag})")
 
     def at_end(self, choice: str, found: float, tried: Sequence[float]) -> None:
-        """The same of a choice among values that no flag sets, such as a baseline's."""
+        """The same for a choice among values that no flag sets, such as a baseline's."""
         for end, name in ((max(tried), "largest"), (min(tried), "smallest")):
             if len(tried) > 1 and found == end:
-                self._limit(f"{choice} is the {name} of those tried, {end:g}: beyond it may lie a better one")
+                self._limit(f"{choice} is the {name} one tried, {end:g}: there may be better ones beyond it")
 
     def _limit(self, limit: str) -> None:
         if limit not in self.limits and not self.settings.get("quick"):
@@ -643,7 +635,7 @@ class Run:
             self.say(limit)
 
     def header(self, settings: Any, *packages: str) -> dict[str, Any]:
-        """What metrics.json begins with: settings as they took effect; versions of Keras, its backend, `packages`."""
+        """The beginning of metrics.json: the effective settings; versions of Keras, its backend and `packages`."""
         backend = keras.backend.backend()
         return {
             "schema": SCHEMA,
@@ -661,7 +653,7 @@ class Run:
         document: Path,
         fits: Iterable[Fit],
     ) -> None:
-        """Add the timing and the limits that choices fell on to the metrics; write metrics.json and the report.
+        """Add the timing and the limits reached by choices to the metrics; write metrics.json and the report.
 
         Args:
             metrics: all others.
@@ -683,13 +675,13 @@ class Run:
         self.write("report.pdf", typeset(document, metrics, self.folder))
 
     def draw(self, drawn: Mapping[str, tuple[bytes, str]]) -> dict[str, Figure]:
-        """Write figures by name, each an SVG file with what it shows to a reader who can't see it, for metrics.json."""
+        """Write figures, each an SVG file with its alternative text, and return their entries in metrics.json."""
         for name, (svg, _) in drawn.items():
             self.write(f"figures/{name}.svg", svg)
         return {name: {"file": f"figures/{name}.svg", "alt": alt} for name, (_, alt) in drawn.items()}
 
     def save_model(self, model: keras.Model, notes: Mapping[str, Any] | None = None) -> None:
-        """Save a model whole as model.keras; `notes` travel in the archive beside it, for `model_notes`."""
+        """Save a model as model.keras; `notes` are stored in the same archive, for `model_notes`."""
         with self.writing("model.keras") as partial:
             model.save(partial)
             if notes is not None:
@@ -703,17 +695,17 @@ class Run:
         if kind is None:
             _remove([self.checkpoints, *self._checkpointed])
         elif isinstance(problem, BadInput) and not self.resumed and not self._trained:
-            _remove([*self._written, *self._checkpointed])  # no later try can go on from here
+            _remove([*self._written, *self._checkpointed])  # there is nothing to resume
         elif self._trained or not isinstance(problem, BadInput):
-            _tell(f"the same command with --resume goes on from here; what is done is in {escaped(str(self.folder))}")
+            _tell(f"the same command with --resume continues the run in {escaped(str(self.folder))}")
         _remove([self.folder / _LOCK])
-        self._lock.release()  # nobody else may enter before the folder is in order
+        self._lock.release()  # only after the folder is cleaned up
         if isinstance(problem, BadInput) and self.folder in self._written:
             with contextlib.suppress(OSError):
-                self.folder.rmdir()  # if nothing is left in it
+                self.folder.rmdir()  # if it's empty
 
     def stage(self, name: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """The arrays that `compute` returns, from the checkpoint if an earlier process got as far."""
+        """The arrays that `compute` returns, from the checkpoint if an earlier process wrote it."""
         path = self._checkpoint(name)
         if not path.exists():
             _save_arrays(path, compute())
@@ -738,9 +730,9 @@ class Run:
         lengths_vary: bool = False,
         count: Callable[[Any], int] = lambda batch: len(keras.tree.flatten(batch)[0]),
     ) -> Fit:
-        """Train a compiled model with a checkpoint after each epoch; a resumed run goes on to the same weights.
+        """Train a compiled model with a checkpoint after each epoch; a resumed run ends with the same weights.
 
-        The weights of the epoch with the lowest validation loss are the ones kept, if there is a validation.
+        With validation, the weights of the epoch with the lowest validation loss are kept.
 
         Args:
             name: of the stage.
@@ -750,10 +742,10 @@ class Run:
             steps: in an epoch.
             validation: arrays (inputs, targets), or a list of batches.
             patience: epochs without a lower validation loss after which training stops.
-            after_epoch: called with the number of epochs done, before their checkpoint is written. Figures that it
-                returns join the history, and the first of them is minimised in place of the validation loss. A loss
-                that is not finite then ends the training with the weights kept, instead of raising.
-            lengths_vary: whether the second axis of the arrays, time, is not the same in all batches.
+            after_epoch: called with the number of finished epochs, before their checkpoint is written. Measures that it
+                returns are added to the history, and the first of them is minimised instead of the validation loss.
+                Then a loss that is not finite ends the training with the best weights, instead of raising.
+            lengths_vary: whether the second axis of the arrays, time, varies between batches.
             count: the examples in a batch; by default its rows.
         """
         progress = _Progress(self._checkpoint(name), patience, after_epoch)
@@ -762,7 +754,7 @@ class Run:
 
         def chained() -> Iterator[Any]:
             for epoch in range(first, epochs):
-                progress.seen[epoch] = 0  # TensorFlow takes batches of the next epoch before this one ends
+                progress.seen[epoch] = 0  # by epoch, as TensorFlow prefetches batches of the next one
                 for batch in batches(epoch):
                     progress.seen[epoch] += count(batch)
                     yield batch
@@ -780,8 +772,8 @@ class Run:
                 validation_data=validation,
                 validation_batch_size=4_096,
                 callbacks=[progress],
-                shuffle=False,  # the batches come shuffled
-                verbose=0,  # pyright: ignore[reportArgumentType] - the annotation forgets the number
+                shuffle=False,  # the batches are shuffled
+                verbose=0,  # pyright: ignore[reportArgumentType] - the annotation omits int
             )
         progress.end(model)
         self._trained = True
@@ -789,20 +781,20 @@ class Run:
 
 
 def layers(model: keras.Model) -> list[list[Any]]:
-    """Name, output shape and parameters of each layer that has any, the layers of a transformer's block together."""
-    found: dict[str, list[Any]] = {}
+    """Name, output shape and parameters of each layer that has any; a transformer's block counts as one layer."""
+    rows: dict[str, list[Any]] = {}
     for layer in model.layers:
         block = re.match(r"(source_)?block_\d+", layer.name)
         name = block[0] if block else layer.name
-        known = found.get(name, [name, None, 0])
+        before = rows.get(name, [name, None, 0])
         if layer.count_params():
             output = keras.tree.flatten(layer.output)[0]
-            found[name] = [name, list(output.shape[1:]), known[2] + layer.count_params()]
-    return list(found.values())
+            rows[name] = [name, list(output.shape[1:]), before[2] + layer.count_params()]
+    return list(rows.values())
 
 
 def history(fits: Mapping[str, Fit]) -> bytes:
-    """The figures of each epoch of each training, by its name, as a CSV file."""
+    """The history of all trainings as a CSV file."""
     parts = [pd.DataFrame(fit.history).rename_axis("epoch").assign(stage=stage) for stage, fit in fits.items()]
     frame = pd.concat(parts).reset_index()
     frame["epoch"] += 1
@@ -813,12 +805,12 @@ def typeset_again(folder: Path, application: str, document: Path) -> dict[str, A
     """Write the report of a finished run again from its files: the same files give the same bytes.
 
     Raises:
-        BadInput: if the folder's files are not those of a finished run of this application and version.
+        BadInput: The folder's files are not those of a finished run of this application and version.
     """
     metrics = finished_metrics(folder, application)
     try:
         report = typeset(document, metrics, folder)
-    except Exception as error:  # whatever numbers of another shape make of the sentences
+    except Exception as error:  # values of another shape raise nearly anything
         raise BadInput(
             f"{folder / 'metrics.json'}: found other contents ({_reason(error)}), "
             "expected those of a finished run of this version"
@@ -832,7 +824,7 @@ def finished_metrics(folder: Path, application: str) -> dict[str, Any]:
     """The metrics.json of a finished run.
 
     Raises:
-        BadInput: if there is none that can be read, or it is another application's.
+        BadInput: There is none that can be read, or it is another application's.
     """
     path, expected = folder / "metrics.json", f"that of a finished run of {application}"
     metrics = _read_json(path, expected)
@@ -847,7 +839,7 @@ def finished_metrics(folder: Path, application: str) -> dict[str, Any]:
 
 
 def _remove(paths: Iterable[Path]) -> None:
-    """Remove files, then folders that are empty; what can't be removed stays."""
+    """Remove files, then empty folders, and ignore errors."""
     folders = []
     for path in paths:
         with contextlib.suppress(OSError):
@@ -861,10 +853,10 @@ def _remove(paths: Iterable[Path]) -> None:
 
 
 class _Progress(keras.callbacks.Callback):
-    """Saves all that training depends on after each epoch, and remembers the best epoch.
+    """Saves the complete state of the training after each epoch, and the weights of the best epoch.
 
-    `.keras` files and `save_weights` lose the states of the random generators, and Keras' own early stopping forgets
-    its counter, so neither is enough to go on as if nothing had happened.
+    `.keras` files and `save_weights` lose the states of random generators, and Keras's early stopping loses its
+    counter, so they can't resume a training exactly.
     """
 
     _RECORDED = ("history", "monitor", "best_epoch", "seconds", "examples", "finished", "diverged")
@@ -879,8 +871,8 @@ class _Progress(keras.callbacks.Callback):
         self.path = path
         self.patience = patience
         self.after_epoch = after_epoch
-        self.monitor: str | None = None  # the figure of `after_epoch` that is minimised
-        self.seen: dict[int, int] = {}  # examples in the batches that were taken, by epoch
+        self.monitor: str | None = None  # the measure of `after_epoch` that is minimised
+        self.seen: dict[int, int] = {}  # examples in the batches of each epoch
         self.history: dict[str, list[float]] = {}
         self.best: list[np.ndarray] | None = None
         self.best_epoch = 0
@@ -897,7 +889,7 @@ class _Progress(keras.callbacks.Callback):
         self.since = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        model: Any = self.model  # on JAX, asking for it brings the weights back from the device
+        model: Any = self.model  # on JAX, this property copies the weights from the device
         logs = logs or {}
         if not np.isfinite(logs["loss"]):
             if self.monitor and self.best is not None:
@@ -909,9 +901,9 @@ class _Progress(keras.callbacks.Callback):
             )
         self.seconds += time.perf_counter() - self.since
         self.examples += self.seen.pop(epoch)
-        figures = (self.after_epoch and self.after_epoch(self.epochs + 1)) or {}
-        self.monitor = next(iter(figures), self.monitor)
-        for key, value in {**logs, **figures}.items():
+        measures = (self.after_epoch and self.after_epoch(self.epochs + 1)) or {}
+        self.monitor = next(iter(measures), self.monitor)
+        for key, value in {**logs, **measures}.items():
             self.history.setdefault(key, []).append(float(value))
         loss = self.history.get(self.monitor or "val_loss")
         if loss and loss[-1] <= min(loss):
@@ -954,7 +946,7 @@ class _Progress(keras.callbacks.Callback):
 
 
 def _state(model: keras.Model) -> list[Any]:
-    """Every variable that training depends on: weights, random generators, the optimizer's moments and count."""
+    """All variables of the training: weights, random generators, the optimizer's moments and step count."""
     return [*model.variables, *model.optimizer.variables]
 
 
@@ -968,7 +960,7 @@ def _load_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
-    except Exception as error:  # whatever a damaged archive makes numpy and zipfile raise
+    except Exception as error:  # a damaged archive makes numpy and zipfile raise nearly anything
         raise _damaged(path, error) from None
 
 

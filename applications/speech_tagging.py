@@ -1,7 +1,7 @@
-"""Tag speech frame by frame with the phone that is spoken, by a neural network, and report how well that works.
+"""Tag each frame of speech with its phone, using a neural network, and report how well that works.
 
-Synthesises speech with phone labels (or reads yours, laid out as TIMIT is), trains the network, compares it with
-classical taggers on the same frames and writes a PDF report, the model and every number to a run's folder.
+Synthesises speech with phone labels (or reads yours, laid out like TIMIT), trains the network, compares it with
+classical taggers on the same frames and writes a PDF report, the model and all results to a run's folder.
 
     python applications/speech_tagging.py
     python applications/speech_tagging.py --compare
@@ -9,7 +9,7 @@ classical taggers on the same frames and writes a PDF report, the model and ever
     python applications/speech_tagging.py tag --model runs/.../model.keras --wav speech.wav --out tagged/
 """
 
-import applications  # isort: skip  # noqa: F401 - first, for it imports the backend without its start-up lines
+import applications  # isort: skip  # noqa: F401 - first: imports the backend without its start-up messages
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -34,10 +34,10 @@ ENCODER = "transformer_encoder"
 NAMES = {"simple_rnn": "RNN", "lstm": "LSTM", "gru": "GRU", ENCODER: "transformer encoder"}
 
 
-# What fills the settings that are open, by template; chosen on the validation speakers.
+# Defaults of the settings, by template; chosen on the validation speakers.
 RECIPES = {
     "simple_rnn": dict(layers=2, units=64, activation="tanh", dropout=0.1, learning_rate=3e-3),
-    "lstm": dict(layers=2, units=64, activation="tanh", dropout=0.1, learning_rate=1e-2),  # gates allow larger steps
+    "lstm": dict(layers=2, units=64, activation="tanh", dropout=0.1, learning_rate=1e-2),  # stable thanks to the gates
     "gru": dict(layers=2, units=64, activation="tanh", dropout=0.1, learning_rate=1e-2),
     ENCODER: dict(layers=3, units=64, activation="gelu", dropout=0.2, learning_rate=6e-3),
 }
@@ -48,8 +48,8 @@ ALWAYS = {
 QUICK = {"epochs": 2, "synthesis": {"minutes": 3.0, "speakers": 8}}
 WARM_UP = {ENCODER: 0.1}  # share of the training in which the learning rate rises
 HEADS = 4  # of the transformer encoder's attention
-CONTEXT = 64  # frames that it sees at once, a multiple of what batches are padded to
-# A long recording goes through the network in windows, whose ends serve as context alone.
+CONTEXT = 64  # frames that it sees at once, a multiple of the padding of batches
+# A long recording is tagged in overlapping windows, whose margins are only context.
 WINDOW, MARGIN, WINDOWS = 1_000, 100, 16  # frames, frames at either end, windows at once
 PICTURE_SECONDS = 6
 
@@ -61,7 +61,7 @@ class Synthesis(speech.Synthesis):
     minutes: Annotated[float, Range(0, 600, above=True)] | None = None
     """Total length of all sentences, shared equally among the speakers."""
     speakers: Annotated[int, between(6, 600)] | None = None
-    """Number of speakers, half of them women; about 60 % train, 15 % validate and 25 % test."""
+    """Number of speakers, half of them women; about 60 % for training, 15 % for validation and 25 % for test."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +69,7 @@ class Taggers:
     """Which speech, and which networks."""
 
     timit: Path | None = None
-    """Your own recordings: a folder laid out as TIMIT is, WAV or FLAC with PHN or TextGrid. Without it, speech is
-    made."""
+    """Your own recordings: a folder like TIMIT, WAV or FLAC with PHN or TextGrid. Without it, speech is synthetic."""
     tier: str = ""
     """Name of the phone tier in TextGrids, if it is not "phones" or similar."""
     skip_bad: bool = False
@@ -79,24 +78,22 @@ class Taggers:
     """Settings of the synthetic speech, used without --timit."""
 
     template: Literal["simple_rnn", "lstm", "gru", "transformer_encoder"] = "lstm"
-    """The architecture, of templates/recurrent.py or templates/transformer.py."""
+    """The architecture: templates/recurrent.py or templates/transformer.py."""
     bidirectional: bool = True
     """Let each layer read the sentence in both directions; the transformer encoder always does."""
     layers: Count | None = None
     """Recurrent layers, or the transformer's blocks."""
     units: Count | None = None
-    """Units of each layer and of each direction, or the transformer's width."""
+    """Units of each layer and direction, or the transformer's width."""
     compare: bool = False
-    """Train the family too, of as many parameters: RNN, LSTM and GRU in one direction and both, a deep BLSTM and a
-    transformer encoder."""
+    """Train other networks of the same size, too: RNN, LSTM and GRU in one or both directions, and a transformer."""
 
     activation: Literal["tanh", "relu", "sigmoid", "elu", "selu", "gelu", "silu"] | None = None
     """Activation of the cells, or of the transformer's feed-forward layers."""
     dropout: Share | None = None
-    """Share of a layer's input that is set to zero while training, the same in all of a sentence; in the transformer
-    of its attention and of what each part adds."""
+    """Dropout rate of each layer's input, with one mask per sentence; in the transformer, of each sublayer."""
     recurrent_dropout: Share = 0.0
-    """Share of a recurrent layer's state that is set to zero while training."""
+    """Dropout rate of the recurrent layers' states."""
     layer_normalization: bool = False
     """Normalise the output of each recurrent layer; the transformer always does."""
     patience: Count = 6
@@ -109,7 +106,7 @@ class Train(run.Training, Taggers):
 
 
 def with_recipe(settings: Any) -> Any:
-    """The settings with what is open filled."""
+    """The settings with defaults filled in."""
     return run.filled(settings, QUICK if settings.quick else {}, RECIPES[settings.template], ALWAYS)
 
 
@@ -139,13 +136,13 @@ class Evaluate(run.Trained):
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """An architecture of the templates, with settings of which none is open."""
+    """An architecture of the templates with complete settings."""
 
     settings: Any
 
     @property
     def name(self) -> str:
-        """As the literature calls it."""
+        """The usual name in the literature."""
         template, layers = self.settings.template, self.settings.layers
         if template == ENCODER:
             return NAMES[ENCODER]
@@ -159,21 +156,21 @@ class Network:
 
     @property
     def choices(self) -> dict[str, Any]:
-        """What differs between the networks of a run."""
+        """The settings that differ between the networks of a run."""
         return {
             **{name: getattr(self.settings, name) for name in RECIPES[self.settings.template]},
             "warm_up": WARM_UP.get(self.settings.template, 0.0),
         }
 
     def build(self) -> keras.Model:
-        """The network itself."""
+        """Build the network."""
         settings = self.settings
         options: dict[str, Any] = {"features": acoustics.BANDS, "outputs": len(speech.PHONES)}
         options |= {"activation": settings.activation, "dropout": settings.dropout}
         if settings.template == ENCODER:
             width = settings.units
             model = transformer.encoder(**options, context=CONTEXT, width=width, depth=settings.layers, heads=HEADS)
-            model.get_layer("positions").table.assign(waves(CONTEXT, width))
+            model.get_layer("positions").table.assign(sinusoids(CONTEXT, width))
             return model
         return getattr(recurrent, settings.template)(
             **options,
@@ -184,12 +181,9 @@ class Network:
         )
 
 
-def waves(places: int, width: int) -> np.ndarray:
-    """The sines and cosines of Vaswani et al. 2017, (places, width), where near places are alike.
-
-    Learned places that begin like this need not find out from the data which of them are neighbours.
-    """
-    angles = np.arange(places)[:, None] * 10_000 ** (-np.arange(0, width, 2) / width)
+def sinusoids(positions: int, width: int) -> np.ndarray:
+    """The sinusoidal position embeddings of Vaswani et al. 2017, (positions, width), as initial values."""
+    angles = np.arange(positions)[:, None] * 10_000 ** (-np.arange(0, width, 2) / width)
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
 
 
@@ -210,11 +204,11 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
 def train(settings: Train) -> dict[str, Any]:
     """Data, model, fit, evaluation, report."""
-    asked, settings = settings, with_recipe(settings)
+    given, settings = settings, with_recipe(settings)
     _check(settings)
     start_weights = _load_tagger(settings.init_from).get_weights() if settings.init_from else None
     with run.Run(APPLICATION, settings) as this_run:
-        return _train(settings, _networks(asked), start_weights, this_run)
+        return _train(settings, _networks(given), start_weights, this_run)
 
 
 def _train(
@@ -300,7 +294,7 @@ def _train(
 
 
 class Tagger:
-    """A network, compiled, that is trained on sentences; one that can't see all of a sentence, on windows of them."""
+    """A compiled network that is trained on sentences, or on windows of them if its context is limited."""
 
     def __init__(
         self,
@@ -325,7 +319,7 @@ class Tagger:
                 settings.learning_rate,
                 settings.epochs * self.steps,
                 warm_up=network.choices["warm_up"],
-                clipnorm=1.0,  # gradients through time explode now and then
+                clipnorm=1.0,  # against exploding gradients through time
             ),
             loss="sparse_categorical_crossentropy",
             weighted_metrics=["accuracy"],  # frames without a phone have no weight
@@ -349,11 +343,11 @@ class Tagger:
             validation=list(sorted_sequences(*validation, evaluation.BATCH)[0]),
             patience=self.settings.patience,
             lengths_vary=True,
-            count=lambda batch: int(batch[0].any(axis=-1).sum()),  # frames, without those that fill up
+            count=lambda batch: int(batch[0].any(axis=-1).sum()),  # frames without padding
         )
 
     def probabilities(self, inputs: np.ndarray) -> np.ndarray:
-        """Of each phone at each frame, (batch, time, phones), from padded sentences (batch, time, bands)."""
+        """The probabilities of phones, (batch, time, phones), from padded sentences (batch, time, bands)."""
         return self.model.predict_on_batch(inputs)
 
     def tags(self, sentences: evaluation.Sentences) -> list[np.ndarray]:
@@ -362,7 +356,7 @@ class Tagger:
 
 
 def _networks(settings: Train) -> list[Network]:
-    """The network that was asked for and, to compare with, the rest of the family with as many parameters."""
+    """The network of the settings and, with --compare, other networks with about as many parameters."""
     own = Network(with_recipe(settings))
     if not settings.compare:
         return [own]
@@ -376,15 +370,15 @@ def _networks(settings: Train) -> list[Network]:
 
 
 def _of_size(network: Network, parameters: int) -> Network:
-    """The network with the units that bring it closest to a number of parameters."""
-    multiple = HEADS if network.settings.template == ENCODER else 1  # that the units must be
+    """The network with the units for which it is closest to a number of parameters."""
+    multiple = HEADS if network.settings.template == ENCODER else 1
 
     def of_units(units: int) -> Network:
         return Network(dataclasses.replace(network.settings, units=multiple * units))
 
     tried = [1, 2, 3]
     sizes = [of_units(units).build().count_params() for units in tried]
-    polynomial = np.polyfit(tried, sizes, 2)  # for a matrix of weights has the units on one side, or on both
+    polynomial = np.polyfit(tried, sizes, 2)  # exact, as weight matrices have the units on one or both axes
     units = np.arange(1, parameters + 1)
     return of_units(int(units[np.abs(np.polyval(polynomial, units) - parameters).argmin()]))
 
@@ -416,7 +410,7 @@ def _context(tagger: Any) -> int | None:
 
 
 def _normalizer(tags: Any) -> acoustics.Normalizer:
-    """The normaliser that a saved tagger's layer of names carries."""
+    """The normaliser stored in a saved tagger's layer of names."""
     return acoustics.Normalizer.from_config(tags.metadata["normalizer"])
 
 
@@ -424,7 +418,7 @@ def _normalizer(tags: Any) -> acoustics.Normalizer:
 
 
 def tag(settings: Tag) -> dict[str, Any]:
-    """Tag a recording in windows; memory does not grow with its length but for a number a frame."""
+    """Tag a recording in windows, in bounded memory except for one number per frame."""
     tagger = _load_tagger(settings.model)
     tags = tagger.get_layer("tags")
     normalizer = _normalizer(tags)
@@ -435,7 +429,7 @@ def tag(settings: Tag) -> dict[str, Any]:
 
     for note in recordings.notes_on(settings.wav):
         print(escaped(f"{settings.wav}: {note}"))
-    # Twice through the file: first the speaker's mean and deviation, then the tags.
+    # Two passes: first the speaker's mean and deviation, then the tags.
     count, total, squares = 0, np.zeros(acoustics.BANDS), np.zeros(acoustics.BANDS)
     for frames in acoustics.stream_log_mel(recordings.stream_audio(settings.wav)):
         part = acoustics.moments(frames)
@@ -476,17 +470,17 @@ def tag(settings: Tag) -> dict[str, Any]:
 
 
 def tag_windows(predict: Any, blocks: Iterator[np.ndarray], context: int | None = None) -> Iterator[np.ndarray]:
-    """Tag a stream of frames in overlapping windows, of which the middle is kept: the tags of all frames, in order.
+    """Tag a stream of frames in overlapping windows, whose middle is kept: yields the tags of all frames, in order.
 
     Args:
         predict: from windows (`WINDOWS`, frames, bands), padded with zeros, to tags (`WINDOWS`, frames).
         blocks: of frames, (n, bands).
-        context: frames of a window, which are `WINDOW` without it.
+        context: frames of a window, by default `WINDOW`.
     """
     size, margin = (WINDOW, MARGIN) if context is None else (context, evaluation.margin_of(context))
     rest: np.ndarray | None = None
-    before = 0  # frames of `rest` that were tagged already and are context
-    waiting: list[tuple[np.ndarray, int, int]] = []  # windows, and which of their frames to keep
+    before = 0  # frames of `rest` that are already tagged and only context
+    waiting: list[tuple[np.ndarray, int, int]] = []  # windows, and the range of frames to keep
 
     def flush() -> Iterator[np.ndarray]:
         batch = np.zeros((WINDOWS, size, waiting[0][0].shape[1]), np.float32)
@@ -509,14 +503,14 @@ def tag_windows(predict: Any, blocks: Iterator[np.ndarray], context: int | None 
 
 
 def evaluate(settings: Evaluate) -> dict[str, Any]:
-    """Measure a saved model on labelled recordings and print the figures with their intervals."""
+    """Measure a saved model on labelled recordings and print the results with their intervals."""
     tagger = _load_tagger(settings.model)
     tags = tagger.get_layer("tags")
     normalizer = _normalizer(tags)
-    split, utterances, said = speech.read_labelled(
+    split, utterances, understood = speech.read_labelled(
         settings.timit, normalizer, skip_bad=settings.skip_bad, tier=settings.tier
     )
-    for sentence in said:
+    for sentence in understood:
         print(escaped(sentence))
     sentences = evaluation.Sentences(split, utterances)
     found = evaluation.tags(lambda inputs: tagger.predict_on_batch(inputs)["tag"], sentences, _context(tagger))

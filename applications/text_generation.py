@@ -1,8 +1,8 @@
-"""Train a language model on text, report how well it predicts and what it writes, and let it write.
+"""Train a language model on text, report how well it predicts and what it generates, and generate text.
 
-Reads a text (by default the reference of the Python language that comes with Python), trains a transformer, an LSTM or
-a GRU to tell each token from those before it, compares it with n-grams and compressors on the same text and writes a
-PDF report, the model and every number to a run's folder.
+Reads a text (by default Python's own language reference), trains a transformer, an LSTM or a GRU to predict each token
+from those before it, compares it with n-grams and compressors on the same text and writes a PDF report, the model and
+all results to a run's folder.
 
     python applications/text_generation.py
     python applications/text_generation.py --template gru
@@ -10,7 +10,7 @@ PDF report, the model and every number to a run's folder.
     python applications/text_generation.py generate --model runs/.../model.keras --prompt "The statement"
 """
 
-import applications  # isort: skip  # noqa: F401 - first, for it imports the backend without its start-up lines
+import applications  # isort: skip  # noqa: F401 - first: imports the backend without its start-up messages
 
 import dataclasses
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ class LanguageModel:
     encoding: str | None = None
     """Encoding of --text, if it is not UTF-8 and has no byte order mark."""
     tokenizer: Literal["char", "byte", "bpe"] | None = None
-    """What a token is: a character, a byte, or a piece that byte-pair encoding found in the training text."""
+    """Kind of token: a character, a byte, or a piece learned by byte-pair encoding from the training text."""
     vocabulary: Annotated[int, at_least(257)] = 2_000
     """Vocabulary size of byte-pair encoding, more than the 256 bytes."""
 
@@ -73,12 +73,12 @@ class Train(run.Training, LanguageModel):
 
 @dataclasses.dataclass(frozen=True)
 class Generate(run.Trained):
-    """Let a trained model write; the text appears as it is written."""
+    """Generate text with a trained model, printed as it is generated."""
 
     prompt: Annotated[str, at_least(1)] = "\n"
     """Beginning of the text."""
     tokens: Count = 500
-    """Maximum number of tokens to write."""
+    """Maximum number of tokens to generate."""
     temperature: NotNegative = 0.8
     """Below 1 favours probable tokens, above 1 evens them out; 0 always takes the most probable token."""
     top_k: Count | None = None
@@ -218,7 +218,7 @@ def _load(settings: Any, start: models.LanguageModel | None, this_run: run.Run) 
     choices: dict[str, Any] = {"vocabulary": settings.vocabulary, "context": settings.context}
     if not settings.text:
         return text.load_embedded(tokenizer, **choices)
-    # What is larger than memory is kept as tokens beside the checkpoints for as long as the run lasts.
+    # The tokens of a large text are stored beside the checkpoints until the run ends.
     folder = this_run.scratch("tokens", text.KEPT)
     return text.load_files(settings.text, tokenizer, encoding=settings.encoding, folder=folder, **choices)
 
@@ -236,12 +236,12 @@ def _check(settings: Any) -> None:
 
 
 def generate(settings: Generate) -> dict[str, Any]:
-    """Print the prompt and what the model writes after it, as it is written."""
+    """Print the prompt and the text that the model generates after it."""
     model = models.load(settings.model)
     prompt = text.as_in_text(settings.prompt)
     if not prompt:
         raise BadInput(f"--prompt: found {settings.prompt!r}, expected at least one character")
-    model.tokenizer.encode(prompt)  # refuses what the model does not know before anything is written
+    model.tokenizer.encode(prompt)  # raises for unknown characters before anything is printed
     pieces = model.write(
         prompt,
         settings.tokens,
@@ -261,7 +261,7 @@ def generate(settings: Generate) -> dict[str, Any]:
 
 
 def evaluate(settings: Evaluate) -> dict[str, Any]:
-    """Measure a saved model on text and print the figures with their intervals."""
+    """Measure a saved model on text and print the results with their intervals."""
     model = models.load(settings.model)
     part = text.load_for(settings.text, model.tokenizer, encoding=settings.encoding)
     for sentence in text.describe_files(settings.text, settings.encoding):

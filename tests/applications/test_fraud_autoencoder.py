@@ -449,7 +449,7 @@ def test_a_row_too_far_out_for_a_score_or_without_a_value_is_an_alert(own_table,
     assert np.isfinite(scored.to_numpy()).all()
     assert scored["score"].argmax() == 1
     assert scored["alert"].tolist() == [0, 1, 0, 1, 0]
-    assert "alerts whatever their score, 1 payment: no value in V28, which" in capsys.readouterr().out
+    assert "alerts regardless of score, 1 payment: no value in V28, which" in capsys.readouterr().out
 
     def broken(inputs):
         score = np.array([0.5, np.nan, np.inf], np.float32)

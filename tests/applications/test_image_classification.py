@@ -309,8 +309,8 @@ def test_baselines_are_fitted_on_every_drawing_that_the_networks_had(tmp_path):
     with run.Run("image_classification", settings) as this_run:
         found = image_evaluation.fit_baselines(this_run, task, settings)["k-NN"]
         assert this_run.limits == [
-            "C of the logistic regression and of the RBF-SVM is the largest of those tried, 10: beyond it may lie a "
-            "better one"
+            "C of the logistic regression and of the RBF-SVM is the largest one tried, 10: there may be better ones "
+            "beyond it"
         ]
     assert [len(answers) for answers in found.probabilities] == [2, 2, 1]
     neighbours = int(found.settings.removeprefix("k "))
@@ -1059,7 +1059,7 @@ def test_machines_are_trained_up_to_where_held_out_pictures_become_less_probable
     assert epochs == {"rbm-1-of-60-0": 4, "rbm-2-of-60-0": 20, "held-out-1-of-60-0": 8, "held-out-2-of-60-0": 20}
     said = capsys.readouterr().out
     assert "machine 1 of the DBN: the likelihood of held-out pictures fell after 4 of 20 epochs" in said
-    assert "the best epoch of machine 2 of the DBN is the last of those allowed, 20: more may do better" in said
+    assert "the best epoch of machine 2 of the DBN is the last one allowed, 20: more may be better" in said
     # The final machines are those of so many epochs on all the pictures.
     few = small("dbn", dbn=models.Dbn(widths=(6,), rbm_epochs=4, rbm_batch_size=10))
     monkeypatch.setattr(models, "LEAST_HELD_OUT", 13)

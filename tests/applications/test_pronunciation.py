@@ -718,7 +718,7 @@ def test_say_says_what_it_can_and_names_the_rest(model, at_once, monkeypatch, ca
     assert [line.split()[0] for line in said.splitlines() if line[0] != " "] == ["beda", "HEAD"]
     longest = models.load(Path(model)).longest
     assert errors == (
-        "error: --words: 5 of 7 could not be said: Bez: found z, which the model doesn't know; b\\x1ba: found "
+        "error: --words: 5 of 7 could not be pronounced: Bez: found z, which the model doesn't know; b\\x1ba: found "
         f"U+001B, which the model doesn't know; {'beda' * 5}: found 20 letters, expected at most {longest}, which the "
         "model reads;  : found no letter, expected some; fügt: found f, ü, g, t, which the model doesn't know; "
         "expected the model's letters: a, b, c, d, e, h\n"
@@ -810,7 +810,7 @@ def test_a_run_with_decomposed_letters(tmp_path, lean, untrained):
     for example in metrics["examples"]["wrong"]:
         assert unicodedata.is_normalized("NFC", example["word"])  # as it is read
     model = str(tmp_path / "run" / "model.keras")
-    with pytest.raises(BadInput, match="--letters: found nfc, expected nfd, as the model of --init-from has it"):
+    with pytest.raises(BadInput, match="--letters: found nfc, expected nfd, as in the model of --init-from"):
         main([*tiny, "--init-from", model, "--letters", "nfc", "--out", str(tmp_path / "other")])
     assert main([*tiny, "--init-from", model, "--out", str(tmp_path / "other")])["data"]["form"] == "NFD"
     assert len(main(["say", "--model", model, "--words", "가나", "--best", "1"])["said"]) == 1

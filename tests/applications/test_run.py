@@ -190,7 +190,7 @@ def test_unusable_input_leaves_no_folder_and_a_stop_leaves_it(tmp_path, capsys):
         this_run.stage("a", lambda: {"x": np.arange(3)})
         raise KeyboardInterrupt
     assert (tmp_path / "stopped" / "checkpoints" / "a.npz").exists()
-    assert "--resume goes on from here" in capsys.readouterr().err
+    assert "--resume continues the run" in capsys.readouterr().err
 
 
 def test_resume_takes_the_newest_unfinished_run_with_equal_settings():
@@ -543,7 +543,7 @@ def test_weights_of_another_model_are_refused_at_the_first_difference(layers, sa
 def test_a_choice_at_the_end_of_what_was_allowed_is_said_once_and_kept(capsys, monkeypatch):
     monkeypatch.setattr(run, "typeset", lambda *_: b"")
     for settings, said in (
-        (Train(), ["the best epoch is the last of those allowed, 12: more may do better (--epochs)"]),
+        (Train(), ["the best epoch is the last one allowed, 12: more may be better (--epochs)"]),
         (Train(quick=True), []),
     ):
         with run.Run("program", settings) as this_run:
@@ -636,7 +636,7 @@ def test_input_that_turns_out_bad_after_training_does_not_cost_the_training(tmp_
     with pytest.raises(BadInput), run.Run("test", Train(out=out)) as this_run:
         fit(this_run, compiled())
         raise BadInput("a name that can't be drawn")
-    assert f"--resume goes on from here; what is done is in {out}" in capsys.readouterr().err
+    assert f"--resume continues the run in {out}" in capsys.readouterr().err
     with run.Run("test", Train(out=out, resume=True)) as this_run:
         this_run.fit("net", compiled(), lambda epoch: pytest.fail("trained twice"), epochs=6, steps=4)
 
@@ -752,7 +752,7 @@ def test_a_signal_ends_a_run_that_says_how_to_go_on(tmp_path, sent, code):
     )
     assert process.stdout.readline() == "begun\n"
     process.send_signal(sent)
-    assert "--resume goes on from here; what is done is in run" in process.communicate()[1]
+    assert "--resume continues the run in run" in process.communicate()[1]
     assert process.returncode == code
     assert not (tmp_path / "run" / run._LOCK).exists()
 
@@ -781,6 +781,6 @@ def test_a_choice_at_an_end_of_what_was_tried_is_said():
         for found, tried in ((10, (1, 10)), (1, (1, 10)), (5, (1, 5, 10)), (3, (3,))):
             this_run.at_end("C of the machine", found, tried)
     assert this_run.limits == [
-        "C of the machine is the largest of those tried, 10: beyond it may lie a better one",
-        "C of the machine is the smallest of those tried, 1: beyond it may lie a better one",
+        "C of the machine is the largest one tried, 10: there may be better ones beyond it",
+        "C of the machine is the smallest one tried, 1: there may be better ones beyond it",
     ]

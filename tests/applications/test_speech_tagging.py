@@ -478,7 +478,7 @@ def test_context_that_a_network_cannot_see_is_not_shown(sentences):
 
 
 def test_places_begin_as_waves_whose_likeness_depends_on_the_distance():
-    waves = speech_tagging.waves(64, 12)
+    waves = speech_tagging.sinusoids(64, 12)
     np.testing.assert_allclose(waves[:, 0], np.sin(np.arange(64)))
     np.testing.assert_allclose(waves[:, 11], np.cos(np.arange(64) * 10_000 ** (-10 / 12)))
     likeness = waves @ waves.T

@@ -163,7 +163,7 @@ def test_folders_around_are_passed_through_and_said(tmp_path):
         ([f"{name}/my_train 2" for name in ("cat", "dog")], "expected train and test with"),
         ([f"{year}/{name} 2" for year in (2019, 2020) for name in ("cat", "dog")], "one level of folders of classes"),
         ([f"fold{i}/{name} 2" for i in range(5) for name in ("cat", "dog")], "fold0, fold1, fold2, …"),
-        ([f"{name}/{kind} 2" for name in ("learn", "exam") for kind in ("a", "b", "c")], "a, b, c again and again"),
+        ([f"{name}/{kind} 2" for name in ("learn", "exam") for kind in ("a", "b", "c")], "a, b, c repeated"),
         ([f"train/{name}/{part} 2" for name in ("cat", "dog") for part in ("a", "b")], "/train: found the folders"),
         (["train/cat 2", "train/dog 2", "test/cat 2", "test/eel 2"], "/test: found the class 'eel', which isn't in"),
         (["train/cat 2", "train/dog 2", "test/cat 2", "test/Dog 2"], "the class 'Dog', which is 'dog' in train"),

@@ -711,7 +711,7 @@ def test_units_and_dates(tmp_path, frame, times, unit, first, days):
     [
         (np.arange(ROWS) % 743, None, "runs from 0 to 742; as seconds that is 0.21 hours, expected days"),
         (np.arange(ROWS) % 8, None, "0.0019 hours, expected days; give its unit with --time-unit"),
-        (np.linspace(0, 1e12, ROWS), None, "as seconds that is 11,574,074 days, expected at most 36,525; say what"),
+        (np.linspace(0, 1e12, ROWS), None, "as seconds that is 11,574,074 days, expected at most 36,525; give its"),
         (2 * np.arange(ROWS), "months", "as months that is 60,814 days"),
         (["06:21"] * ROWS, None, "column 'seconds' holds times of the day, expected dates with it"),
         ([f"2024-01-0{i % 9 + 1}" for i in range(ROWS)], "hours", "--time-unit hours: column 'seconds' holds dates"),
