@@ -1,1 +1,1 @@
-"""What the fraud application is made of."""
+"""The parts of the fraud application."""

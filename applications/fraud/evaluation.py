@@ -1,4 +1,4 @@
-"""What the fraud application compares and draws: the baselines, the measures with their intervals, the figures."""
+"""The evaluation of the fraud application: baselines, measures with intervals, and figures."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -31,20 +31,20 @@ from reports.metrics import (
 )
 
 CHUNK = 65_536
-# A detector that must hold its rows in memory is fitted on parts of this size in turn; a choice needs no more.
+# Detectors that need their rows in memory are fitted on parts of this size; enough for choosing a setting.
 SAMPLE_ROWS = 100_000
 LARGEST_SCORE = np.finfo(np.float32).max
-TREES = 100  # of a forest, scikit-learn's number
+TREES = 100  # of a forest, scikit-learn's default
 NAMED = 7  # features in a figure of shares
-KEPT = 100  # features at most whose values and shares are kept for each alert
-COMPONENTS = 256  # numbers of principal components that are tried at most
-WIDE = 2_000  # features; the principal components of more take a time that grows with their cube
+KEPT = 100  # features whose values and shares are stored for each alert, at most
+COMPONENTS = 256  # numbers of principal components to try, at most
+WIDE = 2_000  # features; with more, principal components take too long, as the time grows with the cube
 WIDE_ROWS = 1_000
 BUDGETS = (0.1, 0.2, 0.5, 1, 2, 5, 10)  # multiples of the chosen number of alerts, for the calibration
-SPREAD_OUT = 0.2  # of the scores, that the features named in a figure must hold at least for it to say something
-LONGEST_NAME = 40  # of a feature, where there is little room
+SPREAD_OUT = 0.2  # least share of the scores in the named features for a figure of shares to be useful
+LONGEST_NAME = 40  # of a feature in a short label
 
-# What the measures are called; the rate is that of the alerts.
+# Titles of the measures; the rate is that of the alerts.
 MEASURES = {
     "auc_roc": "AUC-ROC",
     "average_precision": "Average precision",
@@ -64,7 +64,7 @@ _WINDOWED = {
 }
 
 
-# --- What metrics.json has beside what all programs write ---
+# --- The schema of this application's metrics.json ---
 
 
 class Data(schema.Data):
@@ -82,7 +82,7 @@ class Data(schema.Data):
 
 
 class Evaluation(schema.Evaluation):
-    """The measures by what they are called, and of how much the test data tell."""
+    """The titles of the measures, and the size of the test data."""
 
     measures: dict[str, str]
     defrauded: int
@@ -90,7 +90,7 @@ class Evaluation(schema.Evaluation):
 
 
 class Outcome(TypedDict):
-    """What a threshold did; alerts are those of a day, or of a thousand payments."""
+    """The results of a threshold; alerts are per day, or per thousand payments."""
 
     alerts: float
     recall: float
@@ -106,7 +106,7 @@ class Budget(TypedDict):
 
 
 class Threshold(TypedDict):
-    """The threshold, the rule that gave it, and those around it."""
+    """The threshold, the rule behind it, and thresholds of other budgets."""
 
     rule: str
     alert_rate: float
@@ -124,7 +124,7 @@ class Part(TypedDict):
 
 
 class Payment(TypedDict):
-    """A payment with its score, the values and shares of features in it, and the largest shares for readers."""
+    """A payment with its score, the values and shares of its features, and the largest shares for the report."""
 
     row: int
     rank: int
@@ -137,7 +137,7 @@ class Payment(TypedDict):
 
 
 class Alerts(TypedDict):
-    """The payments with the highest scores, the frauds with the lowest, and what a few features hold of the scores."""
+    """The payments with the highest scores, the frauds with the lowest, and the named features' share of the scores."""
 
     highest: list[Payment]
     missed: list[Payment]
@@ -145,7 +145,7 @@ class Alerts(TypedDict):
 
 
 class Code(TypedDict):
-    """What the figure of the codes shows."""
+    """The content of the figure of the codes."""
 
     variance_shown: float
     points: int
@@ -174,33 +174,33 @@ class Metrics(schema.Metrics):
 
 
 def outputs(scorer: keras.Model, inputs: np.ndarray) -> dict[str, np.ndarray]:
-    """What the scorer says of a chunk of rows; called directly, nothing is compiled anew for each size of chunk.
+    """The scorer's outputs for a chunk of rows, without compiling for each size of chunk.
 
-    A row so far out that its score is no finite number has the largest score that there is, and raises an alert.
+    A row whose score isn't finite gets the largest float32, and raises an alert.
     """
-    found = {name: np.asarray(keras.ops.convert_to_numpy(value)) for name, value in scorer(inputs).items()}
-    known = np.isfinite(found["score"])
+    arrays = {name: np.asarray(keras.ops.convert_to_numpy(value)) for name, value in scorer(inputs).items()}
+    finite = np.isfinite(arrays["score"])
     return {
-        "score": np.where(known, found["score"], LARGEST_SCORE),
-        "alert": np.where(known, found["alert"], 1),
-        "share": np.nan_to_num(found["share"], nan=0.0),
+        "score": np.where(finite, arrays["score"], LARGEST_SCORE),
+        "alert": np.where(finite, arrays["alert"], 1),
+        "share": np.nan_to_num(arrays["share"], nan=0.0),
     }
 
 
 def codes(scorer: keras.Model, inputs: np.ndarray) -> np.ndarray:
-    """The codes of raw rows, (rows, code size) float64, by the scorer's own path from row to encoder."""
+    """The codes of raw rows, (rows, code size) float64, computed by the scorer's layers."""
     row, _ = scorer.get_layer("anomaly_score").input
     encoder = keras.Model(scorer.input, scorer.get_layer("autoencoder").get_layer("encoder")(row))
     return in_chunks(lambda chunk: np.asarray(keras.ops.convert_to_numpy(encoder(chunk))), inputs)
 
 
 def chunk_rows(inputs: np.ndarray) -> int:
-    """So many rows of the matrix are worked on at a time."""
+    """Number of rows of the matrix to process at a time."""
     return max(1, min(CHUNK, 2**25 // inputs.shape[1]))
 
 
 def in_chunks(function: Callable[[np.ndarray], np.ndarray], inputs: np.ndarray) -> np.ndarray:
-    """Apply a function of rows to a matrix that may be larger than memory; the values come as float64."""
+    """Apply a function of rows to a matrix that may be larger than memory; returns float64."""
     chunk = chunk_rows(inputs)
     parts = [function(np.asarray(inputs[start : start + chunk])) for start in range(0, len(inputs), chunk)]
     return np.concatenate(parts).astype(np.float64)
@@ -210,26 +210,26 @@ def in_chunks(function: Callable[[np.ndarray], np.ndarray], inputs: np.ndarray) 
 
 
 def days_of(split: Split) -> float | None:
-    """Days from the first to the last payment, where the data say."""
+    """Days from the first to the last payment; None without times."""
     if "time" not in split.extra:
         return None
     return max(float(np.ptp(split.extra["time"])), 1.0) / 86_400
 
 
 def sample(rows: np.ndarray, seed: int) -> np.ndarray:
-    """The rows, or SAMPLE_ROWS of them drawn at random, in order."""
+    """The rows, or SAMPLE_ROWS of them drawn at random, sorted."""
     if len(rows) > SAMPLE_ROWS:
         rows = np.sort(np.random.default_rng(seed).choice(rows, SAMPLE_ROWS, replace=False))
     return rows
 
 
 def unsupervised_rows(split: Split, unlabelled: bool) -> np.ndarray:
-    """Row numbers that the detectors without fraud are trained on: the genuine ones, or all."""
+    """The training rows of unsupervised detectors: genuine ones, or all."""
     return np.arange(len(split)) if unlabelled else np.flatnonzero(split.labels == 0)
 
 
 def parts_of(rows: np.ndarray, seed: int) -> list[np.ndarray]:
-    """The rows, in order; of more than SAMPLE_ROWS, random parts of about equal size that are no larger."""
+    """The rows, split into random parts of about equal size with at most SAMPLE_ROWS each, sorted."""
     if len(rows) <= SAMPLE_ROWS:
         return [rows]
     mixed = np.random.default_rng(seed).permutation(rows)
@@ -237,28 +237,28 @@ def parts_of(rows: np.ndarray, seed: int) -> list[np.ndarray]:
 
 
 def supervised_parts(split: Split, seed: int) -> list[np.ndarray]:
-    """Parts of the rows that the classifiers are trained on: every fraud, and of the genuine payments each in one."""
+    """Parts of the rows for training classifiers: each has all frauds, and a share of the genuine payments."""
     frauds = np.flatnonzero(split.labels == 1)
     return [np.concatenate([frauds, part]) for part in parts_of(np.flatnonzero(split.labels == 0), seed)]
 
 
 def threshold_of(scores: np.ndarray, rate: float) -> float:
-    """The threshold above which the `rate` share of the scores lies, at least one, and what is tied with the last."""
+    """The threshold that the `rate` share of the scores exceeds, at least one score, including ties."""
     count = max(1, round(rate * len(scores)))
     lowest = np.partition(scores, len(scores) - count)[len(scores) - count]
-    # The next smaller float32, which is the type of the scores, so that the lowest is above it.
+    # The next smaller float32, the type of the scores, so that the lowest is above it.
     return float(np.nextafter(np.float32(lowest), np.float32(-np.inf)))
 
 
 def _grow(forest: Any, parts: Sequence[np.ndarray], fit: Callable[[np.ndarray], Any]) -> None:
-    """Grow the trees of a forest, as many on each part of the rows."""
-    planted = 0
+    """Fit the trees of a forest, an equal number on each part of the rows."""
+    fitted = 0
     for number, part in enumerate(parts, 1):
         trees = TREES * number // len(parts)
-        if trees > planted:  # of more parts than trees some have none
+        if trees > fitted:  # if there are more parts than trees, some have none
             forest.set_params(n_estimators=trees)
             fit(part)
-        planted = trees
+        fitted = trees
 
 
 def isolation_forest(splits: Mapping[str, Split], unlabelled: bool, seed: int) -> dict[str, np.ndarray]:
@@ -274,9 +274,9 @@ def isolation_forest(splits: Mapping[str, Split], unlabelled: bool, seed: int) -
 
 
 def _components(train: Split, rows: np.ndarray) -> tuple[StandardScaler, np.ndarray]:
-    """The scaling of the rows, and their principal components (features, components), the largest first.
+    """The scaling of the rows, and their principal components (features, components), largest first.
 
-    Of more features than `WIDE` there are as many components as rows, at most `WIDE_ROWS`.
+    With more features than `WIDE`, there are as many components as rows, at most `WIDE_ROWS`.
     """
     size = chunk_rows(train.inputs)
     chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
@@ -286,7 +286,7 @@ def _components(train: Split, rows: np.ndarray) -> tuple[StandardScaler, np.ndar
     if train.inputs.shape[1] > WIDE:
         scaled = np.asarray(scaler.transform(train.inputs[rows[:: -(-len(rows) // WIDE_ROWS)]].astype(np.float64)))
         squares, left = np.linalg.eigh(scaled @ scaled.T)
-        known = squares > 1e-10 * squares[-1]  # equal rows have no component of their own
+        known = squares > 1e-10 * squares[-1]  # equal rows add no component
         weights = np.where(known, left / np.sqrt(np.where(known, squares, 1)), 0)
         return scaler, scaled.T @ weights[:, ::-1]
     spread = np.zeros((train.inputs.shape[1],) * 2)
@@ -302,7 +302,7 @@ def pca_reconstruction(splits: Mapping[str, Split], unlabelled: bool, seed: int)
     most = max(features - 1, 1)
     if features > WIDE:
         most = min(most, WIDE_ROWS, len(unsupervised_rows(splits["validation_train"], unlabelled)))
-    # With every component nothing is left, so of a single feature the row itself is taken.
+    # All components leave no residual, so with a single feature the row itself is the residual.
     numbers = np.unique(np.linspace(1, most, min(features, COMPONENTS)).astype(int))
 
     def errors(train: Split) -> Callable[[np.ndarray], np.ndarray]:
@@ -334,9 +334,9 @@ def pca_reconstruction(splits: Mapping[str, Split], unlabelled: bool, seed: int)
 
 
 def logistic_regression(splits: Mapping[str, Split], unlabelled: bool, seed: int) -> dict[str, np.ndarray]:
-    """Logistic regression on standardised inputs, the mean of one for each part of the rows (McDonald et al. 2009).
+    """Logistic regression on standardised inputs, the mean of a model per part of the rows (McDonald et al. 2009).
 
-    It is trained on frauds too, whatever `unlabelled` says.
+    It is trained on frauds, too, regardless of `unlabelled`.
     """
     train = splits["train"]
     models = [
@@ -353,7 +353,7 @@ def logistic_regression(splits: Mapping[str, Split], unlabelled: bool, seed: int
 
 
 def random_forest(splits: Mapping[str, Split], unlabelled: bool, seed: int) -> dict[str, np.ndarray]:
-    """Random forest (Breiman 2001) with scikit-learn's defaults; it is trained on frauds too."""
+    """Random forest (Breiman 2001) with scikit-learn's defaults; it is trained on frauds, too."""
     train = splits["train"]
     forest = RandomForestClassifier(random_state=seed, n_jobs=-1, warm_start=True)
     _grow(forest, supervised_parts(train, seed), lambda rows: forest.fit(train.inputs[rows], train.labels[rows]))
@@ -376,7 +376,7 @@ USES_LABELS = ("logistic regression", "random forest")
 
 
 def feature_label(name: str) -> str:
-    """A feature's name for readers: the handbook's columns in words, others as they are."""
+    """A feature's name for the report: the handbook's columns in words, others as they are."""
     for prefix, words in _WINDOWED.items():
         if name.startswith(prefix) and name.endswith("DAY_WINDOW"):
             return f"{words}, {name.removeprefix(prefix).removesuffix('DAY_WINDOW')} d"
@@ -384,18 +384,18 @@ def feature_label(name: str) -> str:
 
 
 def short_label(name: str) -> str:
-    """The same, cut where it is long."""
+    """`feature_label`, shortened if necessary."""
     label = feature_label(name)
     return label if len(label) <= LONGEST_NAME else f"{label[: LONGEST_NAME - 1]}…"
 
 
 def rate_in_words(rate: float) -> str:
-    """A share of the payments in per cent, with three digits that mean something."""
+    """A share of the payments in per cent, with three significant digits."""
     return f"{100 * rate:.3g}\u00a0%"
 
 
 def describe(dataset: Dataset, learned_from: int) -> dict[str, Any]:
-    """The data for metrics.json: where they come from, and the size and the frauds of each split."""
+    """The data for metrics.json: provenance, and the size and frauds of each split."""
     provenance = dataset.provenance.to_dict()
     sizes = {name: len(part) for name, part in dataset.splits.items()}
     frauds = {name: int(part.labels.sum()) for name, part in dataset.splits.items()}
@@ -416,7 +416,7 @@ def compare(
     alert_rate: float,
     resamples: int,
 ) -> dict[str, Any]:
-    """Results of all models with intervals from one bootstrap over customers (else payments), so that they compare."""
+    """Comparable results of all models, with intervals from one bootstrap over customers, or else payments."""
     units, unit = np.arange(len(test)), "payments"
     if "customer" in test.extra:
         unit = "customers"
@@ -448,14 +448,14 @@ def compare(
             },
         }
 
-    found = bootstrap(statistic, units.max() + 1, resamples=resamples)
+    estimates = bootstrap(statistic, units.max() + 1, resamples=resamples)
     results: list[Result] = [
         {
             "model": model,
             "baseline": model != "autoencoder",
             "uses_labels": model in USES_LABELS,
             "parameters": parameters[model],
-            "metrics": over_seeds(of_seeds(model, np.ones(units.max() + 1)), found["metrics"][model]),
+            "metrics": over_seeds(of_seeds(model, np.ones(units.max() + 1)), estimates["metrics"][model]),
         }
         for model in scores
     ]
@@ -475,16 +475,16 @@ def compare(
         "best_possible": _best_possible(test, units, alert_rate, by_card),
         "results": results,
         "differences": differences(
-            [("autoencoder", model) for model in rivals], "average_precision", found["differences"]
+            [("autoencoder", model) for model in rivals], "average_precision", estimates["differences"]
         ),
-        "detection": found["detection"] if groups else {},
+        "detection": estimates["detection"] if groups else {},
     }
 
 
 def _measures(
     test: Split, scores: np.ndarray, units: np.ndarray, alert_rate: float, by_card: bool
 ) -> dict[str, Callable[[np.ndarray], float]]:
-    """Every measure of the scores of a training, as a function of the weights of the units."""
+    """All measures of one training's scores, as functions of the weights of the units."""
     ranking = Ranking(test.labels, scores, units)
     measures: dict[str, Callable[[np.ndarray], float]] = {
         "auc_roc": ranking.auc_roc,
@@ -497,12 +497,12 @@ def _measures(
 
 
 def _best_possible(test: Split, units: np.ndarray, alert_rate: float, by_card: bool) -> dict[str, float]:
-    """What a perfect ranking would reach in those measures that are bounded by the budget."""
+    """The values of a perfect ranking for measures that are bounded by the budget."""
     truth = (test.labels == 1).astype(float)
-    found = {"recall_at_budget": Ranking(test.labels, truth).recall_at_rate(alert_rate)}
+    best = {"recall_at_budget": Ranking(test.labels, truth).recall_at_rate(alert_rate)}
     if by_card:
-        found["card_precision_at_100"] = CardPrecision(test.labels, truth, units, test.extra["day"])()
-    return found
+        best["card_precision_at_100"] = CardPrecision(test.labels, truth, units, test.extra["day"])()
+    return best
 
 
 def _share(alert: np.ndarray, weights: np.ndarray) -> float:
@@ -518,12 +518,12 @@ def _top(scores: np.ndarray, rate: float) -> np.ndarray:
 
 
 def _scenarios(split: Split) -> dict[str, np.ndarray]:
-    """Row numbers of the frauds of each scenario; none where the data don't say."""
+    """Row indices of the frauds of each scenario; {} if the data have no scenarios."""
     scenario = split.extra.get("scenario")
     if scenario is None:
         return {}
-    rows = {name: np.flatnonzero(scenario == code) for code, name in fraud.SCENARIOS.items()}
-    return {name: found for name, found in rows.items() if len(found)}
+    rows_of = {name: np.flatnonzero(scenario == code) for code, name in fraud.SCENARIOS.items()}
+    return {name: rows for name, rows in rows_of.items() if len(rows)}
 
 
 def calibration(
@@ -534,16 +534,16 @@ def calibration(
     test_scores: np.ndarray,
     alert_rate: float,
 ) -> dict[str, Any]:
-    """What thresholds set on validation did on test, for budgets around the chosen one."""
+    """The test results of thresholds set on validation, for budgets around the chosen one."""
 
     def outcome(split: Split, scores: np.ndarray, threshold: float) -> dict[str, float]:
         alert = scores > threshold
-        found = int((alert & (split.labels == 1)).sum())
+        detected = int((alert & (split.labels == 1)).sum())
         return {
             # Without days the unit is a thousand payments.
             "alerts": float(alert.sum() / (days_of(split) or len(split) / 1_000)),
-            "recall": found / int(split.labels.sum()),
-            "precision": found / max(int(alert.sum()), 1),
+            "recall": detected / int(split.labels.sum()),
+            "precision": detected / max(int(alert.sum()), 1),
         }
 
     budgets = []
@@ -561,7 +561,7 @@ def calibration(
 
 
 def extremes(split: Split, scores: np.ndarray, scorer: keras.Model, features: Sequence[str]) -> Alerts:
-    """The ten highest alerts with the features' shares, and the five frauds that were ranked lowest."""
+    """The ten highest alerts with the features' shares, and the five frauds ranked lowest."""
     order = np.argsort(-scores, kind="stable")
     highest = order[:10]
     missed = order[::-1][split.labels[order[::-1]] == 1][:5]
@@ -570,7 +570,7 @@ def extremes(split: Split, scores: np.ndarray, scorer: keras.Model, features: Se
 
     inputs = np.asarray(split.inputs[np.concatenate([highest, missed])])
     shares = outputs(scorer, inputs)["share"]
-    # Those with the largest share of some row, as far as there is room, in their own order.
+    # The features with the largest share in any row, up to KEPT, in their own order.
     places = np.argsort(np.argsort(-shares, axis=1, kind="stable"), axis=1).min(axis=0)
     kept = np.sort(np.argsort(places, kind="stable")[:KEPT])
     names = [features[int(index)] for index in kept]
@@ -614,7 +614,7 @@ def draw(
     scorer: keras.Model,
     fits: Mapping[str, run.Fit],
 ) -> dict[str, Any]:
-    """Write the figures; returns what metrics.json says of them, and what the plane of the code shows."""
+    """Write the figures; returns their entries in metrics.json, and that of the code."""
     test, threshold, model = dataset.splits["test"], metrics["threshold"], metrics["model"]
     first = {model: of_seeds[0] for model, of_seeds in scores.items()}
     own = first["autoencoder"]
@@ -646,7 +646,7 @@ def draw(
         ),
     }
     if metrics["detection"]:
-        found = metrics["detection"]["autoencoder"].items()
+        own_detection = metrics["detection"]["autoencoder"].items()
         drawn["detection"] = (
             figures.grouped_bars(
                 {
@@ -657,7 +657,7 @@ def draw(
                 y_label="share of the frauds found",
             ),
             "Share of the frauds of each scenario found by each model; autoencoder: "
-            + "; ".join(f"{scenario} {percent(share['value'])}" for scenario, share in found),
+            + "; ".join(f"{scenario} {percent(share['value'])}" for scenario, share in own_detection),
         )
     if metrics["alerts"]["named_share"] >= SPREAD_OUT:
         highest = metrics["alerts"]["highest"]
@@ -679,12 +679,12 @@ def draw(
     if code.shape[1] > 2:
         pca = PCA(2, svd_solver="full").fit(code)
         points = pca.transform(code)
-        points[np.abs(points) < 1e-9 * np.abs(points).max()] = 0  # rounding, of a code that lies on a line
+        points[np.abs(points) < 1e-9 * np.abs(points).max()] = 0  # rounding errors of a code on a line
         total = code.var(axis=0, ddof=1).sum()
-        held = float(pca.explained_variance_.sum() / total) if total else 1.0  # a code may have collapsed
+        held = float(pca.explained_variance_.sum() / total) if total else 1.0  # a collapsed code has no variance
         axes = ("first principal component of the code", "second principal component")
     else:
-        # A code of one number is drawn against the score.
+        # A code of size 1 is drawn against the score.
         points = code if code.shape[1] == 2 else np.column_stack([code, own[rows]])
         held = 1.0
         axes = ("first number of the code", "second number" if code.shape[1] == 2 else "anomaly score")
@@ -694,7 +694,7 @@ def draw(
     )
 
     budgets = threshold["budgets"]
-    if len({budget["validation"]["alerts"] for budget in budgets}) > 1:  # where most scores are equal they are one
+    if len({budget["validation"]["alerts"] for budget in budgets}) > 1:  # equal if most scores are equal
         drawn["budget"] = (
             figures.budget_calibration(
                 [budget["validation"]["alerts"] for budget in budgets],

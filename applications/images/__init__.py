@@ -1,1 +1,1 @@
-"""What the image classification application is made of."""
+"""The parts of the image classification application."""

@@ -1,4 +1,4 @@
-"""What the image application compares and draws: the split, the baselines, the measures with intervals, the figures."""
+"""The evaluation of the image application: splits, baselines, measures with intervals, and figures."""
 
 import dataclasses
 import itertools
@@ -29,30 +29,30 @@ from templates import dbn as dbn_template
 from templates import dsn as dsn_template
 
 SHARES = (0.1, 0.3, 1.0)  # of the labelled training pictures
-MANY_PICTURES = 20_000  # of more, whose trainings are long, the middle share is left out
-CHOICE_PICTURES, CHOICE_WORK = 10_000, 10**11  # on which the baselines' settings are chosen; pictures² × features
-# Rows² × features × the share of support vectors, about ten minutes of a core. A support vector machine that needs more
-# is fitted by least squares on Nystroem features, whose work grows with the rows alone.
+MANY_PICTURES = 20_000  # with more, the middle share is left out, as trainings are long
+CHOICE_PICTURES, CHOICE_WORK = 10_000, 10**11  # limits for choosing the baselines' settings; pictures² × features
+# Rows² × features × the share of support vectors: about ten minutes on a core. If more is needed, the support vector
+# machine is replaced by least squares on Nystroem features, which scales linearly with the rows.
 EXACT_WORK = 2 * 10**12
-LANDMARKS, LANDMARK_NUMBERS = 2_000, 2 * 10**8  # of those features; and the numbers that all rows' features may be
-REGRESSION_STEPS, REGRESSION_WORK = 300, 10**13  # of the logistic regression, and multiplications in all of them
+LANDMARKS, LANDMARK_NUMBERS = 2_000, 2 * 10**8  # number of Nystroem features; of values in their matrix
+REGRESSION_STEPS, REGRESSION_WORK = 300, 10**13  # of the logistic regression: iterations, total multiplications
 MEASURES = {"accuracy": "Accuracy", "log_loss": "Log-loss [nats]", "calibration_error": "Calibration error"}
-BIASED = ("calibration_error",)  # by the draws of a bootstrap
-MOST_CLASSES = 20  # that have a bar each; of more the report lists the confusions
-LEAST_BINS = 3  # of one of the models, for a reliability diagram to be drawn
-PRECISE = 1_000  # test pictures, from which a tenth of a per cent is more than one of them
+BIASED = ("calibration_error",)  # by bootstrap draws
+MOST_CLASSES = 20  # in a bar chart; with more, the report lists the confusions
+LEAST_BINS = 3  # of at least one model, for a reliability diagram
+PRECISE = 1_000  # test pictures, with which two decimals of a per cent are meaningful
 MOST_ERRORS, IN_A_ROW = 24, 8
-MAPS = 6  # right and wrong pictures whose Grad-CAM is shown, each
+MAPS = 6  # correct and wrong pictures each with Grad-CAM
 FIELDS, SAMPLES, GIBBS_STEPS = 64, 40, 1_000
 LIKELIHOOD_CHAINS, LIKELIHOOD_STEPS, LIKELIHOOD_PICTURES = 100, 1_000, 2_000
 LARGE_TIMES = 4  # factor on the steps of large machines
 
 
-# --- What metrics.json has beside what all programs write ---
+# --- The schema of this application's metrics.json ---
 
 
 class Data(schema.Data):
-    """The pictures: how many of each split and class, how many with labels; shape is height, width, channels."""
+    """The pictures: counts by split and class, and of used labels; shape is height, width, channels."""
 
     train: int
     validation: int
@@ -64,10 +64,10 @@ class Data(schema.Data):
 
 
 class Evaluation(schema.Evaluation):
-    """Titles of the measures, what they are taken from, and how they are shown.
+    """Titles of the measures, how they are computed, and how they are shown.
 
-    `majority` is the accuracy of the most frequent class; `digits` are those of shares in per cent; `by_class` says
-    whether the classes are compared by "accuracy" or by "error", whichever is smaller.
+    `majority` is the accuracy of the most frequent class; `digits` are the decimals of shares in per cent; `by_class`
+    says whether classes are compared by "accuracy" or "error", whichever is smaller.
     """
 
     measures: dict[str, str]
@@ -80,7 +80,7 @@ class Evaluation(schema.Evaluation):
 
 
 class Result(schema.Result):
-    """A model; the settings of a baseline are those that were chosen on validation."""
+    """A model; the settings of a baseline are those chosen on validation."""
 
     fit_seconds: float
     settings: str
@@ -99,7 +99,7 @@ class Point(Estimate):
 
 
 class Sizes(TypedDict):
-    """Accuracies by the number of labels, and what the DBN gains by pretraining."""
+    """Accuracies by the number of labels, and the DBN's gain from pretraining."""
 
     shares: list[float]
     pictures: list[int]
@@ -108,7 +108,7 @@ class Sizes(TypedDict):
 
 
 class Confusion(TypedDict):
-    """How many pictures of a class were given another, and their share of the class."""
+    """Number of pictures of a class that were classified as another, and their share of the class."""
 
     true: str
     found: str
@@ -127,7 +127,7 @@ class Bin(TypedDict):
 
 
 class Answer(TypedDict):
-    """A test picture with its class, the one that was found, and the probability of that."""
+    """A test picture with its true class, the predicted one, and its probability."""
 
     index: int
     row: int
@@ -138,7 +138,7 @@ class Answer(TypedDict):
 
 
 class Cnn(TypedDict):
-    """What the report shows of the convolutional network."""
+    """Details of the convolutional network for the report."""
 
     filters: int
     kernel_size: int
@@ -161,7 +161,7 @@ class HeldOutPoint(TypedDict):
 
 
 class HeldOut(TypedDict):
-    """How long a machine is trained, at most and by the likelihood of held-out pictures at some epochs."""
+    """The chosen and the maximum epochs of a machine, and the likelihood of held-out pictures at some epochs."""
 
     kept: int
     most: int
@@ -180,7 +180,7 @@ class Likelihood(Estimate):
 
 
 class Dbn(TypedDict):
-    """What the report shows of the deep belief network."""
+    """Details of the deep belief network for the report."""
 
     widths: list[int]
     visible: str
@@ -193,7 +193,7 @@ class Dbn(TypedDict):
 
 
 class Module(TypedDict):
-    """The network's answers after a module."""
+    """Errors and accuracies of the network after a module."""
 
     train_error: float
     train_accuracy: float
@@ -202,7 +202,7 @@ class Module(TypedDict):
 
 
 class Dsn(TypedDict):
-    """What the report shows of the deep stacking network."""
+    """Details of the deep stacking network for the report."""
 
     modules: list[Module]
     chosen: int
@@ -237,7 +237,7 @@ class Model(TypedDict):
 
 
 class Metrics(schema.Metrics):
-    """metrics.json of this application; `losses` are the last ones of the training on which choices were made."""
+    """metrics.json of this application; `losses` are the last ones of the training for choices."""
 
     data: Data
     evaluation: Evaluation
@@ -258,7 +258,7 @@ class Metrics(schema.Metrics):
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """The pictures of a run: `pool` is all that may be trained on, the last of them the validation pictures."""
+    """The pictures of a run: `pool` has the training pictures and, at the end, the validation pictures."""
 
     pool: models.Pictures
     train: int
@@ -269,14 +269,14 @@ class Task:
 
     @classmethod
     def of(cls, dataset: Dataset, labels: int | None) -> "Task":
-        """The task of a dataset; `labels` limits how many labels are used."""
+        """The task of a dataset; `labels` limits the number of used labels."""
         parts = {name: models.Pictures(part.inputs, part.labels) for name, part in dataset.splits.items()}
         train, validation, test = (parts[name] for name in ("train", "validation", "test"))
         return cls(train + validation, len(train), test, dataset.splits["test"], len(dataset.classes), labels)
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """Shares of the labels that are trained on, each of other numbers of pictures, the whole at the end."""
+        """Shares of the labels to train on, with different numbers of pictures, in ascending order up to 1."""
         shares = SHARES if len(self.pool) <= MANY_PICTURES else SHARES[::2]
         numbers = [len(self._rows(0, share)) for share in shares]
         return tuple(
@@ -284,7 +284,7 @@ class Task:
         )
 
     def choosing(self, seed: int) -> tuple[models.Pictures, models.Pictures]:
-        """Pictures to train on while choices are made, and those that decide, a fifth of the labels if few are used."""
+        """Pictures to train on and to validate on while choices are made; with `labels`, a fifth of them validates."""
         if self.labels is None:
             rows = np.arange(len(self.pool))
             return self.pool[rows[: self.train]], self.pool[rows[self.train :]]
@@ -293,7 +293,7 @@ class Task:
         return self.pool[rows[inside]], self.pool[np.delete(rows, inside)]
 
     def labelled(self, seed: int, share: float) -> models.Pictures:
-        """The pictures that a final model of this seed may know the labels of."""
+        """The labelled pictures for a final model with this seed."""
         return self.pool[self._rows(seed, share)]
 
     def _rows(self, seed: int, share: float) -> np.ndarray:
@@ -302,7 +302,7 @@ class Task:
 
 
 def stratified(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Rows (n,), in order, that hold a share of each class, at least one of each; smaller shares are within larger."""
+    """Sorted rows with a share of each class, at least one of each; smaller shares are subsets of larger ones."""
     random = np.random.default_rng(seed)
     rows = []
     for label in np.unique(labels):
@@ -316,9 +316,9 @@ def stratified(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
 
 @dataclasses.dataclass
 class Answers:
-    """What a baseline says of the test pictures for each share of the labels, and what was chosen on validation.
+    """A baseline's predictions for the test pictures by share of the labels, and its settings chosen on validation.
 
-    Like those of a network, the answers for a share are one for each drawing of the pictures.
+    For each share, there is one prediction for each drawing of the pictures.
     """
 
     probabilities: list[list[np.ndarray]]
@@ -336,12 +336,12 @@ def _nearest_neighbours(features: int, neighbours: int) -> Any:
 
 
 def _support_vectors(features: int, strength: float, width: float) -> Any:
-    # With ties broken, the largest decision value is the answer.
+    # With break_ties, the prediction is the largest decision value.
     return SVC(C=strength, gamma=width / features, break_ties=True)  # pyright: ignore[reportArgumentType]
 
 
-# How each baseline is made, and the choices among which validation decides. The width of the kernel is a multiple of
-# 1 / features, for pixels from 0 to 1; 16 on digits is what scikit-learn's own example takes.
+# The baselines, and the settings to choose from on validation. The kernel's gamma is a multiple of 1 / features, for
+# pixels from 0 to 1; scikit-learn's own example uses 16 on digits.
 BASELINES: dict[str, tuple[Callable[..., Any], dict[str, tuple[float, ...]]]] = {
     "logistic regression": (_logistic_regression, {"C": (0.01, 0.1, 1, 10)}),
     "RBF-SVM": (_support_vectors, {"C": (1, 10), "gamma × features": (4, 8, 16, 32)}),
@@ -350,18 +350,18 @@ BASELINES: dict[str, tuple[Callable[..., Any], dict[str, tuple[float, ...]]]] = 
 
 
 def fit_baselines(this_run: run.Run, task: Task, settings: Any) -> dict[str, Answers]:
-    """Every baseline: its settings are chosen on validation, then it is fitted on the labels that the networks had.
+    """Choose the settings of each baseline on validation, then fit it on the labels that the networks use.
 
-    Of very many pictures the settings are chosen on some; the final fits have all.
+    With very many pictures, the settings are chosen on a part of them; the final fits use all.
     """
     train, validation = (_flat(_some(part, settings.seed)) for part in task.choosing(settings.seed))
     seeds = range(settings.seed, settings.seed + settings.seeds)
-    # Where all labels are used there is nothing to draw, and the baselines have no other randomness.
+    # With all labels there is nothing to draw, and the baselines have no other randomness.
     drawings = [seeds[:1] if share == 1 and task.labels is None else seeds for share in task.shares]
     parts = zip(task.shares, drawings, strict=True)
     sets = [(share, s) for share, drawn in parts for s in drawn]
     test = _flat(task.test)[0]
-    found, ends = {}, {}
+    fitted, ends = {}, {}
     for name, (make, choices) in BASELINES.items():
         kept = this_run.stage(
             name.replace(" ", "-"),
@@ -378,16 +378,16 @@ def fit_baselines(this_run: run.Run, task: Task, settings: Any) -> dict[str, Ans
         )
         answers = iter(kept["probabilities"])
         probabilities = [[next(answers) for _ in drawn] for drawn in drawings]
-        said = ", ".join(f"{key} {value:g}" for key, value in zip(choices, kept["chosen"], strict=True))
+        chosen = ", ".join(f"{key} {value:g}" for key, value in zip(choices, kept["chosen"], strict=True))
         if kept["landmarks"]:
-            said += f"; least squares on {int(kept['landmarks']):,} Nystroem features"
-        found[name] = Answers(probabilities, int(kept["parameters"]), said, float(kept["seconds"]))
+            chosen += f"; least squares on {int(kept['landmarks']):,} Nystroem features"
+        fitted[name] = Answers(probabilities, int(kept["parameters"]), chosen, float(kept["seconds"]))
         for key, value, ended in zip(choices, kept["chosen"], kept["ended"], strict=True):
-            if ended and (key, value) != ("k", 1):  # there are no fewer neighbours
+            if ended and (key, value) != ("k", 1):  # the smallest possible
                 ends.setdefault((key, float(value), value == max(choices[key])), []).append(name)
     for (key, value, _), names in ends.items():
         this_run.at_end(f"{key} of the {' and of the '.join(names)}", value, BASELINES[names[0]][1][key])
-    return found
+    return fitted
 
 
 def _fitted(model: Any, features: np.ndarray, labels: np.ndarray) -> Any:
@@ -397,9 +397,9 @@ def _fitted(model: Any, features: np.ndarray, labels: np.ndarray) -> Any:
         work = 4 * features.size * len(np.unique(labels))  # of a step
         model.max_iter = int(np.clip(REGRESSION_WORK // work, 20, REGRESSION_STEPS))
     with warnings.catch_warnings():
-        # Of many pictures the logistic regression is stopped before its end, which costs it hardly anything.
+        # With many pictures, the logistic regression is stopped early, which hardly affects its accuracy.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        warnings.filterwarnings("ignore", message="The number of unique classes")  # of few pictures of each
+        warnings.filterwarnings("ignore", message="The number of unique classes")  # with few pictures per class
         return model.fit(features, labels)
 
 
@@ -413,7 +413,7 @@ def _fit_baseline(
     classes: int,
     most: int,
 ) -> dict[str, np.ndarray]:
-    """Choose on validation, then fit each of the sets, of `most` rows at most, and answer to the test pictures."""
+    """Choose settings on validation, then fit on each of the sets, with at most `most` rows, and predict the test."""
     features = train[0].shape[1]
     candidates = []
     for values in itertools.product(*choices.values()):
@@ -425,7 +425,7 @@ def _fit_baseline(
     accuracies = {values: accuracy for accuracy, values, *_ in candidates}
     ended = []
     for place, grid in enumerate(choices.values()):
-        # Of a setting that no other does as well as, at an end behind which there may be better ones.
+        # Whether a setting that is strictly the best is at an end of its grid.
         others = [accuracies[*chosen[:place], value, *chosen[place + 1 :]] for value in grid if value != chosen[place]]
         ended.append(chosen[place] in (grid[0], grid[-1]) and max(others, default=best) < best)
     landmarks = 0
@@ -453,30 +453,30 @@ def _fit_baseline(
 
 
 def _approximate(machine: SVC, landmarks: int) -> Pipeline:
-    """A linear machine on features whose products come near the kernel of a support vector machine."""
+    """A linear classifier on features whose products approximate the kernel of a support vector machine."""
     kernel = Nystroem(gamma=machine.gamma, n_components=landmarks, random_state=0)
     return Pipeline([("kernel", kernel), ("linear", RidgeClassifier(alpha=1 / machine.C))])
 
 
 def _scores(model: Any, inputs: np.ndarray, classes: int) -> np.ndarray:
-    """Scores (n, classes) of which a softmax makes probabilities, after a temperature that validation decides."""
+    """Scores (n, classes) whose softmax, with a temperature fitted on validation, gives probabilities."""
     if isinstance(model, KNeighborsClassifier):
         fitted = model.n_samples_fit_
         model.n_neighbors = min(model.n_neighbors, fitted)  # pyright: ignore[reportArgumentType]
-        # One neighbour more is shared by all classes, for no class is impossible.
+        # One additional neighbour is shared by all classes, so that no probability is 0.
         count = model.n_neighbors
         scores = np.log((count * np.asarray(model.predict_proba(inputs)) + 1 / classes) / (count + 1))
     else:
         scores = model.decision_function(inputs)
         if scores.ndim == 1:  # of two classes
             scores = np.stack([-scores, scores], axis=1)
-    every = np.full((len(inputs), classes), scores.min() - 10)  # a class without training pictures
-    every[:, model.classes_] = scores
-    return every
+    all_scores = np.full((len(inputs), classes), scores.min() - 10)  # for classes without training pictures
+    all_scores[:, model.classes_] = scores
+    return all_scores
 
 
 def _numbers(model: Any) -> int:
-    """The numbers that a fitted baseline keeps."""
+    """The number of values that a fitted baseline stores."""
     if isinstance(model, SVC):
         return model.support_vectors_.size + model.dual_coef_.size + model.intercept_.size
     if isinstance(model, LogisticRegression):
@@ -488,19 +488,19 @@ def _numbers(model: Any) -> int:
 
 
 def _some(pictures: models.Pictures, seed: int) -> models.Pictures:
-    """The pictures, or a share of each class of them if they are too many to choose settings on."""
+    """The pictures, or a share of each class if there are too many for choosing settings."""
     features = int(np.prod(pictures.inputs.shape[1:]))
     most = choice_pictures(features)
     return pictures if len(pictures) <= most else pictures[stratified(pictures.labels, most / len(pictures), seed)]
 
 
 def choice_pictures(features: int) -> int:
-    """Maximum number of pictures on which the baselines' settings are chosen, by numbers per picture."""
+    """Maximum number of pictures for choosing the baselines' settings, by values per picture."""
     return min(CHOICE_PICTURES, int((CHOICE_WORK / features) ** 0.5))
 
 
 def _flat(pictures: models.Pictures) -> tuple[np.ndarray, np.ndarray]:
-    """Rows (n, features) from 0 to 1 and their labels; in single precision if they are many."""
+    """Rows (n, features) from 0 to 1 and their labels; float32 if there are many."""
     flat = pictures.inputs.reshape(len(pictures), -1)
     return flat / 255 if len(flat) <= CHOICE_PICTURES else flat.astype(np.float32) / 255, pictures.labels
 
@@ -509,7 +509,7 @@ def _flat(pictures: models.Pictures) -> tuple[np.ndarray, np.ndarray]:
 
 
 def describe(dataset: Dataset, task: Task) -> dict[str, Any]:
-    """The data for metrics.json: where they come from, and the size of each split."""
+    """The data for metrics.json: provenance, and the size of each split."""
     splits = dataset.splits
     return (
         dataset.provenance.to_dict()
@@ -530,7 +530,7 @@ def _all_measures(judged: Classification, weights: np.ndarray) -> dict[str, floa
 
 
 def measures(test: Split, probabilities: np.ndarray) -> dict[str, Estimate]:
-    """Every measure of one model with its interval, from a bootstrap over pictures."""
+    """All measures of one model with intervals from a bootstrap over pictures."""
     judged = Classification(test.labels, probabilities)
     return bootstrap(lambda weights: _all_measures(judged, weights), len(test), biased=BIASED)
 
@@ -543,15 +543,15 @@ def compare(
     costs: Mapping[str, tuple[int, float, str]],
     resamples: int,
 ) -> dict[str, Any]:
-    """Results of all models with intervals from one bootstrap over pictures, so that they compare.
+    """Comparable results of all models, with intervals from one bootstrap over pictures.
 
     Args:
         task: the pictures.
-        dataset: where they are from.
-        found: of each model, of each of its trainings, the probabilities (test pictures, classes); the first model is
-            the headline.
-        by_size: of each model and share of the labels the same.
-        costs: of each model its parameters, seconds of training and settings.
+        dataset: their source.
+        found: by model, for each of its trainings, the probabilities (test pictures, classes); the first model is the
+            headline.
+        by_size: the same by model and share of the labels.
+        costs: by model, its parameters, seconds of training and settings.
         resamples: draws of the bootstrap.
     """
     labels = task.test.labels
@@ -560,7 +560,7 @@ def compare(
     networks = [model for model in found if model not in BASELINES]
     pairs = [(own, model) for model in found if model != own]
     pairs += [pair for pair in itertools.combinations(networks, 2) if own not in pair]
-    # How often each picture was right over the trainings, (test pictures,).
+    # The share of trainings in which each picture is right, (test pictures,).
     right = {
         (model, share): np.mean([p.argmax(1) == labels for p in of_seeds], axis=0)
         for model, shares in by_size.items()
@@ -643,15 +643,12 @@ def compare(
 
 
 def shown_digits(accuracy: float, tested: int) -> int:
-    """Digits of shares in per cent: two where less than 1 % is wrong and a picture is at most a tenth of a per cent."""
+    """Decimals of shares in per cent: 2 if less than 1 % is wrong and there are enough pictures, else 1."""
     return 2 if 1 - accuracy < 0.01 and tested >= PRECISE else 1
 
 
 def shown_by_class(accuracies: Sequence[float]) -> str:
-    """Whether the classes are compared by accuracy or by error.
-
-    Bars begin at 0: of accuracies that are all high, only the errors differ to the eye.
-    """
+    """Whether classes are compared by accuracy or by error: as bars begin at 0, high accuracies would look the same."""
     return "error" if float(np.mean(accuracies)) > 0.5 else "accuracy"
 
 
@@ -661,7 +658,7 @@ def _share(correct: np.ndarray, weights: np.ndarray) -> float:
 
 
 def _confusions(counts: np.ndarray, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """The ten confusions that are most frequent."""
+    """The ten most frequent confusions."""
     return [
         {"true": classes[true], "found": classes[guess], "pictures": number, "share": number / int(counts[true].sum())}
         for true, guess, number in most_confused(counts)
@@ -669,7 +666,7 @@ def _confusions(counts: np.ndarray, classes: Sequence[str]) -> list[dict[str, An
 
 
 def _errors(task: Task, dataset: Dataset, probabilities: np.ndarray) -> list[dict[str, Any]]:
-    """The wrong answers of the first training of which it was most sure."""
+    """The most confident errors of the first training."""
     guess, confidence = probabilities.argmax(1), probabilities.max(1)
     wrong = np.flatnonzero(guess != task.test.labels)
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_ERRORS]
@@ -688,13 +685,13 @@ def _described(task: Task, dataset: Dataset, row: int, guess: int, confidence: f
     }
 
 
-# --- What each template has to show ---
+# --- Details of each template ---
 
 
 def cnn_details(
     this_run: run.Run, trainer: Any, chosen: models.Trained, first: models.Trained, task: Task, dataset: Dataset
 ) -> dict[str, Any]:
-    """Pictures for Grad-CAM: right ones, one of each of the first classes, and the most confident errors."""
+    """Pictures for Grad-CAM: a correct one of each of the first classes, and the most confident errors."""
     probabilities = first.probabilities(task.test.inputs)
     guess, confidence = probabilities.argmax(1), probabilities.max(1)
     right = guess == task.test.labels
@@ -712,7 +709,7 @@ def cnn_details(
 def dbn_details(
     this_run: run.Run, trainer: Any, chosen: models.Trained, first: models.Trained, task: Task, dataset: Dataset
 ) -> dict[str, Any] | None:
-    """The first machine's likelihood while it learns and in the end, by annealed importance sampling."""
+    """The first machine's likelihood during and after training, by annealed importance sampling."""
     if first.parts is None:
         return None
     choices = trainer.choices
@@ -734,7 +731,7 @@ def dbn_details(
     }
     if choices.visible != "bernoulli":
         return details
-    # A binary machine has a likelihood for binary pictures alone: pixels are drawn with their brightness as chance.
+    # A binary machine has a likelihood only for binary pictures: pixels are drawn with their brightness as probability.
     random = np.random.default_rng(0)
 
     def binary(pictures: np.ndarray) -> np.ndarray:
@@ -777,7 +774,7 @@ def dbn_details(
 def dsn_details(
     this_run: run.Run, trainer: Any, chosen: models.Trained, first: models.Trained, task: Task, dataset: Dataset
 ) -> dict[str, Any]:
-    """Error and accuracy after each module of the network that was trained without the validation pictures."""
+    """Error and accuracy after each module of the network trained without the validation pictures."""
     train, validation = task.choosing(trainer.settings.seed)
     outputs = {}
     for name, part in {"train": train, "validation": validation, "test": task.test}.items():
@@ -806,7 +803,7 @@ DETAILS = {"cnn": cnn_details, "dbn": dbn_details, "dsn": dsn_details}
 
 
 def recipe(trainer: Any, chosen: models.Trained, task: Task) -> dict[str, Any]:
-    """How a template was trained, for the report."""
+    """The training settings of a template, for the report."""
     choices = trainer.choices
     rows = len(task.labelled(0, 1.0))
     shift = 0.0 if trainer.name == "CNN" else choices.shift
@@ -830,18 +827,18 @@ def recipe(trainer: Any, chosen: models.Trained, task: Task) -> dict[str, Any]:
         names = ("rbm_epochs", "rbm_learning_rate", "rbm_momentum", "rbm_batch_size")
         return values | {name: getattr(choices, name) for name in names} | {"rbm_epochs_trained": trainer.lengths}
     varied = [
-        (choices.rotation, f"turned by up to {choices.rotation:g} of a full turn"),
+        (choices.rotation, f"rotated by up to {choices.rotation:g} of a full turn"),
         (choices.translation, f"shifted by up to {choices.translation:g} of their size"),
-        (choices.zoom, f"made up to {choices.zoom:g} of their size larger or smaller"),
+        (choices.zoom, f"zoomed by up to {choices.zoom:g} of their size in or out"),
         (choices.flip, "mirrored"),
     ]
     text = ", ".join(text for size, text in varied if size)
-    return values | {"varied": f"pictures are {text}, by chance" if text else ""}
+    return values | {"varied": f"pictures are {text}, at random" if text else ""}
 
 
 # --- Figures ---
 
-Drawn = dict[str, tuple[bytes, str]]  # of each figure its SVG and what it shows, for readers who can't see it
+Drawn = dict[str, tuple[bytes, str]]  # each figure's SVG and its alternative text
 
 
 def _answer(answer: Answer) -> str:
@@ -855,7 +852,7 @@ def draw(
     first: Mapping[str, models.Trained],
     fits: Mapping[str, run.Fit],
 ) -> dict[str, Any]:
-    """Write the figures; returns what metrics.json says of them, and the last losses."""
+    """Write the figures; returns their entries in metrics.json, and the last losses."""
     own, classes, digits = metrics["headline"]["model"], metrics["data"]["classes"], metrics["evaluation"]["digits"]
     template, layers = metrics["settings"]["template"], metrics["model"]["layers"]
     drawn = _draw_results(metrics, digits)
@@ -873,12 +870,12 @@ def draw(
                 [_answer(entry) for entry in errors],
                 columns=math.ceil(len(errors) / math.ceil(len(errors) / IN_A_ROW)),  # rows of about equal length
             ),
-            f"The {number} that the {own} was surest of; true class, class found and confidence of the first ones: "
-            + "; ".join(_answer(entry) for entry in errors[:5]),
+            f"The {number} with the highest confidence of the {own}; true class, predicted class and confidence of the "
+            "first ones: " + "; ".join(_answer(entry) for entry in errors[:5]),
         )
     drawn["network"] = (
         figures.network(blocks(layers)),
-        f"The {own}, numbers that each layer gives out: "
+        f"The {own}, size of each layer's output: "
         + ", ".join(f"{name} {math.prod(size or 1 for size in shape):,}" for name, shape, _ in layers),
     )
     names = {"loss": "training", "val_loss": "validation"}
@@ -892,7 +889,7 @@ def draw(
     if any(len(values) > 1 for of_stage in losses.values() for values in of_stage.values()):
         drawn["learning"] = (
             figures.learning_curves(losses, y_label="squared error" if template == "dsn" else "cross-entropy [nats]"),
-            f"Learning curves of the {own}, of the training on which choices were made",
+            f"Learning curves of the {own}, of the training for choices",
         )
     for name, draw_more in {"cnn": _draw_cnn, "dbn": _draw_dbn, "dsn": _draw_dsn}.items():
         if metrics[name] is not None:
@@ -906,7 +903,7 @@ def draw(
 
 
 def _draw_results(metrics: Mapping[str, Any], digits: int) -> Drawn:
-    """The figures of the measures."""
+    """Figures of the measures."""
     own, results, sizes = metrics["headline"]["model"], metrics["results"], metrics["sizes"]
     titles = {"accuracy": "accuracy [%]", "log_loss": "log-loss [nats]", "calibration_error": "calibration error [%]"}
 
@@ -963,7 +960,7 @@ def _draw_results(metrics: Mapping[str, Any], digits: int) -> Drawn:
             figures.reliability_diagram(metrics["reliability"]),
             "Accuracy over confidence in bins. "
             + "; ".join(
-                f"{model}, surest {percent(last['low'], 0)} and more: {last['count']:,} pictures, "
+                f"{model}, confidence of {percent(last['low'], 0)} and more: {last['count']:,} pictures, "
                 f"{percent(last['accuracy'])} right"
                 for model, last in surest.items()
             ),
@@ -972,7 +969,7 @@ def _draw_results(metrics: Mapping[str, Any], digits: int) -> Drawn:
 
 
 def blocks(layers: Sequence[Sequence[Any]]) -> list[tuple[str, Sequence[int], int]]:
-    """Layers to be drawn: normalizations and activations count with the layer before them."""
+    """Layers to draw; normalizations and activations are merged with the layer before them."""
     drawn: list[tuple[str, Sequence[int], int]] = []
     for name, shape, parameters in layers:
         if drawn and drawn[-1][1] == shape and {"normalization", "activation"} & set(name.split("_")):
@@ -985,7 +982,7 @@ def blocks(layers: Sequence[Sequence[Any]]) -> list[tuple[str, Sequence[int], in
 
 def _draw_cnn(task: Task, details: Cnn, first: models.Trained) -> Drawn:
     kernel = np.asarray(first.parts.get_layer("stage_1_convolution_1").get_weights()[0])  # (size, size, channels, n)
-    # Each filter as a picture; of other than grey and colour pictures the channels count together.
+    # Each filter as a picture; unless pictures are grey or in colour, the channels are summed.
     filters = np.moveaxis(kernel if kernel.shape[2] in (1, 3) else kernel.sum(axis=2, keepdims=True), -1, 0)
     shown = details["grad_cam"]
     pictures = task.test.inputs[[entry["index"] for entry in shown]]
@@ -1003,7 +1000,7 @@ def _draw_cnn(task: Task, details: Cnn, first: models.Trained) -> Drawn:
                 marks=[entry["true"] != entry["found"] for entry in shown],
                 overlays=cnn_template.grad_cam(first.parts, pictures.astype(np.float32) / 255),
             ),
-            "Test pictures, each beside its Grad-CAM map; true class, class found, confidence: "
+            "Test pictures, each beside its Grad-CAM map; true class, predicted class, confidence: "
             + "; ".join(_answer(entry) for entry in shown),
         ),
     }
@@ -1012,7 +1009,7 @@ def _draw_cnn(task: Task, details: Cnn, first: models.Trained) -> Drawn:
 def _draw_dbn(task: Task, details: Dbn, first: models.Trained) -> Drawn:
     shape = task.test.inputs.shape[1:]
     weights = np.asarray(first.parts[0].get_weights()[0])  # (features, hidden units)
-    # Of many hidden units those that weigh most; of colour pictures the mean of the channels.
+    # The hidden units with the largest weights, averaged over channels.
     largest = np.argsort(-np.square(weights).sum(0), kind="stable")[: details["fields"]]
     fields = weights[:, largest].T.reshape(-1, *shape).mean(axis=-1, keepdims=True)
     samples = dbn_template.generate(first.parts, SAMPLES, steps=GIBBS_STEPS, seed=0)
@@ -1039,7 +1036,7 @@ def _draw_dbn(task: Task, details: Dbn, first: models.Trained) -> Drawn:
         ),
         "dbn_samples": (
             figures.pictures(samples.reshape(-1, *shape), [""] * SAMPLES, columns=20),
-            f"{SAMPLES} pictures that the stack generates",
+            f"{SAMPLES} pictures generated by the stack",
         ),
         "dbn_training": (
             figures.series(panels, x_label="epoch"),
@@ -1060,10 +1057,10 @@ def _draw_dsn(task: Task, details: Dsn, first: models.Trained) -> Drawn:
             "test": curve("test_accuracy"),
         },
     }
-    said = (f"module {number} {percent(m['test_accuracy'])}" for number, m in enumerate(details["modules"], 1))
+    by_module = (f"module {number} {percent(m['test_accuracy'])}" for number, m in enumerate(details["modules"], 1))
     return {
         "dsn_modules": (
             figures.series(panels, x_label="module", mark=(details["chosen"], "chosen")),
-            f"Training error and accuracy after each module; test accuracy: {'; '.join(said)}",
+            f"Training error and accuracy after each module; test accuracy: {'; '.join(by_module)}",
         )
     }

@@ -1,1 +1,1 @@
-"""What the pronunciation application is made of."""
+"""The parts of the pronunciation application."""

@@ -1,4 +1,4 @@
-"""What the pronunciation application measures and draws: networks, the baseline, where the errors are, examples."""
+"""The evaluation of the pronunciation application: measures, groups of errors, examples and figures."""
 
 import collections
 import dataclasses
@@ -25,23 +25,23 @@ from templates import decoding
 
 BASELINE = "letters in context"
 MEASURES = {"word_error_rate": "Words wrong", "phone_error_rate": "Phone errors"}
-FREQUENT = 30  # times that a letter occurs in the test words; the error rate of a rarer one says little
+FREQUENT = 30  # occurrences of a letter in the test words for its error rate to be meaningful
 SHARES = (0.25, 0.5, 1.0)  # of the training words
-CHOOSING, LEAST_GAIN = 5_000, 0.01  # words on which the form of the letters is chosen, and what makes it the other
+CHOOSING, LEAST_GAIN = 5_000, 0.01  # words for choosing the form of the letters, and the least gain for NFD
 TIMED = 1_024  # words whose pronunciation is timed
 EXAMPLES = 12  # of each kind
 CONFUSIONS = 12
-LETTER_ORDER = 3  # of the letter model that says how unusual a spelling is
-SHOWN_LETTERS = (8, 11)  # of the word whose attention is drawn
+LETTER_ORDER = 3  # of the letter model that measures how unusual a spelling is
+SHOWN_LETTERS = (8, 11)  # range of the length of the word whose attention is drawn
 
 Phones = tuple[str, ...]
 
 
-# --- What metrics.json has beside what all programs write ---
+# --- The schema of this application's metrics.json ---
 
 
 class Data(schema.Data):
-    """Words and their pronunciations in each split, and the letters in a form of Unicode."""
+    """Words and pronunciations in each split, and the number of letters and their form of Unicode."""
 
     train: int
     validation: int
@@ -53,7 +53,7 @@ class Data(schema.Data):
 
 
 class Evaluation(schema.Evaluation):
-    """The measures by their titles, the beams of the search, and how often a letter occurs that is shown."""
+    """The titles of the measures, the beams of the search, and the occurrences of a letter to be shown."""
 
     measures: dict[str, str]
     beams: int
@@ -61,7 +61,7 @@ class Evaluation(schema.Evaluation):
 
 
 class Result(schema.Result):
-    """A model with its search, none for the baseline, and its training; losses are means over the kept epochs."""
+    """A model with its beams, None for the baseline, and its training; losses are means over the kept epochs."""
 
     search: int | None
     fit_seconds: float
@@ -87,14 +87,14 @@ class Group(TypedDict):
 
 
 class Letter(Estimate):
-    """How often a letter occurs and is read wrongly, and the share."""
+    """How often a letter occurs and is mispronounced, and the share."""
 
     letters: float
     wrong: float
 
 
 class Confusions(TypedDict):
-    """Phones in error, and the most frequent ones: listed, found, times."""
+    """Counts of phone errors, and the most frequent ones: listed, predicted, count."""
 
     substituted: int
     left_out: int
@@ -103,7 +103,7 @@ class Confusions(TypedDict):
 
 
 class Example(TypedDict):
-    """A word, what was said, with its probability, and what is listed."""
+    """A word, the prediction with its probability, and the listed pronunciations."""
 
     word: str
     said: str
@@ -112,7 +112,7 @@ class Example(TypedDict):
 
 
 class Attention(TypedDict):
-    """What the figure of the attention shows."""
+    """The content of the figure of the attention."""
 
     word: str
     said: str
@@ -159,11 +159,11 @@ class Metrics(schema.Metrics):
     model: Model
 
 
-# --- The models and what they find ---
+# --- Models and predictions ---
 
 
 def some_of(words: Words, share: float) -> Words:
-    """A drawn share of words; a smaller one is part of a larger one."""
+    """A random share of words; a smaller share is a subset of a larger one."""
     if share == 1:
         return words
     chosen = np.sort(np.random.default_rng(0).permutation(len(words))[: round(share * len(words))])
@@ -172,14 +172,14 @@ def some_of(words: Words, share: float) -> Words:
 
 @dataclasses.dataclass
 class Network:
-    """The trainings of one network, and what each says of the test words.
+    """The trainings of one network, and their predictions for the test words.
 
     Attributes:
-        found: of each training on all words what beam search finds.
-        greedy: of each what greedy search finds.
-        by_size: the same as `found`, for one training by number of words.
-        said: of the first training every pronunciation that beam search finds, with its probability.
-        speed: words a second of the first, by the number of beams.
+        found: predictions by beam search for each training on all words.
+        greedy: predictions by greedy search for each training on all words.
+        by_size: predictions by beam search for one training for each number of words.
+        said: all pronunciations by beam search, with probabilities, for the first training.
+        speed: words per second for the first training, by number of beams.
     """
 
     name: str
@@ -197,16 +197,16 @@ class Network:
     speed: dict[int, float] = dataclasses.field(default_factory=dict)
 
     def add(self, trainer: models.Trainer, fit: run.Fit, words: int, whole: bool, test: Sequence[str]) -> None:
-        """Let a trained network pronounce the test words; `whole` says whether it saw all of the training words."""
+        """Predict the test words with a trained network; `whole` says whether it saw all training words."""
         self.fits[trainer.stage] = fit
-        said = trainer.model.say(test, self.settings.beams)
-        found = [of_word[0].phones for of_word in said]
+        pronounced = trainer.model.say(test, self.settings.beams)
+        found = [of_word[0].phones for of_word in pronounced]
         self.by_size.setdefault(words, found)
         if not whole:
             return
         greedy = found if self.settings.beams == 1 else [of_word[0].phones for of_word in trainer.model.say(test)]
         if self.model is None:
-            self.model, self.said = trainer.model, said
+            self.model, self.said = trainer.model, pronounced
             self.parameters = trainer.model.model.count_params()
             self.steps, self.batch_size = trainer.steps, trainer.batch_size
             self.speed = {beams: _speed(trainer.model, test[:TIMED], beams) for beams in {1, self.settings.beams}}
@@ -216,7 +216,7 @@ class Network:
 
 
 def _speed(model: models.Pronouncer, words: Sequence[str], beams: int) -> float:
-    """Words a second, once all is compiled."""
+    """Words per second, after compilation."""
     model.say(words, beams)
     began = time.perf_counter()
     model.say(words, beams)
@@ -225,7 +225,7 @@ def _speed(model: models.Pronouncer, words: Sequence[str], beams: int) -> float:
 
 @dataclasses.dataclass
 class Baseline:
-    """The classical baseline: `whole` is fitted on all training words, `by_size` holds its answers by size."""
+    """The baseline: `whole` is fitted on all training words, `by_size` has predictions by number of words."""
 
     whole: LetterContext
     by_size: dict[int, list[Phones]]
@@ -243,9 +243,9 @@ def fit_baseline(lexicon: Lexicon, seed: int) -> Baseline:
 
 
 def easier(composed: Lexicon, decomposed: Lexicon, seed: int) -> Lexicon:
-    """Of two lexicons of the same words that with whose letters the baseline gets fewer validation words wrong.
+    """Choose the lexicon with whose letters the baseline gets fewer validation words wrong.
 
-    The composed letters stay if the others are not clearly better: by a point and more.
+    The decomposed one must be better by at least a percentage point.
     """
     if composed.coder.letters == decomposed.coder.letters:
         return composed
@@ -260,11 +260,11 @@ def easier(composed: Lexicon, decomposed: Lexicon, seed: int) -> Lexicon:
         f"{percent(share)} wrong with the {len(lexicon.coder.letters):,} {name} ones"
         for share, lexicon, name in zip(wrong, (composed, decomposed), ("composed", "decomposed"), strict=True)
     ]
-    said = (
+    reason = (
         f"letters are those of Unicode's {'composed' if better is composed else 'decomposed'} form "
         f"({better.coder.form}): of the validation words the baseline gets {', '.join(shares)} (--letters)"
     )
-    provenance = dataclasses.replace(better.provenance, understood=(*better.provenance.understood, said))
+    provenance = dataclasses.replace(better.provenance, understood=(*better.provenance.understood, reason))
     return dataclasses.replace(better, provenance=provenance)
 
 
@@ -274,10 +274,10 @@ def measures(found: Sequence[Phones], words: Words) -> dict[str, Measure]:
 
 
 def unknown(model: models.Pronouncer, words: Words, name: str) -> list[str]:
-    """What a trained model lacks of the words of a dictionary of this name, and so gets wrong.
+    """Sentences on the phones and letters of a dictionary that a trained model doesn't know.
 
     Raises:
-        BadInput: if it can get no word right.
+        BadInput: It can get no word right.
     """
     known, letters = set(model.coder.phone_set), collections.Counter()
     strange = {
@@ -304,8 +304,8 @@ def unknown(model: models.Pronouncer, words: Words, name: str) -> list[str]:
     long = sum(len(model.coder.spelt(word)) > model.longest for word in words.spellings)
     if long:
         sentences.append(
-            f"{long:,} of {len(words):,} words have more letters than the {model.longest} that the model reads, and "
-            "count as wrong"
+            f"{long:,} of {len(words):,} words have more letters than the model's limit, {model.longest}, and count as "
+            "wrong"
         )
     return sentences
 
@@ -326,7 +326,7 @@ def describe(lexicon: Lexicon) -> dict[str, Any]:
 
 
 def compare(networks: Sequence[Network], baseline: Baseline, lexicon: Lexicon, settings: Any) -> dict[str, Any]:
-    """Results of all models on the same test words, with intervals from one bootstrap over them."""
+    """Comparable results of all models, with intervals from one bootstrap over the test words."""
     test = lexicon.splits["test"]
     resamples = 100 if settings.quick else 500
 
@@ -402,18 +402,18 @@ def compare(networks: Sequence[Network], baseline: Baseline, lexicon: Lexicon, s
 
 
 def _losses(fits: Sequence[run.Fit]) -> dict[str, float]:
-    """Training and validation loss in the epochs whose weights were kept, means over the trainings."""
+    """Mean training and validation loss in the epochs whose weights were kept."""
     keys = {"training": "loss", "validation": "val_loss"}
     return {name: float(np.mean([fit.history[key][fit.best_epoch - 1] for fit in fits])) for name, key in keys.items()}
 
 
 def greedy_of(name: str) -> str:
-    """The name of a network whose search is greedy."""
+    """The name of a network with greedy search."""
     return f"{name}, greedy"
 
 
 def surprise(lexicon: Lexicon) -> np.ndarray:
-    """Mean bits of a letter of each test word, (words,), under a letter model of the spellings to train on."""
+    """Mean bits per letter of each test word, (words,), under a letter model of the training spellings."""
     tokens, starts = {}, {}
     for part in ("train", "test"):
         spelt = lexicon.coder.spellings(lexicon.splits[part].spellings)
@@ -428,18 +428,18 @@ def surprise(lexicon: Lexicon) -> np.ndarray:
 def _by_letter(
     network: Network, baseline: LetterContext, test: Words, trainings: Sequence[Pronunciation], resamples: int
 ) -> dict[str, dict[str, Any]]:
-    """How often each letter is read wrongly, by the alignment that the baseline has learnt; {} if none can be made."""
+    """How often each letter is mispronounced, by the baseline's alignment; {} if nothing can be aligned."""
     aligned = [
         (baseline.align(test.spellings, found), baseline.align(test.spellings, judged.nearest))
         for found, judged in zip(network.found, trainings, strict=True)
     ]
-    if not any(said and meant for of_words in aligned for said, meant in zip(*of_words, strict=True)):
+    if not any(own and listed for of_words in aligned for own, listed in zip(*of_words, strict=True)):
         return {}  # a network that never ends
     return measured.by_letter(test.spellings, aligned, resamples=resamples)
 
 
 def _confusions(found: Sequence[Sequence[Phones]], trainings: Sequence[Pronunciation]) -> dict[str, Any]:
-    """The most frequent confusions of phones: listed, found and how often, of all trainings together."""
+    """The most frequent confusions of phones over all trainings: listed, predicted, count."""
     phones = sorted({p for one in trainings for of_word in (*one.nearest, *one.found) for p in of_word})
     counts = sum(measured.confusions(one.found, one.nearest, phones) for one in trainings)
     assert isinstance(counts, np.ndarray)
@@ -450,12 +450,12 @@ def _confusions(found: Sequence[Sequence[Phones]], trainings: Sequence[Pronuncia
         "substituted": int(wrong[:-1, :-1].sum()),
         "left_out": int(wrong[:-1, -1].sum()),
         "put_in": int(wrong[-1, :-1].sum()),
-        "most": [[names[true], names[said], int(wrong[true, said])] for true, said in largest if wrong[true, said]],
+        "most": [[names[true], names[other], int(wrong[true, other])] for true, other in largest if wrong[true, other]],
     }
 
 
 def _examples(network: Network, judged: Pronunciation, test: Words) -> dict[str, list[dict[str, Any]]]:
-    """Words that were right, wrong, and wrong though the network was sure."""
+    """Words that were right, wrong, and confidently wrong."""
     random = np.random.default_rng(0)
     probability = np.array([of_word[0].probability for of_word in network.said])
     kinds = {
@@ -480,7 +480,7 @@ def _examples(network: Network, judged: Pronunciation, test: Words) -> dict[str,
 def draw(
     this_run: run.Run, metrics: Mapping[str, Any], networks: Sequence[Network], lexicon: Lexicon
 ) -> dict[str, Any]:
-    """Write the figures; returns what metrics.json says of them, and what the one of the attention shows, if any."""
+    """Write the figures; returns their entries in metrics.json, and that of the attention, if any."""
     own = networks[0]
 
     def bars(groups: Mapping[str, Group], x_label: str) -> bytes:
@@ -577,7 +577,7 @@ def draw(
 
 
 def _shown(test: Words, found: Sequence[Phones]) -> int | None:
-    """The first word of middle length that is right, with silent letters."""
+    """The first correct word of medium length with silent letters."""
     for row, (word, phones) in enumerate(zip(test.spellings, found, strict=True)):
         silent = SHOWN_LETTERS[0] <= len(word) <= SHOWN_LETTERS[1] and len(phones) < len(word) - 1
         if silent and phones in test.pronunciations[row]:

@@ -1,4 +1,4 @@
-"""The networks of the pronunciation application: what suits each, its training, and what it says of words."""
+"""The networks of the pronunciation application: recipes, training and prediction."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ from templates import decoding, recurrent, transformer
 
 NAMES = {"transformer": "transformer", "lstm": "LSTM encoder–decoder"}
 WARM_UP = 0.05  # share of the training in which the learning rate rises
-SPARE = 1.5  # how many times as long as those trained on a word may be
-BATCH = 256  # words that are pronounced at once
-LENGTHS = 8  # letters by which the lengths of batches differ, since each length is compiled for itself
+SPARE = 1.5  # the longest possible word, relative to the training words
+BATCH = 256  # words pronounced at once
+LENGTHS = 8  # lengths of batches are multiples of this, as each is compiled separately
 
 
-# What fills the settings that are open, by preset and template; chosen on the validation words of CMUdict.
+# Defaults of the settings, by preset and template; chosen on the validation words of CMUdict.
 _SHORT = dict(share=0.2, learning_rate=2e-3, batch_size=64)
 _FULL = dict(share=1.0, learning_rate=1e-3, batch_size=256)
 RECIPES = {
@@ -37,7 +37,7 @@ QUICK = {"share": 0.02, "layers": 1, "units": 32, "epochs": 1}
 
 
 def with_recipe(settings: Any, template: str | None = None) -> Any:
-    """The settings with what is open filled, of another template if one is named."""
+    """The settings with defaults filled in, optionally for another template."""
     settings = dataclasses.replace(settings, template=template or settings.template)
     own = OWN_DICTIONARY if settings.dictionary is not None else {}
     quick = QUICK if settings.quick else {}
@@ -46,7 +46,7 @@ def with_recipe(settings: Any, template: str | None = None) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Said:
-    """What a network says of a word: phones, and the probability that it gives to just these."""
+    """A predicted pronunciation: phones and their probability."""
 
     phones: tuple[str, ...]
     probability: float
@@ -54,14 +54,14 @@ class Said:
 
 @dataclasses.dataclass
 class Pronouncer:
-    """A network with the letters that it reads and the phones that it speaks in.
+    """A network with its letters and phones.
 
     Attributes:
         model: from letters (batch, source_time) and the phones so far (batch, time) to logits (batch, time, phones).
         coder: from words to tokens and from tokens to phones.
         template: its architecture.
-        longest: letters that a word may have, and phones with their end.
-        stress: whether the phones have marks of stress.
+        longest: maximum number of letters of a word, and of phones with the end token.
+        stress: whether the phones have stress marks.
     """
 
     model: Any
@@ -76,7 +76,7 @@ class Pronouncer:
 
     @property
     def notes(self) -> dict[str, Any]:
-        """What must travel with the network, as JSON holds it."""
+        """What is saved with the network, as JSON."""
         return {
             "coder": self.coder.to_config(),
             "template": self.template,
@@ -85,29 +85,29 @@ class Pronouncer:
         }
 
     def problem(self, word: str) -> str:
-        """Why the network can't read a word, or nothing."""
+        """Why the network can't read a word, or ""."""
         if not word.strip():
             return "found no letter, expected some"
         if strange := self.coder.strange(word):
             return f"found {named([letter_name(letter) for letter in strange])}, which the model doesn't know"
         if (letters := len(self.coder.spelt(word))) > self.longest:
-            return f"found {letters} letters, expected at most {self.longest}, which the model reads"
+            return f"found {letters} letters, expected at most {self.longest}, the model's limit"
         return ""
 
     def say(self, spellings: Sequence[str], beams: int = 1) -> list[list[Said]]:
-        """The pronunciations that beam search finds for each word, best first.
+        """The pronunciations of each word by beam search, best first.
 
         Raises:
-            BadInput: if a word is too long.
+            BadInput: A word is too long.
         """
         sources = self.coder.spellings(spellings)
         for word, source in zip(spellings, sources, strict=True):
             if len(source) > self.longest:
                 raise BadInput(
-                    f"{word[:40]}: found {len(source)} letters, expected at most {self.longest}, which the model reads"
+                    f"{word[:40]}: found {len(source)} letters, expected at most {self.longest}, the model's limit"
                 )
         order = np.argsort([len(source) for source in sources], kind="stable")
-        found: list[list[Said]] = [[] for _ in spellings]
+        pronounced: list[list[Said]] = [[] for _ in spellings]
         for first in range(0, len(order), BATCH):
             members = order[first : first + BATCH]
             length = -(-len(sources[members[-1]]) // LENGTHS) * LENGTHS
@@ -116,18 +116,18 @@ class Pronouncer:
                 batch[row, : len(sources[member])] = sources[member]
             tokens, scores = self.translator(batch, beams=beams)
             for row, member in enumerate(members):
-                found[member] = [
+                pronounced[member] = [
                     Said(self.coder.phones(of_beam), float(np.exp(score)))
                     for of_beam, score in zip(tokens[row], scores[row], strict=True)
                 ]
-        return found
+        return pronounced
 
 
 def load(path: Path) -> Pronouncer:
-    """The network that a run saved.
+    """Load a network that a run saved.
 
     Raises:
-        BadInput: if there is none.
+        BadInput: There is none.
     """
     model = run.load_model(path, lambda model: model.get_layer("source"))
     notes = run.model_notes(path)
@@ -137,7 +137,7 @@ def load(path: Path) -> Pronouncer:
 
 
 def build(settings: Any, coder: Coder, longest: int) -> Any:
-    """The network of the settings."""
+    """Build the network of the settings."""
     tokens: dict[str, Any] = {
         "source_vocabulary": coder.source_vocabulary,
         "target_vocabulary": coder.target_vocabulary,
@@ -159,7 +159,7 @@ def build(settings: Any, coder: Coder, longest: int) -> Any:
 
 
 def longest_of(lexicon: Lexicon) -> int:
-    """Letters or phones of the longest word that a network for this lexicon must take."""
+    """The maximum number of letters or phones for a network with this lexicon."""
     lengths = [len(word) for part in lexicon.splits.values() for word in part.spellings]
     lengths += [len(p) + 1 for part in lexicon.splits.values() for of_word in part.pronunciations for p in of_word]
     return round(max(lengths) * SPARE)
@@ -169,7 +169,7 @@ def _pairs(coder: Coder, words: Words, longest: int, use: str) -> tuple[list[np.
     """Letters and phones of all pronunciations whose phones the coder knows.
 
     Raises:
-        BadInput: if there is none, or one is longer than the network takes.
+        BadInput: There is none, or one is too long for the network.
     """
     sources, targets = coder.pairs(words)
     if not sources:
@@ -179,7 +179,7 @@ def _pairs(coder: Coder, words: Words, longest: int, use: str) -> tuple[list[np.
         )
     most = max(max(len(source), len(target) - 1) for source, target in zip(sources, targets, strict=True))
     if most > longest:
-        raise BadInput(f"found a word of {most} letters or phones, expected at most {longest}, which the network takes")
+        raise BadInput(f"found a word of {most} letters or phones, expected at most {longest}, the network's limit")
     return sources, targets
 
 

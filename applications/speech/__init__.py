@@ -1,1 +1,1 @@
-"""What the speech tagging application is made of."""
+"""The parts of the speech tagging application."""

@@ -1,4 +1,4 @@
-"""What the speech application compares and draws: the baselines, the measures with their intervals, the figures."""
+"""The evaluation of the speech application: baselines, measures with intervals, and figures."""
 
 import dataclasses
 import itertools
@@ -19,26 +19,26 @@ from reports import metrics as schema
 from reports.metrics import Estimate, bootstrap, differences, headline, mean, over_seeds, percent, span
 from reports.tagging import Tagging, accuracy_by, boundary_distance, confusion, most_confused
 
-BATCH = 32  # sentences that are tagged at once
-TOLERANCE = 2  # frames, 20 ms, within which a boundary counts as found
-REACH = 5  # frames to either side that the baselines see
+BATCH = 32  # sentences tagged at once
+TOLERANCE = 2  # frames, 20 ms, for a boundary to count as found
+REACH = 5  # frames on each side that the baselines see
 PERCEPTRON_WIDTH = 256
 PERCEPTRON_DROPOUT = 0.1
 WINDOW_EPOCHS, WINDOW_BATCH, WINDOW_RATE = 10, 256, 2e-3
 VALIDATION_ROWS = 100_000  # more frames would not change which epoch is best
 CONTEXTS = (0, 1, 2, 3, 5, 10, 20, 50, 100)  # frames
-CONTEXT_FRAMES = 1_000  # test frames on which the use of context is measured
-# From the nearest true boundary: the name of the group and its first frame.
+CONTEXT_FRAMES = 1_000  # test frames for measuring the use of context
+# Groups of distances from the nearest true boundary, with their first frame.
 DISTANCES = {"0": 0, "1": 1, "2": 2, "3": 3, "4–5": 4, "6–9": 6, "10 or more": 10}
 SHOWN_FRAMES = 600  # of an example, 6 s
 MOST_SPEAKERS = 16  # in a figure
-LONGEST_TEXT = 240  # characters of a sentence that are printed
+LONGEST_TEXT = 240  # characters of a printed sentence
 MEASURES = {
     "frame_accuracy": "Frame accuracy",
     "phone_error_rate": "Phone error rate",
     "boundary_f1": "Boundary F1",
 }
-# What the family is there to compare: (expected to be better, than).
+# Questions about the family of networks: (expected to be better, than).
 QUESTIONS = (
     ("BLSTM", "LSTM"),
     ("LSTM", "RNN"),
@@ -54,7 +54,7 @@ QUESTIONS = (
 class Data(schema.Data):
     """The size of each split, the phones, and the test speakers in the order of their numbers.
 
-    `scored` are the frames that have a phone; `heard` is how many of the test speakers are in the training data too.
+    `scored` are the frames with a phone; `heard` is the number of test speakers who are also in the training data.
     """
 
     train: int
@@ -70,7 +70,7 @@ class Data(schema.Data):
 
 
 class Evaluation(schema.Evaluation):
-    """The measures by what they are called, and how they were taken."""
+    """The titles of the measures, and their settings."""
 
     measures: dict[str, str]
     tolerance_ms: int
@@ -79,7 +79,7 @@ class Evaluation(schema.Evaluation):
 
 
 class Result(schema.Result):
-    """A model, its trainings and, of a network, its size and choices."""
+    """A model, its trainings and, for a network, its size and settings."""
 
     fit_seconds: float
     best_epochs: list[int]
@@ -92,13 +92,13 @@ class Result(schema.Result):
 
 
 class Point(schema.Estimate):
-    """Accuracy by frames of context."""
+    """Accuracy by number of context frames."""
 
     frames: int
 
 
 class Example(TypedDict):
-    """A sentence to show, its rank by frame accuracy, and its place in the test data."""
+    """A sentence to show, its rank by frame accuracy, and its index in the test data."""
 
     kind: str
     sentence: int
@@ -114,7 +114,7 @@ class Example(TypedDict):
 
 
 class Confusion(TypedDict):
-    """A true phone and the wrong one that was found for it, and how often, as a share of the true phone's frames."""
+    """A true phone, a wrong prediction for it, and how often, also as a share of the true phone's frames."""
 
     true: str
     found: str
@@ -133,7 +133,7 @@ class Model(TypedDict):
 
 
 class Metrics(schema.Metrics):
-    """metrics.json of this application; `context` is of each network and side, `accuracy_by` of each kind of group."""
+    """metrics.json of this application; `context` is by network and side, `accuracy_by` by kind of group."""
 
     data: Data
     evaluation: Evaluation
@@ -148,9 +148,9 @@ class Metrics(schema.Metrics):
 
 
 class Sentences:
-    """The sentences of a split: of each its frames (time, bands), its labels (time,) and what is known of it.
+    """The sentences of a split with their frames (time, bands), labels (time,) and descriptions.
 
-    Labels are `IGNORED` where there is no phone. `scored` are the other frames, (n,), which count.
+    Frames without a phone have the label `IGNORED`. `scored` are the indices of the others, (n,).
     """
 
     def __init__(self, split: Split, utterances: Sequence[speech.Utterance]):
@@ -158,13 +158,13 @@ class Sentences:
         self.utterances = utterances
         self.inputs = [split.inputs[utterance.start : utterance.end] for utterance in utterances]
         self.labels = [split.labels[utterance.start : utterance.end] for utterance in utterances]
-        # Which sentence a frame belongs to, (frames,).
+        # The sentence of each frame, (frames,).
         self.number = np.repeat(np.arange(len(utterances)), [len(labels) for labels in self.labels])
         self.scored = np.flatnonzero(split.labels != IGNORED)
 
     @classmethod
     def of(cls, corpus: speech.Speech, name: str) -> "Sentences":
-        """Those of a named split."""
+        """The sentences of a split."""
         return cls(corpus.dataset.splits[name], corpus.utterances[name])
 
     def __len__(self) -> int:
@@ -173,9 +173,9 @@ class Sentences:
     def pieces(
         self, context: int | None, random: np.random.Generator | None = None
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Inputs and labels of all sentences, those that are longer than a context cut into pieces of it.
+        """Inputs and labels of all sentences, cut into pieces of at most `context` frames.
 
-        The first cut of each is at a random place, if there is a generator of those.
+        With `random`, the position of the first cut is random.
         """
         places: list[tuple[int, int, int]] = []
         for number, labels in enumerate(self.labels):
@@ -183,7 +183,7 @@ class Sentences:
             if random is None or context is None or length <= context:
                 places += [(number, start, end) for start, end, _, _ in cut(length, context, 0)]
             else:
-                # One more than would do without the random shift, so that there are always as many.
+                # One more than is needed without the random shift, so that the number is constant.
                 starts = np.arange(0, length + context, context) - random.integers(context)
                 places += [(number, start, start + context) for start in np.clip(starts, 0, length - context)]
         return (
@@ -192,7 +192,7 @@ class Sentences:
         )
 
     def windows(self, frames: np.ndarray) -> np.ndarray:
-        """The frames (n,) with `REACH` neighbours to either side, the first or last of a sentence repeated, (n, …)."""
+        """The frames (n,) with `REACH` neighbours on each side, repeated at the ends of a sentence, (n, …)."""
         ends = np.array([(utterance.start, utterance.end - 1) for utterance in self.utterances])[self.number[frames]]
         reach = np.arange(-REACH, REACH + 1)
         rows = np.clip(frames[:, None] + reach, ends[:, :1], ends[:, 1:])  # (n, 2 * REACH + 1)
@@ -200,16 +200,16 @@ class Sentences:
 
 
 def margin_of(context: int) -> int:
-    """Frames at either end of a window that serve only as context."""
+    """Frames at each end of a window that are only context."""
     return context // 4
 
 
 def cut(length: int, context: int | None, margin: int) -> list[tuple[int, int, int, int]]:
-    """Cut a sentence that is longer than a context into as few windows of it as overlap by two margins or more.
+    """Cut a longer sentence into as few windows of `context` frames as overlap by at least two margins.
 
     Returns:
-        Of each window the first frame and the one after the last, and the same of the part that is kept: all that is
-        nearer to its middle than to that of another window.
+        For each window, its first frame and the one after its last, and the same for the part to keep: the frames that
+        are nearer to its middle than to that of any other window.
     """
     if context is None or length <= context:
         return [(0, length, 0, length)]
@@ -228,7 +228,7 @@ def tags(
     Args:
         predict: from padded sentences (batch, time, bands) to their tags (batch, time).
         sentences: to be tagged.
-        context: frames that `predict` takes at most; longer sentences go through it in windows.
+        context: maximum number of frames for `predict`; longer sentences are tagged in windows.
     """
     margin = margin_of(context) if context else 0
     windows = [
@@ -237,7 +237,7 @@ def tags(
         for window in cut(len(labels), context, margin)
     ]
     inputs = [sentences.inputs[number][start:end] for number, start, end, _, _ in windows]
-    labels = [np.zeros(end - start, np.int32) for _, start, end, _, _ in windows]  # unknown to what is tagged
+    labels = [np.zeros(end - start, np.int32) for _, start, end, _, _ in windows]  # unused
     found = [np.empty(len(labels), np.int32) for labels in sentences.labels]
     batches, members = sorted_sequences(inputs, labels, BATCH)
     for (frames, _), indices in zip(batches, members, strict=True):
@@ -252,7 +252,7 @@ def tags(
 
 @dataclasses.dataclass
 class Answers:
-    """What a baseline says of the test sentences, for each of its trainings."""
+    """A baseline's predictions for the test sentences, for each of its trainings."""
 
     tags: list[list[np.ndarray]]
     parameters: int
@@ -347,7 +347,7 @@ def _window_model(
 
 
 def describe(corpus: speech.Speech) -> dict[str, Any]:
-    """The data for metrics.json: where they come from, and the size of each split."""
+    """The data for metrics.json: provenance, and the size of each split."""
     provenance = corpus.dataset.provenance.to_dict()
     splits = corpus.dataset.splits
     return (
@@ -372,7 +372,7 @@ def _all_measures(tagging: Tagging, weights: np.ndarray) -> dict[str, float]:
 
 
 def measures(sentences: Sentences, found: Sequence[np.ndarray]) -> dict[str, Estimate]:
-    """Every measure of one model with its interval, from a bootstrap over sentences."""
+    """All measures of one model with intervals from a bootstrap over sentences."""
     tagging = Tagging(sentences.labels, found, tolerance=TOLERANCE)
     return bootstrap(lambda weights: _all_measures(tagging, weights), len(sentences))
 
@@ -384,13 +384,13 @@ def compare(
     fits: Mapping[str, Sequence[run.Fit]],
     resamples: int,
 ) -> dict[str, Any]:
-    """Results of all models with intervals from one bootstrap over sentences, so that they compare.
+    """Comparable results of all models, with intervals from one bootstrap over sentences.
 
     Args:
         test: the sentences.
-        found: of each model, of each of its trainings, the tags of each sentence; the first model is the headline.
-        parameters: of each model.
-        fits: of each model.
+        found: by model, for each of its trainings, the tags of each sentence; the first model is the headline.
+        parameters: by model.
+        fits: by model.
         resamples: draws of the bootstrap.
     """
     own = next(iter(found))
@@ -461,13 +461,13 @@ def compare(
 
 
 def _correct(test: Sentences, found: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-    """How often each frame that counts was right over the trainings, (frames,) from 0 to 1."""
+    """The share of trainings in which each scored frame is right, (frames,)."""
     truth = test.split.labels
     return np.mean([np.concatenate(list(of_seed)) == truth for of_seed in found], axis=0)[test.scored]
 
 
 def _groups(test: Sentences) -> dict[str, tuple[list[str], np.ndarray]]:
-    """Of each way to divide the frames that count: the names of the groups that occur, and the group of each frame."""
+    """For each way to group the scored frames: the names of the groups that occur, and the group of each frame."""
     labels = test.split.labels
     class_of = np.repeat(np.arange(len(PHONE_CLASSES)), [len(phones) for phones in PHONE_CLASSES.values()])
     distance = np.concatenate([boundary_distance(of_sentence) for of_sentence in test.labels])
@@ -480,7 +480,7 @@ def _groups(test: Sentences) -> dict[str, tuple[list[str], np.ndarray]]:
         "phone class": (list(PHONE_CLASSES), class_of[labels]),
         "distance": (list(DISTANCES), np.searchsorted(list(DISTANCES.values()), distance, side="right") - 1),
         "speaker": named([u.speaker for u in test.utterances], str),
-        # From the least noise to the most: "clean" first, then falling decibels.
+        # From the least to the most noise: "clean" first, then descending decibels.
         "noise": named(
             [u.noise for u in test.utterances],
             lambda name: -float(name.removesuffix(" dB") or 0) if name.endswith("dB") else -np.inf,
@@ -495,7 +495,7 @@ def _groups(test: Sentences) -> dict[str, tuple[list[str], np.ndarray]]:
 
 
 def _confusions(counts: np.ndarray) -> list[dict[str, Any]]:
-    """The ten confusions that cost most frames."""
+    """The ten confusions with the most frames."""
     return [
         {
             "true": speech.PHONES[true],
@@ -513,13 +513,13 @@ def _confusions(counts: np.ndarray) -> list[dict[str, Any]]:
 def context(
     probabilities: Callable[[np.ndarray], np.ndarray], test: Sentences, seed: int, limit: int | None = None
 ) -> dict[str, np.ndarray]:
-    """Whether a network is right about test frames when it sees only a limited number of frames before or after them.
+    """Whether a network is right about test frames if it sees only a limited number of frames before or after them.
 
     Args:
-        probabilities: of each phone (batch, time, phones), from padded frames (batch, time, bands).
+        probabilities: from padded frames (batch, time, bands) to probabilities of phones (batch, time, phones).
         test: the sentences.
         seed: of the choice of the frames.
-        limit: frames that `probabilities` takes at most; contexts that are longer are left out.
+        limit: maximum number of frames for `probabilities`; longer contexts are left out.
 
     Returns:
         "frames": the drawn test frames (n,); "past", "future", "both": (contexts, n) of bool.
@@ -549,7 +549,7 @@ def context(
 def context_accuracy(
     contexts: Mapping[str, Mapping[str, np.ndarray]], test: Sentences, resamples: int
 ) -> dict[str, dict[str, list[dict[str, float]]]]:
-    """Of each network and side, the accuracy at each number of frames, with its interval."""
+    """By network and side, the accuracy for each number of frames, with its interval."""
     curves: dict[str, dict[str, list[dict[str, float]]]] = {}
     for name, found in contexts.items():
         curves[name] = {}
@@ -571,7 +571,7 @@ def context_accuracy(
 
 
 def examples(test: Sentences, found: Sequence[np.ndarray]) -> list[dict[str, Any]]:
-    """A good, a typical and the worst sentence of the first training, by frame accuracy, as far as there are three."""
+    """A good, a typical and the worst sentence of the first training, by frame accuracy; fewer if there are fewer."""
     tagging = Tagging(test.labels, found, tolerance=TOLERANCE)
     order = np.argsort(-tagging.sentence_accuracy, kind="stable")
     places = {"good": len(order) // 10, "typical": len(order) // 2, "worst": len(order) - 1}
@@ -594,7 +594,7 @@ def examples(test: Sentences, found: Sequence[np.ndarray]) -> list[dict[str, Any
 
 
 def frame_segments(labels: np.ndarray) -> list[tuple[float, float, int]]:
-    """Runs of equal labels: beginning and end in seconds, each frame taking one step, and the label."""
+    """Runs of equal labels: start and end in seconds, one step per frame, and the label."""
     step = acoustics.STEP / acoustics.RATE
     starts = np.concatenate([[0], np.flatnonzero(np.diff(labels)) + 1])
     ends = np.append(starts[1:], len(labels))
@@ -602,7 +602,7 @@ def frame_segments(labels: np.ndarray) -> list[tuple[float, float, int]]:
 
 
 def segments(labels: np.ndarray, seconds: float) -> list[tuple[float, float, int]]:
-    """Runs of equal labels within a recording: they change half-way between the centres of two windows."""
+    """Runs of equal labels in a recording, with boundaries half-way between the centres of two windows."""
     lead = (acoustics.WINDOW - acoustics.STEP) / 2 / acoustics.RATE
     runs = [(start + lead, end + lead, label) for start, end, label in frame_segments(labels)]
     runs[0] = (0.0, *runs[0][1:])
@@ -611,7 +611,7 @@ def segments(labels: np.ndarray, seconds: float) -> list[tuple[float, float, int
 
 
 def _track(labels: np.ndarray, truth: np.ndarray) -> list[tuple[float, float, str, bool]]:
-    """Segments to draw; right is one of which most frames that count are."""
+    """Segments to draw; a segment is right if most of its scored frames are."""
     step = acoustics.STEP / acoustics.RATE
     track = []
     for start, end, label in frame_segments(labels):
@@ -634,7 +634,7 @@ def draw(
     metrics: Mapping[str, Any],
     fits: Mapping[str, Sequence[run.Fit]],
 ) -> dict[str, Any]:
-    """Write the figures; returns what metrics.json says of them."""
+    """Write the figures; returns their entries in metrics.json."""
     own = metrics["headline"]["model"]
     classes = metrics["data"]["classes"]
     titles = {
@@ -665,8 +665,8 @@ def draw(
             figures.confusion_matrix(
                 metrics["confusion_matrix"], classes, groups={n: len(p) for n, p in PHONE_CLASSES.items()}
             ),
-            f"Confusion matrix of the {len(classes)} phones; the confusions that cost most, as shares of the true "
-            f"phone's frames: {leading or 'none'}",
+            f"Confusion matrix of the {len(classes)} phones; the confusions with the most frames, as shares of the "
+            f"true phone's frames: {leading or 'none'}",
         ),
         "network": (
             figures.network(metrics["model"]["layers"]),
@@ -674,7 +674,7 @@ def draw(
             + ", ".join(f"{name} {shape[-1]}" for name, shape, _ in metrics["model"]["layers"]),
         ),
     }
-    if max(len(fit.history["loss"]) for fit in fits[own]) > 1:  # one epoch makes no curve
+    if max(len(fit.history["loss"]) for fit in fits[own]) > 1:  # one epoch isn't a curve
         drawn["learning"] = (
             figures.learning_curves(
                 {
@@ -693,7 +693,7 @@ def draw(
     drawn |= _draw_groups(metrics) | _draw_contexts(metrics)
     for example in metrics["examples"]:
         number = example["sentence"]
-        said = f"“{example['text']}”" if example["text"] else example["name"]
+        sentence = f"“{example['text']}”" if example["text"] else example["name"]
         truth = test.labels[number][:SHOWN_FRAMES]
         tracks = {"true": _track(truth, truth)}
         tracks |= {m: _track(found[m][0][number][:SHOWN_FRAMES], truth) for m in (own, "perceptron")}
@@ -704,7 +704,7 @@ def draw(
                 centres=acoustics.band_centres(),
                 tracks=tracks,
             ),
-            f"Spectrum, true phones and found phones of {said}; {own}: frame accuracy "
+            f"Spectrum, true phones and predicted phones of {sentence}; {own}: frame accuracy "
             f"{percent(example['frame_accuracy'])}, phone error rate "
             f"{percent(example['phone_error_rate'])}",
         )
@@ -712,12 +712,12 @@ def draw(
 
 
 def _spans(of_models: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, tuple]]:
-    """Of each model and group the share and the ends of its interval, in per cent."""
+    """By model and group, the share and its interval in per cent."""
     return {model: {name: span(v, 100) for name, v in groups.items()} for model, groups in of_models.items()}
 
 
 def _draw_groups(metrics: Mapping[str, Any]) -> dict[str, tuple[bytes, str]]:
-    """Figures of the frame accuracy in groups of the frames; of speakers and noise where there are several."""
+    """Figures of the frame accuracy in groups of frames; by speaker and noise if there are several."""
     own, of = metrics["headline"]["model"], metrics["accuracy_by"]
     numbers = {name: str(number) for number, name in enumerate(metrics["data"]["test_speakers"], 1)}
     hardest = metrics["hardest_speakers"]
@@ -741,10 +741,10 @@ def _draw_groups(metrics: Mapping[str, Any]) -> dict[str, tuple[bytes, str]]:
     drawn = {}
     for name, (values, x_label, by) in bars.items():
         if name == "phone_class" or len(values[own]) > 1:
-            said = {f"speaker {n}": v for n, v in values[own].items()} if name == "speaker" else values[own]
+            named = {f"speaker {n}": v for n, v in values[own].items()} if name == "speaker" else values[own]
             drawn[f"by_{name}"] = (
                 figures.grouped_bars(_spans(values), x_label=x_label, y_label="frame accuracy [%]"),
-                f"Frame accuracy by {by} of the {' and the '.join(values)}; {own}: {_in_words(said)}",
+                f"Frame accuracy by {by} of the {' and the '.join(values)}; {own}: {_in_words(named)}",
             )
     drawn["by_distance"] = (
         figures.interval_curves(
@@ -756,14 +756,14 @@ def _draw_groups(metrics: Mapping[str, Any]) -> dict[str, tuple[bytes, str]]:
             y_label="frame accuracy [%]",
             logarithmic=True,
         ),
-        "Frame accuracy by the number of frames that lie between a frame and the nearest true boundary of the "
+        "Frame accuracy by the number of frames between a frame and the nearest true boundary of the "
         f"{' and the '.join(of['distance'])}; {own}: {_in_words(of['distance'][own])}",
     )
     return drawn
 
 
 def _draw_contexts(metrics: Mapping[str, Any]) -> dict[str, tuple[bytes, str]]:
-    """Figures of the frame accuracy over the context shown: of the first network, and of all if there are more."""
+    """Figures of the frame accuracy over the visible context: of the first network, and of all if there are more."""
     networks = metrics["context"]
     own = metrics["headline"]["model"]
 

@@ -1,1 +1,1 @@
-"""What the image synthesis application is made of."""
+"""The parts of the image synthesis application."""

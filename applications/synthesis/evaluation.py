@@ -1,4 +1,4 @@
-"""What the synthesis application measures: generated pictures against real ones, beside the baselines; the figures."""
+"""The evaluation of the synthesis application: generated against real pictures, baselines, and figures."""
 
 import dataclasses
 import time
@@ -23,13 +23,13 @@ from reports.metrics import percent, span
 from reports.synthesis import frechet_distance, nearest, within
 from templates import dbn as dbn_template
 
-MOST_PICTURES = 5_000  # that are measured
-BANDWIDTH_PICTURES = 5_000  # on which the kernels' bandwidth is chosen, at most; they are then laid on all pictures
+MOST_PICTURES = 5_000  # to measure
+BANDWIDTH_PICTURES = 5_000  # for choosing the bandwidth of the kernel density, which is then fitted on all pictures
 KDE_COMPONENTS, MIXTURE_COMPONENTS, MIXTURE_MODES = 15, 40, 30
 BANDWIDTHS = np.logspace(-1.5, 0.5, 15)  # of the kernels, in units of a pixel's range
 GIBBS_STEPS = 1_000
-COPIED = 0.01  # share of the real test pictures that are as near to a training picture as what counts as copied
-# What the measures are called.
+COPIED = 0.01  # quantile of the real test pictures' distances to training pictures, below which a picture is a copy
+# Titles of the measures.
 MEASURES = {
     "frechet_distance": "Fréchet distance",
     "precision": "Precision",
@@ -45,10 +45,10 @@ SHOWN = {
     "precision [%]": ("precision", 100),
     "recall [%]": ("recall", 100),
 }
-FOUND, PATHS = 8, 5  # nearest neighbours and interpolations that are shown
+FOUND, PATHS = 8, 5  # nearest neighbours and interpolations to show
 
 
-# --- What metrics.json has beside what all programs write ---
+# --- The schema of this application's metrics.json ---
 
 
 class Data(schema.Data):
@@ -62,9 +62,9 @@ class Data(schema.Data):
 
 
 class Evaluation(schema.Evaluation):
-    """The measures by what they are called, and the judge; without classes, `variance` is what its components hold.
+    """The titles of the measures, and the judge; without classes, `variance` is the share in its components.
 
-    The intervals are Student's over the trainings: nothing is resampled.
+    The intervals are Student's over the trainings; nothing is resampled.
     """
 
     measures: dict[str, str]
@@ -81,14 +81,14 @@ class Evaluation(schema.Evaluation):
 
 
 class Result(schema.Result):
-    """A model with the mean time of a training and what was chosen for it."""
+    """A model with the mean time of a training and its chosen settings."""
 
     fit_seconds: float
     settings: str
 
 
 class Training(TypedDict):
-    """A training: its parts planned and done, the best of them (from 1), and how it ended."""
+    """A training: its planned and finished rounds, the best of them (from 1), and how it ended."""
 
     seed: int
     rounds: int
@@ -100,7 +100,7 @@ class Training(TypedDict):
 
 
 class Classes(TypedDict):
-    """Of each class how often images of it are recognised, if one was asked for, and its share of all images."""
+    """For each class, how often its images are recognised, None if none was generated, and its share of all images."""
 
     recognised: list[float | None]
     share: list[float]
@@ -130,7 +130,7 @@ class Metrics(schema.Metrics):
 
 
 def likeness(real: np.ndarray, generated: np.ndarray) -> dict[str, float]:
-    """The measures of generated pictures that need no more than features (pictures, features)."""
+    """The measures of generated pictures that are computed from features, (pictures, features) each."""
     return {
         "frechet_distance": frechet_distance(real, generated),
         "precision": float(within(generated, real).mean()),
@@ -140,11 +140,11 @@ def likeness(real: np.ndarray, generated: np.ndarray) -> dict[str, float]:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """Real pictures and what the judge says of them.
+    """Real pictures with their features.
 
-    `pool` are those that are trained on, `test` those that samples are compared with, `known` as many of the pool;
-    `features` are the judge's features of the test pictures; `threshold` is the distance in pixels within which a
-    picture counts as a copy.
+    `pool` are the training pictures, `test` those to compare samples with, `known` as many from the pool; `features`
+    are the judge's features of the test pictures; `threshold` is the pixel distance within which a picture counts as a
+    copy.
     """
 
     judge: Judge
@@ -156,7 +156,7 @@ class Task:
 
     @classmethod
     def of(cls, judge: Judge, pool: Pictures, test: Pictures) -> "Task":
-        """As many test pictures as training pictures, chosen evenly, since the measures depend on the numbers."""
+        """Choose equal numbers of test and training pictures, as the measures depend on the numbers."""
         count = min(len(pool), len(test), MOST_PICTURES)
         test, known = (part[np.linspace(0, len(part) - 1, count).astype(int)] for part in (test, pool))
         distances = nearest(models.scaled(test.inputs), models.scaled(pool.inputs))[0]
@@ -164,22 +164,21 @@ class Task:
         return cls(judge, pool, test, known, features, float(np.quantile(distances, COPIED)))
 
     def measures(self, pictures: np.ndarray, labels: np.ndarray | None = None) -> dict[str, float]:
-        """All measures of generated pictures (n, height, width, channels) of 0 to 1; labels are what they should show.
+        """All measures of generated pictures (n, height, width, channels) of 0 to 1; `labels` are their classes.
 
-        "copied" is the share of them that are as near to a training picture as the nearest of real test pictures,
-        "rarest" how often the rarest class is found among them, as a share of how often it is among real ones, if
-        there are classes.
+        "copied" is the share of near-copies of training pictures; "rarest", if there are classes, is the frequency of
+        the rarest class relative to its frequency among real pictures.
         """
         features, probabilities = self.judge(pictures)
-        found = probabilities.argmax(1)
+        recognised = probabilities.argmax(1)
         classes = probabilities.shape[1]
         copied = nearest(pictures, models.scaled(self.pool.inputs))[0] <= self.threshold
         measured = likeness(self.features, features) | {"copied": float(copied.mean())}
         if self.judge.knows_classes:
-            shares = [np.bincount(each, minlength=classes) / len(each) for each in (found, self.test.labels)]
+            shares = [np.bincount(each, minlength=classes) / len(each) for each in (recognised, self.test.labels)]
             measured["rarest"] = float((shares[0] / np.maximum(shares[1], 1e-12))[shares[1] > 0].min())
         if labels is not None:
-            measured["conditional_accuracy"] = float((found == labels).mean())
+            measured["conditional_accuracy"] = float((recognised == labels).mean())
         return measured
 
 
@@ -189,19 +188,19 @@ class Task:
 def baselines(
     this_run: run.Run, task: Task, settings: Any, dataset: Dataset
 ) -> dict[str, tuple[list[np.ndarray], float, str, int]]:
-    """Samples of each baseline for each seed, the seconds of its training, its settings, its parameters.
+    """Samples of each baseline for each seed, and its seconds of training, settings and parameters.
 
-    All of them learn from all the pictures that the network learns from.
+    They are trained on the same pictures as the network.
     """
     pictures = models.scaled(task.pool.inputs)
     flat, shape, count = pictures.reshape(len(pictures), -1), pictures.shape[1:], len(task.test)
     seeds = range(settings.seed, settings.seed + settings.seeds)
-    found = {}
+    results = {}
 
     def keep(name: str, space: PCA, sample: Any, began: float, chosen: str, parameters: int) -> None:
         drawn = [np.clip(space.inverse_transform(sample(seed)), 0, 1) for seed in seeds]
         pictures = [each.reshape(-1, *shape).astype(np.float32) for each in drawn]
-        found[name] = pictures, time.perf_counter() - began, chosen, parameters
+        results[name] = pictures, time.perf_counter() - began, chosen, parameters
 
     began = time.perf_counter()
     space = PCA(min(KDE_COMPONENTS, *flat.shape), random_state=0).fit(flat)
@@ -217,7 +216,7 @@ def baselines(
     began = time.perf_counter()
     space = PCA(min(MIXTURE_COMPONENTS, *flat.shape), random_state=0).fit(flat)
     modes = max(1, min(MIXTURE_MODES, len(flat) // 10))
-    inside = space.transform(flat).astype(np.float64)  # a covariance of less is not symmetric enough to draw from
+    inside = space.transform(flat).astype(np.float64)  # float32 covariances are not symmetric enough to sample from
     mixture = GaussianMixture(modes, reg_covar=1e-3, random_state=0).fit(inside)
 
     def draw(seed: int) -> np.ndarray:
@@ -236,15 +235,15 @@ def baselines(
     epochs = " and ".join(map(str, sorted(set(trainer.lengths))))
     chosen = f"{' and '.join(map(str, own.dbn.widths))} hidden units, {epochs} epochs each"
     seconds = sum(fit.seconds for fit in fits.values())
-    found["deep belief network"] = drawn, seconds, chosen, sum(int(rbm.count_params()) for rbm in rbms)
-    return found
+    results["deep belief network"] = drawn, seconds, chosen, sum(int(rbm.count_params()) for rbm in rbms)
+    return results
 
 
 # --- Measures ---
 
 
 def over_seeds(values: Sequence[float], most: float = np.inf) -> schema.Measure:
-    """Mean of several trainings and Student's 95 % interval of it, which needs two, within 0 and `most`."""
+    """Mean over trainings and its Student 95 % interval, of width 0 for one training, clipped to 0 and `most`."""
     mean, deviation, reach = float(np.mean(values)), 0.0, 0.0
     if len(values) > 1:
         deviation = float(np.std(values, ddof=1))
@@ -263,7 +262,7 @@ def result(
     fit_seconds: float,
     settings: str,
 ) -> Result:
-    """A model's entry in the results from the measures of each seed."""
+    """A model's entry in the results."""
     bounds = {name: np.inf if name in UNBOUNDED else 1.0 for name in of_seeds[0]}
     return {
         "model": model,
@@ -277,24 +276,24 @@ def result(
 
 
 def nearer(own: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """By how much one model's Fréchet distance is less than another's, and Welch's 95 % interval, which needs seeds."""
+    """By how much one model's Fréchet distance is less than another's, and Welch's 95 % interval over seeds, if any."""
     first, second = (model["metrics"]["frechet_distance"] for model in (other, own))
-    found = {
+    difference = {
         "better": own["model"],
         "worse": other["model"],
         "measure": "frechet_distance",
         "value": first["value"] - second["value"],
     }
     if len(first["seeds"]) < 2 or not first["deviation"] + second["deviation"]:
-        return found | {"low": None, "high": None}
+        return difference | {"low": None, "high": None}
     interval = stats.ttest_ind(first["seeds"], second["seeds"], equal_var=False).confidence_interval(0.95)
-    return found | {"low": float(interval.low), "high": float(interval.high)}
+    return difference | {"low": float(interval.low), "high": float(interval.high)}
 
 
 def by_class(task: Task, samples: Sequence[np.ndarray], labels: np.ndarray | None) -> dict[str, list[Any]] | None:
-    """Of each class, if there are any, how often samples of it are recognised as it, and its share of all samples.
+    """For each class, how often its samples are recognised, and its share of all samples; None without classes.
 
-    A class that no test image has was not asked for: how often it is recognised is None.
+    No samples are generated for a class without test pictures: how often it is recognised is None.
     """
     if not task.judge.knows_classes:
         return None
@@ -323,7 +322,7 @@ def draw(
     moments: Mapping[str, np.ndarray],
     fits: Mapping[str, run.Fit],
 ) -> dict[str, Any]:
-    """Write the figures; returns what metrics.json says of them."""
+    """Write the figures; returns their entries in metrics.json."""
     names, model, results = metrics["data"]["classes"], metrics["headline"]["model"], metrics["results"]
     rows = min(len(names), 10) if artist.conditional else 5
     grid = artist.draw(np.repeat(np.arange(rows), models.SHOWN) % len(names), seed=1)
@@ -331,11 +330,11 @@ def draw(
     drawn = {
         "samples": (
             figures.pictures(grid, [""] * len(grid), columns=models.SHOWN, row_names=row_names),
-            f"Images drawn by the {model}, in rows of ten",
+            f"Images generated by the {model}, in rows of ten",
         ),
         "interpolations": (
             figures.pictures(interpolations(artist), [""] * (PATHS * models.SHOWN), columns=models.SHOWN),
-            "Rows of images in which one turns step by step into another",
+            "Rows of images that change step by step from one into another",
         ),
         "copies": (
             _neighbours(task, grid[:: max(1, len(grid) // FOUND)][:FOUND]),
@@ -366,7 +365,7 @@ def draw(
             + ", ".join(f"{name} {size:,}" for name, _, size in metrics["model"]["layers"]),
         ),
     }
-    if max(of_seed["done"] for of_seed in metrics["training"]) > 1:  # a single point is no curve
+    if max(of_seed["done"] for of_seed in metrics["training"]) > 1:  # a single point isn't a curve
         of_round = metrics["settings"]["epochs"] / metrics["training"][0]["rounds"]
         best = ", ".join(epochs_in_words(of_seed["best"] * of_round) for of_seed in metrics["training"])
         drawn["training"] = (
@@ -378,7 +377,7 @@ def draw(
 
 
 def epochs_in_words(number: float) -> str:
-    """Epochs; a few of them with their fraction."""
+    """A number of epochs, with a fraction if there are few."""
     return f"{number:.0f}" if number >= 10 else f"{number:.2g}"
 
 
@@ -388,16 +387,16 @@ def _in_words(result: Mapping[str, Any]) -> str:
 
 
 def interpolations(artist: Artist) -> np.ndarray:
-    """Pictures on arcs between two noises, of one class each, (PATHS × SHOWN, height, width, channels)."""
+    """Pictures on arcs between two noise vectors, of one class each, (PATHS × SHOWN, height, width, channels)."""
     ends = np.random.default_rng(2).normal(size=(2, PATHS, 1, artist.model.latent))
-    places = np.linspace(0, np.pi / 2, models.SHOWN)[:, None]
-    noise = (np.cos(places) * ends[0] + np.sin(places) * ends[1]).reshape(-1, artist.model.latent)
+    angles = np.linspace(0, np.pi / 2, models.SHOWN)[:, None]
+    noise = (np.cos(angles) * ends[0] + np.sin(angles) * ends[1]).reshape(-1, artist.model.latent)
     labels = np.repeat(np.arange(PATHS), models.SHOWN) % len(artist.classes)
     return artist.draw(labels, seed=0, noise=noise)
 
 
 def _neighbours(task: Task, samples: np.ndarray) -> bytes:
-    """Samples, and below each the training picture that is nearest to it."""
+    """Samples, and below each the nearest training picture."""
     known = models.scaled(task.pool.inputs)
     distances, numbers = nearest(samples, known)
     captions = [*[""] * len(samples), *(f"{distance:.2f}" for distance in distances)]

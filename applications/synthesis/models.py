@@ -1,4 +1,4 @@
-"""The networks of the synthesis application: the one that judges pictures, and the one that draws them, trained."""
+"""The networks of the synthesis application: the judge of pictures and the generator, and their training."""
 
 import dataclasses
 import functools
@@ -20,14 +20,14 @@ from reports.synthesis import frechet_distance, within
 from templates import gan as template
 
 NAMES = {"gan": "GAN", "conditional_gan": "conditional GAN"}
-ROUNDS = 12  # parts of a training, after each of which the samples are measured
-JUDGED = 2_000  # pictures that are measured after each, at most
-JUDGES_PICTURES = 5_000  # that the judging network is trained on, at most
+ROUNDS = 12  # parts of a training, after each of which samples are measured
+JUDGED = 2_000  # pictures measured after each round, at most
+JUDGES_PICTURES = 5_000  # training pictures of the judge, at most
 COMPONENTS, MOST_COMPONENTS = "principal_components", 64  # the features of pictures without classes
-LEAST_TESTED = 2  # pictures to compare with, of which a covariance can be taken
+LEAST_TESTED = 2  # pictures to compare with, needed for a covariance
 MOMENTS = (1, 3, 6)  # rounds whose samples are shown, besides the best
 SHOWN = 10  # pictures of a moment, of a class, of an interpolation
-COLLAPSED = 0.01  # recall of the training pictures below which, after half of the training, it is given up
+COLLAPSED = 0.01  # recall of the training pictures below which training stops after half of the rounds
 
 
 @run.choices(template.generator, template.discriminator, template.GAN)
@@ -50,8 +50,7 @@ class Gan:
     augmentation: tuple[Literal["translation", "cutout", "color"], ...]
 
 
-# What fills the settings that are open, by preset and template. So many pictures are seen in all, each as often as it
-# takes.
+# Total number of pictures seen in a training, and defaults of the settings by preset and template.
 PICTURES = {"short": 90_000, "long": 539_000}
 RECIPES = {
     "short conditional_gan": dict(learning_rate=5e-4, discriminator_learning_rate_ratio=4.0),
@@ -64,7 +63,7 @@ QUICK = {"epochs": 2, "seeds": 2}
 
 
 def with_recipe(settings: Any, pictures: int) -> Any:
-    """The settings, completed for a number of training pictures."""
+    """The settings with defaults filled in, for a number of training pictures."""
     sizes = {
         "epochs": max(1, round(PICTURES[settings.preset] / pictures)),
         "batch_size": min(ALWAYS["batch_size"], pictures),
@@ -74,12 +73,12 @@ def with_recipe(settings: Any, pictures: int) -> Any:
 
 
 def scaled(pictures: np.ndarray) -> np.ndarray:
-    """From 0 to 255 to 0 to 1, float32."""
+    """Scale 0 to 255 to 0 to 1, float32."""
     return pictures.astype(np.float32) / 255
 
 
 def unscaled(pictures: np.ndarray) -> np.ndarray:
-    """From 0 to 1 to 0 to 255, uint8."""
+    """Scale 0 to 1 to 0 to 255, uint8."""
     return np.round(np.clip(pictures, 0, 1) * 255).astype(np.uint8)
 
 
@@ -87,10 +86,10 @@ def unscaled(pictures: np.ndarray) -> np.ndarray:
 
 
 class Judge:
-    """A network of real pictures that works out the features in which pictures are compared.
+    """A network trained on real pictures that computes the features for comparing pictures.
 
-    Of pictures with classes it is a classifier, whose last hidden layer are the features. Of pictures without classes
-    the features are their first principal components.
+    With classes, it is a classifier whose last hidden layer gives the features. Without classes, the features are the
+    first principal components.
 
     Args:
         net: of templates/cnn.py or of `components`, from pictures of 0 to 1.
@@ -107,19 +106,19 @@ class Judge:
     def __call__(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Features (n, features) and probabilities (n, classes) of pictures (n, height, width, channels) of 0 to 1.
 
-        Without classes all of them are of one, (n, 1).
+        Without classes, probabilities are ones, (n, 1).
         """
-        found = classifiers.in_batches(self._all.predict_on_batch, pictures)
-        probabilities = found.get("probabilities", np.ones((len(pictures), 1)))
-        return found["features"].astype(np.float64), probabilities.astype(np.float64)
+        outputs = classifiers.in_batches(self._all.predict_on_batch, pictures)
+        probabilities = outputs.get("probabilities", np.ones((len(pictures), 1)))
+        return outputs["features"].astype(np.float64), probabilities.astype(np.float64)
 
     def accuracy(self, real: Pictures) -> float:
-        """How often it is right about real pictures."""
+        """Accuracy on real pictures."""
         return float((self(scaled(real.inputs))[1].argmax(1) == real.labels).mean())
 
 
 def check_judge(net: Any) -> None:
-    """Raise ValueError if a network cannot serve in a `Judge`."""
+    """Raise ValueError if a network can't be used in a `Judge`."""
     if not _has_layer(net, COMPONENTS):
         net.get_layer("dense_1")
 
@@ -129,22 +128,22 @@ def _has_layer(net: Any, name: str) -> bool:
 
 
 def components(pictures: Pictures) -> tuple[keras.Model, float]:
-    """The first principal components of pictures as a network, and the share of the variance that they hold.
+    """The first principal components of pictures as a network, and their share of the variance.
 
-    Chosen on digits and digits-28, where the Fréchet distance in them grows with what is done to real pictures (blur,
-    noise, two pictures mixed) and is larger still for other kinds of pictures. In a network that was trained to tell
-    how pictures are turned, pictures of a GAN were nearer than real ones that it had been trained on.
+    Chosen on digits and digits-28, where the Fréchet distance in them grows with the distortion of real pictures (blur,
+    noise, mixtures), and is larger for other kinds of pictures. In the features of a network trained to predict
+    rotations, a GAN's pictures were nearer than the real pictures it was trained on.
     """
     some = np.sort(np.random.default_rng(0).permutation(len(pictures))[:JUDGES_PICTURES])
     flat = scaled(pictures.inputs[some]).reshape(len(some), -1)
-    found: Any = PCA(min(MOST_COMPONENTS, len(flat) - 1, flat.shape[1]), svd_solver="full", random_state=0).fit(flat)
+    pca: Any = PCA(min(MOST_COMPONENTS, len(flat) - 1, flat.shape[1]), svd_solver="full", random_state=0).fit(flat)
     inputs = keras.Input(pictures.inputs.shape[1:], name="pictures")
     flattened = keras.layers.Flatten(name="flatten")(inputs)
-    # In single precision whatever the global policy is: the features are measured.
-    layer = keras.layers.Dense(found.n_components_, dtype="float32", name=COMPONENTS)
+    # Always float32, as the features are used for measures.
+    layer = keras.layers.Dense(pca.n_components_, dtype="float32", name=COMPONENTS)
     net = keras.Model(inputs, layer(flattened), name="judge")
-    layer.set_weights([found.components_.T, -found.components_ @ found.mean_])
-    return net, float(found.explained_variance_ratio_.sum())
+    layer.set_weights([pca.components_.T, -pca.components_ @ pca.mean_])
+    return net, float(pca.explained_variance_ratio_.sum())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,13 +152,13 @@ class Classifier(run.Training, classifiers.Networks):
 
 
 def settings_for(pictures: np.ndarray, **given: Any) -> Any:
-    """The settings of a classifier for a number of pictures of this size."""
+    """The settings of a classifier for pictures of this number and size."""
     number, height, width = pictures.shape[:3]
     return classifiers.with_recipe(Classifier(**given), height, width, number)
 
 
 def train_classifier(this_run: run.Run, stage: str, pictures: Pictures, settings: Any, classes: int, seed: int) -> Any:
-    """A convolutional classifier of at most JUDGES_PICTURES of the pictures, and its training."""
+    """Train a convolutional classifier on at most JUDGES_PICTURES of the pictures; returns it and its `Fit`."""
     pictures = pictures[np.sort(np.random.default_rng(seed).permutation(len(pictures))[:JUDGES_PICTURES])]
     own = settings_for(pictures.inputs, quick=settings.quick)
     trainer = classifiers.CnnTrainer("cnn", own, this_run, classes)
@@ -172,27 +171,27 @@ def train_classifier(this_run: run.Run, stage: str, pictures: Pictures, settings
 
 @dataclasses.dataclass
 class Artist:
-    """A GAN and the names of the classes of the pictures that it learns from."""
+    """A GAN and the names of its classes."""
 
     model: Any
     classes: tuple[str, ...]
 
     @property
     def conditional(self) -> bool:
-        """Whether pictures of a class can be asked for."""
+        """Whether it can generate pictures of a given class."""
         return len(self.model.generator.inputs) > 1
 
     def draw(self, labels: np.ndarray, *, seed: int, noise: np.ndarray | None = None) -> np.ndarray:
-        """Pictures (n, height, width, channels) of 0 to 1, of these classes if it is conditional."""
+        """Generate pictures (n, height, width, channels) of 0 to 1, of these classes if it is conditional."""
         given = labels if self.conditional else None
         return template.generate(self.model, len(labels), labels=given, noise=noise, seed=seed)
 
 
 def load(path: Path) -> Artist:
-    """The model that a run saved.
+    """Load a model that a run saved.
 
     Raises:
-        BadInput: if there is none.
+        BadInput: There is none.
     """
     model = run.load_model(path, lambda model: model.average.get_layer("picture"))
     notes = run.model_notes(path)
@@ -227,11 +226,11 @@ class Trainer:
         self.batch_size = min(settings.batch_size, len(pool))
         seen = len(pool) * settings.epochs
         self.rounds = min(2 if settings.quick else ROUNDS, seen // self.batch_size)
-        rows = seen // self.rounds  # that a round sees
+        rows = seen // self.rounds  # in a round
         self.steps, execution = steps_of(rows, self.batch_size, 1 if keras.backend.backend() == "torch" else 32)
         total = self.steps * self.rounds
         rate, ratio = settings.learning_rate, settings.discriminator_learning_rate_ratio
-        # No momentum, as Miyato et al. 2018: the two networks answer each other's latest step.
+        # No momentum, as in Miyato et al. 2018: each network responds to the other's latest step.
         options = {"beta_1": 0.0, "beta_2": 0.9} if settings.optimizer in ("adam", "adamw") else {}
         model.compile(
             template.separate_optimizers(
@@ -244,11 +243,11 @@ class Trainer:
         )
 
     def fit(self, this_run: run.Run, moments: np.ndarray | None = None) -> run.Fit:
-        """Train up to the round whose samples are nearest to the training pictures.
+        """Train, and keep the weights of the round whose samples are nearest to the training pictures.
 
         Args:
-            this_run: that keeps the checkpoints.
-            moments: noise (n, latent) whose pictures are kept at some moments; see `moment`.
+            this_run: stores the checkpoints.
+            moments: noise (n, latent) whose pictures are stored after some rounds; see `moment`.
         """
         pictures = scaled(self.pool.inputs)
         rows = np.random.default_rng(0).permutation(len(self.pool))[:JUDGED]
@@ -261,10 +260,10 @@ class Trainer:
             if moments is not None and rounds in MOMENTS:
                 self.moment(this_run, rounds, moments)
             drawn = self.judge(self.artist.draw(labels, seed=0))[0]
-            found = {"frechet_distance": frechet_distance(real, drawn), "recall": float(within(real, drawn).mean())}
-            if rounds > self.rounds // 2 and found["recall"] < COLLAPSED:
+            measures = {"frechet_distance": frechet_distance(real, drawn), "recall": float(within(real, drawn).mean())}
+            if rounds > self.rounds // 2 and measures["recall"] < COLLAPSED:
                 self.artist.model.stop_training = True
-            return found
+            return measures
 
         return this_run.fit(
             self.stage,
@@ -276,14 +275,14 @@ class Trainer:
         )
 
     def moment(self, this_run: run.Run, rounds: int, noise: np.ndarray) -> np.ndarray:
-        """The pictures generated from this noise after each round, stored in the run."""
+        """The pictures generated from this noise after a round, stored in the run."""
         labels = np.arange(len(noise)) % len(self.artist.classes)
         draw = functools.partial(self.artist.draw, labels, seed=0, noise=noise)
         return this_run.stage(f"moment-{rounds}", lambda: {"pictures": draw()})["pictures"]
 
 
 def _rounds(take: Callable[[np.ndarray], Any], rows: int, *, batch_size: int, steps: int, seed: int) -> Epochs:
-    """`shuffled_batches` of rounds, which take one order of all rows after the other and need not end with one."""
+    """`shuffled_batches` for rounds, which may have any number of steps."""
     in_order = rows // batch_size
     orders = -(-steps // in_order)  # in a round
     batches = shuffled_batches(take, rows, batch_size=batch_size, steps=in_order, seed=seed)
@@ -296,11 +295,7 @@ def _rounds(take: Callable[[np.ndarray], Any], rows: int, *, batch_size: int, st
 
 
 def check_pictures(pool: Pictures, tested: int, classes: tuple[str, ...], settings: Any) -> None:
-    """Refuse too few pictures, before any training.
-
-    Raises:
-        BadInput: if they don't fill a batch, a class has none, or there are too few to compare with.
-    """
+    """Raise BadInput if pictures don't fill a batch, a class has none, or there are too few to compare with."""
     if len(pool) < settings.batch_size:
         raise BadInput(
             f"--batch-size: found {settings.batch_size} with {len(pool)} training pictures, expected at most as many"

@@ -1,1 +1,1 @@
-"""What the text generation application is made of."""
+"""The parts of the text generation application."""

@@ -1,8 +1,8 @@
-"""General-purpose compressors, which text models are compared with.
+"""General-purpose compressors as baselines of text models.
 
-A language model is a compressor, up to the rounding of its arithmetic coder, so its bits per character compare with
-those of xz and similar programs that were given the same training text. The strongest of them, prediction by partial
-matching (PPMd), is itself a language model over bytes.
+A language model is a compressor, up to the rounding of its arithmetic coder, so its bits per character are comparable
+with those of xz and similar programs that have seen the same training text. The strongest of them, prediction by
+partial matching (PPMd), is itself a language model over bytes.
 """
 
 import bz2
@@ -12,34 +12,34 @@ from collections.abc import Sequence
 import pyppmd
 import zstandard
 
-MOST_BYTES = 20_000_000  # of training text that the compressors are given
-BZ2_BLOCK = 900_000  # bytes: bz2 never looks farther back
+MOST_BYTES = 20_000_000  # of training text for the compressors
+BZ2_BLOCK = 900_000  # bytes: the reach of bz2
 PPMD_ORDER = 16
-PPMD_MEMORY = 1 << 28  # bytes; where they are full, the model forgets everything and starts again
+PPMD_MEMORY = 1 << 28  # bytes; when they are full, the model is reset
 
 
 def compressed_bits(training: bytes, blocks: Sequence[bytes]) -> dict[str, int]:
-    """The bits that compressors need for test blocks, after they have seen the training text.
+    """The bits that compressors need for test blocks after the training text.
 
-    These are the bits of the training text and the blocks together, in order, less those of the training text alone,
-    as whole bytes. Unlike a trained model the compressors go on learning from the blocks before. Of a training text
-    of more than `MOST_BYTES` bytes the last ones are used; the blocks are not limited. bz2 sorts blocks of 900 kB, each
-    by itself, and is given as much of the training text as fits into one with the test blocks.
+    This is the size of the training text and the blocks together minus that of the training text alone, in whole bytes.
+    Unlike a trained model, the compressors also learn from earlier test blocks. At most the last `MOST_BYTES` of the
+    training text are used. bz2 compresses independent blocks of 900 kB, so it gets as much of the training text as fits
+    into one with the test blocks.
 
     Args:
         training: text in UTF-8.
         blocks: texts in UTF-8.
 
     Returns:
-        The bits for all blocks of each compressor at its strongest: xz -9e as bare LZMA2, bzip2 -9, zstd --ultra -22
-        with the window around everything and PPMd (Shkarin 2002; variant H, order `PPMD_ORDER`).
+        The bits for all blocks by compressor, at its strongest setting: xz -9e as raw LZMA2, bzip2 -9, zstd --ultra -22
+        with a window for everything, and PPMd (Shkarin 2002; variant H, order `PPMD_ORDER`).
 
     Raises:
-        ValueError: if the blocks hold nothing.
+        ValueError: The blocks are empty.
     """
     test = b"".join(blocks)
     if not test:
-        raise ValueError("blocks: nothing in them")
+        raise ValueError("blocks: found none with text, expected some")
     training = training[-MOST_BYTES:]
     near = training[max(0, len(training) + len(test) - BZ2_BLOCK) :]
     return {
@@ -54,7 +54,7 @@ def compressed_bits(training: bytes, blocks: Sequence[bytes]) -> dict[str, int]:
 
 
 def _xz(text: bytes) -> bytes:
-    dictionary = 1 << max(len(text).bit_length(), 16)  # more would only take memory
+    dictionary = 1 << max(len(text).bit_length(), 16)  # more would only waste memory
     chain = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": dictionary}]
     return lzma.compress(text, lzma.FORMAT_RAW, filters=chain)
 

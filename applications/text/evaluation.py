@@ -1,4 +1,4 @@
-"""What the text application measures: bits of every token, the baselines', what the samples are like; the figures."""
+"""The evaluation of the text application: bits of each token, baselines, quality of samples, and figures."""
 
 import dataclasses
 import time
@@ -18,22 +18,22 @@ from reports import metrics as schema
 from reports.metrics import Measure, headline
 from templates import decoding
 
-TEST_TOKENS = 500_000  # of more, evenly spread blocks are measured
-TRAINING_TOKENS = 5_000_000  # the baselines and the search for copies take no more, evenly spread blocks
-LOGITS = 2**23  # that are held at once
+TEST_TOKENS = 500_000  # in evenly spread blocks, if there are more
+TRAINING_TOKENS = 5_000_000  # for the baselines and the search for copies, in evenly spread blocks if there are more
+LOGITS = 2**23  # in memory at once
 PROMPT = 40  # characters
 SAMPLES, SAMPLE_TOKENS = 8, 600  # at each temperature
 TEMPERATURES = (0.5, 0.8, 1.0)
-TEMPERATURE = 0.8  # of the samples on the way
+TEMPERATURE = 0.8  # of samples during training
 MOMENT_TOKENS = 200
-POSITIONS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # tokens before a token, at least
-PASSAGE, PASSAGES = 240, 3  # tokens of a passage whose surprise is shown, and how many
-ATTENDED = 24  # tokens of the passage whose attention is shown
+POSITIONS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # least numbers of tokens before a token
+PASSAGE, PASSAGES = 240, 3  # tokens of a passage whose surprise is shown, and the number of passages
+ATTENDED = 24  # tokens whose attention is shown
 N_GRAM, LONG, UNIGRAM = "5-gram", "16-gram", "unigram"
 ORDERS = {N_GRAM: 5, LONG: 16, UNIGRAM: 1}
 MIXTURE = "mixture"  # of the network and the long n-grams
-SHARES = np.arange(1, 20) / 20  # of the network in it
-# What the measures are called.
+SHARES = np.arange(1, 20) / 20  # of the network in the mixture
+# Titles of the measures.
 MEASURES = {
     "bits_per_character": "Bits a character",
     "bits_per_byte": "Bits a byte",
@@ -42,11 +42,11 @@ MEASURES = {
 }
 
 
-# --- What metrics.json has beside what all programs write ---
+# --- The schema of this application's metrics.json ---
 
 
 class Measured(TypedDict):
-    """The part of the test text that is measured."""
+    """Size of the measured part of the test text."""
 
     blocks: int
     characters: int
@@ -54,7 +54,7 @@ class Measured(TypedDict):
 
 
 class Data(schema.Data):
-    """Tokens of each split and what they are; characters, bytes, blocks and unknown characters by split."""
+    """Tokens of each split and their kind; characters, bytes, blocks and unknown characters by split."""
 
     train: int
     validation: int
@@ -69,7 +69,7 @@ class Data(schema.Data):
 
 
 class Evaluation(schema.Evaluation):
-    """The measures by what they are called, and the characters of training text that each model was fitted on."""
+    """The titles of the measures, and the characters of training text of each model."""
 
     measures: dict[str, str]
     training_characters: dict[str, int]
@@ -84,7 +84,7 @@ class Result(schema.Result):
 
 
 class Compressor(TypedDict):
-    """What a compressor needs for the test text after the training text."""
+    """The bits that a compressor needs for the test text after the training text."""
 
     name: str
     bits_per_character: float
@@ -92,13 +92,13 @@ class Compressor(TypedDict):
 
 
 class Gain(schema.Estimate):
-    """By how many bits a character less the mixture needs than one of its parts."""
+    """The bits a character that the mixture saves compared with one of its parts."""
 
     worse: str
 
 
 class Mixture(TypedDict):
-    """The network mixed with the long n-grams, its share by training, and what it gains on the network and on them."""
+    """The network mixed with the long n-grams: its share by training, and the gains over both."""
 
     shares: list[float]
     parameters: int
@@ -122,7 +122,7 @@ class Passage(TypedDict):
 
 
 class Sample(TypedDict):
-    """What the network writes after a prompt, and the characters of the longest run that it copies."""
+    """Generated text after a prompt, and the length in characters of its longest copy."""
 
     temperature: float
     prompt: str
@@ -131,7 +131,7 @@ class Sample(TypedDict):
 
 
 class Quality(TypedDict):
-    """What is counted of samples, means over those that have any; see `reports.language.measure_samples`."""
+    """Mean measures of samples; see `reports.language.measure_samples`."""
 
     name: str
     samples: int
@@ -147,14 +147,14 @@ class Quality(TypedDict):
 
 
 class Moment(TypedDict):
-    """What the network writes after an epoch."""
+    """Generated text after an epoch."""
 
     epoch: int
     text: str
 
 
 class Attention(TypedDict):
-    """What the figure of the attention shows."""
+    """The content of the figure of the attention."""
 
     text: str
     layers: int
@@ -162,7 +162,7 @@ class Attention(TypedDict):
 
 
 class Model(TypedDict):
-    """The network's layers as name, shape and parameters, what it looks back on, and its training."""
+    """The network's layers as name, shape and parameters, its context in evaluation, and its training."""
 
     layers: list[list[Any]]
     look_back: int
@@ -192,7 +192,7 @@ class Metrics(schema.Metrics):
 
 
 def some_blocks(part: Part, tokens: int) -> Part:
-    """Evenly spread blocks of a part, about `tokens` in all; all blocks of a smaller part."""
+    """Evenly spread blocks of a part with about `tokens` tokens; all blocks of a smaller part."""
     if len(part) <= tokens:
         return part
     count = max(1, len(part.starts) * tokens // len(part))
@@ -211,15 +211,15 @@ def some_blocks(part: Part, tokens: int) -> Part:
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """How well a network foretells the tokens of a part.
+    """How well a network predicts the tokens of a part.
 
     Attributes:
-        bits: of each token, -log2 of its probability given those before it in its block, (tokens,). The first token of
-            a block, with none before it, has those of a draw from the whole vocabulary.
-        hits: whether it is the most probable one, (tokens,) bool.
-        window_bits: bits in windows that begin with nothing before them, (windows, places) and NaN where a block ends.
+        bits: -log2 of the probability of each token given those before it in its block, (tokens,). The first token of a
+            block has the bits of a uniform draw from the vocabulary.
+        hits: whether each token is the most probable one, (tokens,) bool.
+        window_bits: bits in windows without earlier context, (windows, positions), NaN after the end of a block.
         window_blocks: (windows,) the block of each window.
-        window_starts: (windows,) the first token that each window shows.
+        window_starts: (windows,) the first token of each window.
     """
 
     bits: np.ndarray
@@ -232,16 +232,15 @@ class Scores:
 def scores(model: LanguageModel, part: Part) -> Scores:
     """Measure a network on a part.
 
-    It reads each block in windows of the tokens that it can look back on. Each window begins in the middle of the one
-    before and counts where that one does not reach, so that every token has at least half a window before it, or all
-    of its block.
+    It reads each block in windows of its maximum context. Each window begins in the middle of the one before, and only
+    its new tokens count, so that every token has at least half a window, or the beginning of its block, before it.
     """
     ends = np.append(part.starts[1:], len(part))
     longest = int((ends - part.starts).max()) - 1
     size = max(1, min(model.look_back, longest))
     step = max(1, size // 2)
-    # Of each window: its block, the place of its first token, and how many of its targets are known already.
-    found = [
+    # For each window: its block, the index of its first token, and the number of targets that are already measured.
+    windows = [
         (block, first, size - step if first > start else 0)
         for block, (start, end) in enumerate(zip(part.starts, ends, strict=True))
         for first in range(int(start), int(end) - 1, step)
@@ -249,12 +248,12 @@ def scores(model: LanguageModel, part: Part) -> Scores:
     ]
     bits = np.full(len(part), np.log2(model.tokenizer.vocabulary))
     hits = np.zeros(len(part), bool)
-    window_bits = np.full((len(found), size), np.nan, np.float32)
+    window_bits = np.full((len(windows), size), np.nan, np.float32)
     tokens = np.asarray(part.tokens, np.int32)
-    batch = max(1, min(32, len(found), LOGITS // (size * model.tokenizer.vocabulary)))
-    for begin in range(0, len(found), batch):
-        members = found[begin : begin + batch]
-        inputs = np.zeros((batch, size), np.int32)  # of one shape, since each is compiled for itself
+    batch = max(1, min(32, len(windows), LOGITS // (size * model.tokenizer.vocabulary)))
+    for begin in range(0, len(windows), batch):
+        members = windows[begin : begin + batch]
+        inputs = np.zeros((batch, size), np.int32)  # all of one shape, as each shape is compiled separately
         for row, (block, first, _) in enumerate(members):
             stop = min(first + size, ends[block] - 1)
             inputs[row, : stop - first] = tokens[first:stop]
@@ -264,15 +263,15 @@ def scores(model: LanguageModel, part: Part) -> Scores:
             of_window, targets = logits[row, : stop - first], tokens[first + 1 : stop + 1]
             shifted = of_window - of_window.max(-1, keepdims=True)
             own = shifted[np.arange(len(targets)), targets]
-            found_bits = (np.log(np.exp(shifted).sum(-1)) - own) / np.log(2)
-            window_bits[begin + row, : len(targets)] = found_bits
-            bits[first + known + 1 : stop + 1] = found_bits[known:]
+            target_bits = (np.log(np.exp(shifted).sum(-1)) - own) / np.log(2)
+            window_bits[begin + row, : len(targets)] = target_bits
+            bits[first + known + 1 : stop + 1] = target_bits[known:]
             hits[first + known + 1 : stop + 1] = own[known:] >= 0
-    return Scores(bits, hits, window_bits, *np.array([(block, first) for block, first, _ in found]).T)
+    return Scores(bits, hits, window_bits, *np.array([(block, first) for block, first, _ in windows]).T)
 
 
 def bits_per_character(found: Scores, part: Part) -> float:
-    """What a character costs."""
+    """Mean bits of a character."""
     return float(found.bits.sum() / part.characters.sum())
 
 
@@ -287,7 +286,7 @@ def blocks_of(part: Part) -> np.ndarray:
 
 
 def measures(found: Scores, part: Part, resamples: int = 500) -> dict[str, Measure]:
-    """Every measure of one network with its interval, from a bootstrap over blocks."""
+    """All measures of one network with intervals from a bootstrap over blocks."""
     return language.compare({"model": [prediction(found, part)]}, [], resamples=resamples)[0]["model"]
 
 
@@ -295,22 +294,22 @@ def measures(found: Scores, part: Part, resamples: int = 500) -> dict[str, Measu
 
 
 def prompts(part: Part) -> list[str]:
-    """The beginnings of evenly spread blocks, to be continued."""
+    """The beginnings of evenly spread blocks."""
     chosen = np.linspace(0, len(part.starts) - 1, SAMPLES).astype(int)
     ends = np.append(part.starts[1:], len(part))
-    stops = np.minimum(ends, part.starts + 4 * PROMPT)  # a character is 4 tokens at most, its bytes
+    stops = np.minimum(ends, part.starts + 4 * PROMPT)  # a character has at most 4 tokens, its bytes
     return [part.tokenizer.decode(part.tokens[part.starts[b] : stops[b]])[:PROMPT] for b in chosen]
 
 
 class Moments:
-    """What a network writes at three moments of its training: after one epoch, a quarter of them and the best."""
+    """Samples at three moments of a training: after the first epoch, a quarter of the epochs, and the best epoch."""
 
     def __init__(self, this_run: run.Run, trainer: text_models.Trainer, prompt: str):
         self.run, self.trainer, self.prompt = this_run, trainer, prompt
         self.epochs = sorted({1, max(1, trainer.settings.epochs // 4)})
 
     def watch(self, epoch: int) -> None:
-        """Keep a sample, if it is time."""
+        """Store a sample if this is one of the epochs."""
         if epoch in self.epochs:
             self._sample(epoch)
 
@@ -322,7 +321,7 @@ class Moments:
         return bytes(self.run.stage(f"sample-{epoch}", write)["text"]).decode()
 
     def found(self, fit: run.Fit) -> list[dict[str, Any]]:
-        """The samples, the last one of the weights that were kept."""
+        """The samples; the last one is from the kept weights."""
         on_the_way = [epoch for epoch in self.epochs if epoch < fit.best_epoch]
         return [{"epoch": epoch, "text": self._sample(epoch)} for epoch in on_the_way] + [
             {"epoch": fit.best_epoch, "text": self._sample(-fit.best_epoch)}
@@ -330,12 +329,12 @@ class Moments:
 
 
 def samples(model: LanguageModel, test: Part, training: str, tokens: int) -> dict[str, Any]:
-    """What the network writes at several temperatures, and what can be counted of it, beside as much real text.
+    """Samples at several temperatures, and measures of them and of as much real text.
 
     Args:
         model: the network.
-        test: whose blocks begin with the prompts.
-        training: the text that copies are looked for in.
+        test: the source of prompts and real text.
+        training: the text to search for copies.
         tokens: of each sample.
     """
     began = time.perf_counter()
@@ -364,7 +363,7 @@ def samples(model: LanguageModel, test: Part, training: str, tokens: int) -> dic
 
 
 def _mean(values: Sequence[float]) -> float | None:
-    """Of those that are numbers."""
+    """The mean of finite values; None if there are none."""
     known = [value for value in values if np.isfinite(value)]
     return float(np.mean(known)) if known else None
 
@@ -373,7 +372,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def describe(corpus: Corpus, test: Part) -> dict[str, Any]:
-    """The data for metrics.json: where they come from, the size of each split, and how much of the test is measured."""
+    """The data for metrics.json: provenance, the size of each split, and of the measured part of the test text."""
     splits = corpus.splits
     return (
         corpus.provenance.to_dict()
@@ -401,36 +400,36 @@ def compare(
     test: Part,
     resamples: int,
 ) -> dict[str, Any]:
-    """Results of the network and the baselines on the same blocks, with intervals from one bootstrap over them.
+    """Comparable results of the network and the baselines, with intervals from one bootstrap over blocks.
 
     Args:
         name: of the network.
-        found: of each of its trainings.
-        on_validation: of each, on the validation part.
-        fits: of each.
+        found: scores on the test part for each of its trainings.
+        on_validation: scores on the validation part for each of its trainings.
+        fits: its trainings.
         parameters: of the network.
-        train: what the baselines are fitted on.
-        validation: what the learning curves are of, and the shares of the mixture are chosen on.
-        test: what all are measured on.
+        train: the training part for the baselines.
+        validation: for the levels of learning curves, and for choosing the shares of the mixture.
+        test: the test part.
         resamples: draws of the bootstrap.
     """
     block = blocks_of(test)
     predictions = {name: [prediction(one, test) for one in found]}
-    grams, foretold, characters = {}, {}, {}
+    grams, predicted, characters = {}, {}, {}
     for baseline, order in ORDERS.items():
         known = some_blocks(train, MOST_GRAMS // order)
         characters[baseline] = int(known.characters.sum())
         grams[baseline] = NGram(order).fit(known.tokens, known.starts, train.tokenizer.vocabulary)
-        foretold[baseline], hits = grams[baseline].evaluate(test.tokens, test.starts)
-        predictions[baseline] = [language.Prediction(foretold[baseline], hits, block, test.characters, test.bytes)]
+        predicted[baseline], hits = grams[baseline].evaluate(test.tokens, test.starts)
+        predictions[baseline] = [language.Prediction(predicted[baseline], hits, block, test.characters, test.bytes)]
     pairs = [(name, baseline) for baseline in ORDERS]
     measures_of, differences = language.compare(predictions, pairs, resamples=resamples)
     to_choose = grams[LONG].evaluate(validation.tokens, validation.starts)[0]
     shares = [_share(one.bits, to_choose) for one in on_validation]
     mixed = [
-        # Which token the mixture holds most probable is not looked for.
+        # The mixture's accuracy isn't computed.
         language.Prediction(
-            _mixed(one.bits, foretold[LONG], share), one.hits & False, block, test.characters, test.bytes
+            _mixed(one.bits, predicted[LONG], share), one.hits & False, block, test.characters, test.bytes
         )
         for one, share in zip(found, shares, strict=True)
     ]
@@ -456,7 +455,7 @@ def compare(
             "unit": "blocks",
             "measures": MEASURES,
             "training_characters": characters,
-            "sampled_characters": int(train.characters.sum()),  # what was compressed, and searched for copies
+            "sampled_characters": int(train.characters.sum()),  # for the compressors and the search for copies
         },
         "headline": headline(results[0], "bits_per_character"),
         "results": results,
@@ -482,21 +481,21 @@ def compare(
 
 
 def _share(bits: np.ndarray, others: np.ndarray) -> float:
-    """The network's share in the mixture with the long n-grams that costs least.
+    """The network's share in the mixture with the long n-grams for which it needs the fewest bits.
 
-    The n-grams know the phrases of the training text by heart, which the network does not (T. Mikolov et al.,
-    "Empirical evaluation and combination of advanced language modeling techniques", Interspeech 2011).
+    The n-grams memorise phrases of the training text, which the network does not (T. Mikolov et al., "Empirical
+    evaluation and combination of advanced language modeling techniques", Interspeech 2011).
     """
     return float(SHARES[np.argmin([_mixed(bits, others, share).sum() for share in SHARES])])
 
 
 def _mixed(bits: np.ndarray, others: np.ndarray, share: float) -> np.ndarray:
-    """Bits of tokens by a mean of two probabilities, of which the first has this share."""
-    return np.maximum(-np.logaddexp2(np.log2(share) - bits, np.log2(1 - share) - others), 0)  # may round below
+    """Bits of tokens under the weighted mean of two probabilities, of which the first has this share."""
+    return np.maximum(-np.logaddexp2(np.log2(share) - bits, np.log2(1 - share) - others), 0)  # rounding errors
 
 
 def _levels(grams: NGram, train: Part, validation: Part) -> dict[str, float]:
-    """Bits a character of baselines on the validation text, which learning curves are compared with."""
+    """Bits a character of baselines on the validation text, as levels for learning curves."""
     packed = compressed_bits(train.text().encode(), [validation.text().encode()])
     bits = {N_GRAM: float(grams.evaluate(validation.tokens, validation.starts)[0].sum())}
     bits |= {compressor: packed[compressor] for compressor in ("PPMd", "xz")}
@@ -506,9 +505,9 @@ def _levels(grams: NGram, train: Part, validation: Part) -> dict[str, float]:
 def _by_position(
     name: str, found: Scores, grams: NGram, test: Part, resamples: int
 ) -> dict[str, list[dict[str, float]]]:
-    """Bits of a token by the number of tokens before it, of the network and the n-grams in the same windows."""
+    """Bits of a token by the number of tokens before it, for the network and the n-grams in the same windows."""
     window, place = np.nonzero(np.isfinite(found.window_bits))
-    lengths = np.isfinite(found.window_bits).sum(1) + 1  # with the first token, which nothing is said of
+    lengths = np.isfinite(found.window_bits).sum(1) + 1  # with the first token, which is not predicted
     starts = np.cumsum(lengths) - lengths
     within = np.arange(lengths.sum()) - np.repeat(starts, lengths)
     tokens = np.asarray(test.tokens)[np.repeat(found.window_starts, lengths) + within]
@@ -528,7 +527,7 @@ def _by_position(
 
 
 def _hardest(found: Scores, test: Part) -> list[dict[str, Any]]:
-    """The passages that surprise the network most, token by token."""
+    """The passages with the most bits per token, with the bits of each piece."""
     passages = []
     for first, end, mean in language.hardest(found.bits, test.starts, PASSAGE, PASSAGES):
         pieces = [test.tokenizer.pieces[token] for token in test.tokens[first:end]]
@@ -544,7 +543,7 @@ def _hardest(found: Scores, test: Part) -> list[dict[str, Any]]:
 
 
 def tokens_a_character(part: Part, most: int | None = None) -> float:
-    """Mean number of tokens per character, of a part or of its first tokens."""
+    """Mean number of tokens per character in a part, or in its first `most` tokens."""
     if most is None or len(part) <= most:
         return float(len(part) / part.characters.sum())
     return most / len(part.tokenizer.decode(part.tokens[:most]))
@@ -558,7 +557,7 @@ def draw(
     model: LanguageModel,
     test: Part,
 ) -> dict[str, Any]:
-    """Write the figures; returns what metrics.json says of them, the losses and what the attention is shown for."""
+    """Write the figures; returns their entries in metrics.json, the losses, and that of the attention."""
     own, curves, layers = metrics["headline"]["model"], metrics["by_position"], metrics["model"]["layers"]
     splits = {"loss": ("training", corpus.splits["train"]), "val_loss": ("validation", corpus.splits["validation"])}
     # From nats per token to bits per character.

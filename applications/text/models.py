@@ -1,4 +1,4 @@
-"""The language models of the text application: what suits each template, its training, and writing with the result."""
+"""The language models of the text application: recipes, training and generation."""
 
 import codecs
 import dataclasses
@@ -16,13 +16,13 @@ from data.text import Corpus, Tokenizer
 from templates import decoding, recurrent, transformer
 
 NAMES = {"transformer": "transformer", "lstm": "LSTM", "gru": "GRU"}
-LONGEST_EPOCH = 10_000_000  # tokens; of a longer text an epoch is a part
+LONGEST_EPOCH = 10_000_000  # tokens; an epoch is only a part of a longer text
 VALIDATION_TOKENS = 200_000  # more would not change which epoch is best
 WARM_UP = 0.03  # share of the training in which the learning rate rises
-LOOK_BACK = 1_024  # tokens; a recurrent network carries its state further than the stretches that it was trained on
+LOOK_BACK = 1_024  # tokens; recurrent networks use more context than they were trained on
 
 
-# What fills the settings that are open, by preset and template; chosen on the validation blocks of the embedded text.
+# Defaults of the settings, by preset and template; chosen on the validation blocks of the embedded text.
 _SHORT = {"layers": 1, "units": 384, "context": 128, "activation": "tanh", "dropout": 0.0, "batch_size": 32}
 _LONG = {"layers": 2, "units": 512, "context": 256, "activation": "tanh", "dropout": 0.3, "batch_size": 32}
 _TRANSFORMER = {"layers": 4, "context": 128, "activation": "gelu", "learning_rate": 3e-3, "batch_size": 16}
@@ -39,13 +39,13 @@ QUICK = {"layers": 1, "units": 64, "epochs": 1}
 
 
 def with_recipe(settings: Any) -> Any:
-    """The settings with what is open filled."""
+    """The settings with defaults filled in."""
     recipe = RECIPES[f"{settings.preset} {settings.template}"]
     return run.filled(settings, QUICK if settings.quick else {}, recipe, ALWAYS)
 
 
 def build(settings: Any, vocabulary: int) -> Any:
-    """The network of the settings, which gives logits (batch, time, vocabulary)."""
+    """Build the network of the settings, with logits (batch, time, vocabulary)."""
     if settings.template == "transformer":
         return transformer.decoder(
             vocabulary=vocabulary,
@@ -70,13 +70,13 @@ def build(settings: Any, vocabulary: int) -> Any:
 
 @dataclasses.dataclass
 class LanguageModel:
-    """A network with the tokens that it speaks in.
+    """A network with its tokenizer.
 
     Attributes:
         model: from tokens (batch, time) to logits (batch, time, vocabulary).
         tokenizer: from text to tokens and back.
         template: its architecture.
-        context: tokens that it was trained to look back on.
+        context: tokens of context in training.
     """
 
     model: Any
@@ -86,37 +86,37 @@ class LanguageModel:
 
     @property
     def look_back(self) -> int:
-        """Tokens that it is shown at once where it is measured."""
+        """Tokens of context in evaluation."""
         return self.context if self.template == "transformer" else max(LOOK_BACK, self.context)
 
     @property
     def notes(self) -> dict[str, Any]:
-        """What must travel with the network, as JSON holds it."""
+        """What is saved with the network, as JSON."""
         return {"tokenizer": self.tokenizer.to_config(), "template": self.template, "context": self.context}
 
     def continuations(
         self, prompts: Sequence[str], tokens: int, *, temperature: float, seed: int, **choice: Any
     ) -> Iterator[np.ndarray]:
-        """Token after token (prompts,) that continue the prompts; `choice` is top_k or top_p."""
+        """Generate tokens (prompts,) that continue the prompts, one by one; `choice` is top_k or top_p."""
         encoded: list[Any] = [self.tokenizer.encode(prompt) for prompt in prompts]
         return decoding.generate(self._stream(), encoded, tokens, temperature=temperature, seed=seed, **choice)
 
     def samples(self, prompts: Sequence[str], tokens: int, *, temperature: float, seed: int) -> list[str]:
         """The generated text after each prompt, without the prompt."""
-        found = np.stack(list(self.continuations(prompts, tokens, temperature=temperature, seed=seed)))
-        return [self.tokenizer.decode(of_prompt) for of_prompt in found.T]
+        generated = np.stack(list(self.continuations(prompts, tokens, temperature=temperature, seed=seed)))
+        return [self.tokenizer.decode(of_prompt) for of_prompt in generated.T]
 
     def write(self, prompt: str, tokens: int, stop: Sequence[str] = (), **choice: Any) -> Iterator[str]:
-        """Pieces of text that continue the prompt, up to one of the strings in `stop`."""
-        # A token may be a part of a character; characters that may begin a stop string are held back.
+        """Generate pieces of text that continue the prompt, up to one of the strings in `stop`."""
+        # A token may be part of a character; text that may begin a stop string is held back.
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         longest = max(map(len, stop), default=1)
         waiting = ""
         for token in self.continuations([prompt], tokens, **choice):
             waiting += decoder.decode(self.tokenizer.pieces[int(token[0])])
-            found = [waiting.find(string) for string in stop if string in waiting]
-            if found:
-                yield waiting[: min(found)]
+            stops = [waiting.find(string) for string in stop if string in waiting]
+            if stops:
+                yield waiting[: min(stops)]
                 return
             ready = len(waiting) - longest + 1
             if ready > 0:
@@ -161,10 +161,10 @@ class LanguageModel:
 
 
 def load(path: Path) -> LanguageModel:
-    """The language model that a run saved.
+    """Load a language model that a run saved.
 
     Raises:
-        BadInput: if there is none.
+        BadInput: There is none.
     """
     model = run.load_model(path, lambda model: model.get_layer("embedding"))
     notes = run.model_notes(path)
@@ -193,7 +193,7 @@ class Trainer:
             ),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             steps_per_execution=execution,
-            # Measured: on a CPU XLA doubles the speed of the transformer, and slows recurrent networks on TensorFlow.
+            # Measured on a CPU: XLA doubles the speed of the transformer, and slows recurrent networks on TensorFlow.
             jit_compile="auto" if settings.template == "transformer" else run.jit_compile(),
         )
         self.model = LanguageModel(model, corpus.tokenizer, settings.template, settings.context)

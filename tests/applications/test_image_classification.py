@@ -383,8 +383,8 @@ def test_alternative_texts_carry_the_numbers(quick):
     for name, entries in (("errors", metrics["errors"][:5]), ("cnn_grad_cam", metrics["cnn"]["grad_cam"])):
         answers = [f"{entry['true']} → {entry['found']}, {entry['confidence']:.2f}" for entry in entries]
         assert said[name].endswith(": " + "; ".join(answers))
-    surest = metrics["reliability"]["CNN"][-1]
-    assert f"CNN, surest {100 * surest['low']:.0f} % and more: {surest['count']} pictures" in said["reliability"]
+    last = metrics["reliability"]["CNN"][-1]
+    assert f"CNN, confidence of {100 * last['low']:.0f} % and more: {last['count']} pictures" in said["reliability"]
     start, end = (metrics["dbn"]["epochs"][place]["reconstruction_error"] for place in (0, -1))
     assert f"from {start:.3g} in epoch 1 to {end:.3g} in epoch 2" in said["dbn_training"]
     assert f"module 1 {100 * metrics['dsn']['modules'][0]['test_accuracy']:.1f} %" in said["dsn_modules"]

@@ -762,7 +762,7 @@ def test_evaluate_measures_what_the_model_does_not_know(model, at_once, stranger
     write(file, cmu({"beda" * 5: (("B", "D"),), "beda": (("B", "Z"),), "head": (("B", "D"),)}))
     assert main(["evaluate", "--model", model, "--dictionary", str(file)])["unknown"] == [
         "the model doesn't know 1 of the phones (Z): 1 of 3 words have one in each pronunciation and count as wrong",
-        f"1 of 3 words have more letters than the {longest} that the model reads, and count as wrong",
+        f"1 of 3 words have more letters than the model's limit, {longest}, and count as wrong",
     ]
     capsys.readouterr()
     write(file, "".join(f"{word}\tʒ x\n" for word in entries))
