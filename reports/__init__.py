@@ -1,1 +1,1 @@
-"""Reports: metrics, figures and the PDF that a reader is left with."""
+"""Reports: metrics, figures and the PDF."""

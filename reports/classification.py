@@ -1,26 +1,26 @@
-"""Measures of a classifier's probabilities, ready for the bootstrap, and how far its confidence can be believed."""
+"""Measures of a classifier's probabilities for the bootstrap, and the reliability of its confidence."""
 
 from typing import Any
 
 import numpy as np
 
-BINS = 15  # of the calibration error, as Guo et al. 2017 have it
-CASES = 20  # that a point of a reliability diagram stands for at least
-LEAST = 1e-12  # a lower probability of the true class counts as this in the log-loss
+BINS = 15  # of the calibration error, as in Guo et al. 2017
+CASES = 20  # at each point of a reliability diagram, at least
+LEAST = 1e-12  # lower bound of the true class's probability in the log-loss
 
 
 class Classification:
-    """Rows with their true class and the probabilities of all classes, judged once and weighted again and again.
+    """The true classes and predicted probabilities of rows, whose measures can be computed for many weights.
 
-    The class found is the most probable one, the first of several that are equally probable. Its probability is the
-    confidence. In all measures `weights` (n,) say how often each row counts, by default once; some are above 0.
+    The predicted class is the first most probable one; its probability is the confidence. In all measures, `weights`
+    (n,), not all 0, say how often each row counts, by default once.
 
     Args:
         labels: (n,), the true classes, integers from 0.
         probabilities: (n, classes), whose rows sum to 1.
 
     Raises:
-        ValueError: if there is no row, shapes don't fit, a label is no class, or a row holds no probabilities.
+        ValueError: There is no row, shapes don't match, or a label or a row of probabilities is invalid.
     """
 
     def __init__(self, labels: np.ndarray, probabilities: np.ndarray):
@@ -30,18 +30,17 @@ class Classification:
         self._bin, self._gap = _bins(confidence, BINS), self._correct - confidence
 
     def accuracy(self, weights: np.ndarray | None = None) -> float:
-        """Share of the rows whose class was found."""
+        """Share of the rows with the right class."""
         return _mean(self._correct, weights)
 
     def log_loss(self, weights: np.ndarray | None = None) -> float:
-        """Mean of -ln p in nats, p the probability of the true class, or `LEAST` where it's lower than that."""
+        """Mean of -ln p in nats, where p is the probability of the true class, at least `LEAST`."""
         return _mean(self._loss, weights)
 
     def calibration_error(self, weights: np.ndarray | None = None) -> float:
         """Expected calibration error (Naeini et al. 2015; Guo et al. 2017), from 0 to 1.
 
-        The rows are put into `BINS` bins of equal width by their confidence. Of each bin the distance between its
-        accuracy and its mean confidence is taken; the error is the mean of these, a bin counting as its rows do.
+        It is the weighted mean of the distance between accuracy and mean confidence over `BINS` bins of equal width.
         """
         weights = np.ones(len(self._gap)) if weights is None else np.asarray(weights, np.float64)
         return float(np.abs(np.bincount(self._bin, self._gap * weights)).sum() / weights.sum())
@@ -50,30 +49,29 @@ class Classification:
 def reliability(
     labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS, cases: int = CASES
 ) -> list[dict[str, Any]]:
-    """How often the class found is right, by the confidence in it: the points of a reliability diagram.
+    """Accuracy by confidence: the points of a reliability diagram.
 
     Args:
         labels: (n,), the true classes, integers from 0.
         probabilities: (n, classes), whose rows sum to 1.
-        bins: how many bins of equal width there are between 0 and 1. A confidence on an edge is in the lower bin.
-        cases: rows that a bin has at least, for an accuracy of few is chance: from the highest confidence down, bins
-            with fewer are merged with those below them, and what remains at the lower end with those above.
+        bins: number of bins of equal width between 0 and 1. A confidence on an edge is in the lower bin.
+        cases: least number of rows in a bin: from the highest confidence down, smaller bins are merged with those below
+            them, and the last one with those above.
 
     Returns:
-        Of each bin, merged or not, that isn't empty, in order: "low" and "high", its ends; "count", its rows;
-        "confidence", their mean confidence; "accuracy", the share of them whose class was found.
+        For each bin that isn't empty, in ascending order: "low" and "high", its ends; "count", its rows; "confidence",
+        their mean confidence; "accuracy", the share of them with the right class.
 
     Raises:
-        ValueError: as `Classification`, or if there is no bin.
+        ValueError: As in `Classification`, or there is no bin.
     """
     if bins < 1:
         raise ValueError(f"{bins} bins, expected 1 or more")
     correct, confidence = _judged(*_checked(labels, probabilities))
     bin_of = _bins(confidence, bins)
     counts = np.bincount(bin_of, minlength=bins)
-    found = np.flatnonzero(counts)
     merged: list[list[int]] = []
-    for index in found[::-1]:
+    for index in np.flatnonzero(counts)[::-1]:
         if merged and counts[merged[-1]].sum() < cases:
             merged[-1].append(index)
         else:
@@ -103,21 +101,21 @@ def _checked(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray,
     classes = probabilities.shape[1]
     if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= classes:
         raise ValueError(f"labels: found {labels.min()} to {labels.max()}, expected integers from 0 to {classes - 1}")
-    # Rounding in single precision grows with the classes, but stays far below this. Not a number is no probability.
-    sound = (probabilities >= 0).all(axis=1) & (np.abs(probabilities.sum(axis=1) - 1) < 1e-3)
-    if not sound.all():
-        row = int(np.argmin(sound))
+    # Far above float32 rounding errors, even with many classes. NaN fails the comparisons.
+    valid = (probabilities >= 0).all(axis=1) & (np.abs(probabilities.sum(axis=1) - 1) < 1e-3)
+    if not valid.all():
+        row = int(np.argmin(valid))
         raise ValueError(f"probabilities: row {row} is {probabilities[row]}, expected numbers from 0 that sum to 1")
     return labels, probabilities
 
 
 def _judged(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each row 1 where its class was found and 0 elsewhere, and the confidence."""
+    """For each row, 1 if its class is right, else 0; and the confidence."""
     return (probabilities.argmax(axis=1) == labels).astype(np.float64), probabilities.max(axis=1)
 
 
 def _bins(confidence: np.ndarray, bins: int) -> np.ndarray:
-    """The bin of each row: bin i holds what is above i / bins and not above (i + 1) / bins."""
+    """The bin of each row: bin i is from i / bins, exclusive, to (i + 1) / bins, inclusive."""
     return np.searchsorted(np.arange(1, bins) / bins, confidence)
 
 

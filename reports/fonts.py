@@ -1,8 +1,8 @@
-"""Fonts that draw what a report's own fonts lack: Chinese, Japanese, Korean, Arabic, Devanagari, emoji.
+"""Choose fonts for characters that a report's own fonts lack: Chinese, Japanese, Korean, Arabic, Devanagari, emoji.
 
-A figure and the PDF choose theirs by the same rule, so that they look alike: of the installed fonts that are upright
-and of normal weight, and of those that come with matplotlib, the one that draws the most of the characters, then that
-for the others, and so on. The same machine chooses the same fonts each time.
+Figures and the PDF choose fonts by the same rule, so that they look alike: of the installed regular fonts and those of
+matplotlib, the one with the most of the characters, then the one with the most of the others, and so on. The choice is
+deterministic on a machine.
 """
 
 import functools
@@ -14,8 +14,8 @@ import typst
 from matplotlib.font_manager import FontProperties, findfont, fontManager
 from matplotlib.ft2font import FT2Font, LoadFlags
 
-_BOXES = ("LastResort", "Last Resort", "Unicode BMP Fallback")  # draw which block a character is of, not the character
-_ROUGH = "Unifont"  # has all scripts, in pixels: behind all others
+_BOXES = ("LastResort", "Last Resort", "Unicode BMP Fallback")  # draw a placeholder for the block of a character
+_ROUGH = "Unifont"  # a bitmap font of all scripts: the last choice
 _KANA, _HANGUL = ((0x3040, 0x30FF),), ((0x1100, 0x11FF), (0x3130, 0x318F), (0xAC00, 0xD7FF))
 
 
@@ -23,12 +23,11 @@ def choose(characters: Collection[str], *, as_outlines: bool = False) -> tuple[l
     """Choose fonts for characters.
 
     Args:
-        characters: that are to be drawn, each a string of one.
-        as_outlines: for figures: leave out fonts that hold pictures, such as coloured emoji, and make matplotlib know
-            the chosen ones.
+        characters: to be drawn.
+        as_outlines: for figures: leave out bitmap and colour fonts, and register the chosen ones in matplotlib.
 
     Returns:
-        The families, the most useful first, and the characters that none draws.
+        The families, most useful first, and the characters that none of them has.
     """
     missing = set(characters)
     if not missing:
@@ -47,7 +46,7 @@ def choose(characters: Collection[str], *, as_outlines: bool = False) -> tuple[l
             covered[font] = drawn
     families: list[str] = []
     while covered:
-        # Sans serif, as the figures are, and of the region whose script is there, as far as names tell.
+        # Prefer sans serif, like the figures, and the region of the script, as far as names tell.
         best = min(
             covered,
             key=lambda font: (
@@ -73,7 +72,7 @@ def everything() -> typst.Fonts:
 
 @functools.cache
 def _candidates() -> tuple[tuple[str, str, int], ...]:
-    """Family, file and place in the file of each font of a plain style."""
+    """Family, file and index in the file of each regular font."""
     fonts = everything().fonts()
     return tuple(
         sorted(
@@ -89,13 +88,13 @@ def _candidates() -> tuple[tuple[str, str, int], ...]:
 def _opened(file: str, index: int) -> FT2Font | None:
     try:
         return FT2Font(file, face_index=index)
-    except (OSError, RuntimeError):  # damaged, or of a kind that FreeType doesn't read
+    except (OSError, RuntimeError):  # damaged, or not supported by FreeType
         return None
 
 
 @functools.lru_cache(10_000)
 def _drawn(font: tuple[str, str, int], characters: frozenset[str], as_outlines: bool) -> set[str]:
-    """Those of the characters that a font draws."""
+    """The characters that a font has."""
     _, file, index = font
     opened = _opened(file, index)
     if opened is None or (as_outlines and not opened.scalable):
@@ -104,14 +103,14 @@ def _drawn(font: tuple[str, str, int], characters: frozenset[str], as_outlines: 
 
 
 def _is_blank(font: FT2Font, character: str) -> bool:
-    """Whether a font has no outline where there should be one, as fonts of coloured layers have not."""
+    """Whether a visible character has no outline, as in fonts of coloured layers."""
     font.load_char(ord(character), flags=LoadFlags.NO_SCALE)
     return not character.isspace() and not len(font.get_path()[0])
 
 
 @functools.cache
 def _is_known(family: str, file: str) -> bool:
-    """Make matplotlib know a file, and say whether it takes that file for the family."""
+    """Register a file in matplotlib; true if matplotlib uses it for the family."""
     if not any(str(entry.fname) == file for entry in fontManager.ttflist):
         fontManager.addfont(file)
     return str(findfont(FontProperties(family=[family]))) == file

@@ -1,8 +1,7 @@
-"""Measures of language models and of the text that they write, and their bootstrap.
+"""Measures of language models and of generated text, for a bootstrap over blocks.
 
-What a bootstrap draws are whole blocks of the test text, which are independent of each other more than their letters
-are. How good a sample is, is counted rather than judged, and the same counts of real text that the model never saw are
-the mark that a sample should reach.
+Blocks of the test text are more independent of each other than letters are. The quality of samples is measured by
+counts, and the same counts of held-out real text are the reference.
 """
 
 import codecs
@@ -22,29 +21,28 @@ SAMPLE_MEASURES = (
     *("known_words", "distinct_1", "distinct_2", "distinct_3", "distinct_4"),
     *("longest_copy", "mean_copy", "balanced_brackets", "balanced_quotes"),
 )
-_CHUNK = 1 << 20  # bytes of training text that are looked at in one go
-_SHORT = 24  # bytes; few places of a training text go on like a sample for longer
+_CHUNK = 1 << 20  # bytes of training text searched at once
+_SHORT = 24  # bytes; few matches of samples in a training text are longer
 
 
 class Prediction:
-    """Blocks of text with what a model thought of their tokens, summed once and weighted again and again.
+    """A model's predictions of the tokens of blocks, whose measures can be computed for many weights.
 
-    In all measures `weights` (blocks,) say how often each block counts, by default once; some are above 0. Bits per
-    character and per byte compare models whose tokens differ; perplexity and accuracy do not.
+    In all measures, `weights` (blocks,), not all 0, say how often each block counts, by default once. Bits per
+    character and per byte are comparable between models with different tokens; perplexity and accuracy are not.
 
     Args:
-        bits: (n,), -log2 of the probability that each token was given.
-        hits: (n,), whether the most probable token was the right one.
+        bits: (n,), -log2 of the predicted probability of each token.
+        hits: (n,), whether each token was the most probable one.
         block: (n,), the block of each token, codes from 0.
-        characters: (blocks,), how many characters the tokens of each block are.
-        size: (blocks,), how many bytes these are in UTF-8.
+        characters: (blocks,), number of characters of each block.
+        size: (blocks,), number of bytes of each block in UTF-8.
 
     Attributes:
         block_bits: (blocks,), bits per character of each block.
 
     Raises:
-        ValueError: if lengths differ, a block has no token or no character, or a number of bits is not finite or
-            negative.
+        ValueError: Lengths differ, a block has no token or no character, or bits are not finite or negative.
     """
 
     def __init__(self, bits: np.ndarray, hits: np.ndarray, block: np.ndarray, characters: np.ndarray, size: np.ndarray):
@@ -68,42 +66,42 @@ class Prediction:
         return float(above / below)
 
     def bits_per_character(self, weights: np.ndarray | None = None) -> float:
-        """What a character costs a perfect arithmetic coder that follows the model."""
+        """Bits per character of an ideal arithmetic coder with the model."""
         return self._ratio(0, 3, weights)
 
     def bits_per_byte(self, weights: np.ndarray | None = None) -> float:
-        """The same per byte of UTF-8."""
+        """Bits per byte of UTF-8."""
         return self._ratio(0, 4, weights)
 
     def perplexity(self, weights: np.ndarray | None = None) -> float:
-        """2 to the power of the mean bits of a token: among how many the model is at a loss, as it were."""
+        """2 to the power of the mean bits of a token."""
         return 2.0 ** self._ratio(0, 2, weights)
 
     def accuracy(self, weights: np.ndarray | None = None) -> float:
-        """Share of the tokens that were the most probable ones."""
+        """Share of the tokens that were predicted as the most probable ones."""
         return self._ratio(1, 2, weights)
 
     def measures(self, weights: np.ndarray | None = None) -> dict[str, float]:
-        """All of them by name."""
+        """All measures by name."""
         return {measure: getattr(self, measure)(weights) for measure in MEASURES}
 
 
 def compare(
     predictions: Mapping[str, Sequence[Prediction]], pairs: Iterable[tuple[str, str]], *, resamples: int = 500
 ) -> tuple[dict[str, dict[str, Measure]], list[Difference]]:
-    """Every measure of each model and differences of models, with intervals from one bootstrap over the same blocks.
+    """All measures of models and differences between models, with intervals from one bootstrap over the same blocks.
 
     Args:
-        predictions: of each model its trainings, all on the same blocks.
-        pairs: models to compare, the one that is expected to be better first.
+        predictions: the trainings of each model, all on the same blocks.
+        pairs: models to compare, the one expected to be better first.
         resamples: draws of the bootstrap.
 
     Returns:
-        Of each model its metrics as `reports.metrics.over_seeds` gives them, means over the trainings; of each pair
-        by how many bits per character the first needs fewer, a `reports.metrics.Difference`.
+        The measures of each model, means over its trainings, see `reports.metrics.over_seeds`; and the bits per
+        character that the first model of each pair saves.
 
     Raises:
-        ValueError: if there is no model, one has no training, or they differ in their number of blocks.
+        ValueError: There is no model, one has no training, or they differ in their number of blocks.
     """
     pairs = list(pairs)
     numbers = {len(one.block_bits) for of_model in predictions.values() for one in of_model}
@@ -126,21 +124,21 @@ def compare(
 def bits_by_position(
     bits: np.ndarray, position: np.ndarray, block: np.ndarray, edges: Sequence[int], *, resamples: int = 500
 ) -> list[tuple[float, float, float, float]]:
-    """Mean bits of a token by how many tokens of context there were, with intervals from a bootstrap over blocks.
+    """Mean bits of a token by the number of context tokens, with intervals from a bootstrap over blocks.
 
     Args:
         bits: (n,), of each token.
-        position: (n,), how many tokens the model saw before it.
+        position: (n,), number of tokens before it that the model saw.
         block: (n,), codes from 0.
-        edges: where each bin begins, ascending from the lowest position; the last one has no end.
+        edges: the beginning of each bin, ascending from the lowest position; the last bin has no end.
         resamples: draws of the bootstrap.
 
     Returns:
-        Of each bin that isn't empty the mean position, the mean bits and the ends of their interval, as
-        `reports.figures.interval_curves` takes them.
+        For each bin that isn't empty, the mean position, the mean bits and the ends of their interval, for
+        `reports.figures.interval_curves`.
 
     Raises:
-        ValueError: if there is no token, lengths differ, the edges don't ascend, or a position lies before the first.
+        ValueError: There is no token, lengths differ, the edges don't ascend, or a position is below the first.
     """
     bits, position, block = np.asarray(bits, np.float64), np.asarray(position), np.asarray(block)
     if not len(edges) or not len(position) or (np.diff(edges) <= 0).any() or position.min() < edges[0]:
@@ -154,65 +152,65 @@ def bits_by_position(
 
 
 def hardest(bits: np.ndarray, starts: np.ndarray, length: int, most: int) -> list[tuple[int, int, float]]:
-    """The passages of the highest mean surprise, none of which overlap or cross the beginning of a block.
+    """The passages with the highest mean bits, which don't overlap or cross the beginning of a block.
 
     Args:
         bits: (n,), of each token.
         starts: (blocks,), where each block begins, ascending from 0.
         length: tokens of a passage, 1 or more.
-        most: how many passages.
+        most: maximum number of passages.
 
     Returns:
-        Of each passage its first token, the one after its last and its mean bits, the hardest first. They are found
-        one after the other, each the hardest that lies apart from those before; fewer where there is no more room.
+        For each passage, its first token, the one after its last and its mean bits, hardest first. They are chosen
+        greedily; there may be fewer.
     """
     bits = np.asarray(bits, np.float64)
     sums = np.concatenate([[0], np.cumsum(bits)])
     means = (sums[length:] - sums[:-length]) / length  # of the passage that begins at each token
     for start in starts[1:]:
         means[max(0, start - length + 1) : start] = -np.inf
-    found = []
-    while len(found) < most and len(means) and np.isfinite(means.max()):
+    passages = []
+    while len(passages) < most and len(means) and np.isfinite(means.max()):
         first = int(means.argmax())
-        found.append((first, first + length, float(means[first])))
+        passages.append((first, first + length, float(means[first])))
         means[max(0, first - length + 1) : first + length] = -np.inf
-    return found
+    return passages
 
 
 def readable(pieces: Iterable[bytes], bits: Iterable[float]) -> list[tuple[str, float]]:
-    """Tokens as text with their bits; tokens that hold parts of a character are joined, and their bits added.
+    """Tokens as text with their bits; tokens of parts of a character are joined, and their bits added.
 
     Args:
-        pieces: the bytes that each token stands for, UTF-8 when joined.
+        pieces: the bytes of each token, UTF-8 when joined.
         bits: of each token.
 
     Returns:
-        Texts and their bits. What isn't UTF-8, as a character that is cut at an end, stands as U+FFFD.
+        Texts and their bits. Invalid UTF-8, such as a cut character, becomes U+FFFD.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    found, text, cost = [], "", 0.0
+    texts, text, cost = [], "", 0.0
     for piece, own in zip(pieces, bits, strict=True):
         text, cost = text + decoder.decode(piece), cost + float(own)
-        if not decoder.getstate()[0]:  # nothing waits for the rest of a character
-            found.append((text, cost))
+        if not decoder.getstate()[0]:  # no incomplete character
+            texts.append((text, cost))
             text, cost = "", 0.0
     text += decoder.decode(b"", final=True)
-    return [*found, (text, cost)] if text else found
+    return [*texts, (text, cost)] if text else texts
 
 
 # --- Samples ---
 
 
 def excerpts(text: str, length: int, most: int) -> list[str]:
-    """Parts of a text, of a length each and as far from each other as they can be: samples of real text.
+    """Evenly spread excerpts of a text: samples of real text.
 
     Args:
         text: such as the test blocks.
         length: characters of an excerpt, 1 or more.
-        most: how many.
+        most: maximum number of excerpts.
 
     Returns:
-        The excerpts, in order; fewer if the text is too short for all of them without overlap.
+        The excerpts, in order; fewer if they would overlap.
     """
     number = min(most, len(text) // length)
     starts = np.linspace(0, len(text) - length, number).astype(int) if number else []
@@ -220,37 +218,37 @@ def excerpts(text: str, length: int, most: int) -> list[str]:
 
 
 def measure_samples(samples: Sequence[str], training: str) -> list[dict[str, float]]:
-    """What can be counted of generated text; all samples are compared with the training text in one pass.
+    """Measures of generated text; all samples are compared with the training text in one pass.
 
     Args:
-        samples: generated texts, or excerpts of real ones as the mark to reach. Shares of distinct n-grams fall with
-            the length, so that samples and marks should be equally long.
-        training: the text that the model was trained on. It is searched at about 2 MB a second.
+        samples: generated texts, or excerpts of real text as a reference, which should be equally long, as shares of
+            distinct n-grams fall with the length.
+        training: the text that the model was trained on. It is searched at about 2 MB per second.
 
     Returns:
-        Of each sample, where NaN is what it has nothing of:
-            known_words: the share of its words that the training text has, whatever their case. A word is a run of
-                letters, digits, underscores and inner apostrophes with something other than digits in it; those
-                that the ends of the sample may have cut don't count.
+        For each sample, with NaN for shares of nothing:
+            known_words: the share of its words that occur in the training text, ignoring case. A word is a run of
+                letters, digits, underscores and inner apostrophes, not only digits. Words at the ends of the sample,
+                which may be cut, don't count.
             distinct_1 to distinct_4: the share of distinct n-grams among all its n-grams of words (Li et al. 2016).
-            longest_copy: characters of its longest substring that the training text has, too.
-            mean_copy: the mean over its characters of how long the longest such substring from there on is.
-            balanced_brackets: the share of its round, square and curly brackets that have their partner. Brackets
-                nest: a closing one belongs to the last open one of its kind, and those that were opened in between
-                stay without. No pair reaches over an empty line.
-            balanced_quotes: the share of its quotation marks (straight, single or double, and backticks) that have
-                their partner in the same paragraph. Where a mark stands tells whether it opens or closes; a single
-                one within or after a word is an apostrophe unless it closes another.
+            longest_copy: characters of its longest substring that occurs in the training text.
+            mean_copy: the mean over its characters of the length of the longest such substring that begins there.
+            balanced_brackets: the share of its round, square and curly brackets in pairs. Brackets nest: a closing one
+                matches the last open one of its kind, and those opened in between are unpaired. No pair crosses an
+                empty line.
+            balanced_quotes: the share of its quotation marks (straight, single or double, and backticks) in pairs
+                within a paragraph. The neighbouring characters tell whether a mark opens or closes; a single one within
+                or after a word is an apostrophe unless it closes another.
     """
     corpus = set(_words(training))
-    found = []
+    measured = []
     for sample, runs in zip(samples, copied_runs(samples, training), strict=True):
         first = re.match(r"[\w'’]*", sample)
         last = re.search(r"[\w'’]*$", sample)
-        whole = sample[first.end() if first else 0 : last.start() if last else None]
-        known = [word in corpus for word in _words(whole)]
+        uncut = sample[first.end() if first else 0 : last.start() if last else None]
+        known = [word in corpus for word in _words(uncut)]
         words = list(_words(sample))
-        found.append(
+        measured.append(
             {
                 "known_words": _mean(known),
                 **{f"distinct_{number}": distinct(words, number) for number in (1, 2, 3, 4)},
@@ -260,7 +258,7 @@ def measure_samples(samples: Sequence[str], training: str) -> list[dict[str, flo
                 "balanced_quotes": _share(_quotes(sample)),
             }
         )
-    return found
+    return measured
 
 
 def _mean(values: Sequence[Any] | np.ndarray) -> float:
@@ -278,13 +276,13 @@ def _words(text: str) -> Iterable[str]:
 
 
 def distinct(words: Sequence[str], number: int) -> float:
-    """The share of different ones among all runs of `number` words (Li et al. 2016); NaN where there is none."""
+    """The share of distinct runs among all runs of `number` words (Li et al. 2016); NaN if there are none."""
     runs = list(zip(*(words[first:] for first in range(number)), strict=False))
     return len(set(runs)) / len(runs) if runs else np.nan
 
 
 def _brackets(text: str) -> tuple[int, int]:
-    """How many brackets have their partner, and how many there are."""
+    """The number of paired brackets, and of all brackets."""
     opened, partners, number = [], 0, 0
     for mark in re.findall(r"[()\[\]{}]|\n[^\S\n]*\n", text):
         if mark.isspace():
@@ -303,7 +301,7 @@ def _brackets(text: str) -> tuple[int, int]:
 
 
 def _quotes(text: str) -> tuple[int, int]:
-    """How many quotation marks have their partner, and how many there are."""
+    """The number of paired quotation marks, and of all quotation marks."""
     opened, partners, number = set(), 0, 0
     for match in re.finditer(r"[\"'`]|\n[^\S\n]*\n", text):
         mark = match[0]
@@ -330,27 +328,27 @@ def _is_letter(text: str) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class _Table:
-    """The different substrings of one length that samples hold."""
+    """The distinct substrings of one length in the samples."""
 
-    keys: np.ndarray  # (substrings,), ascending: the number of the one that is a byte shorter, and the last byte
-    places: np.ndarray  # (m,), where in the samples one begins
-    number: np.ndarray  # (m,), which one it is
+    keys: np.ndarray  # (substrings,), ascending: the index of the substring that is a byte shorter, and the last byte
+    places: np.ndarray  # (m,), positions in the samples where one begins
+    number: np.ndarray  # (m,), its index
 
 
 def copied_runs(samples: Sequence[str], training: str) -> list[np.ndarray]:
-    """How far each sample can be read in the training text, from each of its characters on.
+    """The length of the longest copy from the training text that begins at each character of each sample.
 
-    The search is exact. A table for each length holds the different substrings of the samples as the number of the
-    substring that is one byte shorter and a byte; the training text is led through these tables, and what has left
-    them is dropped. Both are compared as UTF-8, of which a whole character can't be mistaken for a part of another.
+    The search is exact. A table for each length has the distinct substrings of the samples, as the index of the
+    substring that is one byte shorter and a byte; all positions of the training text are followed through these tables
+    and dropped at the first mismatch. Texts are compared as UTF-8, in which no character is a part of another.
 
     Args:
         samples: texts.
-        training: the text that is searched.
+        training: the text to search.
 
     Returns:
-        Of each sample the length in characters of the longest substring from each character on that the training text
-        has somewhere, (characters,).
+        For each sample, the length in characters of the longest substring from each character on that occurs in the
+        training text, (characters,).
     """
     encoded = [np.frombuffer(sample.encode(), np.uint8) for sample in samples]
     text = np.frombuffer(training.encode(), np.uint8)
@@ -359,7 +357,7 @@ def copied_runs(samples: Sequence[str], training: str) -> list[np.ndarray]:
     reached = np.zeros(len(own), np.int64)  # bytes of the longest substring found so far
 
     def follow(table: _Table, length: int, at: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The places of the training text behind those substrings that are in the table, and their numbers."""
+        """The positions in the training text after substrings that are in the table, and the substrings' indices."""
         key = state << 8 | text[at]
         state = np.searchsorted(table.keys, key)
         seen = table.keys[np.minimum(state, len(table.keys) - 1)] == key
@@ -371,13 +369,13 @@ def copied_runs(samples: Sequence[str], training: str) -> list[np.ndarray]:
         return at[inside], state[inside]
 
     def longer(table: _Table, length: int, kept: np.ndarray) -> _Table:
-        """The table of the next length, `length`, from those places that are kept and of which there is so much."""
+        """The table of the next length, `length`, from the kept positions that are long enough."""
         kept = kept & (table.places + length <= ends[table.places])
         places = table.places[kept]
         keys, number = np.unique(table.number[kept] << 8 | own[places + length - 1], return_inverse=True)
         return _Table(keys, places, number)
 
-    # First in parts of the text, for all places of the samples; then what is left of all parts together.
+    # First short lengths in chunks of the text, for all positions of the samples; then the remaining matches together.
     tables = [_Table(np.zeros(1, np.int64), np.arange(len(own)), np.zeros(len(own), np.int64))]
     while len(tables) <= _SHORT and len(tables[-1].keys):
         tables.append(longer(tables[-1], len(tables), np.ones(len(tables[-1].places), bool)))
@@ -406,8 +404,8 @@ def copied_runs(samples: Sequence[str], training: str) -> list[np.ndarray]:
     runs = []
     first = 0
     for sample in encoded:
-        starts = np.flatnonzero((sample & 0xC0) != 0x80)  # where a character begins
-        found = starts + reached[first + starts]
-        runs.append(np.searchsorted(np.append(starts, len(sample)), found, side="right") - 1 - np.arange(len(starts)))
+        starts = np.flatnonzero((sample & 0xC0) != 0x80)  # where characters begin
+        stops = starts + reached[first + starts]
+        runs.append(np.searchsorted(np.append(starts, len(sample)), stops, side="right") - 1 - np.arange(len(starts)))
         first += len(sample)
     return runs

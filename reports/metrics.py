@@ -1,7 +1,7 @@
-"""Metrics as pure functions of labels and scores, and bootstrap intervals around them.
+"""The schema of metrics.json, bootstrap intervals, and metrics of labels and scores.
 
-scikit-learn's functions are the reference, and the tests compare with them. A bootstrap asks for the same metric some
-hundred times on reweighted rows; `Ranking` sorts the scores once for all of them.
+The metrics are tested against scikit-learn. A bootstrap computes a metric several hundred times with different weights
+of rows; `Ranking` sorts the scores only once.
 """
 
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -12,14 +12,14 @@ import optree
 
 # --- The schema of metrics.json ---
 #
-# All six programs write these keys. What only one of them has, it declares in its own evaluation.py, as a typed
-# dictionary that extends one of these; the tests hold the file of every program against its own.
+# All six programs write these keys. Each program declares its own keys in its evaluation.py, in typed dictionaries that
+# extend these; tests check the file of each program.
 
-SCHEMA = 2  # of metrics.json; a report is typeset from files of this one only
+SCHEMA = 2  # version of metrics.json; reports are only typeset from files of this version
 
 
 class Estimate(TypedDict):
-    """A figure and the ends of its interval."""
+    """A value and the ends of its interval."""
 
     value: float
     low: float
@@ -27,21 +27,21 @@ class Estimate(TypedDict):
 
 
 class Measure(Estimate):
-    """A measure of a model: the mean of its trainings and its interval, each training's, and their deviation."""
+    """A measure of a model: the mean over its trainings with its interval, the value of each, and their deviation."""
 
     seeds: list[float]
     deviation: float
 
 
 class Headline(Estimate):
-    """The figure of the run."""
+    """The main result of the run."""
 
     model: str
     metric: str
 
 
 class Difference(TypedDict):
-    """How much better one model is than another in a measure; without an interval where there is one training."""
+    """How much better one model is than another in a measure; without an interval if there is one training."""
 
     better: str
     worse: str
@@ -62,7 +62,7 @@ class Result(TypedDict):
 
 
 class Data(TypedDict):
-    """Where the data come from, and what was understood of the user's own files."""
+    """Provenance of the data, and how the user's own files were read."""
 
     name: str
     source: str
@@ -77,21 +77,21 @@ class Data(TypedDict):
 
 
 class Evaluation(TypedDict):
-    """What the intervals are made of."""
+    """Number of resamples and unit of the bootstrap."""
 
     resamples: int
     unit: str
 
 
 class Figure(TypedDict):
-    """A figure of the report: its file in the run's folder, and what it shows to a reader who can't see it."""
+    """A figure of the report: its file in the run's folder, and its alternative text."""
 
     file: str
     alt: str
 
 
 class Timing(TypedDict):
-    """When and how long the run took, and on what machine."""
+    """Start, duration and machine of the run."""
 
     started: str
     machine: str
@@ -135,23 +135,22 @@ def bootstrap(
     seed: int = 0,
     biased: Container[str] = (),
 ) -> Any:
-    """Percentile bootstrap intervals (Efron 1979) of a figure, or of all figures of a tree; each lies in its interval.
+    """Percentile bootstrap intervals (Efron 1979) of a number, or of all numbers of a tree; each contains its value.
 
-    What is drawn with replacement are units: whatever is independent of the others, such as customers rather than the
-    payments of a customer.
+    Independent units are drawn with replacement, such as customers rather than the payments of a customer.
 
-    Drawing biases some figures: a mean of distances, such as a calibration error, only grows by the noise that it adds.
-    The intervals of those, and any that its figure would lie outside of, are moved by the bias, so that the middle of
-    the draws lies at the figure; but not below 0 or above 1 if neither the figure nor any draw lies there.
+    Resampling biases some values: a mean of distances, such as a calibration error, grows with the added noise. The
+    intervals of those, and any that would not contain its value, are shifted by the bias, so that the median of the
+    draws is at the value; but not below 0 or above 1 if neither the value nor any draw is.
 
     Args:
-        statistic: from weights (units,), how often each unit was drawn, to a number or a tree of numbers: dictionaries
-            and lists, of the same form for all weights.
-        units: how many there are.
+        statistic: from weights (units,), the number of times each unit was drawn, to a number or a tree of numbers:
+            dictionaries and lists, with the same structure for all weights.
+        units: number of units.
         resamples: number of draws.
         level: coverage of the interval.
         seed: of the draws; the same seed gives the same draws, which makes two models' intervals comparable.
-        biased: keys in the tree; drawing biases the figures below them.
+        biased: keys in the tree below which values are biased by resampling.
 
     Returns:
         The tree with an `Estimate` in place of each number.
@@ -171,7 +170,7 @@ def bootstrap(
 
 
 def _estimate(value: float, draws: np.ndarray, level: float, biased: bool) -> Estimate:
-    """The figure with the interval of those draws that have one: a draw without any positive may have none."""
+    """The value with the interval of the finite draws."""
     if not len(draws):
         return {"value": value, "low": value, "high": value}
     low, middle, high = (float(end) for end in np.quantile(draws, [(1 - level) / 2, 0.5, (1 + level) / 2]))
@@ -184,16 +183,16 @@ def _estimate(value: float, draws: np.ndarray, level: float, biased: bool) -> Es
 
 
 def mean(trees: Sequence[Any]) -> Any:
-    """The tree of the means of trees of the same form, such as the measures of each training of a model."""
+    """The mean of trees with the same structure, such as the measures of each training of a model."""
     return optree.tree_map(lambda *values: float(np.mean(values)), *trees)
 
 
 def over_seeds(of_seeds: Sequence[Mapping[str, float]], estimates: Mapping[str, Estimate]) -> dict[str, Measure]:
-    """Each measure of a model for metrics.json: the mean of its trainings, the interval, each training's, their spread.
+    """The measures of a model for metrics.json.
 
     Args:
-        of_seeds: of each training its measures by name.
-        estimates: of the means.
+        of_seeds: the measures of each training by name.
+        estimates: of the means over trainings.
     """
     measures: dict[str, Measure] = {}
     for name, estimate in estimates.items():
@@ -204,7 +203,7 @@ def over_seeds(of_seeds: Sequence[Mapping[str, float]], estimates: Mapping[str, 
 
 
 def differences(pairs: Sequence[tuple[str, str]], measure: str, estimates: Sequence[Estimate]) -> list[Difference]:
-    """For metrics.json, by how much the first model of each pair is better than the second in a measure."""
+    """How much better the first model of each pair is than the second in a measure, for metrics.json."""
     return [
         {"better": better, "worse": worse, "measure": measure, **estimate}
         for (better, worse), estimate in zip(pairs, estimates, strict=True)
@@ -212,31 +211,31 @@ def differences(pairs: Sequence[tuple[str, str]], measure: str, estimates: Seque
 
 
 def headline(result: Result, metric: str) -> Headline:
-    """The figure of the run, from the results of its model."""
+    """The main result of the run, from the result of its model."""
     own = result["metrics"][metric]
     return {"model": result["model"], "metric": metric, "value": own["value"], "low": own["low"], "high": own["high"]}
 
 
 def span(estimate: Mapping[str, Any], scale: float = 1) -> tuple[float, float, float]:
-    """A figure and the ends of its interval, as they are drawn; a scale of 100 gives per cent."""
+    """A value and the ends of its interval for figures; a scale of 100 gives per cent."""
     return scale * estimate["value"], scale * estimate["low"], scale * estimate["high"]
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """A share in per cent, as alternative texts give it."""
+    """A share in per cent, for alternative texts."""
     return f"{100 * share:.{digits}f}\u00a0%"
 
 
 class Ranking:
-    """Binary labels in the order of their scores, ready to be weighted again and again.
+    """Binary labels sorted by their scores, whose measures can be computed for many weights.
 
     Args:
         labels: (rows,) of 0 and 1.
         scores: (rows,), higher is more suspicious; equal scores count as one threshold.
-        units: (rows,) which unit of the bootstrap a row belongs to; by default each row is its own.
+        units: (rows,) the bootstrap unit of each row; by default each row is its own unit.
 
     Raises:
-        ValueError: if a score is not finite, the lengths differ, or one of the two classes is missing.
+        ValueError: A score is not finite, the lengths differ, or one of the two classes is missing.
     """
 
     def __init__(self, labels: np.ndarray, scores: np.ndarray, units: np.ndarray | None = None):
@@ -250,15 +249,15 @@ class Ranking:
         order = np.argsort(-scores, kind="stable")
         self.unit = (np.arange(len(labels)) if units is None else np.asarray(units))[order]
         self.positives = np.flatnonzero(labels[order] == 1)
-        # All figures follow from the thresholds at which a positive lies, of which there are few.
+        # All measures follow from the thresholds with a positive, which are few.
         first = np.flatnonzero(np.diff(scores[order], prepend=np.inf))
         threshold = np.searchsorted(first, self.positives, side="right") - 1
         which, self.member = np.unique(threshold, return_inverse=True)
         self.start, self.end = first[which], np.append(first[1:], len(order))[which]
-        self._cumulated = np.zeros(len(order) + 1)  # reused, since allocating it costs more than the sums
+        self._cumulated = np.zeros(len(order) + 1)  # reused, as allocation would take longer than the sums
 
     def _counts(self, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-        """Of each threshold with a positive: the positives there, all rows above and up to it; then the rows in all."""
+        """For each threshold with a positive: positives there, rows above it and up to it; and the number of rows."""
         weights = np.ones(self.unit.max() + 1) if weights is None else np.asarray(weights, np.float64)
         rows = self._cumulated[1:]
         np.take(weights, self.unit, out=rows, mode="clip")  # "raise" would copy
@@ -267,7 +266,7 @@ class Ranking:
         return positives, self._cumulated[self.start], self._cumulated[self.end], float(rows[-1])
 
     def auc_roc(self, weights: np.ndarray | None = None) -> float:
-        """Area under the receiver operating characteristic, weights (units,); NaN where a class has no weight."""
+        """Area under the receiver operating characteristic; weights (units,); NaN if a class has no weight."""
         positives, above, up_to, rows = self._counts(weights)
         total = positives.sum()
         negatives = rows - total
@@ -275,11 +274,11 @@ class Ranking:
             return np.nan
         before = np.cumsum(positives) - positives
         negatives_above, negatives_tied = above - before, up_to - above - positives
-        # A positive outranks the negatives below it, and half of those it is tied with.
+        # A positive outranks the negatives below it, and half of the tied ones.
         return float(np.sum(positives * (negatives - negatives_above - negatives_tied / 2)) / (total * negatives))
 
     def average_precision(self, weights: np.ndarray | None = None) -> float:
-        """Mean of the precision over the steps in recall, as scikit-learn defines it; NaN without any positive."""
+        """Mean precision over the steps in recall, as in scikit-learn; NaN without positives."""
         positives, _, up_to, _ = self._counts(weights)
         total = positives.sum()
         if total <= 0:
@@ -288,7 +287,7 @@ class Ranking:
         return float(np.sum(positives[hit] * np.cumsum(positives)[hit] / up_to[hit]) / total)
 
     def recall_at_rate(self, rate: float, weights: np.ndarray | None = None) -> float:
-        """Share of the positives among the `rate` share of rows with the highest scores; ties are shared evenly."""
+        """Share of the positives among the `rate` share of rows with the highest scores; ties are interpolated."""
         positives, above, up_to, rows = self._counts(weights)
         total = positives.sum()
         if total <= 0:
@@ -299,11 +298,11 @@ class Ranking:
 
 
 class CardPrecision:
-    """Card precision top-k (handbook of Le Borgne et al. 2022): what analysts find who check k cards a day.
+    """Card precision top-k (handbook of Le Borgne et al. 2022): the precision of analysts who check k cards a day.
 
-    Each day the cards are ranked by their highest score of that day, and the k first are checked; the precision is the
-    number of them with a fraud on that day divided by k, even where there are fewer cards, averaged over the days. A
-    card found compromised is blocked and counts no more on later days.
+    Each day, the cards are ranked by their highest score of that day, and the first k are checked; the precision is the
+    number of them with a fraud on that day divided by k, even if there are fewer cards, averaged over the days. A
+    detected card is blocked and doesn't count on later days.
 
     Args:
         labels: (rows,) of 0 and 1.
@@ -325,7 +324,7 @@ class CardPrecision:
             self.days.append((card[order], fraud[order]))
 
     def __call__(self, weights: np.ndarray | None = None) -> float:
-        """The mean precision; a card of weight w, (cards,), stands for w cards."""
+        """The mean precision; a card of weight w, (cards,), counts as w cards."""
         size = 1 + max(int(card.max()) for card, _ in self.days)
         remaining = np.ones(size) if weights is None else np.array(weights, np.float64)
         precisions = []

@@ -1,7 +1,7 @@
-"""Measures of the pronunciations that a model finds for words, and their bootstrap.
+"""Measures of predicted pronunciations, for a bootstrap over words.
 
-What a bootstrap draws are whole words. A dictionary may list several pronunciations of a word: any of them is right,
-and a wrong one is compared with the nearest of them.
+If a dictionary lists several pronunciations of a word, any of them is right, and a wrong prediction is compared with
+the nearest of them.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,28 +16,26 @@ MEASURES = ("word_error_rate", "phone_error_rate")
 FIFTHS = ("most usual", "usual", "middle", "unusual", "most unusual")  # of words by their spelling
 
 Phones = Sequence[str]
-Chunks = Sequence[Phones]  # of one word: the phones of each of its letters
+Chunks = Sequence[Phones]  # the phones of each letter of a word
 
 
 class Pronunciation:
-    """Words with the phones that a model found, compared with the dictionary once and weighted again and again.
+    """Predicted and listed pronunciations of words, whose measures can be computed for many weights.
 
-    In all measures `weights` (words,) say how often each word counts, by default once; some are above 0.
+    In all measures, `weights` (words,), not all 0, say how often each word counts, by default once.
 
     Args:
-        found: of each word the phones that the model said, possibly none.
-        alternates: of each word its listed pronunciations, one or more, in the order of the dictionary.
+        found: the predicted phones of each word, possibly none.
+        alternates: the listed pronunciations of each word, one or more, in the order of the dictionary.
 
     Attributes:
-        found: (words,), as it was given.
-        nearest: (words,), of each word the listed pronunciation that takes the fewest edits, the first listed of
-            several.
-        wrong: (words,) bool, whether the answer is not a listed pronunciation.
-        edits: (words,), substitutions, insertions and deletions (Levenshtein 1966) that make the nearest of what was
-            found.
+        found: (words,), as given.
+        nearest: (words,), the listed pronunciation with the fewest edits, the first of several.
+        wrong: (words,) bool, whether the prediction is not a listed pronunciation.
+        edits: (words,), substitutions, insertions and deletions (Levenshtein 1966) from the prediction to the nearest.
 
     Raises:
-        ValueError: if there is no word, the numbers differ, or a word has no listed pronunciation or an empty one.
+        ValueError: There is no word, the numbers differ, or a word has no listed pronunciation or an empty one.
     """
 
     def __init__(self, found: Sequence[Phones], alternates: Sequence[Sequence[Phones]]):
@@ -46,10 +44,10 @@ class Pronunciation:
         self.found = [tuple(phones) for phones in found]
         self.nearest: list[tuple[str, ...]] = []
         self.edits = np.zeros(len(found), int)
-        for index, (said, listed) in enumerate(zip(self.found, alternates, strict=True)):
+        for index, (predicted, listed) in enumerate(zip(self.found, alternates, strict=True)):
             if not listed or not all(listed):
                 raise ValueError(f"word {index}: no listed pronunciation, or one without phones")
-            distances = [Levenshtein.distance(said, phones) for phones in listed]
+            distances = [Levenshtein.distance(predicted, phones) for phones in listed]
             self.edits[index] = min(distances)
             self.nearest.append(tuple(listed[distances.index(min(distances))]))
         self.wrong = self.edits > 0
@@ -60,15 +58,15 @@ class Pronunciation:
         return len(self.found)
 
     def word_error_rate(self, weights: np.ndarray | None = None) -> float:
-        """Share of the words for which none of their listed pronunciations was found."""
+        """Share of the words whose prediction is not a listed pronunciation."""
         return self.measures(weights)["word_error_rate"]
 
     def phone_error_rate(self, weights: np.ndarray | None = None) -> float:
-        """Edits to the nearest listed pronunciations per phone of these; may exceed 1."""
+        """Edits to the nearest listed pronunciations, per phone of these; may exceed 1."""
         return self.measures(weights)["phone_error_rate"]
 
     def measures(self, weights: np.ndarray | None = None) -> dict[str, float]:
-        """Both of them by name."""
+        """Both measures by name."""
         wrong, words, edits, phones = self._sums.sum(axis=1) if weights is None else self._sums @ weights
         return {"word_error_rate": float(wrong / words), "phone_error_rate": float(edits / phones)}
 
@@ -76,19 +74,19 @@ class Pronunciation:
 def compare(
     models: Mapping[str, Sequence[Pronunciation]], pairs: Iterable[tuple[str, str]], *, resamples: int = 500
 ) -> tuple[dict[str, dict[str, Measure]], list[Difference]]:
-    """Both measures of each model and differences of models, with intervals from one bootstrap over the same words.
+    """Both measures of models and differences between models, with intervals from one bootstrap over the same words.
 
     Args:
-        models: of each model its trainings, all on the same words.
-        pairs: models to compare, the one that is expected to be better first.
+        models: the trainings of each model, all on the same words.
+        pairs: models to compare, the one expected to be better first.
         resamples: draws of the bootstrap.
 
     Returns:
-        Of each model its metrics as `reports.metrics.over_seeds` gives them, means over the trainings; of each pair
-        by how much the first's word and phone error rates are lower, a `reports.metrics.Difference` each.
+        The measures of each model, means over its trainings, see `reports.metrics.over_seeds`; and for each pair, by
+        how much the word and the phone error rates of the first are lower.
 
     Raises:
-        ValueError: if there is no model, one has no training, or they differ in their number of words.
+        ValueError: There is no model, one has no training, or they differ in their number of words.
     """
     pairs = list(pairs)
     numbers = {len(one) for of_model in models.values() for one in of_model}
@@ -121,7 +119,7 @@ def compare(
 
 
 def _ratios(names: Sequence[str], above: np.ndarray, below: np.ndarray) -> Callable[[np.ndarray], dict[str, float]]:
-    """Ratios of weighted sums, both (names, words), as a statistic of `bootstrap`; NaN where nothing has weight."""
+    """Ratios of weighted sums, both (names, words), as a statistic for `bootstrap`; NaN without weight."""
     sums = np.concatenate([above, below]).astype(np.float64)
 
     def statistic(weights: np.ndarray) -> dict[str, float]:
@@ -138,15 +136,15 @@ def by_group(
     """Error rates of groups of words, such as those of a length, with intervals from a bootstrap over words.
 
     Args:
-        trainings: of one model, one or more on the same words. Their errors are counted together.
-        groups: of each group its words, (words,) bool. Groups may overlap.
+        trainings: one or more of one model on the same words. Their errors are added.
+        groups: the words of each group, (words,) bool. Groups may overlap.
         resamples: draws of the bootstrap.
 
     Returns:
-        Of each group "words", how many there are, and both measures with the ends of their intervals.
+        For each group, its number of "words", and both measures with their intervals.
 
     Raises:
-        ValueError: if there is no training or group, numbers of words differ, or a group has no word.
+        ValueError: There is no training or group, numbers of words differ, or a group has no word.
     """
     members = np.array(list(groups.values()), bool)
     if not trainings or members.ndim != 2 or any(len(one) != members.shape[1] for one in trainings):
@@ -176,12 +174,10 @@ def lengths(spellings: Sequence[str], *, fewest: int = 30) -> dict[str, np.ndarr
 
     Args:
         spellings: (words,), one or more.
-        fewest: words of the first and the last group, which take in the shortest and the longest words until they have
-            so many.
+        fewest: minimum number of words in the first and the last group, which combine the shortest and longest words.
 
     Returns:
-        Of each length in between that occurs, and of the two ends, as "3 or fewer" and "14 or more", its words,
-        (words,) bool.
+        The words, (words,) bool, of the two ends, such as "3 or fewer" and "14 or more", and of each length in between.
     """
     letters = np.array([len(spelling) for spelling in spellings])
     ordered = np.sort(letters)
@@ -199,11 +195,9 @@ def fifths(surprise: np.ndarray) -> dict[str, np.ndarray]:
 
     Args:
         surprise: (words,), such as the mean bits of a word's letters under a letter model of the training words.
-            Foreign names are spelled unusually, but unusual is all that this says.
 
     Returns:
-        Of each of `FIFTHS`, from low to high surprise, its words, (words,) bool. Of equally surprising words the first
-        come first. A group that no word is left for is not among them.
+        The words, (words,) bool, of each of `FIFTHS` that isn't empty, from low to high surprise; ties in order.
     """
     rank = np.empty(len(surprise), int)
     rank[np.argsort(surprise, kind="stable")] = np.arange(len(surprise))
@@ -217,37 +211,37 @@ def by_letter(
     *,
     resamples: int = 500,
 ) -> dict[str, dict[str, Any]]:
-    """How often each letter was read wrongly, with intervals from a bootstrap over words.
+    """How often each letter was mispronounced, with intervals from a bootstrap over words.
 
-    A letter was read wrongly where the phones that it has in what was found are not those that it has in the nearest
-    listed pronunciation. Which phones a letter has, an alignment of letters and phones says, made of both in the same
-    way; a silent letter has none.
+    A letter is mispronounced if its phones in the prediction differ from those in the nearest listed pronunciation. The
+    same alignment assigns phones to letters in both; a silent letter has none.
 
     Args:
         spellings: (words,).
-        trainings: of each training of one model the letters' phones, of each word found and of each word listed; None
-            where letters and phones can't be aligned: such a word is left out.
+        trainings: for each training of one model, the letters' phones in predicted and in listed pronunciations of each
+            word; None for words that can't be aligned, which are left out.
         resamples: draws of the bootstrap.
 
     Returns:
-        Of each letter, in order of the error rate from the highest: "letters", how often it occurs in the words that
-        were not left out; "wrong", how often of these it was read wrongly; the error rate as "value", with "low" and
-        "high". Both counts are means over the trainings.
+        For each letter, in descending order of the error rate: "letters", how often it occurs in aligned words;
+        "wrong", how often it was mispronounced there; the error rate as "value", with "low" and "high". Both counts are
+        means over the trainings.
 
     Raises:
-        ValueError: if there is no training, no word is aligned, or an alignment has other words or letters.
+        ValueError: There is no training, no word is aligned, or an alignment has other words or letters.
     """
     letters = {letter: index for index, letter in enumerate(sorted(set("".join(spellings))))}
     total, wrong = np.zeros((2, len(letters), len(spellings)))
     for number, (found, listed) in enumerate(trainings):
         if not len(found) == len(listed) == len(spellings):
             raise ValueError(f"training {number}: {len(found)} and {len(listed)} aligned words of {len(spellings)}")
-        for word, (spelling, said, meant) in enumerate(zip(spellings, found, listed, strict=True)):
-            if said is None or meant is None:
+        for word, (spelling, predicted, target) in enumerate(zip(spellings, found, listed, strict=True)):
+            if predicted is None or target is None:
                 continue
-            if not len(said) == len(meant) == len(spelling):
-                raise ValueError(f"word {word}: phones of {len(said)} and {len(meant)} letters, found {spelling!r}")
-            for letter, own, true in zip(spelling, said, meant, strict=True):
+            if not len(predicted) == len(target) == len(spelling):
+                sizes = f"{len(predicted)} and {len(target)}"
+                raise ValueError(f"word {word}: phones of {sizes} letters, found {spelling!r}")
+            for letter, own, true in zip(spelling, predicted, target, strict=True):
                 total[letters[letter], word] += 1
                 wrong[letters[letter], word] += tuple(own) != tuple(true)
     if not total.any():
@@ -264,21 +258,21 @@ def by_letter(
 
 
 def confusions(found: Sequence[Phones], listed: Sequence[Phones], phones: Sequence[str]) -> np.ndarray:
-    """How often each phone was found as each phone, was left out or was put in.
+    """Counts of phone confusions, deletions and insertions.
 
-    Counts are those of an alignment with the fewest edits (Levenshtein 1966); where a word has several, of one of them.
+    They are those of an alignment with the fewest edits (Levenshtein 1966), one of several if there are.
 
     Args:
-        found: (words,).
+        found: (words,), predicted pronunciations.
         listed: (words,), such as `Pronunciation.nearest`.
         phones: (phones,), all that occur.
 
     Returns:
-        (phones + 1, phones + 1), integers. Rows are the listed phones, columns those found; the last row counts what
-        was put in, the last column what was left out. `reports.tagging.most_confused` finds the largest.
+        (phones + 1, phones + 1), integers. Rows are listed phones, columns predicted ones; the last row counts
+        insertions, the last column deletions.
 
     Raises:
-        ValueError: if the numbers of words differ, or a phone is not one of `phones`.
+        ValueError: The numbers of words differ, or a phone is not one of `phones`.
     """
     if len(found) != len(listed):
         raise ValueError(f"{len(found)} found and {len(listed)} listed pronunciations")
@@ -289,8 +283,8 @@ def confusions(found: Sequence[Phones], listed: Sequence[Phones], phones: Sequen
     nothing = len(code)
     rows: list[int] = []
     columns: list[int] = []
-    for said, meant in zip(found, listed, strict=True):
-        own, true = [code[phone] for phone in said], [code[phone] for phone in meant]
+    for predicted, target in zip(found, listed, strict=True):
+        own, true = [code[phone] for phone in predicted], [code[phone] for phone in target]
         for part in Levenshtein.opcodes(true, own):
             before, after = true[part.src_start : part.src_end], own[part.dest_start : part.dest_end]
             rows += before or [nothing] * len(after)
@@ -301,15 +295,15 @@ def confusions(found: Sequence[Phones], listed: Sequence[Phones], phones: Sequen
 
 
 def most_confident_errors(wrong: np.ndarray, log_probability: np.ndarray, most: int = 10) -> list[int]:
-    """Wrong answers in which the model was most confident, at most `most`, the most confident first.
+    """Indices of the most confident errors, at most `most`, in descending order of confidence.
 
     Args:
         wrong: (words,) bool.
-        log_probability: (words,), of what was found.
-        most: how many.
+        log_probability: (words,), of the predictions.
+        most: maximum number of errors.
 
     Raises:
-        ValueError: if the lengths differ.
+        ValueError: The lengths differ.
     """
     wrong, log_probability = np.asarray(wrong, bool), np.asarray(log_probability)
     if wrong.shape != log_probability.shape:

@@ -1,4 +1,4 @@
-"""A report as a tagged PDF: a Typst document over metrics.json, typeset offline with Typst's embedded fonts."""
+"""Typeset a report as a tagged PDF, from a Typst document and metrics.json, offline with Typst's embedded fonts."""
 
 import datetime
 import json
@@ -16,23 +16,23 @@ _PAGE = Path(__file__).with_name("page.typ")
 
 
 def typeset(document: Path, metrics: Mapping[str, Any], folder: Path) -> bytes:
-    """Typeset a run's report as a PDF that meets PDF/UA-1, tagged and with its fonts embedded.
+    """Typeset a run's report as a PDF that meets PDF/UA-1, tagged and with embedded fonts.
 
-    The document is a Typst file that imports `page.typ`, which gives it the metrics; their strings are plain text: no
-    character of them has a meaning as markup. A character that Typst's own fonts cannot draw is set in an installed
-    font that can, which the last line of the report names, or as its code point, such as ‹U+6F22›. The date is the
-    run's own: the same arguments, the same figures and the same installed fonts give the same bytes.
+    The document is a Typst file that imports `page.typ`, which loads the metrics; their strings are never interpreted
+    as markup. Characters that Typst's own fonts lack are set in an installed font, which the last line of the report
+    names, or as code points, such as ‹U+6F22›. The date is that of the run: the same arguments, figures and installed
+    fonts give the same bytes.
 
     Args:
         document: the Typst file.
-        metrics: those of the run.
-        folder: of the run, where the figures lie; nothing is written there.
+        metrics: of the run.
+        folder: of the run, with the figures; nothing is written there.
 
     Returns:
         The PDF file.
 
     Raises:
-        typst.TypstError: the metrics are not those that the document is of, or a figure's file is missing.
+        typst.TypstError: The metrics don't fit the document, or a figure's file is missing.
     """
     started = datetime.datetime.fromisoformat(metrics["timing"]["started"]).replace(microsecond=0)
     files = {
@@ -43,7 +43,7 @@ def typeset(document: Path, metrics: Mapping[str, Any], folder: Path) -> bytes:
 
     def compile_with(families: Sequence[str], missing: Collection[str]) -> bytes:
         return typst.compile(
-            files,  # pyright: ignore[reportArgumentType] - the stub doesn't know that it takes several
+            files,  # pyright: ignore[reportArgumentType] - the stub lacks several files
             root=folder,
             font_paths=fonts.everything() if families else [],
             ignore_system_fonts=True,
@@ -60,9 +60,9 @@ def typeset(document: Path, metrics: Mapping[str, Any], folder: Path) -> bytes:
 
 
 def _with_glyphs(compile_with: Callable[[list[str], set[str]], bytes]) -> bytes:
-    """Compile with further fonts, and characters named by their code points, where the own fonts have no glyph.
+    """Compile with additional fonts, or code points, for characters that Typst's own fonts lack.
 
-    PDF/UA forbids characters without a glyph, and only Typst knows which ones its fonts lack: it names them all.
+    PDF/UA forbids characters without a glyph, and only Typst knows which ones its fonts lack: its error lists them all.
     """
     families, missing = [], set()
     try:
@@ -71,13 +71,13 @@ def _with_glyphs(compile_with: Callable[[list[str], set[str]], bytes]) -> bytes:
         families, missing = fonts.choose(_without_glyph(error))
     try:
         return compile_with(families, missing)
-    except typst.TypstError as error:  # characters that a font has by themselves, but not joined to their neighbours
+    except typst.TypstError as error:  # characters that a font has alone, but not joined to their neighbours
         missing |= _without_glyph(error)
     return compile_with(families, missing)
 
 
 def _without_glyph(error: typst.TypstError) -> set[str]:
-    r"""The characters that an error names, control characters as \u{1b}; anything else is raised again."""
+    r"""The characters that an error lists, with control characters as \u{1b}; any other error is raised again."""
     texts = re.findall('the text `"(.+?)"` could not be displayed', error.diagnostic)
     missing = {re.sub(r"\\u\{([0-9a-f]+)\}", lambda it: chr(int(it[1], 16)), text) for text in texts}
     if not missing:

@@ -1,31 +1,31 @@
-"""How like real pictures generated ones are, from features (pictures, features) of a network that knows real ones.
+"""How realistic generated pictures are, from features (pictures, features) of a network trained on real ones.
 
-A feature is a number that a classifier of real pictures has worked out in its last hidden layer. All measures compare
-two samples and depend on their sizes and on the network: compare only what was measured with the same of both.
+Features are, for example, the activations of a classifier's last hidden layer. All measures compare two samples and
+depend on their sizes and on the network: compare only values with the same sizes and network.
 """
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 _NEIGHBOURS = 3  # of Kynkäänniemi et al. 2019
-_DISTANCES = 2**24  # that are held at once
+_DISTANCES = 2**24  # in memory at once
 
 
 def frechet_distance(real: np.ndarray, generated: np.ndarray) -> float:
     """The Fréchet distance of two samples' normal distributions (Heusel et al. 2017, with other features).
 
-    d² = |m₁ - m₂|² + tr(C₁ + C₂ - 2 (C₁ C₂)^½), m the means and C the covariances.
+    d² = |m₁ - m₂|² + tr(C₁ + C₂ - 2 (C₁ C₂)^½), with means m and covariances C.
 
     Args:
         real: features (n, features).
         generated: features (m, features).
 
     Returns:
-        d², as is usual; 0 for equal samples. It is above 0 also for two samples of one distribution, the more the
-        fewer pictures there are.
+        d², as usual; 0 for equal samples. It is also above 0 for two samples of one distribution, the more so the
+        smaller they are.
 
     Raises:
-        ValueError: if the features differ in number or aren't finite, or there are fewer than two pictures.
+        ValueError: The features differ in number or aren't finite, or there are fewer than two pictures.
     """
     first, second = _checked(real, generated)
     difference = first.mean(0) - second.mean(0)
@@ -38,11 +38,11 @@ def frechet_distance(real: np.ndarray, generated: np.ndarray) -> float:
 
 
 def within(pictures: np.ndarray, sample: np.ndarray, neighbours: int | None = None) -> np.ndarray:
-    """Whether pictures lie where those of a sample do (Kynkäänniemi et al. 2019).
+    """Whether pictures are within the estimated manifold of a sample (Kynkäänniemi et al. 2019).
 
-    They do if at least one of the sample has a picture nearer than its own k-th neighbour in the sample. The share of
-    the generated pictures that lie within the real ones is their precision, that of the real ones within the generated
-    ones their recall.
+    A picture is if it is nearer to any picture of the sample than that picture's k-th neighbour in the sample.
+    Precision is the share of generated pictures within the real ones, recall that of real pictures within the generated
+    ones.
 
     Args:
         pictures: features (n, features).
@@ -53,7 +53,7 @@ def within(pictures: np.ndarray, sample: np.ndarray, neighbours: int | None = No
         (n,) bool.
 
     Raises:
-        ValueError: if the features differ in number or aren't finite, or the sample has no k-th neighbours.
+        ValueError: The features differ in number or aren't finite, or the sample has no k-th neighbours.
     """
     features, others = _checked(pictures, sample)
     if neighbours is None:
@@ -62,17 +62,17 @@ def within(pictures: np.ndarray, sample: np.ndarray, neighbours: int | None = No
         raise ValueError(f"{len(others)} pictures have no {neighbours} neighbours each")
     radii = NearestNeighbors(n_neighbors=neighbours + 1).fit(others).kneighbors(others)[0][:, -1]  # the first: itself
     norms = (others**2).sum(1)
-    found = np.zeros(len(features), bool)
+    is_within = np.zeros(len(features), bool)
     rows = max(1, _DISTANCES // len(others))
     for start in range(0, len(features), rows):
         part = features[start : start + rows]
         squares = (part**2).sum(1)[:, None] + norms - 2 * part @ others.T
-        found[start : start + rows] = (squares <= radii**2).any(1)
-    return found
+        is_within[start : start + rows] = (squares <= radii**2).any(1)
+    return is_within
 
 
 def nearest(pictures: np.ndarray, sample: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each picture the nearest of a sample: its distance and its number, (n,) each.
+    """For each picture, the distance to the nearest picture of a sample, and that picture's index, (n,) each.
 
     Args:
         pictures: (n, ...) pixels or features.

@@ -1,7 +1,6 @@
-"""Measures of sequences that are labelled frame by frame, such as speech in phones, and their bootstrap.
+"""Measures of sequences that are labelled frame by frame, such as phones of speech, for a bootstrap over sentences.
 
-What a bootstrap draws are whole sentences. Everything that a measure needs of a sentence is counted once; a draw then
-only weighs the counts.
+The counts of each sentence are computed once; a bootstrap draw only weights them.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +11,7 @@ from sklearn.metrics import confusion_matrix
 
 
 def collapse(labels: np.ndarray) -> np.ndarray:
-    """Labels of frames (n,) without their repeats, (m,): the sequence of phones."""
+    """Labels of frames (n,) without repeats, (m,): the sequence of phones."""
     labels = np.asarray(labels)
     first = np.ones(len(labels), bool)
     first[1:] = labels[1:] != labels[:-1]
@@ -20,15 +19,15 @@ def collapse(labels: np.ndarray) -> np.ndarray:
 
 
 def _boundaries(labels: np.ndarray) -> np.ndarray:
-    """The frames, (m,), whose label is not that of the frame before."""
+    """The frames, (m,), whose label differs from that of the frame before."""
     labels = np.asarray(labels)
     return np.flatnonzero(labels[1:] != labels[:-1]) + 1
 
 
 def _matched(true: np.ndarray, found: np.ndarray, tolerance: int) -> int:
-    """How many of two ascending series can be paired within the tolerance at most, each used once.
+    """The maximum number of one-to-one pairs of two ascending series within the tolerance.
 
-    Taking the earliest pair that is possible never costs a later one, since all have the same tolerance.
+    Greedy pairing is optimal, as the tolerance is the same for all.
     """
     pairs = i = j = 0
     while i < len(true) and j < len(found):
@@ -42,23 +41,22 @@ def _matched(true: np.ndarray, found: np.ndarray, tolerance: int) -> int:
 
 
 class Tagging:
-    """Sentences with the true and the found label of each frame, counted and ready to be weighted again and again.
+    """The true and predicted labels of sentences, whose measures can be computed for many weights.
 
-    The sequence of phones is that of the labels without repeats, so that the same phone twice running is one. Frames
-    without a true label are left out: whatever was found there is right for the phones, and their ends are no
-    boundaries.
+    The sequence of phones is that of the labels without repeats. Frames without a true label don't count: any
+    prediction is right for the phones, and their ends are no boundaries.
 
     Args:
-        truth: of each sentence the true labels (n,), integers from 0, or -1 where there is none.
-        found: of each sentence the found labels (n,).
-        tolerance: how many frames a found boundary may lie from a true one.
+        truth: for each sentence, the true labels (n,), integers from 0, or -1 for none.
+        found: for each sentence, the predicted labels (n,).
+        tolerance: distance in frames within which a predicted boundary matches a true one.
 
     Attributes:
-        sentence_accuracy: (sentences,), the share of each one's frames that have the right label.
-        sentence_error: (sentences,), the phone error rate of each one.
+        sentence_accuracy: (sentences,), the share of frames with the right label.
+        sentence_error: (sentences,), the phone error rate.
 
     Raises:
-        ValueError: if there is no sentence, one has no label, or lengths differ.
+        ValueError: There is no sentence, one has no label, or lengths differ.
     """
 
     def __init__(self, truth: Sequence[np.ndarray], found: Sequence[np.ndarray], *, tolerance: int):
@@ -93,43 +91,43 @@ class Tagging:
         return float(above / below) if below > 0 else np.nan
 
     def frame_accuracy(self, weights: np.ndarray | None = None) -> float:
-        """Share of the frames with the right label, weights (sentences,); NaN where no sentence has weight."""
+        """Share of the frames with the right label; weights (sentences,); NaN if all weights are 0."""
         return self._ratio(0, 1, weights)
 
     def phone_error_rate(self, weights: np.ndarray | None = None) -> float:
-        """Edits that make the found phones the true ones (Levenshtein 1966) per true phone; may exceed 1.
+        """Edits from the predicted to the true phones (Levenshtein 1966) per true phone; may exceed 1.
 
-        Substitutions, insertions and deletions count one each. NaN where no sentence has weight.
+        Substitutions, insertions and deletions count as one each. NaN if all weights are 0.
         """
         return self._ratio(2, 3, weights)
 
     def boundary_f1(self, weights: np.ndarray | None = None) -> float:
-        """F1 of the found boundaries, paired one to one with true ones within the tolerance.
+        """F1 of the predicted boundaries, paired one to one with true ones within the tolerance.
 
-        A boundary is where the label changes; beginning and end of a sentence are none. Where there is none at all and
-        none was found, it is 1; NaN where no sentence has weight.
+        A boundary is a change of label, not the beginning or end of a sentence. Without any true or predicted boundary,
+        it is 1; NaN if all weights are 0.
         """
-        found = 2 * self._ratio(4, 5, weights)
-        return found if np.isfinite(found) or np.isnan(self._ratio(0, 1, weights)) else 1.0
+        f1 = 2 * self._ratio(4, 5, weights)
+        return f1 if np.isfinite(f1) or np.isnan(self._ratio(0, 1, weights)) else 1.0
 
 
 def accuracy_by(
     correct: np.ndarray, group: np.ndarray, sentence: np.ndarray, groups: int, sentences: int
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """The accuracy of each group of frames, as a statistic of `reports.metrics.bootstrap` whose units are sentences.
+    """The accuracy of each group of frames, as a statistic for `reports.metrics.bootstrap` over sentences.
 
     Args:
         correct: (frames,), whether a frame has the right label.
         group: (frames,), codes from 0, such as the frame's phone or the distance to a boundary.
         sentence: (frames,), codes from 0.
-        groups: how many groups there are.
-        sentences: how many sentences there are.
+        groups: number of groups.
+        sentences: number of sentences.
 
     Returns:
-        A function from weights (sentences,) to accuracies (groups,), NaN where a group has no weight.
+        A function from weights (sentences,) to accuracies (groups,), NaN for groups without weight.
 
     Raises:
-        ValueError: if lengths differ, or a code is not below the number of groups or sentences.
+        ValueError: Lengths differ, or a code is not below the number of groups or sentences.
     """
     correct, group, sentence = np.asarray(correct), np.asarray(group), np.asarray(sentence)
     if not len(correct) == len(group) == len(sentence):
@@ -154,34 +152,31 @@ def _check_codes(name: str, codes: np.ndarray, number: int) -> None:
 
 
 def boundary_distance(labels: np.ndarray) -> np.ndarray:
-    """How many frames lie between each frame and the nearest boundary, (n,).
+    """The number of frames between each frame and the nearest boundary, (n,).
 
     Args:
         labels: (n,), the true labels of one sentence. Its beginning and end are no boundaries.
 
     Returns:
-        0 for the frames next to a boundary, on either side; n for all frames where there is no boundary.
+        0 for the frames next to a boundary, on either side; n for all frames if there is no boundary.
     """
     frame, length = np.arange(len(labels)), len(labels)
-    # The two ends lie beyond any distance within the sentence.
+    # The two ends are farther away than any boundary.
     starts = np.concatenate([[-length], _boundaries(labels), [2 * length]])
     after = np.searchsorted(starts, frame, side="right")
     return np.minimum(np.minimum(frame - starts[after - 1], starts[after] - 1 - frame), length)
 
 
 def confusion(truth: np.ndarray, found: np.ndarray, classes: int) -> np.ndarray:
-    """How often each true class, a row, was found as each class, a column.
+    """The confusion matrix (classes, classes), integers: rows are true classes, columns predicted ones.
 
     Args:
         truth: (n,), codes from 0.
         found: (n,), codes from 0.
-        classes: how many there are.
-
-    Returns:
-        (classes, classes), integers.
+        classes: number of classes.
 
     Raises:
-        ValueError: if there is nothing, the lengths differ, or a code is not below `classes`.
+        ValueError: Arrays are empty, the lengths differ, or a code is not below `classes`.
     """
     _check_codes("truth", np.asarray(truth), classes)
     _check_codes("found", np.asarray(found), classes)
@@ -189,7 +184,7 @@ def confusion(truth: np.ndarray, found: np.ndarray, classes: int) -> np.ndarray:
 
 
 def most_confused(counts: np.ndarray, most: int = 10) -> list[tuple[int, int, int]]:
-    """The true class, the class found and their number of the most frequent errors of a confusion matrix, in order."""
+    """The most frequent errors of a confusion matrix, in order: true class, predicted class and count."""
     wrong = counts * ~np.eye(len(counts), dtype=bool)
     largest = np.argsort(-wrong, axis=None, kind="stable")[:most]
     pairs = [divmod(int(index), len(counts)) for index in largest]

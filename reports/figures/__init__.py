@@ -1,11 +1,10 @@
-"""Figures of a report: one look, drawn with matplotlib, returned as SVG bytes.
+"""Figures of a report: one style, drawn with matplotlib, returned as SVG bytes.
 
-Every function returns the same bytes for the same arguments and leaves matplotlib's settings as they were. Figures
-are as wide as the report sets them, a full line (17 cm) or half of one (8.3 cm), so that their letters keep their
-size. Colours follow the order of the arguments: the same models in the same order look alike in all figures.
+Every function returns the same bytes for the same arguments and doesn't change matplotlib's settings. Figures have the
+width of the report's full line (17 cm) or half line (8.3 cm), so that they are not scaled. Colours follow the order of
+the arguments: the same models in the same order look alike in all figures.
 
-A function draws what it is given. Numbers that are not finite leave a gap; sizes that don't fit raise NumPy's or
-matplotlib's own errors.
+Values that are not finite leave a gap; arguments whose sizes don't match raise NumPy's or matplotlib's own errors.
 """
 
 from reports.figures.bars import grouped_bars, interval_dots, share_bars

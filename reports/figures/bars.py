@@ -1,4 +1,4 @@
-"""Figures of values of models with their intervals, and of shares."""
+"""Figures of models' values with intervals, and of shares."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -23,11 +23,11 @@ def grouped_bars(
     """Draw one bar per model in each group, with its interval, a full line wide.
 
     Args:
-        values: of each model and group, the value and the lower and the upper end of its interval; all models have the
-            same groups in the same order.
-        x_label: what the groups are.
-        y_label: what the values are, with their unit.
-        counts: how much there is in each group, such as words, written above it.
+        values: by model and group, the value and the lower and upper ends of its interval; all models have the same
+            groups in the same order.
+        x_label: name of the groups.
+        y_label: name of the values, with their unit.
+        counts: the size of each group, such as its words, written above it.
 
     Returns:
         The figure as SVG.
@@ -40,13 +40,13 @@ def grouped_bars(
         value, low, high = np.array([by_group[group] for group in groups], float).T
         places = np.arange(len(groups)) + (index - (len(values) - 1) / 2) * width
         axes.bar(places, value, width * 0.88, color=f"C{index}", label=model)
-        # Around the middle of the interval, since the value of a bootstrap may lie outside its interval.
+        # Around the middle of the interval, which may not contain the value.
         middle, reach = (low + high) / 2, (high - low) / 2
         axes.errorbar(places, middle, reach, fmt="none", ecolor=look.INK, elinewidth=0.9, capsize=1.8, capthick=0.9)
-    letters = int(look.PAGE / len(groups) / 4.7)  # that fit under a group
+    letters = int(look.PAGE / len(groups) / 4.7)  # fit under a group
     if all(len(word) <= letters for group in groups for word in group.split()):
         axes.set_xticks(range(len(groups)), [textwrap.fill(group, letters) for group in groups])
-    else:  # upright, in short lines, one below the other in the width of a group
+    else:  # rotated, in short lines
         axes.set_xticks(range(len(groups)), [textwrap.fill(group, 16) for group in groups], rotation=90)
         figure.set_figheight(figure.get_figheight() + 0.6)
     axes.tick_params(axis="x", length=0)
@@ -54,7 +54,7 @@ def grouped_bars(
     axes.set(xlabel=x_label, ylabel=look.wrapped(y_label, 4.5))
     axes.axhline(0, color=look.QUIET, linewidth=0.6)
     if not any(number for by_group in values.values() for spans in by_group.values() for number in spans):
-        axes.set_ylim(0, 1)  # of nothing but 0 matplotlib's axis would go below it
+        axes.set_ylim(0, 1)  # if all values are 0, the axis would begin below 0
     if counts is not None:
         texts = [f"{counts[group]:,.0f}" for group in groups]
         turned = max(map(look.width_of, texts)) > (look.FULL - 1.6) * look.POINTS / len(groups)
@@ -70,13 +70,13 @@ def grouped_bars(
 def interval_dots(
     values: Mapping[str, Mapping[str, tuple[float, float, float]]], *, higher_is_better: Mapping[str, bool]
 ) -> Figure:
-    """Draw models beside one another by several measures, with intervals, a full line wide.
+    """Draw several measures of models with intervals, a full line wide.
 
-    Each measure has a panel of its own, in which a thin line marks the best value.
+    Each measure has its own panel, in which a thin line marks the best value.
 
     Args:
-        values: of each model and measure, the value and the lower and the upper end of its interval.
-        higher_is_better: of each measure, in the order of the panels, whether high values are good ones.
+        values: by model and measure, the value and the lower and upper ends of its interval.
+        higher_is_better: by measure, in the order of the panels.
 
     Returns:
         The figure as SVG.
@@ -102,17 +102,17 @@ def interval_dots(
 
 @look.svg
 def share_bars(rows: Sequence[str], shares: ArrayLike, names: Sequence[str], *, x_label: str, y_label: str) -> Figure:
-    """Draw of what each row is made up, as stacked bars, a full line wide.
+    """Draw the composition of rows as stacked bars, a full line wide.
 
     Args:
-        rows: the name of each row, drawn from the top.
-        shares: (rows, features), each feature's share of its row, from 0 to 1; what is left of 1 is "other" too.
-        names: (features,); the seven with the highest shares over all rows are drawn, the rest together as "other".
-        x_label: what is shared out; its unit, per cent, is added.
-        y_label: what the rows are.
+        rows: the name of each row, from the top.
+        shares: (rows, features), each feature's share of its row, from 0 to 1; the remainder is "other".
+        names: (features,); the seven with the highest total shares are drawn, the others as "other".
+        x_label: name of the total; its unit, per cent, is added.
+        y_label: name of the rows.
 
     Returns:
-        The figure as SVG; shares of 8 % and more carry their number.
+        The figure as SVG; shares of 8 % and more are labelled.
     """
     table = np.asarray(shares, float) * 100
     order = np.argsort(-table.sum(axis=0), kind="stable")

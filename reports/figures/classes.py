@@ -1,4 +1,4 @@
-"""Figures of classes: points in the plane, a matrix of confusions, how sure a classifier is."""
+"""Figures of classes: a scatter plot, a confusion matrix, a reliability diagram."""
 
 import math
 import textwrap
@@ -15,15 +15,15 @@ from reports.figures import look
 
 @look.svg
 def scatter(points: ArrayLike, labels: ArrayLike, *, class_names: Sequence[str], axis_names: tuple[str, str]) -> Figure:
-    """Draw points in the plane, coloured by class, half a line wide; rare classes lie on top.
+    """Draw points in the plane, coloured by class, half a line wide; rare classes are on top.
 
-    The points are drawn as pixels, so that the file stays small however many there are.
+    The points are rasterised, to keep the file small.
 
     Args:
         points: (n, 2).
         labels: (n,), the index of each point's class.
         class_names: the name of each class.
-        axis_names: the labels of the two axes.
+        axis_names: of the two axes.
 
     Returns:
         The figure as SVG.
@@ -55,16 +55,16 @@ def scatter(points: ArrayLike, labels: ArrayLike, *, class_names: Sequence[str],
 
 @look.svg
 def confusion_matrix(counts: ArrayLike, names: Sequence[str], *, groups: Mapping[str, int] | None = None) -> Figure:
-    """Draw how often each true class was found as each class, a full line wide.
+    """Draw a confusion matrix, a full line wide.
 
-    Each row is shared out to 100 %, and colours follow the share to the power of 0.4, which keeps rare confusions
-    visible. A row without any sample is grey. Without groups the counts stand in the cells where all of them fit.
+    Each row is normalised to 100 %, and colours follow the share to the power of 0.4, to keep rare confusions visible.
+    A row without samples is grey. Without groups, the counts are written in the cells if all of them fit.
 
     Args:
-        counts: (classes, classes), rows are true and columns are found.
+        counts: (classes, classes), rows are true and columns predicted classes.
         names: (classes,).
-        groups: of each group, in order, how many consecutive classes belong to it; thin lines lie between groups, and
-            their names beside them.
+        groups: the number of consecutive classes in each group, in order; groups are separated by thin lines and named
+            at the side.
 
     Returns:
         The figure as SVG.
@@ -121,23 +121,20 @@ def confusion_matrix(counts: ArrayLike, names: Sequence[str], *, groups: Mapping
 
 @look.svg
 def reliability_diagram(models: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
-    """Draw how often models are right over how sure they are of it, a full line wide.
+    """Draw a reliability diagram, accuracy over confidence, a full line wide.
 
-    Beside it stands the share of the pictures in each bin of the first model, without which a point of few pictures
-    would weigh as much as one of many.
+    Beside it is the share of the pictures in each bin of the first model, to show the weight of each point.
 
     Args:
-        models: of each model, the bins that `reports.classification.reliability` gives.
+        models: by model, the bins of `reports.classification.reliability`.
 
     Returns:
-        The figure as SVG. Below the diagonal a model is surer than it should be. The axes of the diagonal begin at the
-        last multiple of ten below all points.
+        The figure as SVG. Below the diagonal, a model is overconfident. The axes of the diagonal begin at the last
+        multiple of ten below all points.
     """
     figure = look.laid_out(look.FULL, 6.6)
     axes, histogram = figure.subplots(1, 2, gridspec_kw={"width_ratios": [1, 1.15]})
-    axes.plot(
-        [0, 100], [0, 100], color=look.QUIET, linewidth=0.9, linestyle=look.DASHED, label="as often right as sure"
-    )
+    axes.plot([0, 100], [0, 100], color=look.QUIET, linewidth=0.9, linestyle=look.DASHED, label="perfect calibration")
     lowest, keys = 100.0, ("low", "high", "count", "confidence", "accuracy")
     for index, (model, bins) in enumerate(models.items()):
         low, high, count, confidence, accuracy = np.array([[point[key] for key in keys] for point in bins], float).T

@@ -12,23 +12,23 @@ from reports.figures import look
 
 
 def _columns(points: Sequence[tuple[float, ...]]) -> np.ndarray:
-    """The columns of points, in the order of the first one."""
+    """The columns of points, sorted by the first one."""
     table = np.array(points, float)
     return table[np.argsort(table[:, 0], kind="stable")].T
 
 
 def _levels(axes: Axes, levels: Mapping[str, float]) -> None:
-    """Draw lines across axes that are 3.6 cm high, with their names to the right, apart from each other."""
+    """Draw horizontal lines in axes that are 3.6 cm high, with names to the right that don't overlap."""
     values = np.array(list(levels.values()), float)
     for value in values:
         axes.axhline(value, color=look.INK, linewidth=0.7, linestyle=look.DASHED, zorder=1.5)
     axes.set_ylim(axes.get_ylim())
-    # As parts of the height, since the axis may be logarithmic.
+    # As shares of the height, as the axis may be logarithmic.
     scaled = axes.transScale.transform(np.column_stack([np.ones(len(values)), values]))
     places = axes.transLimits.transform(scaled)[:, 1]
     order, gap = np.argsort(places, kind="stable"), 8.0 / (3.6 * look.POINTS)
     apart = places[order]
-    for _ in range(500):  # names that are too near push each other away
+    for _ in range(500):  # push names apart
         near = np.maximum(gap - np.diff(apart), 0) / 2
         apart[:-1] -= near
         apart[1:] += near
@@ -55,17 +55,17 @@ def interval_curves(
     logarithmic: bool = False,
     wide: bool = False,
 ) -> Figure:
-    """Draw one or more curves, with the intervals of their points as a shade, half a line wide.
+    """Draw one or more curves, with shaded intervals, half a line wide.
 
     Args:
-        curves: of each curve its points: place, value and the lower and the upper end of its interval.
-        x_label: what the places are, with their unit.
-        y_label: what the values are, with their unit.
-        logarithmic: whether the axis of the places is, above 1; from 0, which has a place, to 1 it is linear.
+        curves: the points of each curve: x, y and the lower and upper ends of its interval.
+        x_label: name of the x values, with their unit.
+        y_label: name of the y values, with their unit.
+        logarithmic: whether the x axis is logarithmic above 1; from 0 to 1 it is linear.
         wide: a full line wide instead.
 
     Returns:
-        The figure as SVG. More than three curves have no shades, which would hide each other.
+        The figure as SVG. With more than three curves, intervals are left out, as they would overlap.
     """
     figure = look.laid_out(look.FULL if wide else look.HALF, 5.6)
     axes = figure.subplots()
@@ -100,14 +100,14 @@ def learning_curves(
     """Draw a quantity over the epochs of one or more runs, a full line wide.
 
     Args:
-        curves: of each run, of each series (such as training and validation), a value per epoch. The first run is
-            drawn thick, the others thin.
-        y_label: what the values are, with their unit.
+        curves: by run and series (such as training and validation), a value per epoch. The first run is drawn thick,
+            the others thin.
+        y_label: name of the values, with their unit.
         best_epoch: the epoch, counted from 1, whose weights were kept in the first run.
-        levels: values to compare with and what has them, such as baselines: lines with their names to the right.
+        levels: reference values, such as those of baselines, drawn as lines with their names to the right.
 
     Returns:
-        The figure as SVG; the axis is logarithmic where the values range over more than two decades.
+        The figure as SVG; the axis is logarithmic if the values range over more than two decades.
     """
     arrays = {run: {name: np.asarray(values, float) for name, values in of.items()} for run, of in curves.items()}
     values = [array for of_run in arrays.values() for array in of_run.values()]
@@ -120,7 +120,7 @@ def learning_curves(
             label = f"{run}, {name}" if run == first else None
             width = 1.8 if run == first else 0.6
             epochs = np.arange(1, len(array) + 1)
-            marker = "o" if len(array) == 1 else None  # one epoch makes no line
+            marker = "o" if len(array) == 1 else None  # one epoch isn't a line
             color = f"C{names.index(name)}"
             axes.plot(epochs, array, marker=marker, color=color, label=label, linewidth=width, zorder=1 + width)
     if others:
@@ -147,17 +147,16 @@ def series(
 ) -> Figure:
     """Draw quantities over the same steps, such as modules or epochs, each in a panel, a full line wide.
 
-    A quantity of which the largest value is more than 10 times the smallest has a logarithmic axis, unless none is
-    above 1, as in shares.
+    The axis of a quantity is logarithmic if its largest value is above 1 and more than 10 times the smallest.
 
     Args:
-        panels: of each quantity, with its unit, and of each series its points (step, value). Series of the same name
-            look alike in all panels.
-        x_label: what the steps are.
-        mark: a step to point out, and what it is.
+        panels: by quantity, with its unit, and series, the points (step, value). Series of the same name look alike in
+            all panels.
+        x_label: name of the steps.
+        mark: a step to mark, and its label.
 
     Returns:
-        The figure as SVG; the legend is left out where one series alone is drawn.
+        The figure as SVG; without a legend if there is a single series.
     """
     names = list(dict.fromkeys(name for of_panel in panels.values() for name in of_panel))
     figure = look.laid_out(look.FULL, 5.2)

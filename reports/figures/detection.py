@@ -1,4 +1,4 @@
-"""Figures of a detector of a rare class: its curves, its scores, its budget of alerts."""
+"""Figures of a detector of a rare class: ROC and precision-recall curves, scores, budget of alerts."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from reports.figures import look
 
 
 def _models(scores: Mapping[str, ArrayLike], emphasis: str) -> Iterator[tuple[str, np.ndarray, dict[str, Any]]]:
-    """Each model, its scores and the style of its line."""
+    """Yield each model, its scores and the style of its line."""
     for model, values in scores.items():
         width = 2.2 if model == emphasis else 1.0
         yield model, np.asarray(values, float), {"linewidth": width, "zorder": 1 + width}
@@ -23,11 +23,11 @@ def _models(scores: Mapping[str, ArrayLike], emphasis: str) -> Iterator[tuple[st
 def roc_curves(labels: ArrayLike, scores: Mapping[str, ArrayLike], *, emphasis: str) -> Figure:
     """Draw the receiver operating characteristic of several models, half a line wide.
 
-    An inset shows the low false-positive rates, which matter for a rare class, on a logarithmic axis.
+    An inset shows low false-positive rates, which matter for a rare class, on a logarithmic axis.
 
     Args:
-        labels: (n,), 1 for the class to be found and 0 for the other; both occur.
-        scores: of each model, (n,), higher for class 1.
+        labels: (n,), 1 for the class to detect and 0 for the other; both occur.
+        scores: by model, (n,), higher for class 1.
         emphasis: the model drawn with a thick line.
 
     Returns:
@@ -55,10 +55,10 @@ def roc_curves(labels: ArrayLike, scores: Mapping[str, ArrayLike], *, emphasis: 
 
 @look.svg
 def precision_recall_curves(labels: ArrayLike, scores: Mapping[str, ArrayLike], *, emphasis: str) -> Figure:
-    """Draw precision over recall of several models, half a line wide; the arguments are those of `roc_curves`.
+    """Draw precision over recall of several models, half a line wide; for the arguments, see `roc_curves`.
 
     Returns:
-        The figure as SVG; the legend gives each average precision, a dashed line the share of class 1.
+        The figure as SVG; the legend gives each average precision, and a dashed line the share of class 1.
     """
     figure = look.laid_out(look.HALF, 5.4)
     axes = figure.subplots()
@@ -77,14 +77,14 @@ def precision_recall_curves(labels: ArrayLike, scores: Mapping[str, ArrayLike], 
 def score_histogram(
     scores: ArrayLike, labels: ArrayLike, threshold: float, *, class_names: Sequence[str], score_name: str
 ) -> Figure:
-    """Draw how the scores of each class spread around the threshold, half a line wide.
+    """Draw the distribution of the scores of each class, with the threshold, half a line wide.
 
-    The axis is logarithmic where the scores are positive and range over more than two decades.
+    The axis is logarithmic if the scores are positive and range over more than two decades.
 
     Args:
         scores: (n,).
         labels: (n,), the index of each score's class.
-        threshold: where an alert begins, in units of the scores.
+        threshold: scores above it are alerts.
         class_names: the name of each class.
         score_name: the label of the axis, with its unit.
 
@@ -125,17 +125,17 @@ def budget_calibration(
     chosen: int,
     unit: str,
 ) -> Figure:
-    """Draw whether a budget of alerts holds on later data, and what it buys, a full line wide.
+    """Draw observed over expected alerts, and measures over the budget of alerts, a full line wide.
 
-    Each budget stands for the threshold that spends it on the validation data.
+    Each budget corresponds to the threshold with as many alerts on the validation data.
 
     Args:
         expected: (n,), alerts per unit on the validation data, above 0.
-        observed: (n,), alerts per unit on the test data at the same thresholds; where 0, marked at the lower edge.
+        observed: (n,), alerts per unit on the test data at the same thresholds; 0 is marked at the lower edge.
         validation: measures such as recall and precision, each (n,), from 0 to 1, on the validation data.
         test: the same measures on the test data.
         chosen: the index of the budget in use.
-        unit: what alerts are counted per, such as "day".
+        unit: of the counts of alerts, such as "day".
 
     Returns:
         The figure as SVG.
@@ -145,7 +145,7 @@ def budget_calibration(
     left, right = figure.subplots(1, 2)
     drawn = seen > 0
     ends = np.array([min(spent.min(), seen[drawn].min(initial=np.inf)), max(spent.max(), seen.max())])
-    if ends[0] == ends[1]:  # one budget that held exactly
+    if ends[0] == ends[1]:  # a single budget with as many alerts as expected
         ends *= 0.5, 2
     left.plot(ends, ends, color=look.QUIET, linewidth=0.9, linestyle=look.DASHED, label="as many as expected")
     left.plot(spent[drawn], seen[drawn], color="C0", marker="o", markersize=3, label="observed")
@@ -170,5 +170,5 @@ def budget_calibration(
 
 
 def _alerts(number: float) -> str:
-    """A number of alerts with three digits that mean something, and all of a larger one."""
+    """A number of alerts with three significant digits, or all digits from 1,000 on."""
     return f"{number:,.0f}" if number >= 1_000 else f"{number:.3g}"

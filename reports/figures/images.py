@@ -1,4 +1,4 @@
-"""The figure of pictures, and of weights that are looked at as pictures."""
+"""The figure of pictures, or of weights as pictures."""
 
 import math
 import textwrap
@@ -13,12 +13,12 @@ from reports.figures import look
 
 
 def _colours(images: ArrayLike, signed: bool) -> tuple[np.ndarray, float]:
-    """Pictures (n, h, w, 1 or 3) as (n, h, w, 3) from 0 to 1, and the magnitude that has the deepest colour."""
+    """Pictures (n, h, w, 1 or 3) as (n, h, w, 3) from 0 to 1, and the magnitude at the ends of the colour scale."""
     values = np.asarray(images)
     values = np.asarray(values / 255 if values.dtype == np.uint8 else values, float)
     if not signed:
         return np.broadcast_to(values.clip(0, 1), (*values.shape[:3], 3)), 1.0
-    # A few weights of great magnitude would leave the others pale.
+    # Otherwise, a few large weights would leave the others pale.
     limit = float(np.quantile(np.abs(values), 0.995)) or float(np.abs(values).max()) or 1.0
     share = np.clip(0.5 + values / (2 * limit), 0, 1)
     return (share if values.shape[-1] == 3 else matplotlib.colormaps["RdBu_r"](share[..., 0])[..., :3]), limit
@@ -39,18 +39,18 @@ def pictures(
 
     Args:
         images: (n, height, width, 1 or 3), uint8 or from 0 to 1.
-        captions: (n,), what stands under each picture; where all are empty they take no room.
+        captions: (n,), under the pictures; they take no space if all are empty.
         columns: pictures in a row.
-        overlays: (n, height, width) from 0 to 1, such as the maps of Grad-CAM: drawn over a paler copy of the picture,
-            to its right.
-        marks: (n,), whose captions are bold and coloured, such as those of wrong answers.
+        overlays: (n, height, width) from 0 to 1, such as Grad-CAM maps, drawn over a paler copy of each picture to its
+            right.
+        marks: (n,), whether captions are bold and coloured, such as those of wrong predictions.
         row_names: a name for each row, to its left.
-        signed: whether the pictures are weights or the like, of any magnitude and both signs: those of one channel are
-            drawn from blue over white to red, those of three as colours around grey. The scale is that of all
-            together; the 0.5 % of greatest magnitude are drawn as the end of it.
+        signed: whether the pictures are signed values of any magnitude, such as weights: one channel is drawn from blue
+            over white to red, three channels as colours around grey. All pictures have the same scale, which clips the
+            0.5 % of largest magnitude.
 
     Returns:
-        The figure as SVG, with each picture in it as a PNG of its own pixels.
+        The figure as SVG, with each picture as an embedded PNG of its own pixels.
     """
     colors, limit = _colours(images, signed)
     number, rows, (high, wide) = len(colors), math.ceil(len(colors) / columns), colors.shape[1:3]

@@ -12,15 +12,15 @@ from reports.figures import look
 
 @look.svg
 def network(layers: Sequence[tuple[str, Sequence[int | None], int]]) -> Figure:
-    """Draw a chain of layers from left to right, a full line wide; a block is the higher the more units it has.
+    """Draw a chain of layers from left to right, a full line wide.
 
-    Heights follow the square root of the number of units. Layers without parameters are grey.
+    The height of a block is proportional to the square root of its units. Layers without parameters are grey.
 
     Args:
-        layers: of each layer its name, the shape of its output (None where it varies) and its number of parameters.
+        layers: name, output shape (None for a variable size) and number of parameters of each layer.
 
     Returns:
-        The figure as SVG; names, shapes and parameters stand under the blocks.
+        The figure as SVG, with names, shapes and parameters under the blocks.
     """
     units = np.array([np.prod([size or 1 for size in shape], dtype=float) for _, shape, _ in layers])
     # All lengths below are in points.

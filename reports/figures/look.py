@@ -1,4 +1,4 @@
-"""What all figures share: colours, sizes, fonts, legends, axes, and the way to SVG."""
+"""The common style of all figures: colours, sizes, fonts, legends, axes, and conversion to SVG."""
 
 import functools
 import io
@@ -27,9 +27,9 @@ INK = "#33404b"
 QUIET = "#8a949d"
 DASHED = (0, (4, 3))
 SANS, MONOSPACED = "DejaVu Sans", "DejaVu Sans Mono"  # both come with matplotlib
-# Okabe and Ito: told apart with any kind of colour vision. The faintest and the one that is ink come last.
+# Okabe and Ito: distinguishable with any kind of colour vision. The faintest one and black come last.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
-MARKERS = "o^s"  # where the colours begin again
+MARKERS = "o^s"  # for each repetition of the colours
 STEPS = [1, 2, 5, 10]  # between the ticks of an axis
 _LOOK = {
     "axes.axisbelow": True,
@@ -54,7 +54,7 @@ _LOOK = {
     "legend.handlelength": 1.4,
     "legend.title_fontsize": 7,
     "lines.linewidth": 1.0,
-    "savefig.dpi": 200,  # of the parts that are drawn as pixels
+    "savefig.dpi": 200,  # of rasterised parts
     "svg.fonttype": "path",
     "svg.hashsalt": "report",
     "text.color": INK,
@@ -72,16 +72,16 @@ _Arguments = ParamSpec("_Arguments")
 
 
 def svg(draw: Callable[_Arguments, Figure], *, naming: bool = True) -> Callable[_Arguments, bytes]:
-    """Make a function that draws return SVG bytes; with `naming`, characters that no font has are named in its texts.
+    """Decorate a function that draws a figure to return SVG bytes; `__wrapped__` returns the figure.
 
-    The figure itself is what `__wrapped__` returns.
+    With `naming`, characters that no font has are replaced by their code points.
     """
 
     @functools.wraps(draw)
     def drawn(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> bytes:
         families, missing = fonts_for((args, kwargs))
         missing = missing if naming else ()
-        # "default" first, so that a reader's own matplotlibrc changes nothing.
+        # "default" first, to ignore the user's matplotlibrc.
         with matplotlib.style.context(["default", _LOOK, {"font.family": [SANS, *families]}]):
             buffer = io.BytesIO()
             figure = draw(*shown(args, missing), **shown(kwargs, missing))  # pyright: ignore[reportCallIssue]
@@ -92,7 +92,7 @@ def svg(draw: Callable[_Arguments, Figure], *, naming: bool = True) -> Callable[
 
 
 def fonts_for(value: object) -> tuple[list[str], set[str]]:
-    """The families that draw what the figures' own font lacks of a value's characters, and what none of them draws."""
+    """Families for the characters of a value that the figures' own font lacks, and the characters that none has."""
     own = get_font(findfont(SANS))
     return fonts.choose(
         {c for c in used(shown(value)) if c not in "\n\t" and not own.get_char_index(ord(c))}, as_outlines=True
@@ -100,17 +100,17 @@ def fonts_for(value: object) -> tuple[list[str], set[str]]:
 
 
 def monospaced(size: float) -> FontProperties:
-    """The font of letters of one width, with those of the figure behind it."""
+    """The monospaced font, with those of the figure as fallbacks."""
     return FontProperties(family=[MONOSPACED, *matplotlib.rcParams["font.family"]], size=size)
 
 
 def laid_out(width: float, height: float) -> Figure:
-    """A figure of a size in centimetres in which matplotlib makes room for labels."""
+    """A figure of a size in centimetres with constrained layout."""
     return Figure(figsize=(width / 2.54, height / 2.54), layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02))
 
 
 def in_points(height: float) -> tuple[Figure, Axes]:
-    """A figure of a full line whose axes, without ticks, count points from its lower left corner."""
+    """A figure of a full line whose axes, without ticks, are in points from the lower left corner."""
     figure = Figure(figsize=(FULL / 2.54, height / 72))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
@@ -119,19 +119,19 @@ def in_points(height: float) -> tuple[Figure, Axes]:
 
 
 def width_of(text: str) -> float:
-    """The width in points of a text in the size of a legend, 7 points."""
+    """The width in points of a text at 7 points, the size of a legend."""
     return max(0.0, TextPath((0, 0), text, size=7).get_extents().width)
 
 
 def widest(texts: Iterable[str]) -> float:
-    """The width in points of the widest line of some texts, 0 of none."""
+    """The width in points of the widest line of texts, 0 if there are none."""
     return max((width_of(line) for text in texts for line in text.splitlines()), default=0.0)
 
 
 def legend(figure: Figure, place: Literal["outside upper left", "outside lower left"], title: str = "") -> None:
-    """Add a legend outside the axes, where it hides nothing, in as many columns as fit; the figure grows by it."""
+    """Add a legend outside the axes in as many columns as fit, and enlarge the figure by its height."""
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    widths = [width_of(label) + 16 for label in labels]  # 16: the handle and its distance
+    widths = [width_of(label) + 16 for label in labels]  # 16: the handle and padding
 
     def taken(columns: int) -> float:
         return sum(part.max() for part in np.array_split(widths, columns)) + 9 * (columns - 1) + 8
@@ -149,12 +149,12 @@ def wrapped(label: str, length: float) -> str:
 
 
 def short(text: str) -> str:
-    """A name, cut where it is longer than 24 characters."""
+    """A name, shortened to 24 characters."""
     return text if len(text) <= 24 else f"{text[:23]}…"
 
 
 def ranges_widely(values: np.ndarray, ratio: float = 100) -> bool:
-    """Whether values call for a logarithmic axis: above 0, with the largest more than `ratio` times the smallest."""
+    """Whether values need a logarithmic axis: above 0, with the largest more than `ratio` times the smallest."""
     return values.min() > 0 and values.max() / values.min() > ratio
 
 
@@ -170,7 +170,7 @@ def make_logarithmic(axes: Axes, *directions: Literal["x", "y"]) -> None:
 
 
 def colour_scale(axes: Axes, left: float, bottom: float, colors: np.ndarray, ends: Sequence[str]) -> None:
-    """A bar of colours (n, 3) with the meaning of its two ends beside it, in axes of points."""
+    """A colour bar (n, 3) with labels at its two ends, in axes of points."""
     low, high = ends
     axes.text(left, bottom + 3.5, low, fontsize=7, va="center_baseline")
     start = left + width_of(low) + 4

@@ -1,4 +1,4 @@
-"""The figure of a sound: its spectrogram over rows of labelled segments."""
+"""The figure of a recording: its spectrogram above rows of labelled segments."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -14,9 +14,9 @@ from reports.figures import look
 def _label_places(
     segments: Sequence[tuple[float, float, str, bool]], scale: float, width: float
 ) -> list[tuple[float, int | None]]:
-    """The centre of each label in points, and its line: 0 in the box, 1 and 2 below, None where there is no room."""
+    """The centre of each label in points, and its line: 0 in the box, 1 and 2 below, None if there is no space."""
     places = []
-    filled = {1: -2.0, 2: -2.0}  # up to where
+    filled = {1: -2.0, 2: -2.0}  # the occupied width of each line
     for start, end, label, right in segments:
         half = look.width_of(label) * (0.47 if right else 0.54)  # 6.5 points rather than 7, and bold is wider
         centre, line = (start + end) / 2 * scale, 0
@@ -39,14 +39,14 @@ def spectrogram(
 ) -> Figure:
     """Draw a spectrogram and under it rows of labelled segments, a full line wide.
 
-    A label that is wider than its segment stands below it, and is left out where there is no room for it either.
+    A label that is wider than its segment is below it, or left out if there is no space.
 
     Args:
-        frames: (n, bands), the logarithm of the energy; what is high is bright.
+        frames: (n, bands), log energy; high values are bright.
         step: seconds from one frame to the next.
-        centres: (bands,), the frequencies of the bands' centres in hertz, ascending; all bands are drawn equally high.
-        tracks: of each row its segments in order: beginning and end in seconds, label, and whether it is right. Wrong
-            ones are dark, and their labels bold.
+        centres: (bands,), the centre frequencies of the bands in hertz, ascending; all bands have the same height.
+        tracks: the segments of each row in order: start and end in seconds, label, and whether it is right. Wrong ones
+            are dark, with bold labels.
 
     Returns:
         The figure as SVG.

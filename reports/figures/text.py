@@ -1,4 +1,4 @@
-"""Figures of a text: how much each letter surprised a model, and where the heads of its attention looked."""
+"""Figures of a text: the surprise of each character, and the attention of each head."""
 
 import functools
 import itertools
@@ -17,39 +17,38 @@ from reports.characters import code_point, shown
 from reports.figures import look
 
 _VISIBLE = {"\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": " "}
-_ZWJ = "\u200d"  # joins what is around it, as in emoji of several people
+_ZWJ = "\u200d"  # joins its neighbours, as in emoji of several people
 _JOINERS = f"{_ZWJ}\ufe0e\ufe0f"
 
 
 def _is_joined(before: str, character: str) -> bool:
-    """Whether a character is drawn into the one before it: marks, and the vowels and finals of Korean syllables."""
+    """Whether a character combines with the one before it: marks, and vowels and finals of Korean syllables."""
     joins = unicodedata.category(character)[0] == "M" or character in _JOINERS or "\u1160" <= character <= "\u11ff"
     return joins or before == _ZWJ
 
 
 def _visible(text: str) -> str:
-    """A text as it can be drawn by itself, as a label."""
+    """A text with visible control characters, to be drawn as a label."""
     text = "".join(_VISIBLE.get(c, code_point(c) if unicodedata.category(c) == "Cf" else c) for c in text)
-    # A mark by itself; one of another font is drawn so by that font, if it has the circle.
+    # A single mark needs a circle; other fonts draw one themselves if they have it.
     own = text and get_font(findfont(look.SANS)).get_char_index(ord(text[0]))
     return f"◌{text}" if own and unicodedata.category(text[0])[0] == "M" else text
 
 
-@functools.partial(look.svg, naming=False)  # it has no room for the names of characters
+@functools.partial(look.svg, naming=False)  # there is no space for code points
 def surprise(passages: Mapping[str, Sequence[tuple[str, float]]], *, columns: int = 100) -> Figure:
-    """Draw passages of text in letters of one width, on a ground that is the darker the more it surprised a model.
+    """Draw passages of text in monospaced characters, with backgrounds that are darker for higher surprise.
 
-    A line break is drawn as ↵, a tab as ⇥. Wide letters, such as Chinese ones, take two places, and marks are drawn
-    into the letter before them. A character that no font draws is drawn as the digits of its code point. The bits of a
-    token of several characters are shared out evenly.
+    A line break is drawn as ↵, a tab as ⇥. Wide characters, such as Chinese ones, take two columns, and marks combine
+    with the character before them. A character that no font has is drawn as the digits of its code point. The bits of a
+    token are distributed evenly over its characters.
 
     Args:
-        passages: of each passage, under its title, its tokens: their text and bits.
-        columns: places in a line.
+        passages: by title, the tokens of each passage: their text and bits.
+        columns: characters in a line.
 
     Returns:
-        The figure as SVG, a full line wide. The scale of colours is that of all passages together; the 1 % of greatest
-        surprise are drawn as the end of it.
+        The figure as SVG, a full line wide. All passages have the same colour scale, which clips the highest 1 %.
     """
     letters: dict[str, list[str]] = {}
     costs: dict[str, np.ndarray] = {}
@@ -61,10 +60,10 @@ def surprise(passages: Mapping[str, Sequence[tuple[str, float]]], *, columns: in
         costs[title] = np.add.reduceat(np.repeat(bits / np.maximum(sizes, 1), sizes), starts)
     all_costs = np.concatenate(list(costs.values()))
     limit = max(1, math.ceil(np.quantile(all_costs, 0.99)))
-    # Light enough at its end for black letters.
+    # Light enough for black letters.
     colors = matplotlib.colormaps["YlOrBr"](np.linspace(0, 0.62, 64))[:, :3]
     # All lengths below are in points.
-    size = min(7.5, look.PAGE / columns / 0.60205)  # a letter is as wide as this part of its height
+    size = min(7.5, look.PAGE / columns / 0.60205)  # the ratio of a letter's width to the font size
     wide, tall, head, foot = 0.60205 * size, 1.3 * size, 11.0, 14.0
     places = {title: _places(of_passage, columns) for title, of_passage in letters.items()}
     height = sum((of_passage[-1][0] + 1) * tall + head + 5 for of_passage in places.values()) + foot
@@ -82,10 +81,10 @@ def surprise(passages: Mapping[str, Sequence[tuple[str, float]]], *, columns: in
         for letter, shade, (row, column, span) in zip(letters[title], shades, of_passage, strict=True):
             cells[row, column : column + span] = shade
             sign = _VISIBLE.get(letter, letter)
-            if span == 1 and len(sign) == 1 and regular.get_char_index(ord(sign)) and _runs_on(sign):
+            if span == 1 and len(sign) == 1 and regular.get_char_index(ord(sign)) and _is_plain(sign):
                 lines[row][column] = sign
                 continue
-            # By itself, as it has another width or direction.
+            # Drawn separately, as it has another width or direction.
             middle, base = (column + span / 2) * wide, top - row * tall
             if missing.isdisjoint(letter):
                 sign = _visible(sign)
@@ -106,14 +105,14 @@ def surprise(passages: Mapping[str, Sequence[tuple[str, float]]], *, columns: in
     return figure
 
 
-def _runs_on(letter: str) -> bool:
-    """Whether a letter can be written in one run with others, from left to right."""
+def _is_plain(letter: str) -> bool:
+    """Whether a letter can be drawn in one string with others, from left to right."""
     kind, direction = unicodedata.category(letter), unicodedata.bidirectional(letter)
     return letter == " " or (kind[0] in "LNPS" and direction not in ("R", "AL"))
 
 
 def _places(letters: Sequence[str], columns: int) -> list[tuple[int, int, int]]:
-    """Row, column and number of places of each letter, filled line by line."""
+    """Row, column and number of columns of each letter, line by line."""
     places, row, column = [], 0, 0
     for letter in letters:
         span = min(columns, 2 if unicodedata.east_asian_width(letter[0]) in "WF" else 1)
@@ -126,21 +125,19 @@ def _places(letters: Sequence[str], columns: int) -> list[tuple[int, int, int]]:
 
 @look.svg
 def attention(maps: Sequence[ArrayLike], tokens: Sequence[str], sources: Sequence[str] | None = None) -> Figure:
-    """Draw where each head of each layer looked while it read a passage, a full line wide.
+    """Draw the attention of each head of each layer, a full line wide.
 
-    A row of a map is a token that was read, from the top, and a column one that it looked at; a column that is dark all
-    the way down is looked at from everywhere. Colours follow the square root of the share. What lies after a token,
-    which a causal model cannot see, is grey. Where there is room the tokens stand at the maps; else the maps have
-    their places, and the passage stands below.
+    Rows of a map are queries, from the top, and columns keys. Colours follow the square root of the weight. Later
+    tokens, which a causal model cannot see, are grey. If there is space, the maps are labelled with tokens; else with
+    positions, and the passage is written below.
 
     Args:
-        maps: of each layer (heads, time, time), shares that sum to 1 in a row; with sources (heads, time, sources).
+        maps: for each layer, (heads, time, time), weights that sum to 1 in a row; with sources (heads, time, sources).
         tokens: (time,), the texts of the tokens.
-        sources: (sources,), the texts of what was looked at where that is another sequence, as in cross-attention: the
-            columns. None of it is grey.
+        sources: (sources,), the texts of the keys in cross-attention, where nothing is grey.
 
     Returns:
-        The figure as SVG, a row of maps for each layer, a column for each head.
+        The figure as SVG, with a row of maps for each layer and a column for each head.
     """
     layers = [np.asarray(of_layer, float) for of_layer in maps]
     heads, time, seen = layers[0].shape
@@ -150,12 +147,12 @@ def attention(maps: Sequence[ArrayLike], tokens: Sequence[str], sources: Sequenc
     rows, columns = (
         [_visible(token).replace(" ", "␣") for token in of] for of in (tokens, tokens if sources is None else sources)
     )
-    # All lengths below are in points. These letters are wider than those of a legend.
+    # All lengths below are in points. Monospaced letters are wider than those of a legend.
     row_text, column_text = (1.1 * max(map(look.width_of, texts)) for texts in (rows, columns))
     gap, head, title = 6.0, 12.0, 14.0
 
     def cell(margin: float) -> float:
-        """The side of a cell with such a margin, so that all layers take no more than half a page."""
+        """The side of a cell for which all layers take at most half a page."""
         room = (look.PAGE - title - margin - (heads - 1) * gap) / heads
         return min(min(room, 150) / seen, min(150, 360 / len(layers)) / time)
 

@@ -98,7 +98,7 @@ def test_scatter_draws_the_rare_class_last_and_stays_small():
 def test_reliability_is_drawn_in_per_cent_with_the_shares_of_the_first_model():
     figure = figure_of("reliability_diagram")
     axes, histogram = figure.axes
-    assert legend_of(figure) == ["as often right as sure", "a network", "RBF-SVM"]
+    assert legend_of(figure) == ["perfect calibration", "a network", "RBF-SVM"]
     diagonal, *lines = (np.asarray(line.get_xydata()) for line in axes.lines)
     assert diagonal.tolist() == [[0, 0], [100, 100]]
     np.testing.assert_allclose(lines[0], [[55, 60], [97, 90]])
