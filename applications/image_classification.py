@@ -116,7 +116,7 @@ def _train(given: Train, start_weights: list[np.ndarray] | None, this_run: run.R
         for template in templates
     }
     train_part, validation = task.choosing(settings.seed)
-    found: dict[str, list[np.ndarray]] = {}
+    predictions: dict[str, list[np.ndarray]] = {}
     by_size: dict[str, dict[float, list[np.ndarray]]] = {}
     chosen: dict[str, models.Trained] = {}
     first: dict[str, models.Trained] = {}
@@ -161,7 +161,7 @@ def _train(given: Train, start_weights: list[np.ndarray] | None, this_run: run.R
             this_run.at_limit(f"the best epoch of the {trainer.name}", best, trainer.settings.epochs, "--epochs")
         name = trainer.name
         seconds: list[float] = []
-        found[name], by_size[name] = [], {share: [] for share in task.shares}
+        predictions[name], by_size[name] = [], {share: [] for share in task.shares}
         pretrained = template == "dbn" and settings.dbn.pretrain and start_weights is None
         plain = f"{name} without pretraining" if pretrained else None
         if plain:
@@ -173,19 +173,19 @@ def _train(given: Train, start_weights: list[np.ndarray] | None, this_run: run.R
                 trained, probabilities = one(template, stage, labelled, seed, share)
                 by_size[name][share].append(probabilities)
                 if share == 1:
-                    found[name].append(probabilities)
+                    predictions[name].append(probabilities)
                     seconds.append(sum(fit.seconds for fit in trained.fits.values()))
                     if seed == settings.seed:
                         first[template] = trained
                 if plain:
                     answers = one(template, f"{stage}-plain", labelled, seed, share, pretrain=False)[1]
                     by_size[plain][share].append(answers)
-            accuracy = (found[name][-1].argmax(1) == task.test.labels).mean()
+            accuracy = (predictions[name][-1].argmax(1) == task.test.labels).mean()
             this_run.say(f"{name}, seed {seed}: test accuracy {accuracy:.4f}, {seconds[-1]:.0f} s of training")
         costs[name] = first[template].parameters, float(np.mean(seconds)), ""
     baselines = evaluation.fit_baselines(this_run, task, settings)
     for name, answers in baselines.items():
-        found[name] = answers.probabilities[-1]
+        predictions[name] = answers.probabilities[-1]
         by_size[name] = dict(zip(task.shares, answers.probabilities, strict=True))
         costs[name] = answers.parameters, answers.seconds, answers.settings
         this_run.say(f"{name}: {answers.settings}")
@@ -193,7 +193,7 @@ def _train(given: Train, start_weights: list[np.ndarray] | None, this_run: run.R
     metrics = {
         **this_run.header(settings, "numpy", "scikit-learn"),
         "data": evaluation.describe(dataset, task),
-        **evaluation.compare(task, dataset, found, by_size, costs, resamples=100 if settings.quick else 500),
+        **evaluation.compare(task, dataset, predictions, by_size, costs, resamples=100 if settings.quick else 500),
     }
     own = first[settings.template]
     metrics |= {

@@ -145,7 +145,7 @@ def _train(settings: Any, start: Any, this_run: run.Run) -> dict[str, Any]:
     labels = task.test.labels if conditional else None
     noise = np.random.default_rng(3).normal(size=(models.SHOWN, settings.gan.latent))
     trainings: dict[str, run.Fit] = {}
-    found, drawn, training = [], [], []
+    measured, drawn, training = [], [], []
     first: models.Trainer | None = None
     moments = {}
     for seed in range(settings.seed, settings.seed + settings.seeds):
@@ -161,9 +161,9 @@ def _train(settings: Any, start: Any, this_run: run.Run) -> dict[str, Any]:
             moments[f"kept, {epochs(fit.best_epoch * of_round)}"] = trainer.moment(this_run, -fit.best_epoch, noise)
         sample = trainer.artist.draw(task.test.labels, seed=seed)
         drawn.append(sample)
-        found.append(task.measures(sample, labels))
+        measured.append(task.measures(sample, labels))
         if conditional:
-            found[-1]["classification_accuracy"] = _classification(this_run, settings, sample, task, classes, seed)
+            measured[-1]["classification_accuracy"] = _classification(this_run, settings, sample, task, classes, seed)
         rounds = len(fit.history["loss"])
         if fit.best_epoch == trainer.rounds:
             this_run.at_limit("the best epoch", settings.epochs, settings.epochs, "--epochs")
@@ -179,8 +179,8 @@ def _train(settings: Any, start: Any, this_run: run.Run) -> dict[str, Any]:
             }
         )
         this_run.say(
-            f"{name}, seed {seed}: Fréchet distance {found[-1]['frechet_distance']:.2f}, "
-            f"recall {found[-1]['recall']:.2f}, {fit.seconds:.0f} s of training"
+            f"{name}, seed {seed}: Fréchet distance {measured[-1]['frechet_distance']:.2f}, "
+            f"recall {measured[-1]['recall']:.2f}, {fit.seconds:.0f} s of training"
             + ", diverged" * training[-1]["diverged"]
             + ", collapsed" * training[-1]["collapsed"]
         )
@@ -189,7 +189,7 @@ def _train(settings: Any, start: Any, this_run: run.Run) -> dict[str, Any]:
     results = [
         evaluation.result(
             name,
-            found,
+            measured,
             baseline=False,
             uses_labels=conditional,
             parameters=int(model.generator.count_params() + model.discriminator.count_params()),

@@ -158,7 +158,7 @@ def _train(settings: Any, others: Sequence[Any], start: models.Pronouncer | None
     this_run.say(f"words: {sizes}; {len(lexicon.coder.letters)} letters, {len(lexicon.coder.phone_set)} phones")
     networks = [_network(of_network, lexicon, start, this_run) for of_network in (settings, *others)]
     baseline = evaluation.fit_baseline(lexicon, settings.seed)
-    this_run.say(f"{evaluation.BASELINE}: {baseline.whole.seconds:.0f} s of fitting")
+    this_run.say(f"{evaluation.BASELINE}: {baseline.full.seconds:.0f} s of fitting")
     metrics = {
         **this_run.header(settings, "numpy", "scikit-learn"),
         "data": evaluation.describe(lexicon),

@@ -224,17 +224,17 @@ def _train(
     sentences = {name: evaluation.Sentences.of(corpus, name) for name in dataset.splits}
     this_run.say("data: " + ", ".join(f"{name} {len(part):,} frames" for name, part in dataset.splits.items()))
 
-    found: dict[str, list[list[np.ndarray]]] = {}
+    predictions: dict[str, list[list[np.ndarray]]] = {}
     parameters: dict[str, int] = {}
     fits: dict[str, list[run.Fit]] = {}
     contexts: dict[str, Any] = {}
     for network in networks:
         name = network.name
-        found[name], fits[name] = [], []
+        predictions[name], fits[name] = [], []
         for seed in range(settings.seed, settings.seed + settings.seeds):
             tagger = Tagger(network, seed, sentences["train"], start_weights)
             fits[name].append(fit := tagger.fit(this_run, sentences))
-            found[name].append(tagger.tags(sentences["test"]))
+            predictions[name].append(tagger.tags(sentences["test"]))
             this_run.say(
                 f"{name}, seed {seed}: validation accuracy {fit.history['val_accuracy'][fit.best_epoch - 1]:.3f} "
                 f"in epoch {fit.best_epoch}, {fit.seconds:.0f} s of training"
@@ -252,7 +252,7 @@ def _train(
                     first = tagger
     for name, fit_baseline in evaluation.BASELINES.items():
         answers = fit_baseline(this_run, sentences, settings)
-        found[name], parameters[name], fits[name] = answers.tags, answers.parameters, answers.fits
+        predictions[name], parameters[name], fits[name] = answers.tags, answers.parameters, answers.fits
         this_run.say(name)
 
     resamples = 100 if settings.quick else 500
@@ -260,9 +260,9 @@ def _train(
     metrics = {
         **this_run.header(settings, "numpy", "scipy", "soundfile"),
         "data": evaluation.describe(corpus),
-        **evaluation.compare(sentences["test"], found, parameters, fits, resamples),
+        **evaluation.compare(sentences["test"], predictions, parameters, fits, resamples),
         "context": evaluation.context_accuracy(contexts, sentences["test"], resamples),
-        "examples": evaluation.examples(sentences["test"], found[networks[0].name][0]),
+        "examples": evaluation.examples(sentences["test"], predictions[networks[0].name][0]),
         "model": {
             "layers": run.layers(first.model),
             "context": first.context,
@@ -283,7 +283,7 @@ def _train(
         recurrent.tagger(first.model, names=dataset.classes, metadata={"normalizer": corpus.normalizer.to_config()})
     )
     this_run.say("drawing and writing the report")
-    metrics |= evaluation.draw(this_run, sentences["test"], found, metrics, fits)
+    metrics |= evaluation.draw(this_run, sentences["test"], predictions, metrics, fits)
     this_run.finish(metrics, REPORT, own_fits)
     headline = metrics["headline"]
     this_run.say(
@@ -513,8 +513,8 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     for sentence in understood:
         print(escaped(sentence))
     sentences = evaluation.Sentences(split, utterances)
-    found = evaluation.tags(lambda inputs: tagger.predict_on_batch(inputs)["tag"], sentences, _context(tagger))
-    values = evaluation.measures(sentences, found)
+    predictions = evaluation.tags(lambda inputs: tagger.predict_on_batch(inputs)["tag"], sentences, _context(tagger))
+    values = evaluation.measures(sentences, predictions)
     print(f"{len(sentences):,} recordings, {len(split):,} frames, {len({u.speaker for u in utterances}):,} speakers")
     for name, value in values.items():
         print(f"{evaluation.MEASURES[name]:<24} {value['value']:.3f}  ({value['low']:.3f} to {value['high']:.3f})")

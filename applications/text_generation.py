@@ -163,7 +163,7 @@ def _train(settings: Any, start: models.LanguageModel | None, this_run: run.Run)
 
     name = models.NAMES[settings.template]
     first: models.Trainer | None = None
-    fits, found, on_validation, written = [], [], [], []
+    fits, on_test, on_validation, written = [], [], [], []
     for seed in range(settings.seed, settings.seed + settings.seeds):
         trainer = models.Trainer(settings, seed, corpus, start)
         first = first or trainer
@@ -171,18 +171,18 @@ def _train(settings: Any, start: models.LanguageModel | None, this_run: run.Run)
         fits.append(fit := trainer.fit(this_run, moments.watch if trainer is first else None))
         if trainer is first:
             written = moments.found(fit)
-        found.append(evaluation.scores(trainer.model, test))
+        on_test.append(evaluation.scores(trainer.model, test))
         on_validation.append(evaluation.scores(trainer.model, validation))
         this_run.say(
-            f"{name}, seed {seed}: {evaluation.bits_per_character(found[-1], test):.3f} bits a character on test with "
-            f"the weights of epoch {fit.best_epoch}, {fit.seconds:.0f} s of training"
+            f"{name}, seed {seed}: {evaluation.bits_per_character(on_test[-1], test):.3f} bits a character on test "
+            f"with the weights of epoch {fit.best_epoch}, {fit.seconds:.0f} s of training"
         )
         this_run.at_limit("the best epoch", fit.best_epoch, settings.epochs, "--epochs")
     assert first
     train = evaluation.some_blocks(corpus.splits["train"], evaluation.TRAINING_TOKENS)
     resamples = 100 if settings.quick else 500
     parameters = first.model.model.count_params()
-    compared = evaluation.compare(name, found, on_validation, fits, parameters, train, validation, test, resamples)
+    compared = evaluation.compare(name, on_test, on_validation, fits, parameters, train, validation, test, resamples)
     this_run.say("n-grams and compressors")
     sampled = evaluation.samples(
         first.model, test, train.text(), evaluation.SAMPLE_TOKENS // (10 if settings.quick else 1)

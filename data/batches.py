@@ -290,8 +290,8 @@ def fed(start: Callable[[], Iterable[Any]], count: int, *, lengths_vary: bool, r
         return tf.TensorSpec((None, None if repeated else rows, *axes), array.dtype)
 
     def blocks() -> Iterator[Any]:
-        for _, alike in itertools.groupby(start(), lambda batch: [array.shape for array in keras.tree.flatten(batch)]):
-            while block := list(itertools.islice(alike, at_once)):
+        for _, group in itertools.groupby(start(), lambda batch: [array.shape for array in keras.tree.flatten(batch)]):
+            while block := list(itertools.islice(group, at_once)):
                 yield keras.tree.map_structure(lambda *arrays: np.stack(arrays), *block)
 
     dataset = tf.data.Dataset.from_generator(blocks, output_signature=keras.tree.map_structure(spec, first))

@@ -38,7 +38,7 @@ START, END = 1, 2  # tokens around the phones; 0 is padding on both sides
 _FIRST_LETTER, _FIRST_PHONE = 2, 3
 _USES = {"train": "train", "validation": "validate", "test": "test"}
 # A model that knows only one of these reads the others as this one.
-_ALIKE = ("'’‘ʼ′`´", "-‐‑–")
+_VARIANTS = ("'’‘ʼ′`´", "-‐‑–")
 
 Form = Literal["NFC", "NFD"]
 
@@ -63,11 +63,11 @@ class Coder:
         self.letters, self.phone_set = tuple(letters), tuple(phones)
         self.form: Form = form
         known = set(self.letters)
-        self._alike = {
-            ord(other): next(sign for sign in alike if sign in known)
-            for alike in _ALIKE
-            if known.intersection(alike)
-            for other in alike
+        self._variants = {
+            ord(other): next(sign for sign in variants if sign in known)
+            for variants in _VARIANTS
+            if known.intersection(variants)
+            for other in variants
             if other not in known
         }
         self._letter_tokens = np.full(0x110000, UNKNOWN_LETTER, np.int32)
@@ -92,7 +92,7 @@ class Coder:
     def spelt(self, word: str) -> str:
         """A word in the letters that become tokens."""
         word = normalised(word)
-        return word if word.isascii() and not self._alike else spelt(word, self.form).translate(self._alike)
+        return word if word.isascii() and not self._variants else spelt(word, self.form).translate(self._variants)
 
     def strange(self, word: str) -> list[str]:
         """The unknown letters of a word, each once."""

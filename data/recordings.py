@@ -303,7 +303,7 @@ def _check_riff(path: Path, stream: io.BufferedReader, size: int) -> tuple[str, 
     end, position = 8 + int.from_bytes(start[4:8], "little"), 12
     while True:
         if position + 8 > size:
-            raise BadInput(f"{path}: found no audio after the header, expected a whole WAV file: is the file cut?")
+            raise BadInput(f"{path}: found no audio after the header, expected a complete WAV file: is the file cut?")
         stream.seek(position)
         name, length = stream.read(4), int.from_bytes(stream.read(4), "little")
         if name == b"data":
@@ -340,7 +340,7 @@ def _is_unknown(length: int) -> bool:
 
 
 def _is_cut(path: Path, found: str, expected: int) -> BadInput:
-    return BadInput(f"{path}: found {found}, expected {expected:,} as its header says: is the file whole?")
+    return BadInput(f"{path}: found {found}, expected {expected:,} as its header says: is the file complete?")
 
 
 def _sphere_sizes(path: Path, start: bytes, size: int) -> tuple[int, int]:
@@ -372,7 +372,7 @@ def _blocks(path: Path, file: soundfile.SoundFile, seconds: int = 30) -> Iterato
             place = f"after {position / file.samplerate:.3f} s"
             reason = error.error_string.strip().rstrip(".") or "damaged"
             raise BadInput(
-                f"{path}: {place}: found audio that can't be read ({reason}), expected a whole file"
+                f"{path}: {place}: found audio that can't be read ({reason}), expected a complete file"
             ) from None
         if not len(block):
             break
@@ -460,7 +460,7 @@ def read_textgrid(path: Path, duration: float, tier: str = "", noticed: Noticed 
         ]
     except (PraatioException, ValueError, IndexError, AttributeError):
         # The parser's own message doesn't help.
-        raise BadInput(f"{path}: found a TextGrid that breaks off, expected a whole one: is the file cut?") from None
+        raise BadInput(f"{path}: found an incomplete TextGrid, expected a complete one: is the file cut?") from None
     segments = _segments(path, entries, duration, 1, noticed)
     # Praat's tiers have no gaps, so one that ends too early lost intervals.
     if entries[-1][2] < chosen["xmax"] - OVERHANG:

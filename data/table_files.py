@@ -914,7 +914,7 @@ def _place(file: TableFile, row: int) -> str:
 def _damaged(file: TableFile | Path, error: Exception) -> BadInput:
     kind = "Parquet" if str(file).lower().endswith(PARQUET_SUFFIXES) else "CSV"
     found = (str(error) or type(error).__name__).splitlines()[0]
-    return BadInput(f"{file}: can't be read ({found}), expected a whole {kind} file")
+    return BadInput(f"{file}: can't be read ({found}), expected a complete {kind} file")
 
 
 def _no_rows(file: TableFile) -> BadInput:

@@ -178,7 +178,7 @@ class Network:
         found: predictions by beam search for each training on all words.
         greedy: predictions by greedy search for each training on all words.
         by_size: predictions by beam search for one training for each number of words.
-        said: all pronunciations by beam search, with probabilities, for the first training.
+        predictions: all pronunciations by beam search, with probabilities, for the first training.
         speed: words per second for the first training, by number of beams.
     """
 
@@ -189,28 +189,28 @@ class Network:
     steps: int = 0
     batch_size: int = 0
     fits: dict[str, run.Fit] = dataclasses.field(default_factory=dict)
-    whole: list[run.Fit] = dataclasses.field(default_factory=list)
+    full: list[run.Fit] = dataclasses.field(default_factory=list)
     found: list[list[Phones]] = dataclasses.field(default_factory=list)
     greedy: list[list[Phones]] = dataclasses.field(default_factory=list)
     by_size: dict[int, list[Phones]] = dataclasses.field(default_factory=dict)
-    said: list[list[models.Said]] = dataclasses.field(default_factory=list)
+    predictions: list[list[models.Prediction]] = dataclasses.field(default_factory=list)
     speed: dict[int, float] = dataclasses.field(default_factory=dict)
 
-    def add(self, trainer: models.Trainer, fit: run.Fit, words: int, whole: bool, test: Sequence[str]) -> None:
-        """Predict the test words with a trained network; `whole` says whether it saw all training words."""
+    def add(self, trainer: models.Trainer, fit: run.Fit, words: int, full: bool, test: Sequence[str]) -> None:
+        """Predict the test words with a trained network; `full` says whether it saw all training words."""
         self.fits[trainer.stage] = fit
         pronounced = trainer.model.say(test, self.settings.beams)
         found = [of_word[0].phones for of_word in pronounced]
         self.by_size.setdefault(words, found)
-        if not whole:
+        if not full:
             return
         greedy = found if self.settings.beams == 1 else [of_word[0].phones for of_word in trainer.model.say(test)]
         if self.model is None:
-            self.model, self.said = trainer.model, pronounced
+            self.model, self.predictions = trainer.model, pronounced
             self.parameters = trainer.model.model.count_params()
             self.steps, self.batch_size = trainer.steps, trainer.batch_size
             self.speed = {beams: _speed(trainer.model, test[:TIMED], beams) for beams in {1, self.settings.beams}}
-        self.whole.append(fit)
+        self.full.append(fit)
         self.found.append(found)
         self.greedy.append(greedy)
 
@@ -225,9 +225,9 @@ def _speed(model: models.Pronouncer, words: Sequence[str], beams: int) -> float:
 
 @dataclasses.dataclass
 class Baseline:
-    """The baseline: `whole` is fitted on all training words, `by_size` has predictions by number of words."""
+    """The baseline: `full` is fitted on all training words, `by_size` has predictions by number of words."""
 
-    whole: LetterContext
+    full: LetterContext
     by_size: dict[int, list[Phones]]
 
 
@@ -347,15 +347,15 @@ def compare(networks: Sequence[Network], baseline: Baseline, lexicon: Lexicon, s
             "model": model,
             "baseline": model == BASELINE,
             "uses_labels": True,
-            "parameters": by_name[model].parameters if model in by_name else baseline.whole.parameters,
+            "parameters": by_name[model].parameters if model in by_name else baseline.full.parameters,
             "metrics": of_model,
             "search": None if model == BASELINE else 1 if "greedy" in model else settings.beams,
-            "fit_seconds": float(np.mean([fit.seconds for fit in by_name[model].whole]))
+            "fit_seconds": float(np.mean([fit.seconds for fit in by_name[model].full]))
             if model in by_name
-            else baseline.whole.seconds,
-            "best_epochs": [fit.best_epoch for fit in by_name[model].whole] if model in by_name else [],
-            "losses": _losses(by_name[model].whole) if model in by_name else None,
-            "settings": "" if model in by_name else baseline.whole.settings,
+            else baseline.full.seconds,
+            "best_epochs": [fit.best_epoch for fit in by_name[model].full] if model in by_name else [],
+            "losses": _losses(by_name[model].full) if model in by_name else None,
+            "settings": "" if model in by_name else baseline.full.settings,
         }
         for model, of_model in measures_of.items()
     ]
@@ -382,7 +382,7 @@ def compare(networks: Sequence[Network], baseline: Baseline, lexicon: Lexicon, s
         "speed": {network.name: {str(beams): speed for beams, speed in network.speed.items()} for network in networks},
         "by_length": measured.by_group(mine, measured.lengths(test.spellings), resamples=resamples),
         "by_spelling": measured.by_group(mine, measured.fifths(surprise(lexicon)), resamples=resamples),
-        "by_letter": _by_letter(networks[0], baseline.whole, test, mine, resamples),
+        "by_letter": _by_letter(networks[0], baseline.full, test, mine, resamples),
         "confusions": _confusions(networks[0].found, mine),
         "examples": _examples(networks[0], mine[0], test),
         "model": {
@@ -457,7 +457,7 @@ def _confusions(found: Sequence[Sequence[Phones]], trainings: Sequence[Pronuncia
 def _examples(network: Network, judged: Pronunciation, test: Words) -> dict[str, list[dict[str, Any]]]:
     """Words that were right, wrong, and confidently wrong."""
     random = np.random.default_rng(0)
-    probability = np.array([of_word[0].probability for of_word in network.said])
+    probability = np.array([of_word[0].probability for of_word in network.predictions])
     kinds = {
         "right": random.permutation(np.flatnonzero(~judged.wrong))[:EXAMPLES],
         "wrong": random.permutation(np.flatnonzero(judged.wrong))[:EXAMPLES],
@@ -527,7 +527,7 @@ def draw(
             + ", ".join(f"{name} {parameters:,}" for name, _, parameters in metrics["model"]["layers"]),
         ),
     }
-    if max(len(fit.history["loss"]) for network in networks for fit in network.whole) > 1:
+    if max(len(fit.history["loss"]) for network in networks for fit in network.full) > 1:
         drawn["learning"] = (
             figures.learning_curves(
                 {
@@ -536,13 +536,13 @@ def draw(
                         for key, name in (("loss", "training"), ("val_loss", "validation"))
                     }
                     for network in networks
-                    for index, fit in enumerate(network.whole)
+                    for index, fit in enumerate(network.full)
                 },
                 y_label="cross-entropy of a phone [nats]",
-                best_epoch=own.whole[0].best_epoch,
+                best_epoch=own.full[0].best_epoch,
             ),
             f"Loss of the {own.name} on training and validation words over the epochs; kept: epoch "
-            + ", ".join(str(fit.best_epoch) for fit in own.whole),
+            + ", ".join(str(fit.best_epoch) for fit in own.full),
         )
     letters = {name: value for name, value in metrics["by_letter"].items() if value["letters"] >= FREQUENT}
     if letters:

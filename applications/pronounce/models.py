@@ -45,7 +45,7 @@ def with_recipe(settings: Any, template: str | None = None) -> Any:
 
 
 @dataclasses.dataclass(frozen=True)
-class Said:
+class Prediction:
     """A predicted pronunciation: phones and their probability."""
 
     phones: tuple[str, ...]
@@ -94,7 +94,7 @@ class Pronouncer:
             return f"found {letters} letters, expected at most {self.longest}, the model's limit"
         return ""
 
-    def say(self, spellings: Sequence[str], beams: int = 1) -> list[list[Said]]:
+    def say(self, spellings: Sequence[str], beams: int = 1) -> list[list[Prediction]]:
         """The pronunciations of each word by beam search, best first.
 
         Raises:
@@ -107,7 +107,7 @@ class Pronouncer:
                     f"{word[:40]}: found {len(source)} letters, expected at most {self.longest}, the model's limit"
                 )
         order = np.argsort([len(source) for source in sources], kind="stable")
-        pronounced: list[list[Said]] = [[] for _ in spellings]
+        pronounced: list[list[Prediction]] = [[] for _ in spellings]
         for first in range(0, len(order), BATCH):
             members = order[first : first + BATCH]
             length = -(-len(sources[members[-1]]) // LENGTHS) * LENGTHS
@@ -117,7 +117,7 @@ class Pronouncer:
             tokens, scores = self.translator(batch, beams=beams)
             for row, member in enumerate(members):
                 pronounced[member] = [
-                    Said(self.coder.phones(of_beam), float(np.exp(score)))
+                    Prediction(self.coder.phones(of_beam), float(np.exp(score)))
                     for of_beam, score in zip(tokens[row], scores[row], strict=True)
                 ]
         return pronounced

@@ -126,17 +126,20 @@ def test_cut_wav(tmp_path, keep):
     path = write(tmp_path / "b.wav", content[: keep if keep > 1 else int(keep * len(content))])
     text = refusal(read_audio, path)
     if keep == 30:
-        assert text == f"{path}: found no audio after the header, expected a whole WAV file: is the file cut?"
+        assert text == f"{path}: found no audio after the header, expected a complete WAV file: is the file cut?"
     else:
         held = path.stat().st_size - 44
-        expected = "expected 32,000 as its header says: is the file whole?"
+        expected = "expected 32,000 as its header says: is the file complete?"
         assert text == f"{path}: found {held:,} bytes of audio, {expected}"
 
 
 @pytest.mark.parametrize(
     ("content", "found", "end"),
     [
-        *[(sphere(integers(n), sample_count=5000), f"{n:,} samples of", "is the file whole?") for n in (2500, 6000, 0)],
+        *[
+            (sphere(integers(n), sample_count=5000), f"{n:,} samples of", "is the file complete?")
+            for n in (2500, 6000, 0)
+        ],
         *[(sphere(integers(500))[:size], "", "is the file") for size in (10, 200, 1000)],
         (sphere(integers(5000), sample_rate=4000), "4,000 samples a second", ""),
         (

@@ -551,9 +551,11 @@ def test_cut_gzip(tmp_path, frame, keep):
         stream_.write(frame.to_csv(index=False).encode())
     whole = buffer.getvalue()
     path = write(tmp_path / "a.csv.gz", whole[: int(keep * len(whole))])
-    check(message([path], label="fraud"), f"{path}: can't be read (Truncated compressed stream), expected a whole CSV")
+    check(
+        message([path], label="fraud"), f"{path}: can't be read (Truncated compressed stream), expected a complete CSV"
+    )
     path = write(tmp_path / "b.csv.gz", whole[:20] + b"x" * 50)
-    check(message([path], label="fraud"), f"{path}: can't be read (", "expected a whole CSV")
+    check(message([path], label="fraud"), f"{path}: can't be read (", "expected a complete CSV")
 
 
 def test_broken_parquet(tmp_path, frame):
@@ -561,11 +563,13 @@ def test_broken_parquet(tmp_path, frame):
     whole = path.read_bytes()
     for content in (whole[: len(whole) // 2], b"x,fraud\n1,0\n" * 5, b"PAR1"):
         check(
-            message([write(path, content)], label="fraud"), f"{path}: can't be read (Parquet ", "a whole Parquet file"
+            message([write(path, content)], label="fraud"),
+            f"{path}: can't be read (Parquet ",
+            "a complete Parquet file",
         )
     # The footer is whole, but not the pages.
     write(path, whole[:4] + bytes(2000) + whole[2004:])
-    check(message([path], label="fraud"), f"{path}: can't be read (", "expected a whole Parquet file")
+    check(message([path], label="fraud"), f"{path}: can't be read (", "expected a complete Parquet file")
     frame[:0].to_parquet(path)
     check(message([path], label="fraud"), f"{path}: no rows")
 
