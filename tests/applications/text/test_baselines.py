@@ -163,7 +163,7 @@ def test_of_much_text_the_last_part_counts(monkeypatch):
         ([0, 1], [], "starts"),
         ([0, 1], [1], "starts"),
         ([0, 1], [0, 0], "starts"),
-        ([0, 1], [0, 2], "ascend from 0 to below 2"),
+        ([0, 1], [0, 2], "ascending positions from 0 to below 2"),
     ],
 )
 def test_unusable_tokens_are_refused(tokens, starts, message):
