@@ -563,17 +563,6 @@ def test_own_tables_in_the_handbooks_layout_give_what_the_simulator_gives(quick,
 # --- Stops and bad input ---
 
 
-@pytest.mark.slow
-def test_a_run_killed_twice_goes_on_to_the_same_weights(tmp_path, kill_in, assert_same_run):
-    words = [*SMALL, "--epochs", "12", "--patience", "12"]
-    out = tmp_path / "killed"
-    kill_in(program(*words, "--out", str(out)), out / "checkpoints" / "selection.npz")
-    kill_in(program(*words, "--out", str(out), "--resume"), out / "checkpoints" / "seed-1.npz")
-    main([*words, "--out", str(tmp_path / "whole")])
-    main([*words, "--out", str(out), "--resume"])
-    assert_same_run(tmp_path / "whole", out, without_time)
-
-
 def test_a_run_is_not_resumed_on_other_data(own_table, tmp_path, monkeypatch):
     path = tmp_path / "own.csv"
     frame = pd.read_csv(own_table)

@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +23,6 @@ CLASSES = 3
 SMALL = ("--gan.generator-filters", "8", "8", "--gan.discriminator-filters", "8", "8", "--gan.latent", "6")
 TINY = (*SMALL, "--quick", "--seeds", "1", "--batch-size", "20")
 FIGURES = {"samples", "interpolations", "copies", "moments", "training", "measures", "network"}
-# The program as `make_lean` makes it.
-LEAN = """
-import numpy as np
-from applications import image_synthesis, run
-from applications import classifiers
-from applications.synthesis import evaluation as synthesis_evaluation
-classifiers.RECIPES["small cnn"]["epochs"] = 1
-synthesis_evaluation.baselines = lambda this_run, task, settings, dataset: {
-    "noise": ([np.random.default_rng(0).random((len(task.test), 8, 8, 1), np.float32)] * settings.seeds, 1.0, "", 0)
-}
-synthesis_evaluation.draw = lambda *_: {"figures": {}}
-image_synthesis._classification = lambda *_: 0.5
-run.execute(image_synthesis.main)
-"""
 
 
 def noise(this_run, task, settings, dataset):
@@ -80,13 +64,6 @@ def own(npz, tmp_path_factory):
     """A whole run."""
     out = tmp_path_factory.mktemp("own") / "run"
     return out, main(["--npz", str(npz), *TINY, "--epochs", "2", "--out", str(out)])
-
-
-def without_time(metrics):
-    results = [{**result, "fit_seconds": 0} for result in metrics["results"]]
-    training = [{**of_seed, "seconds": 0} for of_seed in metrics["training"]]
-    evaluation = metrics["evaluation"] | {"judge_seconds": 0}
-    return metrics | {"timing": 0, "results": results, "training": training, "evaluation": evaluation}
 
 
 # --- The run ---
@@ -300,22 +277,6 @@ def test_a_collapse_ends_the_training(npz, tmp_path, lean, monkeypatch):
     of_seed = metrics["training"][0]
     assert (of_seed["rounds"], of_seed["done"], of_seed["collapsed"], of_seed["diverged"]) == (4, 3, True, False)
     assert of_seed["best"] <= 3
-
-
-@pytest.mark.slow
-def test_killed_run_goes_on_to_the_same_weights(npz, tmp_path, kill_in, assert_same_run, lean):
-    words = ["--npz", str(npz), *SMALL, "--batch-size", "20", "--epochs", "24", "--seeds", "1"]
-    out = tmp_path / "killed"
-    process = subprocess.Popen(
-        [sys.executable, "-c", LEAN, *words, "--out", str(out)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    kill_in(process, out / "checkpoints" / "conditional_gan-0.npz")
-    main([*words, "--out", str(tmp_path / "whole")])
-    main([*words, "--out", str(out), "--resume"])
-    assert_same_run(tmp_path / "whole", out, without_time)
 
 
 # --- Parts ---

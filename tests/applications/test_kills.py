@@ -1,6 +1,6 @@
 """All six programs killed at any moment, by kill -9, go on to the same weights, numbers and figures.
 
-Two moments of each program by default; `pytest tests/applications/test_kills.py --kills 8` for a longer look.
+Each is killed in the middle of its first fit, and at a random moment; `--kills 8` adds seven of these.
 """
 
 import json
@@ -137,12 +137,16 @@ def test_a_run_that_is_killed_at_any_moment_goes_on_to_the_same(name, tmp_path, 
     last = wait_for(process, lambda _: (out / "report.pdf").exists())
     finish(process)
     expected = left(tmp_path / "whole")
-    for number, within in enumerate(np.random.default_rng(sum(map(ord, name))).random(kills)):
-        # One moment in each of as many equal parts of the run.
-        moment = first + (last - first) * (number + within) / kills
+    moments = np.random.default_rng(sum(map(ord, name))).random(kills - 1)
+    # In the first fit; then one moment in each of as many equal parts of the run.
+    for number, within in enumerate([None, *moments]):
         out = tmp_path / f"killed-{number}"
         process = start(name, tmp_path, *words, "--out", out.name)
-        wait_for(process, lambda used, moment=moment: used >= moment)
+        if within is None:
+            moment = wait_for(process, lambda _, out=out: any(out.glob("checkpoints/*.npz")))
+        else:
+            moment = first + (last - first) * (number - 1 + within) / len(moments)
+            wait_for(process, lambda used, moment=moment: used >= moment)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         done = {path.name for path in out.rglob("*")}

@@ -2,7 +2,6 @@ import hashlib
 import json
 import random
 import shlex
-import subprocess
 import sys
 import unicodedata
 from pathlib import Path
@@ -24,7 +23,6 @@ from data.dataset import BadInput
 from data.pronunciation import Words
 from templates import decoding
 
-ROOT = Path(__file__).parents[2]
 HEADINGS = [
     *("Results", "Where the errors are", "Examples", "How many words it takes", "Data", "Model and training"),
     *("Limits", "How to repeat"),
@@ -239,12 +237,6 @@ def rates(found, alternates):
 
 def said_first(found):
     return [of_word[0][0] for of_word in found]
-
-
-def without_time(metrics):
-    """The metrics without what depends on the clock."""
-    results = [{k: v for k, v in result.items() if k != "fit_seconds"} for result in metrics["results"]]
-    return {k: v for k, v in metrics.items() if k not in ("timing", "speed")} | {"results": results}
 
 
 def values(metrics, name="word_error_rate"):
@@ -502,21 +494,6 @@ def test_command_of_the_report_gives_the_same_settings(own, file):
     settings = run.dispatch({Train: lambda settings: settings}, words, program="", description="")
     assert run.lasting(models.with_recipe(settings)) == metrics["settings"]
     assert words[:3] == ["--dictionary", str(file), "--stress"]
-
-
-@pytest.mark.slow
-def test_killed_run_goes_on_to_the_same_weights_and_numbers(own, tmp_path, kill_in, assert_same_run, monkeypatch):
-    whole, metrics = own
-    out = tmp_path / "killed"
-    words = [*words_of(metrics), "--out", str(out)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    killed = subprocess.Popen([sys.executable, str(ROOT / "applications" / "pronunciation.py"), *words], **pipes)
-    kill_in(killed, out / "checkpoints" / "transformer-0.npz")
-    # What is drawn, and is no number, is left out.
-    monkeypatch.setattr(evaluation, "draw", lambda *_: {name: metrics[name] for name in ("attention", "figures")})
-    monkeypatch.setattr(run, "typeset", lambda *_: b"")
-    main([*words, "--resume"])
-    assert_same_run(whole, out, without_time)
 
 
 def test_a_run_is_not_resumed_on_other_data(file, tmp_path, monkeypatch):

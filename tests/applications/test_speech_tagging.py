@@ -101,12 +101,6 @@ def quick(tmp_path_factory):
     return out, metrics, corpus
 
 
-def without_time(metrics):
-    """The metrics without what depends on the clock."""
-    results = [{k: v for k, v in result.items() if k != "fit_seconds"} for result in metrics["results"]]
-    return {k: v for k, v in metrics.items() if k != "timing"} | {"results": results}
-
-
 def program(*arguments, **kwargs):
     return subprocess.Popen(
         [sys.executable, str(ROOT / "applications" / "speech_tagging.py"), *arguments],
@@ -727,19 +721,6 @@ def test_a_compared_family_is_in_every_table_and_the_transformer_tags_in_windows
 
 
 # --- Stops and bad input ---
-
-
-@pytest.mark.slow
-def test_killed_run_goes_on_to_the_same_weights(folder, tmp_path, kill_in, assert_same_run, monkeypatch):
-    words = ["--timit", str(folder), *TINY, "--no-bidirectional", "--seeds", "2"]
-    words += ["--epochs", "8", "--patience", "8"]
-    out = tmp_path / "killed"
-    kill_in(program(*words, "--out", str(out)), out / "checkpoints" / "LSTM-1.npz")
-    monkeypatch.setattr(speech_evaluation, "draw", lambda *_: {"figures": {}})
-    monkeypatch.setattr(run, "typeset", lambda *_: b"")
-    main([*words, "--out", str(tmp_path / "whole")])
-    main([*words, "--out", str(out), "--resume"])
-    assert_same_run(tmp_path / "whole", out, without_time)
 
 
 def test_a_run_is_not_resumed_on_other_data(folder, tmp_path, monkeypatch):
