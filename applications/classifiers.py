@@ -1,20 +1,24 @@
 """The classifiers of pictures: settings, recipes and training for each template."""
 
+from __future__ import annotations
+
 import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-import keras
-import numpy as np
-
-from applications import run
-from data.batches import shuffled_batches, steps_of
+from applications import lazy, run
 from data.dataset import BadInput
 from data.ranges import Count, NotNegative, Positive, Range, Share, at_least, between
-from templates import cnn as cnn_template
-from templates import dbn as dbn_template
-from templates import dsn as dsn_template
+
+with lazy.imports():
+    import keras
+    import numpy as np
+
+    from data import batches as batching
+    from templates import cnn as cnn_template
+    from templates import dbn as dbn_template
+    from templates import dsn as dsn_template
 
 LONGEST_STRETCH = 2  # with few labels, a training has up to this many times the epochs
 MONITORED = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # shares of the pretraining after which the likelihood is estimated
@@ -28,7 +32,7 @@ MODULE_PATIENCE = 2  # modules without a higher validation accuracy after which 
 FEWEST_STEPS = 4  # of an epoch, with smaller batches if necessary
 
 
-@run.choices(cnn_template.cnn)
+@run.choices("cnn", "cnn")
 class Cnn:
     """Choices of templates/cnn.py."""
 
@@ -47,7 +51,7 @@ class Cnn:
     flip: bool
 
 
-@run.choices(dbn_template.dbn, dbn_template.RBM)
+@run.choices("dbn", "dbn", "RBM")
 class Dbn:
     """Choices of templates/dbn.py."""
 
@@ -74,7 +78,7 @@ class Dbn:
     """Pixels, up to 1, by which four copies of each labelled picture are shifted in fine-tuning; 0 for none."""
 
 
-@run.choices(dsn_template.module)
+@run.choices("dsn", "module")
 class Dsn:
     """Choices of templates/dsn.py."""
 
@@ -189,10 +193,10 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, rows: np.ndarray) -> "Pictures":
+    def __getitem__(self, rows: np.ndarray) -> Pictures:
         return Pictures(self.inputs[rows], self.labels[rows])
 
-    def __add__(self, other: "Pictures") -> "Pictures":
+    def __add__(self, other: Pictures) -> Pictures:
         return Pictures(np.concatenate([self.inputs, other.inputs]), np.concatenate([self.labels, other.labels]))
 
 
@@ -252,7 +256,7 @@ class Trainer:
     ) -> run.Fit:
         """Compile and fit a classifier; `take` returns its inputs for row indices."""
         batch_size = self.batch_size(len(labels), self.settings.batch_size)
-        steps, execution = steps_of(len(labels), batch_size, 1 if keras.backend.backend() == "torch" else 32)
+        steps, execution = batching.steps_of(len(labels), batch_size, 1 if keras.backend.backend() == "torch" else 32)
         model.compile(
             run.optimizer(self.settings.optimizer, self.settings.learning_rate, epochs * steps),
             loss="sparse_categorical_crossentropy",
@@ -261,7 +265,7 @@ class Trainer:
             jit_compile=run.jit_compile(),
         )
 
-        batches = shuffled_batches(
+        batches = batching.shuffled_batches(
             lambda order: (take(order), labels[order]), len(labels), batch_size=batch_size, steps=steps, seed=seed
         )
         return self.this_run.fit(stage, model, batches, epochs=epochs, steps=steps, validation=validation)
@@ -462,12 +466,12 @@ class DbnTrainer(Trainer):
         """Train a machine up to each of the epochs `ends` in turn, until `look` returns true at one."""
         choices = self.choices
         batch_size = self.batch_size(len(inputs), choices.rbm_batch_size)
-        steps, execution = steps_of(len(inputs), batch_size, 1 if keras.backend.backend() == "torch" else 32)
+        steps, execution = batching.steps_of(len(inputs), batch_size, 1 if keras.backend.backend() == "torch" else 32)
         rbm.compile(
             keras.optimizers.SGD(choices.rbm_learning_rate, momentum=choices.rbm_momentum),
             steps_per_execution=execution,
         )
-        batches = shuffled_batches(
+        batches = batching.shuffled_batches(
             lambda order: (inputs[order],), len(inputs), batch_size=batch_size, steps=steps, seed=seed
         )
         done, parts = 0, []
@@ -626,7 +630,7 @@ class DsnTrainer(Trainer):
             jit_compile=run.jit_compile(),
         )
 
-        batches = shuffled_batches(
+        batches = batching.shuffled_batches(
             lambda order: (x[order], targets[order]), len(x), batch_size=batch_size, steps=steps, seed=seed
         )
         return self.this_run.fit(name, module, batches, epochs=epochs, steps=steps)

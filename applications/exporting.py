@@ -1,5 +1,7 @@
 """Exports a trained model to ONNX, LiteRT or a SavedModel, with the code around it, and compares the answers."""
 
+from __future__ import annotations
+
 import ast
 import base64
 import dataclasses
@@ -17,13 +19,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import keras
-import numpy as np
-import optree
-
-from applications import run, runtime
+from applications import lazy, run
 from data.dataset import BadInput
 from data.ranges import Range
+
+with lazy.imports():
+    import keras
+    import numpy as np
+    import optree
+
+    from applications import runtime
 
 TOLERANCE = 1e-4
 PACKAGES = {"onnx": "onnxruntime", "litert": "ai-edge-litert", "saved_model": "tensorflow"}

@@ -8,29 +8,37 @@ payments and writes a PDF report, the model and all results to a run's folder.
     python applications/fraud_autoencoder.py score --model runs/.../model.keras --csv new.csv --out scored.csv
 """
 
-import applications  # isort: skip  # noqa: F401 - first: imports the backend without its start-up messages
+from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import keras
-import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.csv
-from sklearn.preprocessing import StandardScaler
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).parents[1])  # data/, reports/ and templates/ are those beside applications/
 
-from applications import exporting, run
-from applications.fraud import evaluation
-from data import fraud, table, table_files
-from data.batches import shuffled_batches, steps_of
+
+from applications import exporting, lazy, run
+from data import embedded
 from data.dataset import BadInput, Dataset, Split, escaped
 from data.ranges import Count, NotNegative, Positive, Range, Share
-from templates import autoencoder as template
+
+with lazy.imports():
+    import keras
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+    from sklearn import preprocessing
+
+    from applications.fraud import evaluation
+    from data import batches as batching
+    from data import fraud, table, table_files
+    from templates import autoencoder as template
 
 APPLICATION = "fraud_autoencoder"
 REPORT = Path(__file__).parent / "fraud" / "report.typ"
@@ -43,7 +51,7 @@ FALSE_POSITIVE_RATE = 0.01  # the default if there are no days, or too few payme
 
 
 @dataclasses.dataclass(frozen=True)
-class Simulation(fraud.Simulation):
+class Simulation(embedded.Simulation):
     """Settings of the simulated payments, used without --csv."""
 
     customers: Count | None = None
@@ -52,7 +60,7 @@ class Simulation(fraud.Simulation):
     """A customer pays at the terminals within this distance on the 100 × 100 grid."""
 
 
-@run.choices(template.autoencoder)
+@run.choices("autoencoder", "autoencoder")
 class Autoencoder:
     """The choices of templates/autoencoder.py."""
 
@@ -92,7 +100,7 @@ class Payments:
     """Train on all payments, not only on genuine ones; labels are then used for validation and test only."""
     simulation: Simulation = dataclasses.field(default_factory=Simulation)
     """Settings of the simulated payments, used without --csv."""
-    protocol: fraud.Protocol = dataclasses.field(default_factory=fraud.Protocol)
+    protocol: embedded.Protocol = dataclasses.field(default_factory=embedded.Protocol)
     """Weeks of training and test, for simulated payments and tables in the handbook's layout."""
 
     alerts_per_day: Positive | None = None
@@ -182,7 +190,7 @@ class Simulate:
 
     out: Path
     """The file to write; its name ends in .csv or .parquet."""
-    simulation: fraud.Simulation = dataclasses.field(default_factory=fraud.Simulation)
+    simulation: embedded.Simulation = dataclasses.field(default_factory=embedded.Simulation)
     """Sizes, rates and seed of the simulation."""
 
 
@@ -314,7 +322,7 @@ class Detector:
         self.seed = seed
         self.patience = settings.patience
         self.unlabelled = settings.unlabelled
-        scaler = StandardScaler()
+        scaler = preprocessing.StandardScaler()
         size = evaluation.chunk_rows(split.inputs)
         for start in range(0, len(self.rows), size):
             scaler.partial_fit(split.inputs[self.rows[start : start + size]].astype(np.float64))
@@ -322,7 +330,7 @@ class Detector:
         self.mean, self.scale = np.asarray(scaler.mean_), np.asarray(scaler.scale_)
         self.batch_size = min(settings.batch_size, len(self.rows))
         backend = keras.backend.backend()
-        self.steps, execution = steps_of(len(self.rows), self.batch_size, 1 if backend == "torch" else 32)
+        self.steps, execution = batching.steps_of(len(self.rows), self.batch_size, 1 if backend == "torch" else 32)
         keras.utils.set_random_seed(seed)
         self.model = template.autoencoder(
             features=split.inputs.shape[1],
@@ -351,7 +359,9 @@ class Detector:
         return this_run.fit(
             name,
             self.model,
-            shuffled_batches(pairs, len(self.rows), batch_size=self.batch_size, steps=self.steps, seed=self.seed),
+            batching.shuffled_batches(
+                pairs, len(self.rows), batch_size=self.batch_size, steps=self.steps, seed=self.seed
+            ),
             epochs=epochs,
             steps=self.steps,
             validation=held_out,
@@ -515,7 +525,7 @@ def score(settings: Score) -> dict[str, Any]:
             columns = {"score": outputs["score"], "alert": outputs["alert"], **shares}
             # The fields of an unusable row are empty.
             lines = pa.table({name: pa.array(values, mask=bad) for name, values in columns.items()})
-            pa.csv.write_csv(lines, file, pa.csv.WriteOptions(include_header=rows == 0))
+            arrow_csv.write_csv(lines, file, arrow_csv.WriteOptions(include_header=rows == 0))
             rows += len(batch)
             bad_rows += int(bad.sum())
             alerts += int(outputs["alert"][~bad].sum())
@@ -579,7 +589,7 @@ def export(settings: Export | Serve) -> dict[str, Any]:
         paths = settings.csv
         if not paths:
             paths = (Path(folder) / "simulated.parquet",)
-            fraud.add_features(fraud.simulate(fraud.Simulation(customers=100, terminals=100, days=30))).to_parquet(
+            fraud.add_features(fraud.simulate(embedded.Simulation(customers=100, terminals=100, days=30))).to_parquet(
                 paths[0]
             )
         batch = next(table_files.stream(table_files.find_files(paths, encoding=settings.encoding), encoder.kinds))

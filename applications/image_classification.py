@@ -10,24 +10,31 @@ same pictures and writes a PDF report, the model and all results to a run's fold
     python applications/image_classification.py classify --model runs/.../model.keras --files a.png b.jpg
 """
 
-import applications  # isort: skip  # noqa: F401 - first: imports the backend without its start-up messages
+from __future__ import annotations
 
 import csv
 import dataclasses
 import io
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import keras
-import numpy as np
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).parents[1])  # data/, reports/ and templates/ are those beside applications/
+
 
 from applications import classifiers as models
-from applications import pictures, run
-from applications.images import evaluation
-from data import images
+from applications import lazy, pictures, run
 from data.dataset import BadInput, escaped
 from data.ranges import Count, at_least
+
+with lazy.imports():
+    import keras
+    import numpy as np
+
+    from applications.images import evaluation
+    from data import images
 
 APPLICATION = "image_classification"
 REPORT = Path(__file__).parent / "images" / "report.typ"

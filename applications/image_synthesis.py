@@ -10,24 +10,32 @@ folder.
     python applications/image_synthesis.py generate --model runs/.../model.keras --class 7 --count 64 --out sevens.png
 """
 
-import applications  # isort: skip  # noqa: F401 - first: imports the backend without its start-up messages
+from __future__ import annotations
 
 import dataclasses
 import io
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
-import tyro
-from PIL import Image
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).parents[1])  # data/, reports/ and templates/ are those beside applications/
 
-from applications import pictures, run
+import tyro
+
+from applications import lazy, pictures, run
 from applications.classifiers import Pictures
-from applications.synthesis import evaluation, models
+from applications.synthesis import models
 from data.dataset import BadInput
 from data.ranges import Count, Positive, Seed
-from reports import metrics as schema
+
+with lazy.imports():
+    import numpy as np
+    from PIL import Image
+
+    from applications.synthesis import evaluation
+    from reports import metrics as schema
 
 APPLICATION = "image_synthesis"
 REPORT = Path(__file__).parent / "synthesis" / "report.typ"

@@ -1,20 +1,20 @@
 """The sources of pictures that several programs share."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
-
-from applications import run
-from data import images
+from applications import lazy, run
 from data.dataset import BadInput, Dataset, Split, escaped, listed
-from data.picture_files import BYTES, Levels
-from data.picture_folders import ALL
 from data.ranges import at_least
 
-FILES: dict[str, Any] = {"npz": images.load_npz, "idx": images.load_idx, "cifar": images.load_cifar}
+with lazy.imports():
+    import numpy as np
+
+    from data import images, picture_files, picture_folders
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,15 +87,16 @@ def load(settings: Any, *, without_classes: bool = False) -> Dataset:
             without_classes=without_classes,
         )
     if source is not None:
-        return FILES[source](getattr(settings, source), settings.seed, without_classes=without_classes)
+        load_arrays = {"npz": images.load_npz, "idx": images.load_idx, "cifar": images.load_cifar}[source]
+        return load_arrays(getattr(settings, source), settings.seed, without_classes=without_classes)
     if settings.dataset in ("digits", "digits-28"):
         return images.load(settings.dataset)
     return images.load_downloaded(settings.dataset)
 
 
-def levels(model: Path) -> Levels:
+def levels(model: Path) -> picture_files.Levels:
     """The values of black and white in the pictures that a saved model was trained on."""
-    stored = run.model_notes(model).get("levels", {"uint8": BYTES})
+    stored = run.model_notes(model).get("levels", {"uint8": picture_files.BYTES})
     try:
         return {kind: (float(black), float(white)) for kind, (black, white) in stored.items() if black < white}
     except (AttributeError, TypeError, ValueError):
@@ -103,7 +104,7 @@ def levels(model: Path) -> Levels:
 
 
 def load_labelled(
-    settings: Any, shape: tuple[int, int, int], classes: Sequence[str], levels: Levels | None = None
+    settings: Any, shape: tuple[int, int, int], classes: Sequence[str], levels: picture_files.Levels | None = None
 ) -> Split:
     """The user's test pictures, of a model's shape (height, width, channels), with labels among its classes.
 
@@ -117,7 +118,7 @@ def load_labelled(
     if source is None:
         raise BadInput("found no pictures, expected --images, --npz, --idx or --cifar")
     height, width, channels = shape
-    without_classes = tuple(classes) == (ALL,)
+    without_classes = tuple(classes) == (picture_folders.ALL,)
     how: dict[str, Any] = {"without_classes": without_classes, "levels": levels}
     if source == "images":
         test, names, understood = images.read_labelled(

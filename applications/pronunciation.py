@@ -10,7 +10,7 @@ model and all results to a run's folder.
     python applications/pronunciation.py say --model runs/.../model.keras --words keras tensor
 """
 
-import applications  # isort: skip  # noqa: F401 - first: imports the backend without its start-up messages
+from __future__ import annotations
 
 import dataclasses
 import sys
@@ -18,14 +18,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import keras
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).parents[1])  # data/, reports/ and templates/ are those beside applications/
 
-from applications import run
-from applications.pronounce import evaluation, models
-from data import pronunciation
+from applications import lazy, run
+from applications.pronounce import models
 from data.dataset import BadInput, escaped
-from data.dictionary import named
 from data.ranges import Count, Range, Share, at_least
+
+with lazy.imports():
+    import keras
+
+    from applications.pronounce import evaluation
+    from data import dictionary, pronunciation
 
 APPLICATION = "pronunciation"
 REPORT = Path(__file__).parent / "pronounce" / "report.typ"
@@ -253,7 +258,7 @@ def say(settings: Say) -> dict[str, Any]:
         raise BadInput(
             f"--words: {len(unread)} of {len(settings.words)} could not be pronounced: "
             + "; ".join(f"{word}: {problem}" for word, problem in unread.items())
-            + f"; expected the model's letters: {named(model.coder.letters, SHOWN_LETTERS)}"
+            + f"; expected the model's letters: {dictionary.named(model.coder.letters, SHOWN_LETTERS)}"
         )
     return {"words": settings.words, "said": pronounced}
 

@@ -1,9 +1,11 @@
 """The common parts of all programs: the command line, a run's folder, resumable stages, exit codes."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import datetime
-import importlib.metadata
+import functools
 import inspect
 import io
 import itertools
@@ -18,23 +20,30 @@ import signal
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import docstring_parser
-import filelock
-import keras
-import numpy as np
-import pandas as pd
 import tyro
 
+import templates
+from applications import lazy
 from data import ranges
-from data.batches import fed
 from data.dataset import BadInput, Provenance, escaped
 from data.ranges import Count, Positive, Seed
-from reports.metrics import SCHEMA, Figure
-from reports.report import typeset
+
+with lazy.imports():
+    from importlib import metadata
+
+    import filelock
+    import keras
+    import numpy as np
+    import pandas as pd
+
+    from data import feeding
+    from reports import metrics as schema
+    from reports import report as pdf
 
 RUNS = Path("runs")
 # Settings that don't change a run's results.
@@ -124,25 +133,30 @@ def filled(settings: Any, *recipes: Mapping[str, Any]) -> Any:
     return settings
 
 
-def choices(*functions: Callable[..., Any]) -> Callable[[type], type]:
+def choices(template: str, *names: str) -> Callable[[type], type]:
     """Make a class the frozen dataclass of a template's choices: the class gives types, the template everything else.
 
-    A name that is an argument of one of the functions or classes, the first that has it, gets its help from the
-    docstring there and, unless the class sets one, its default. A name may have the function's as a prefix, as in
-    `generator_filters`.
+    A name that is an argument of one of the template's functions or classes of these names, the first that has it, gets
+    its help from the docstring there and, unless the class sets one, its default. A name may have the function's as a
+    prefix, as in `generator_filters`.
     """
+    functions = [templates.definitions(template)[name] for name in names]
+    documented = {
+        function.name: {p.arg_name: p.description or "" for p in docstring_parser.parse(function.docstring).params}
+        for function in functions
+    }
 
     def decorate(cls: type) -> type:
-        for name, hint in inspect.get_annotations(cls).items():
+        for name, hint in inspect.get_annotations(cls, eval_str=True).items():
+            cls.__annotations__[name] = hint
             for function in functions:
-                argument = _argument(function, name)
+                argument = _argument(function.name, function.arguments, name)
                 if argument is None:
                     continue
-                default = inspect.signature(function).parameters[argument].default
+                default = function.arguments[argument]
                 if not hasattr(cls, name):
                     setattr(cls, name, tuple(default) if isinstance(default, list) else default)
-                documented = docstring_parser.parse(inspect.getdoc(function) or "").params
-                help_ = next(" ".join((p.description or "").split()) for p in documented if p.arg_name == argument)
+                help_ = " ".join(documented[function.name][argument].split())
                 cls.__annotations__[name] = Annotated[hint, tyro.conf.arg(help=help_[:1].upper() + help_[1:])]
                 break
         return dataclasses.dataclass(frozen=True)(cls)
@@ -153,15 +167,15 @@ def choices(*functions: Callable[..., Any]) -> Callable[[type], type]:
 def arguments(function: Callable[..., Any], settings: Any) -> dict[str, Any]:
     """The settings that are arguments of a template's function, by the names of the arguments."""
     names = sorted((field.name for field in dataclasses.fields(settings)), key=len)  # prefixed ones overwrite others
-    values = {_argument(function, name): getattr(settings, name) for name in names}
+    known = inspect.signature(function).parameters
+    values = {_argument(function.__name__, known, name): getattr(settings, name) for name in names}
     return {argument: value for argument, value in values.items() if argument is not None}
 
 
-def _argument(function: Callable[..., Any], name: str) -> str | None:
-    """The argument of a function for a setting of this name, if there is one."""
-    prefix = f"{function.__name__}_"
-    candidates = [name.removeprefix(prefix)] if name.startswith(prefix) else [name]
-    return next((one for one in candidates if one in inspect.signature(function).parameters), None)
+def _argument(function: str, known: Container[str], setting: str) -> str | None:
+    """The argument of a function, of those known, for a setting of this name, if there is one."""
+    argument = setting.removeprefix(f"{function}_")
+    return argument if argument in known else None
 
 
 def dispatch(
@@ -200,9 +214,35 @@ def dispatch(
         description += "\n\nOther commands:\n" + "\n".join(f"  {program} {name} --help" for name in named)
     chosen = tyro.cli(settings, args=words, prog=program, description=description)
     ranges.check(chosen)
+    if settings is not Report:  # which needs no backend
+        import_backend_quietly()
     if isinstance(chosen, Training):
         chosen = dataclasses.replace(chosen, command=repeated)
     return commands[settings](chosen)
+
+
+@functools.cache
+def import_backend_quietly() -> None:
+    """Import TensorFlow and the backend without their start-up messages, which ignore the log level."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    stderr = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        import keras
+        import tensorflow
+
+        tensorflow.config.list_physical_devices()  # the first call prints warnings
+        tensorflow.get_logger().setLevel("ERROR")  # no warnings about retracing, which several models cause
+    finally:
+        os.dup2(stderr, 2)
+        os.close(null)
+        os.close(stderr)
+    # Results don't depend on this machine's keras.json, except for the backend.
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_image_data_format("channels_last")
 
 
 def _without_places(words: Sequence[str]) -> list[str]:
@@ -425,7 +465,7 @@ def machine() -> str:
 
 def versions(*packages: str) -> dict[str, str]:
     """Versions of Python and of the packages."""
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
 
 
 def peak_memory_mb() -> float:
@@ -638,7 +678,7 @@ class Run:
         """The beginning of metrics.json: the effective settings; versions of Keras, its backend and `packages`."""
         backend = keras.backend.backend()
         return {
-            "schema": SCHEMA,
+            "schema": schema.SCHEMA,
             "application": self.application,
             "backend": backend,
             "seed": settings.seed,
@@ -672,9 +712,9 @@ class Run:
             "peak_memory_mb": round(peak_memory_mb()),
         }
         self.write_json("metrics.json", metrics)
-        self.write("report.pdf", typeset(document, metrics, self.folder))
+        self.write("report.pdf", pdf.typeset(document, metrics, self.folder))
 
-    def draw(self, drawn: Mapping[str, tuple[bytes, str]]) -> dict[str, Figure]:
+    def draw(self, drawn: Mapping[str, tuple[bytes, str]]) -> dict[str, schema.Figure]:
         """Write figures, each an SVG file with its alternative text, and return their entries in metrics.json."""
         for name, (svg, _) in drawn.items():
             self.write(f"figures/{name}.svg", svg)
@@ -688,7 +728,7 @@ class Run:
                 with zipfile.ZipFile(partial, "a") as archive:
                     archive.writestr(_NOTES, json.dumps(notes))
 
-    def __enter__(self) -> "Run":
+    def __enter__(self) -> Run:
         return self
 
     def __exit__(self, kind, problem, traceback) -> None:
@@ -761,17 +801,17 @@ class Run:
 
         if not progress.finished and first < epochs:
             if isinstance(validation, list):
-                validation = fed(
+                validation = feeding.fed(
                     lambda known=validation: known, len(validation), lengths_vary=lengths_vary, repeated=True
                 )
             model.fit(
-                fed(chained, steps * (epochs - first), lengths_vary=lengths_vary),
+                feeding.fed(chained, steps * (epochs - first), lengths_vary=lengths_vary),
                 initial_epoch=first,
                 epochs=epochs,
                 steps_per_epoch=steps,
                 validation_data=validation,
                 validation_batch_size=4_096,
-                callbacks=[progress],
+                callbacks=[progress.callback()],
                 shuffle=False,  # the batches are shuffled
                 verbose=0,  # pyright: ignore[reportArgumentType] - the annotation omits int
             )
@@ -809,7 +849,7 @@ def typeset_again(folder: Path, application: str, document: Path) -> dict[str, A
     """
     metrics = finished_metrics(folder, application)
     try:
-        report = typeset(document, metrics, folder)
+        report = pdf.typeset(document, metrics, folder)
     except Exception as error:  # values of another shape raise nearly anything
         raise BadInput(
             f"{folder / 'metrics.json'}: found other contents ({_reason(error)}), "
@@ -830,10 +870,10 @@ def finished_metrics(folder: Path, application: str) -> dict[str, Any]:
     metrics = _read_json(path, expected)
     if metrics.get("application") != application:
         raise BadInput(f"{path}: found that of {metrics.get('application')!r}, expected {expected}")
-    if metrics.get("schema") != SCHEMA:
+    if metrics.get("schema") != schema.SCHEMA:
         raise BadInput(
-            f"{path}: found schema {metrics.get('schema', 'none')}, expected {SCHEMA}: the report of an older run is "
-            "typeset by the version that wrote it"
+            f"{path}: found schema {metrics.get('schema', 'none')}, expected {schema.SCHEMA}: the report of an older "
+            "run is typeset by the version that wrote it"
         )
     return metrics
 
@@ -852,7 +892,7 @@ def _remove(paths: Iterable[Path]) -> None:
             folder.rmdir()
 
 
-class _Progress(keras.callbacks.Callback):
+class _Progress:
     """Saves the complete state of the training after each epoch, and the weights of the best epoch.
 
     `.keras` files and `save_weights` lose the states of random generators, and Keras's early stopping loses its
@@ -867,7 +907,6 @@ class _Progress(keras.callbacks.Callback):
         patience: int | None,
         after_epoch: Callable[[int], Mapping[str, float] | None] | None,
     ):
-        super().__init__()
         self.path = path
         self.patience = patience
         self.after_epoch = after_epoch
@@ -885,12 +924,19 @@ class _Progress(keras.callbacks.Callback):
     def epochs(self) -> int:
         return len(next(iter(self.history.values()), []))
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def callback(self) -> keras.callbacks.Callback:
+        """What tells it of each epoch."""
+        # On JAX, asking a callback for its model brings the weights back from the device.
+        callback = keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: self._epoch_begin(),
+            on_epoch_end=lambda epoch, logs: self._epoch_end(callback.model, epoch, logs),
+        )
+        return callback
+
+    def _epoch_begin(self) -> None:
         self.since = time.perf_counter()
 
-    def on_epoch_end(self, epoch, logs=None):
-        model: Any = self.model  # on JAX, this property copies the weights from the device
-        logs = logs or {}
+    def _epoch_end(self, model: Any, epoch: int, logs: Mapping[str, float]) -> None:
         if not np.isfinite(logs["loss"]):
             if self.monitor and self.best is not None:
                 self.diverged = model.stop_training = True

@@ -9,24 +9,32 @@ classical taggers on the same frames and writes a PDF report, the model and all 
     python applications/speech_tagging.py tag --model runs/.../model.keras --wav speech.wav --out tagged/
 """
 
-import applications  # isort: skip  # noqa: F401 - first: imports the backend without its start-up messages
+from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import keras
-import numpy as np
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).parents[1])  # data/, reports/ and templates/ are those beside applications/
 
-from applications import run
-from applications.speech import evaluation
-from data import acoustics, recordings, speech
-from data.batches import shuffled_sequences, sorted_sequences
+
+from applications import lazy, run
+from data import embedded
 from data.dataset import BadInput, escaped
 from data.ranges import Count, NotNegative, Range, Share, between
-from reports import figures
-from templates import recurrent, transformer
+
+with lazy.imports():
+    import keras
+    import numpy as np
+
+    from applications.speech import evaluation
+    from data import acoustics, recordings, speech
+    from data import batches as batching
+    from reports import figures
+    from templates import recurrent, transformer
 
 APPLICATION = "speech_tagging"
 REPORT = Path(__file__).parent / "speech" / "report.typ"
@@ -55,7 +63,7 @@ PICTURE_SECONDS = 6
 
 
 @dataclasses.dataclass(frozen=True)
-class Synthesis(speech.Synthesis):
+class Synthesis(embedded.Synthesis):
     """Settings of the synthetic speech, used without --timit."""
 
     minutes: Annotated[float, Range(0, 600, above=True)] | None = None
@@ -331,7 +339,7 @@ class Tagger:
 
         def batches(epoch: int) -> Iterator[Any]:
             pieces = sentences["train"].pieces(self.context, np.random.default_rng([self.seed, epoch]))
-            return shuffled_sequences(*pieces, batch_size=self.batch_size, seed=self.seed)(epoch)
+            return batching.shuffled_sequences(*pieces, batch_size=self.batch_size, seed=self.seed)(epoch)
 
         validation = sentences["validation"].pieces(self.context)
         return this_run.fit(
@@ -340,7 +348,7 @@ class Tagger:
             batches,
             epochs=self.settings.epochs,
             steps=self.steps,
-            validation=list(sorted_sequences(*validation, evaluation.BATCH)[0]),
+            validation=list(batching.sorted_sequences(*validation, evaluation.BATCH)[0]),
             patience=self.settings.patience,
             lengths_vary=True,
             count=lambda batch: int(batch[0].any(axis=-1).sum()),  # frames without padding

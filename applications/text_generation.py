@@ -10,20 +10,27 @@ all results to a run's folder.
     python applications/text_generation.py generate --model runs/.../model.keras --prompt "The statement"
 """
 
-import applications  # isort: skip  # noqa: F401 - first: imports the backend without its start-up messages
+from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import keras
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).parents[1])  # data/, reports/ and templates/ are those beside applications/
 
-from applications import exporting, run
-from applications.text import evaluation, models
-from data import text
+from applications import exporting, lazy, run
+from applications.text import models
 from data.dataset import BadInput, escaped
 from data.ranges import Count, NotNegative, Range, Seed, Share, at_least
+
+with lazy.imports():
+    import keras
+
+    from applications.text import evaluation
+    from data import text
 
 APPLICATION = "text_generation"
 REPORT = Path(__file__).parent / "text" / "report.typ"

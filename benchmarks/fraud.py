@@ -31,6 +31,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -93,7 +94,8 @@ def train_template(rows: np.ndarray, meter: Meter, execution: int) -> None:
     """Train the template, compiled and fed as in the fraud application, with `execution` steps per execution."""
     import keras
 
-    from data.batches import fed, shuffled_batches
+    from data.batches import shuffled_batches
+    from data.feeding import fed
     from templates.autoencoder import autoencoder
 
     mean, scale = rows.mean(0, dtype=np.float64), rows.std(0, dtype=np.float64)
@@ -293,4 +295,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # for templates/ and data/
     main()

@@ -23,6 +23,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -58,7 +59,8 @@ def train_template(backend: str, chains: int, x: np.ndarray, epochs: int) -> tup
     os.environ |= {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
     import keras
 
-    from data.batches import fed, shuffled_batches
+    from data.batches import shuffled_batches
+    from data.feeding import fed
     from templates.dbn import RBM
 
     class Clock(keras.callbacks.Callback):
@@ -157,4 +159,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # for templates/ and data/
     main()

@@ -4,6 +4,7 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from statistics import median
 
 MISSING = 3  # exit code of a contender without its package
@@ -31,6 +32,7 @@ def compete(
         rivals: contenders that the others are compared with; ratios are to the best of them.
         rival: name for the rivals in the ratios.
     """
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # for templates/ and data/
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="rounds in which every contender runs (default: 3)")
     parser.add_argument("--quick", action="store_true", help="one round of a few steps, to check that it works")

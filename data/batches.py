@@ -5,14 +5,12 @@ Each function here returns another, from the number of an epoch, from 0, to that
 epoch therefore resumes with exactly the batches that it would have seen.
 """
 
-import itertools
 import math
 import mmap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 _POOL = 8  # batches within which sequences are sorted by length
@@ -20,7 +18,6 @@ _MULTIPLE = 64  # sequences are padded to multiples of this, so that a backend c
 _SHARES = (0.4, 0.75, 0.95, 1.0)  # batches of pairs are padded to these quantiles of the length
 _LISTED = 1_000_000  # up to so many windows are permuted; those of a longer text are drawn
 _DRAWN = 1_024  # windows drawn at once
-_BLOCK, _BLOCK_BYTES = 8, 2**22  # batches, and their bytes, that TensorFlow takes from Python at once
 
 Epochs = Callable[[int], Iterator[Any]]
 
@@ -243,59 +240,3 @@ def _take_windows(tokens: np.ndarray, starts: np.ndarray, length: int) -> np.nda
                 file.readinto(window.data)
         return gathered.astype(np.int32)
     return np.lib.stride_tricks.sliding_window_view(tokens, length)[starts].astype(np.int32)
-
-
-# --- Keras ---
-
-
-class _Batches(keras.utils.PyDataset):
-    """Batches in order, restarted whenever Keras begins again with the first, as it does to build a model."""
-
-    def __init__(self, start: Callable[[], Iterable[Any]], count: int):
-        super().__init__()
-        self._start, self._count = start, count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: int) -> Any:
-        if index == 0:
-            self._left = iter(self._start())
-        return next(self._left)
-
-
-def fed(start: Callable[[], Iterable[Any]], count: int, *, lengths_vary: bool, repeated: bool = False) -> Any:
-    """Input for a Keras model's `fit` and `evaluate`: on TensorFlow a dataset, else arrays, which are faster on JAX.
-
-    TensorFlow gets several batches of equal shape at once, so that Python is called rarely.
-
-    Args:
-        start: returns the batches from the first on, each a tuple of arrays, or of tuples of them.
-        count: of the batches.
-        lengths_vary: whether the second axis, time, varies between batches.
-        repeated: whether Keras iterates over them several times, as for validation; the last may then be smaller.
-    """
-    if keras.backend.backend() != "tensorflow":
-        return _Batches(start, count)
-    import tensorflow as tf  # here, as it takes memory that other backends don't need
-
-    first = next(iter(start()))
-    size = sum(array.nbytes for array in keras.tree.flatten(first))
-    at_once = max(1, min(_BLOCK, _BLOCK_BYTES // size))
-
-    def spec(array: np.ndarray) -> Any:
-        rows, *axes = array.shape
-        if lengths_vary and axes:
-            axes[0] = None
-        return tf.TensorSpec((None, None if repeated else rows, *axes), array.dtype)
-
-    def blocks() -> Iterator[Any]:
-        for _, group in itertools.groupby(start(), lambda batch: [array.shape for array in keras.tree.flatten(batch)]):
-            while block := list(itertools.islice(group, at_once)):
-                yield keras.tree.map_structure(lambda *arrays: np.stack(arrays), *block)
-
-    dataset = tf.data.Dataset.from_generator(blocks, output_signature=keras.tree.map_structure(spec, first))
-    dataset = dataset.unbatch()
-    if repeated:  # Keras needs the cardinality to restart the dataset without a warning
-        dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
-    return dataset.prefetch(2 * at_once)

@@ -1,13 +1,16 @@
 """The dataset that every data pipeline returns, and the error that it raises for input it can't use."""
 
+from __future__ import annotations
+
 import dataclasses
 import hashlib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class BadInput(Exception):  # noqa: N818 - the error is the user's, not the program's
@@ -62,7 +65,7 @@ class Provenance:
     understood: tuple[str, ...] = ()
 
     @classmethod
-    def of_files(cls, paths: Sequence[Path], **fields: Any) -> "Provenance":
+    def of_files(cls, paths: Sequence[Path], **fields: Any) -> Provenance:
         """Provenance of the user's own files: `fields` are all but licence, size and checksum."""
         size = sum(path.stat().st_size for path in paths)
         return cls(licence="the user's own data", size_bytes=size, sha256=sha256_of(paths), **fields)

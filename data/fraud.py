@@ -5,12 +5,11 @@ Machine Learning for Credit Card Fraud Detection – Practical Handbook* (Univer
 arrays. Column names are the handbook's, so that its own tables can be used instead.
 """
 
-import dataclasses
 import datetime
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,7 @@ from sklearn.neighbors import KDTree
 
 from data import ranges, table, table_files
 from data.dataset import BadInput, Dataset, Provenance, Split
-from data.ranges import Count, NotNegative, Seed, at_least, between
+from data.embedded import Protocol, Simulation
 
 DAY = 86_400
 LARGEST_AMOUNT = 1e12  # sums of cents stay exact in 64 bits
@@ -40,41 +39,6 @@ FEATURES = (
     *(name for w in WINDOWS for name in (f"CUSTOMER_ID_NB_TX_{w}DAY_WINDOW", f"CUSTOMER_ID_AVG_AMOUNT_{w}DAY_WINDOW")),
     *(name for w in WINDOWS for name in (f"TERMINAL_ID_NB_TX_{w}DAY_WINDOW", f"TERMINAL_ID_RISK_{w}DAY_WINDOW")),
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Simulation:
-    """Sizes and rates of the simulated payments; the defaults are the handbook's."""
-
-    customers: Count = 5_000
-    terminals: Count = 10_000
-    days: Count = 183
-    start: datetime.date = datetime.date(2018, 4, 1)
-    """The first day."""
-    radius: NotNegative = 5.0
-    """A customer pays at the terminals within this distance on the 100 × 100 grid."""
-    mean_amount_low: NotNegative = 5.0
-    """Lower end of the range from which a customer's mean amount is drawn."""
-    mean_amount_high: NotNegative = 100.0
-    """Upper end of that range; the standard deviation is half the mean."""
-    payments_per_day_high: NotNegative = 4.0
-    """A customer's rate is uniform between 0 and this."""
-    large_amount: NotNegative = 220.0
-    """Scenario 1: every larger amount is a fraud."""
-    terminals_compromised_per_day: Annotated[int, at_least(0)] = 2
-    """Scenario 2: terminals where all payments become fraud."""
-    terminal_days: Annotated[int, at_least(0)] = 28
-    """Scenario 2: number of days."""
-    customers_compromised_per_day: Annotated[int, at_least(0)] = 3
-    """Scenario 3: customers of whose payments some become fraud."""
-    customer_days: Annotated[int, at_least(0)] = 14
-    """Scenario 3: number of days."""
-    customer_fraud_share: Annotated[float, between(0, 1)] = 1 / 3
-    """Scenario 3: share of their payments."""
-    customer_fraud_factor: NotNegative = 5.0
-    """Scenario 3: factor by which the amounts of these payments are multiplied."""
-    seed: Seed = 0
-    """Seed of the simulation; training has its own."""
 
 
 def simulate(simulation: Simulation | None = None) -> pd.DataFrame:
@@ -284,18 +248,6 @@ def _codes(texts: list[pa.StringArray]) -> np.ndarray:
         return column.cast(pa.int64()).to_numpy()
     except pa.ArrowInvalid:
         return np.unique(column.to_numpy(), return_inverse=True)[1]
-
-
-@dataclasses.dataclass(frozen=True)
-class Protocol:
-    """The weeks of the evaluation; a label is known `delay_days` after its payment."""
-
-    train_start: datetime.date = datetime.date(2018, 7, 25)
-    """First day of the training week."""
-    train_days: Count = 7
-    delay_days: Annotated[int, at_least(0)] = 7
-    """Days until a label is known: between training and test, and in the terminals' features."""
-    test_days: Count = 7
 
 
 def split(payments: pd.DataFrame, protocol: Protocol) -> dict[str, Split]:

@@ -14,7 +14,6 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
 
 import filelock
 import numpy as np
@@ -34,8 +33,8 @@ from data.acoustics import (
     telephone_band,
 )
 from data.dataset import BadInput, Dataset, Provenance, Split, escaped
+from data.embedded import Synthesis
 from data.phones import IGNORED, PHONES, SILENCE
-from data.ranges import Range, Seed, between
 from data.recordings import Found, Recording, Segment, find_recordings, read, split_recordings
 from data.sentences import sentences
 
@@ -68,22 +67,6 @@ PLAYBACKS = (388, 501)  # in units of 50 Hz: formants 12 % lower to 13 % higher,
 CACHE_VARIABLE = "KERAS_APPLICATION_TEMPLATES_CACHE"
 FORMAT = 2  # of the cache: to be raised whenever the way it is made changes
 _SHORTEST = 1.5  # seconds, less than the mean of any speaker's sentences
-
-
-@dataclasses.dataclass(frozen=True)
-class Synthesis:
-    """The synthetic corpus."""
-
-    minutes: Annotated[float, Range(0, 600, above=True)] = 30.0
-    """Total length of all sentences, shared equally among the speakers."""
-    speakers: Annotated[int, between(6, 600)] = 48
-    """Number of speakers, half of them women; about 60 % for training, 15 % for validation and 25 % for test."""
-    snr: tuple[Annotated[float, between(-20, 100)], ...] = (10.0, 5.0, 0.0, -5.0)
-    """Signal-to-noise ratios in dB, one of which is drawn for each sentence; none for no noise."""
-    telephone: bool = False
-    """Keep only the band of a telephone line, 300 to 3,400 Hz."""
-    seed: Seed = 0
-    """Seed of speakers, sentences and noise; training has its own."""
 
 
 @dataclasses.dataclass(frozen=True)

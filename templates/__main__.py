@@ -1,63 +1,33 @@
 """List the templates, summarise one, or copy one into a project."""
 
 import argparse
-import ast
 import importlib
-import inspect
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-FOLDER = Path(__file__).parent
+from . import FOLDER, architectures, beside, description, names
+
 VERSION = "0.1.0"  # that of pyproject.toml
 
 
-def names() -> list[str]:
-    """The names of all templates: the modules of this folder except companion modules."""
-    modules = {path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_")}
-    return sorted(modules - {companion for name in modules if (companion := beside(name))})
-
-
-def description(name: str) -> dict[str, str]:
-    """The `Paper:`, `Input:`, `Output:` and optional `Beside:` lines of a template's docstring."""
-    docstring = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))) or ""
-    return dict(re.findall(r"^(Paper|Input|Output|Beside): (.+)$", docstring, flags=re.MULTILINE))
-
-
-def beside(name: str) -> str | None:
-    """The companion module of a template, from the line `Beside: module.py, ...` of its docstring, or None."""
-    line = description(name).get("Beside")
-    return line.split(".py")[0] if line else None
-
-
-def architectures(name: str) -> dict:
-    """The public functions of a template that build a model without arguments, by name."""
-    module = importlib.import_module(f"templates.{name}")
-    builders = {}
-    for function_name, function in inspect.getmembers(module, inspect.isfunction):
-        signature = inspect.signature(function)
-        if (
-            function.__module__ == module.__name__
-            and not function_name.startswith("_")
-            and getattr(signature.return_annotation, "__name__", "") in ("Model", "Functional")
-            and all(p.default is not p.empty for p in signature.parameters.values())
-        ):
-            builders[function_name] = function
-    return builders
+def build(name: str) -> list[Any]:
+    """The models of all architectures of a template, with their default arguments."""
+    module = importlib.import_module(f".{name}", __package__)
+    return [getattr(module, architecture)() for architecture in architectures(name)]
 
 
 def list_templates() -> None:
     """Print each architecture's name, docstring lines and number of parameters with default arguments."""
     for name in names():
         text = description(name)
-        for architecture, build in architectures(name).items():
-            label = architecture if architecture == name else f"{name}: {architecture}"
-            print(label)
-            for key, line in text.items():
+        parameters = dict(one.split(" ") for one in text.pop("Parameters", "").split("; ") if one)
+        for architecture in architectures(name):
+            print(architecture if architecture == name else f"{name}: {architecture}")
+            for key, line in (text | {"Parameters": parameters.get(architecture, "not stated")}).items():
                 print(f"  {key.lower() + ':':<12}{line}")
-            print(f"  {'parameters:':<12}{build().count_params():,}")
 
 
 def copy(name: str, destination: Path, *, force: bool) -> list[Path]:
@@ -113,8 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.command == "list":
             list_templates()
         elif chosen.command == "summary":
-            for build in architectures(chosen.name).values():
-                build().summary(expand_nested=True)
+            for model in build(chosen.name):
+                model.summary(expand_nested=True)
         else:
             for path in copy(chosen.name, chosen.destination, force=chosen.force):
                 print(f"wrote {path}")

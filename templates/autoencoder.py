@@ -3,6 +3,7 @@
 Paper: Hinton & Salakhutdinov 2006; Vincent et al. 2008 (denoising)
 Input: (batch, features) float, standardised
 Output: (batch, features) float, the reconstruction
+Parameters: autoencoder 5,030
 Loading: `import autoencoder` (this module), then `keras.saving.load_model("model.keras")`
 
 The encoder maps the input to a code of a few numbers; the decoder maps the code back to the input. Rows that resemble

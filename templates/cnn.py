@@ -3,6 +3,7 @@
 Paper: LeCun et al. 1998; He et al. 2016 (residual); Selvaraju et al. 2017 (Grad-CAM)
 Input: (batch, height, width, channels) float, in 0..1
 Output: (batch, outputs) float, probabilities
+Parameters: cnn 75,178
 Loading: `import cnn` (this module), then `keras.saving.load_model("model.keras")`
 
 The network is a sequence of stages of convolution, normalisation and activation. Each stage ends with a pooling layer

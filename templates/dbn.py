@@ -3,6 +3,7 @@
 Paper: Hinton, Osindero & Teh 2006; Hinton & Salakhutdinov 2006 (fine-tuning)
 Input: (batch, features) float, in 0..1 for Bernoulli units, standardised for Gaussian ones
 Output: (batch, outputs) float, probabilities of the classes
+Parameters: dbn 648,010
 Loading: `import dbn` (this module), then `keras.saving.load_model("model.keras")`
 
 A restricted Boltzmann machine (RBM) is a model of its input: visible units v and hidden units h with the energy

@@ -3,6 +3,7 @@
 Paper: Deng & Yu 2011; Deng, Yu & Platt 2012
 Input: (batch, features) float, of about unit range
 Output: (batch, outputs) float from each module, scores near 0 or 1; the last module's largest score is the prediction
+Parameters: dsn 2,415,000
 Loading: `import dsn` (this module), then `keras.saving.load_model("model.keras")`
 
 A module has one hidden layer of sigmoids, H = sigmoid(X W + b), and a linear output Y = H U. Given H, the best U for

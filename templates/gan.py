@@ -3,6 +3,7 @@
 Paper: Goodfellow et al. 2014; Mirza and Osindero 2014 (conditional); Miyato and Koyama 2018 (projection)
 Input: (batch, height, width, channels) float in 0..1, real images; if conditional, also their classes (batch,) int
 Output: (batch, 1) float, the discriminator's unbounded score of how real each image is; `generate` returns images
+Parameters: generator 624,449; discriminator 402,882; gan 1,651,781; conditional_gan 2,457,285
 Loading: `import gan` (this module), then `keras.saving.load_model("model.keras")`
 
 The discriminator learns to distinguish real images from those of the generator. The generator never sees the data; it

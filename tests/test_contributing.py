@@ -20,10 +20,8 @@ def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
     for room in ("applications", "data", "reports", "templates", "tests"):
         shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "README.md", folder)
-    settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    settings = settings.replace('"applications.images"', '"applications.images", "applications.iris"', 1)
-    (folder / "pyproject.toml").write_text(settings, encoding="utf-8")
+    for name in ("README.md", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
     for name, content in FILES.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(content, encoding="utf-8")

@@ -1,19 +1,22 @@
 """The networks of the pronunciation application: recipes, training and prediction."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
-import numpy as np
-
-from applications import run
-from data.batches import shuffled_pairs, sorted_pairs, steps_of
+from applications import lazy, run
 from data.dataset import BadInput
-from data.dictionary import named
-from data.pronunciation import Coder, Lexicon, Words, letter_name
-from templates import decoding, recurrent, transformer
+
+with lazy.imports():
+    import keras
+    import numpy as np
+
+    from data import batches as batching
+    from data import dictionary, pronunciation
+    from templates import decoding, recurrent, transformer
 
 NAMES = {"transformer": "transformer", "lstm": "LSTM encoder–decoder"}
 WARM_UP = 0.05  # share of the training in which the learning rate rises
@@ -65,7 +68,7 @@ class Pronouncer:
     """
 
     model: Any
-    coder: Coder
+    coder: pronunciation.Coder
     template: str
     longest: int
     stress: bool
@@ -89,7 +92,8 @@ class Pronouncer:
         if not word.strip():
             return "found no letter, expected some"
         if strange := self.coder.strange(word):
-            return f"found {named([letter_name(letter) for letter in strange])}, which the model doesn't know"
+            found = dictionary.named([pronunciation.letter_name(letter) for letter in strange])
+            return f"found {found}, which the model doesn't know"
         if (letters := len(self.coder.spelt(word))) > self.longest:
             return f"found {letters} letters, expected at most {self.longest}, the model's limit"
         return ""
@@ -133,10 +137,12 @@ def load(path: Path) -> Pronouncer:
     notes = run.model_notes(path)
     if "coder" not in notes:
         raise BadInput(f"{path}: found a model without phones, expected the model.keras of a run of this program")
-    return Pronouncer(model, Coder.from_config(notes["coder"]), notes["template"], notes["longest"], notes["stress"])
+    return Pronouncer(
+        model, pronunciation.Coder.from_config(notes["coder"]), notes["template"], notes["longest"], notes["stress"]
+    )
 
 
-def build(settings: Any, coder: Coder, longest: int) -> Any:
+def build(settings: Any, coder: pronunciation.Coder, longest: int) -> Any:
     """Build the network of the settings."""
     tokens: dict[str, Any] = {
         "source_vocabulary": coder.source_vocabulary,
@@ -158,14 +164,16 @@ def build(settings: Any, coder: Coder, longest: int) -> Any:
     )
 
 
-def longest_of(lexicon: Lexicon) -> int:
+def longest_of(lexicon: pronunciation.Lexicon) -> int:
     """The maximum number of letters or phones for a network with this lexicon."""
     lengths = [len(word) for part in lexicon.splits.values() for word in part.spellings]
     lengths += [len(p) + 1 for part in lexicon.splits.values() for of_word in part.pronunciations for p in of_word]
     return round(max(lengths) * SPARE)
 
 
-def _pairs(coder: Coder, words: Words, longest: int, use: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _pairs(
+    coder: pronunciation.Coder, words: pronunciation.Words, longest: int, use: str
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Letters and phones of all pronunciations whose phones the coder knows.
 
     Raises:
@@ -186,7 +194,15 @@ def _pairs(coder: Coder, words: Words, longest: int, use: str) -> tuple[list[np.
 class Trainer:
     """A network that is trained on the words of a lexicon."""
 
-    def __init__(self, settings: Any, seed: int, lexicon: Lexicon, words: Words, start: Pronouncer | None, stage: str):
+    def __init__(
+        self,
+        settings: Any,
+        seed: int,
+        lexicon: pronunciation.Lexicon,
+        words: pronunciation.Words,
+        start: Pronouncer | None,
+        stage: str,
+    ):
         self.settings, self.seed, self.stage = settings, seed, stage
         coder = start.coder if start else lexicon.coder
         longest = start.longest if start else longest_of(lexicon)
@@ -194,7 +210,7 @@ class Trainer:
         self.validation = _pairs(coder, lexicon.splits["validation"], longest, "validate")
         self.batch_size = min(settings.batch_size, len(self.train[0]))
         longest_execution = 1 if keras.backend.backend() == "torch" else 16
-        self.steps, execution = steps_of(len(self.train[0]), self.batch_size, longest_execution)
+        self.steps, execution = batching.steps_of(len(self.train[0]), self.batch_size, longest_execution)
         keras.utils.set_random_seed(seed)
         model = build(settings, coder, longest)
         weights = start.model.get_weights() if start else None
@@ -215,10 +231,10 @@ class Trainer:
         return this_run.fit(
             self.stage,
             self.model.model,
-            shuffled_pairs(*self.train, **options),
+            batching.shuffled_pairs(*self.train, **options),
             epochs=self.settings.epochs,
             steps=self.steps,
-            validation=sorted_pairs(*self.validation, self.batch_size),
+            validation=batching.sorted_pairs(*self.validation, self.batch_size),
             patience=self.settings.patience,
             lengths_vary=True,
         )

@@ -1,5 +1,7 @@
 """The networks of the synthesis application: the judge of pictures and the generator, and their training."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import itertools
@@ -7,17 +9,19 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import keras
-import numpy as np
-from sklearn.decomposition import PCA
-
-from applications import classifiers, run
+from applications import classifiers, lazy, run
 from applications.classifiers import Pictures
-from data.batches import Epochs, shuffled_batches, steps_of
 from data.dataset import BadInput
 from data.ranges import Count, Share, at_least
-from reports.synthesis import frechet_distance, within
-from templates import gan as template
+
+with lazy.imports():
+    import keras
+    import numpy as np
+    from sklearn import decomposition
+
+    from data import batches as batching
+    from reports import synthesis as measured
+    from templates import gan as template
 
 NAMES = {"gan": "GAN", "conditional_gan": "conditional GAN"}
 ROUNDS = 12  # parts of a training, after each of which samples are measured
@@ -30,7 +34,7 @@ SHOWN = 10  # pictures of a moment, of a class, of an interpolation
 COLLAPSED = 0.01  # recall of the training pictures below which training stops after half of the rounds
 
 
-@run.choices(template.generator, template.discriminator, template.GAN)
+@run.choices("gan", "generator", "discriminator", "GAN")
 class Gan:
     """Choices of templates/gan.py."""
 
@@ -136,7 +140,9 @@ def components(pictures: Pictures) -> tuple[keras.Model, float]:
     """
     some = np.sort(np.random.default_rng(0).permutation(len(pictures))[:JUDGES_PICTURES])
     flat = scaled(pictures.inputs[some]).reshape(len(some), -1)
-    pca: Any = PCA(min(MOST_COMPONENTS, len(flat) - 1, flat.shape[1]), svd_solver="full", random_state=0).fit(flat)
+    pca: Any = decomposition.PCA(
+        min(MOST_COMPONENTS, len(flat) - 1, flat.shape[1]), svd_solver="full", random_state=0
+    ).fit(flat)
     inputs = keras.Input(pictures.inputs.shape[1:], name="pictures")
     flattened = keras.layers.Flatten(name="flatten")(inputs)
     # Always float32, as the features are used for measures.
@@ -227,7 +233,9 @@ class Trainer:
         seen = len(pool) * settings.epochs
         self.rounds = min(2 if settings.quick else ROUNDS, seen // self.batch_size)
         rows = seen // self.rounds  # in a round
-        self.steps, execution = steps_of(rows, self.batch_size, 1 if keras.backend.backend() == "torch" else 32)
+        self.steps, execution = batching.steps_of(
+            rows, self.batch_size, 1 if keras.backend.backend() == "torch" else 32
+        )
         total = self.steps * self.rounds
         rate, ratio = settings.learning_rate, settings.discriminator_learning_rate_ratio
         # No momentum, as in Miyato et al. 2018: each network responds to the other's latest step.
@@ -260,7 +268,10 @@ class Trainer:
             if moments is not None and rounds in MOMENTS:
                 self.moment(this_run, rounds, moments)
             drawn = self.judge(self.artist.draw(labels, seed=0))[0]
-            measures = {"frechet_distance": frechet_distance(real, drawn), "recall": float(within(real, drawn).mean())}
+            measures = {
+                "frechet_distance": measured.frechet_distance(real, drawn),
+                "recall": float(measured.within(real, drawn).mean()),
+            }
             if rounds > self.rounds // 2 and measures["recall"] < COLLAPSED:
                 self.artist.model.stop_training = True
             return measures
@@ -281,11 +292,11 @@ class Trainer:
         return this_run.stage(f"moment-{rounds}", lambda: {"pictures": draw()})["pictures"]
 
 
-def _rounds(take: Callable[[np.ndarray], Any], rows: int, *, batch_size: int, steps: int, seed: int) -> Epochs:
+def _rounds(take: Callable[[np.ndarray], Any], rows: int, *, batch_size: int, steps: int, seed: int) -> batching.Epochs:
     """`shuffled_batches` for rounds, which may have any number of steps."""
     in_order = rows // batch_size
     orders = -(-steps // in_order)  # in a round
-    batches = shuffled_batches(take, rows, batch_size=batch_size, steps=in_order, seed=seed)
+    batches = batching.shuffled_batches(take, rows, batch_size=batch_size, steps=in_order, seed=seed)
 
     def of_round(number: int) -> Iterator[Any]:
         in_turn = map(batches, range(number * orders, (number + 1) * orders))

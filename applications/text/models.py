@@ -1,19 +1,23 @@
 """The language models of the text application: recipes, training and generation."""
 
+from __future__ import annotations
+
 import codecs
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
-import numpy as np
-
-from applications import run
-from data.batches import consecutive_windows, steps_of, windows
+from applications import lazy, run
 from data.dataset import BadInput
-from data.text import Corpus, Tokenizer
-from templates import decoding, recurrent, transformer
+
+with lazy.imports():
+    import keras
+    import numpy as np
+
+    from data import batches as batching
+    from data import text
+    from templates import decoding, recurrent, transformer
 
 NAMES = {"transformer": "transformer", "lstm": "LSTM", "gru": "GRU"}
 LONGEST_EPOCH = 10_000_000  # tokens; an epoch is only a part of a longer text
@@ -80,7 +84,7 @@ class LanguageModel:
     """
 
     model: Any
-    tokenizer: Tokenizer
+    tokenizer: text.Tokenizer
     template: str
     context: int
 
@@ -170,19 +174,21 @@ def load(path: Path) -> LanguageModel:
     notes = run.model_notes(path)
     if "tokenizer" not in notes:
         raise BadInput(f"{path}: found a model without tokens, expected the model.keras of a run of this program")
-    return LanguageModel(model, Tokenizer.from_config(notes["tokenizer"]), notes["template"], notes["context"])
+    return LanguageModel(model, text.Tokenizer.from_config(notes["tokenizer"]), notes["template"], notes["context"])
 
 
 class Trainer:
     """A language model that is trained on a corpus."""
 
-    def __init__(self, settings: Any, seed: int, corpus: Corpus, start: LanguageModel | None):
+    def __init__(self, settings: Any, seed: int, corpus: text.Corpus, start: LanguageModel | None):
         train = corpus.splits["train"]
         self.settings, self.seed, self.corpus = settings, seed, corpus
         self.stage = f"{settings.template}-{seed}"
         pieces = min(len(train), LONGEST_EPOCH) // settings.context
         self.batch_size = min(settings.batch_size, pieces)
-        self.steps, execution = steps_of(pieces, self.batch_size, 1 if keras.backend.backend() == "torch" else 16)
+        self.steps, execution = batching.steps_of(
+            pieces, self.batch_size, 1 if keras.backend.backend() == "torch" else 16
+        )
         keras.utils.set_random_seed(seed)
         model = build(settings, corpus.tokenizer.vocabulary)
         weights = start.model.get_weights() if start else None
@@ -206,10 +212,10 @@ class Trainer:
         return this_run.fit(
             self.stage,
             self.model.model,
-            windows(train.tokens, **settings, steps=self.steps, seed=self.seed),
+            batching.windows(train.tokens, **settings, steps=self.steps, seed=self.seed),
             epochs=self.settings.epochs,
             steps=self.steps,
-            validation=consecutive_windows(validation.tokens[:VALIDATION_TOKENS], **settings),
+            validation=batching.consecutive_windows(validation.tokens[:VALIDATION_TOKENS], **settings),
             patience=self.settings.patience,
             after_epoch=after_epoch,
             count=lambda batch: batch[1].size,  # tokens

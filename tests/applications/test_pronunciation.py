@@ -64,7 +64,7 @@ def small(monkeypatch):
 def lean(monkeypatch):
     """No pictures and no report, for runs whose numbers alone matter."""
     monkeypatch.setattr(evaluation, "draw", lambda *_: {"attention": None, "figures": {}})
-    monkeypatch.setattr(run, "typeset", lambda *_: b"")
+    monkeypatch.setattr("reports.report.typeset", lambda *_: b"")
     monkeypatch.setattr(evaluation, "_speed", lambda *_: 1.0)
 
 

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 
+import templates
 from applications import run
 from data.dataset import BadInput, Provenance
 
@@ -116,8 +117,11 @@ def other(*, widths: tuple = (1,), depth: int = 2):
     """
 
 
-def test_choices_take_defaults_and_help_from_the_template():
-    @run.choices(template, other)
+def test_choices_take_defaults_and_help_from_the_template(tmp_path, monkeypatch):
+    monkeypatch.setattr(templates, "FOLDER", tmp_path)
+    (tmp_path / "some.py").write_text("\n".join(inspect.getsource(function) for function in (template, other)))
+
+    @run.choices("some", "template", "other")
     class Choices:
         widths: tuple[int, ...]
         rate: float = 0.25
@@ -302,7 +306,7 @@ def test_history_has_a_row_for_each_epoch():
 
 def test_metrics_of_a_finished_run(tmp_path):
     with run.Run("test", Train(out=tmp_path / "run")) as this_run:
-        this_run.write_json("metrics.json", {"application": "test", "schema": run.SCHEMA, "value": 0.1})
+        this_run.write_json("metrics.json", {"application": "test", "schema": run.schema.SCHEMA, "value": 0.1})
     assert run.finished_metrics(tmp_path / "run", "test")["value"] == 0.1
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(BadInput, match=r"expected that of a finished run of test$") as raised:
@@ -541,7 +545,7 @@ def test_weights_of_another_model_are_refused_at_the_first_difference(layers, sa
 
 
 def test_a_choice_at_the_end_of_what_was_allowed_is_said_once_and_kept(capsys, monkeypatch):
-    monkeypatch.setattr(run, "typeset", lambda *_: b"")
+    monkeypatch.setattr("reports.report.typeset", lambda *_: b"")
     for settings, said in (
         (Train(), ["the best epoch is the last one allowed, 12: more may be better (--epochs)"]),
         (Train(quick=True), []),
@@ -719,7 +723,7 @@ def test_any_flipped_byte_of_a_model_is_noticed_or_harmless(tmp_path):
 def test_the_report_of_another_program_or_of_other_numbers_is_refused(tmp_path):
     document = tmp_path / "report.typ"
     document.write_text('#import "page.typ": *\n#metrics.results.first().name')
-    known = {"application": "test", "schema": run.SCHEMA, "timing": {"started": "2026-03-02T14:05:00+00:00"}}
+    known = {"application": "test", "schema": run.schema.SCHEMA, "timing": {"started": "2026-03-02T14:05:00+00:00"}}
     for metrics, said in (
         ({"application": "other"}, r"found that of 'other', expected that of a finished run of test"),
         ({"application": "test"}, r"found schema none, expected 2: the report of an older run"),

@@ -62,7 +62,7 @@ def network(**given):
 def make_lean(patch):
     """No pictures, no report, and the majority in place of the perceptron: for runs whose network alone matters."""
     patch.setattr(speech_evaluation, "draw", lambda *_: {"figures": {}})
-    patch.setattr(run, "typeset", lambda *_: b"")
+    patch.setattr("reports.report.typeset", lambda *_: b"")
     constant = speech_evaluation.majority
     patch.setattr(speech_evaluation, "CONTEXTS", (0, 2))
     patch.setattr(speech_evaluation, "BASELINES", {"majority phone": constant, "perceptron": constant})
@@ -686,10 +686,10 @@ def test_a_compared_family_is_in_every_table_and_the_transformer_tags_in_windows
         network(template="gru", bidirectional=False, units=6, **smaller),
     ]
     monkeypatch.setattr(speech_tagging, "_networks", lambda settings: kinds)
-    draw, typeset = speech_evaluation.draw, run.typeset
+    draw, typeset = speech_evaluation.draw, run.pdf.typeset
     make_lean(monkeypatch)
     monkeypatch.setattr(speech_evaluation, "draw", draw)
-    monkeypatch.setattr(run, "typeset", typeset)
+    monkeypatch.setattr("reports.report.typeset", typeset)
     out = tmp_path / "run"
     words = ["--timit", str(folder), *TINY, "--template", "transformer_encoder", "--epochs", "3", "--seeds", "2"]
     words += ["--learning-rate", "0.03"]

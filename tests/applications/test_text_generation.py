@@ -63,7 +63,7 @@ def write(path, parts):
 def make_lean(patch):
     """No pictures and no report, for runs whose network alone matters."""
     patch.setattr(evaluation, "draw", lambda *_: {"figures": {}, "losses": {}, "attention": None})
-    patch.setattr(run, "typeset", lambda *_: b"")
+    patch.setattr("reports.report.typeset", lambda *_: b"")
 
 
 @pytest.fixture(autouse=True)

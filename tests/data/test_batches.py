@@ -9,7 +9,6 @@ import pytest
 from data import batches as module
 from data.batches import (
     consecutive_windows,
-    fed,
     shuffled_batches,
     shuffled_pairs,
     shuffled_sequences,
@@ -18,6 +17,7 @@ from data.batches import (
     steps_of,
     windows,
 )
+from data.feeding import fed
 
 
 def take_numbers(rows: np.ndarray) -> np.ndarray:

@@ -2,13 +2,13 @@
 
 import contextlib
 import functools
+import importlib
 
 import keras
 import numpy as np
 import pytest
 
-from templates import autoencoder, cnn, dbn, decoding, dsn, gan, recurrent, transformer
-from templates.__main__ import architectures, names
+from templates import architectures, autoencoder, cnn, dbn, decoding, dsn, gan, names, recurrent, transformer
 
 EAGERLY = keras.backend.backend() != "jax"  # the quickest for a single step
 # By how much the answers may differ from those in float32, as a share of the largest.
@@ -91,7 +91,8 @@ def agree(found, expected, share: float) -> None:
     ("name", "architecture"), [(name, architecture) for name in names() for architecture in architectures(name)]
 )
 def test_every_template_under_every_setting(name, architecture, tmp_path):
-    build = functools.partial(architectures(name)[architecture], **SIZES.get(architecture, {}))
+    function = getattr(importlib.import_module(f"templates.{name}"), architecture)
+    build = functools.partial(function, **SIZES.get(architecture, {}))
     plain = build()
     inputs = keras.tree.map_structure(draw, plain.input)
     expected = plain(inputs)

@@ -1,4 +1,6 @@
 import ast
+import importlib
+import inspect
 import json
 import re
 import subprocess
@@ -6,9 +8,11 @@ import sys
 import tomllib
 from pathlib import Path
 
+import keras
 import pytest
 
-from templates.__main__ import FOLDER, architectures, beside, description, main, names
+from templates import FOLDER, architectures, beside, definitions, description, names
+from templates.__main__ import build, main
 
 # Runs in a project of somebody else, where a template is one file: ours can't be imported, however it's installed.
 ALONE = """
@@ -182,14 +186,14 @@ def test_list_shows_every_architecture(capsys):
     for name in names():
         docstring = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
         lines = {key: re.search(rf"^{key}: (.+)$", docstring, re.MULTILINE)[1] for key in ("Paper", "Input", "Output")}
-        for architecture, build in architectures(name).items():
+        for architecture, model in zip(architectures(name), build(name), strict=True):
             expected += [
                 architecture if architecture == name else f"{name}: {architecture}",
                 f"  paper:      {lines['Paper']}",
                 f"  input:      {lines['Input']}",
                 f"  output:     {lines['Output']}",
                 *(f"  beside:     {line}" for line in re.findall("^Beside: (.+)$", docstring, re.MULTILINE)),
-                f"  parameters: {build().count_params():,}",
+                f"  parameters: {model.count_params():,}",
             ]
     assert capsys.readouterr().out.splitlines() == expected
     assert "autoencoder" in expected
@@ -198,15 +202,33 @@ def test_list_shows_every_architecture(capsys):
 
 def test_only_public_builders_that_need_no_argument_are_architectures():
     # anomaly_scorer returns a model as well, but needs a trained autoencoder.
-    assert list(architectures("autoencoder")) == ["autoencoder"]
+    assert architectures("autoencoder") == ["autoencoder"]
+
+
+@pytest.mark.parametrize("name", names())
+def test_what_is_read_of_a_file_is_what_importing_it_gives(name):
+    module = importlib.import_module(f"templates.{name}")
+    for definition in definitions(name).values():
+        real = getattr(module, definition.name)
+        assert definition.docstring == inspect.getdoc(real)
+        if definition.arguments:
+            named = [p for p in inspect.signature(real).parameters.values() if p.kind is not p.VAR_KEYWORD]
+            assert definition.arguments == {parameter.name: parameter.default for parameter in named}
+    builders = {
+        architecture
+        for architecture, function in inspect.getmembers(module, inspect.isfunction)
+        if (function.__module__ == module.__name__ and not architecture.startswith("_"))
+        and inspect.signature(function).return_annotation is keras.Model
+        and all(p.default is not p.empty for p in inspect.signature(function).parameters.values())
+    }
+    assert set(architectures(name)) == builders
 
 
 @pytest.mark.parametrize("name", names())
 def test_summary_shows_layers_and_parameters(name, capsys):
     assert main(["summary", name]) == 0
     text = capsys.readouterr().out
-    for build in architectures(name).values():
-        model = build()
+    for model in build(name):
         assert f'Model: "{model.name}"' in text
         assert f"{model.count_params():,}" in text
         for layer in model.layers:
