@@ -9,6 +9,7 @@ import datetime
 import importlib.metadata
 import importlib.util
 import inspect
+import itertools
 import json
 import math
 import secrets
@@ -28,8 +29,6 @@ with lazy.imports():
     import numpy as np
     import optree
 
-    from applications import runtime
-
 TOLERANCE = 1e-4
 PACKAGES = {"onnx": "onnxruntime", "litert": "ai-edge-litert", "saved_model": "tensorflow"}
 MODULES = {"onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",), "saved_model": ("tensorflow",)}
@@ -44,6 +43,7 @@ USER nobody
 EXPOSE 8000
 CMD ["python", "serve.py", "--host", "0.0.0.0"]
 """
+OWN = ("applications", "data")  # packages whose code an exported preprocess.py takes along
 _KERAS_FORMATS = {"onnx": "onnx", "litert": "litert", "saved_model": "tf_saved_model"}
 
 
@@ -225,23 +225,66 @@ def _described(tensor: Any, about: Mapping[str, Mapping[str, Any]], name: str | 
 
 
 def single_file(code: Path) -> str:
-    """An application's preprocess.py with the runtime's code in it, so that it imports nothing of this project."""
+    """An application's preprocess.py with all that it needs of this project in it, so that it imports nothing of it.
+
+    What it imports from a module of this project, by `from module import name`, comes before it, with what that uses.
+    """
+    source = code.read_text(encoding="utf-8")
+    docstring, *_ = ast.parse(source).body
     imports: dict[str, set[str]] = {}
-    bodies = []
-    for path in (Path(inspect.getfile(runtime)), code):
-        source = path.read_text(encoding="utf-8")
-        docstring, *nodes = ast.parse(source).body
-        imported = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
-        for node in imported:
-            module = node.module if isinstance(node, ast.ImportFrom) else ""
-            imports.setdefault(module or "", set()).update(ast.unparse(name) for name in node.names)
-        lines = source.splitlines(keepends=True)
-        bodies.append("".join(lines[imported[-1].end_lineno :]).strip() + "\n")
-        head = "".join(lines[: docstring.end_lineno])
-    del imports[runtime.__name__]
-    said = [f"import {name}" for name in sorted(imports.pop(""))]
+    parts: dict[str, None] = {}  # in order, each once
+    _take(source, None, imports, parts)
+    said = [f"import {name}" for name in sorted(imports.pop("", ()))]
     said += [f"from {module} import {', '.join(sorted(names))}" for module, names in sorted(imports.items())]
-    return "\n\n\n".join([f"{head}\n" + "\n".join(said), *bodies])
+    text = "".join(source.splitlines(keepends=True)[: docstring.end_lineno]) + "\n" + "\n".join(said) + "\n\n"
+    for before, part in itertools.pairwise(["", *parts]):
+        text += part if "\n" not in before + part else f"\n\n{part}"
+        text += "\n"
+    return text
+
+
+def _take(source: str, names: set[str] | None, imports: dict[str, set[str]], parts: dict[str, None]) -> None:
+    """Add the statements of a module that define some names, or all of it, with what they use of other modules."""
+    _, *nodes = ast.parse(source).body
+    nodes = [inner for node in nodes for inner in (node.body if isinstance(node, ast.With) else [node])]  # lazy imports
+    defined = {node: _defined(node) for node in nodes}
+    used = {node: {part.id for part in ast.walk(node) if isinstance(part, ast.Name)} for node in nodes}
+    # A statement that defines nothing does something that others rely on.
+    taken = [node for node in nodes if names is None or isinstance(node, ast.Expr) or defined[node] & names]
+    for node in taken:  # which grows
+        taken += [other for other in nodes if defined[other] & used[node] and other not in taken]
+    needed = set(names or ()).union(*(used[node] for node in taken))
+    lines = source.splitlines()
+    own, last = [], 0
+    for node in sorted(taken, key=lambda node: node.lineno):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+            chosen = [alias for alias in node.names if _bound(alias) in needed]
+            if module.partition(".")[0] in OWN:
+                other = inspect.getsource(importlib.import_module(module))
+                _take(other, {alias.name for alias in chosen}, imports, parts)
+            else:
+                imports.setdefault(module, set()).update(ast.unparse(alias) for alias in chosen)
+            last = node.end_lineno or 0
+        elif names is not None:
+            first = min([node.lineno, *(part.lineno for part in getattr(node, "decorator_list", ()))]) - 1
+            while lines[first - 1].startswith("#"):  # a comment on it
+                first -= 1
+            own.append("\n".join(lines[first : node.end_lineno]))
+    parts.update(dict.fromkeys(own if names is not None else ["\n".join(lines[last:]).strip()]))
+
+
+def _bound(alias: ast.alias) -> str:
+    return alias.asname or alias.name.partition(".")[0]
+
+
+def _defined(node: ast.stmt) -> set[str]:
+    """The names that a statement of a module gives a value."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return {_bound(alias) for alias in node.names}
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return {node.name}
+    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
 
 
 def _module(path: Path) -> Any:

@@ -8,6 +8,7 @@ same pictures and writes a PDF report, the model and all results to a run's fold
     python applications/image_classification.py --images photographs/ --cnn.flip
     python applications/image_classification.py --npz mnist.npz --preset mnist
     python applications/image_classification.py classify --model runs/.../model.keras --files a.png b.jpg
+    python applications/image_classification.py export --model runs/.../model.keras --format onnx --out exported
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if __name__ == "__main__":
 
 
 from applications import classifiers as models
-from applications import lazy, pictures, run
+from applications import exporting, lazy, pictures, run
 from data.dataset import BadInput, escaped
 from data.ranges import Count, at_least
 
@@ -38,6 +39,7 @@ with lazy.imports():
 
 APPLICATION = "image_classification"
 REPORT = Path(__file__).parent / "images" / "report.typ"
+EXAMPLES = 256  # digits that an exported model is compared on
 LEAST_LABELS = 3  # of each class, so that one of them can be for validation
 
 
@@ -64,6 +66,24 @@ class Classify(run.Trained):
     """A CSV file to write every probability to."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Files:
+    """What an exported model is compared on."""
+
+    files: tuple[Path, ...] = ()
+    """Pictures to compare on, as for classify. Without them, the embedded digits, for a model of grey digits."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Export(exporting.Export, Files):
+    """Export a trained model to run without Keras, with the code that reads a picture, and compare its answers."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Serve(exporting.Serve, Files):
+    """Serve a trained model over HTTP, after it was exported to ONNX and its answers were compared."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Evaluate(pictures.Labelled):
     """Measure a trained model on labelled pictures, without training."""
@@ -71,7 +91,7 @@ class Evaluate(pictures.Labelled):
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the program as from the command line and return what it computed."""
-    commands = {Train: train, Classify: classify, Evaluate: evaluate, run.Report: report}
+    commands = {Train: train, Classify: classify, Evaluate: evaluate, Export: export, Serve: export, run.Report: report}
     return run.dispatch(
         commands,
         arguments,
@@ -297,6 +317,42 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     for name, value in values.items():
         print(f"{evaluation.MEASURES[name]:<26} {value['value']:.4f}  ({value['low']:.4f} to {value['high']:.4f})")
     return {"metrics": values}
+
+
+def export(settings: Export | Serve) -> dict[str, Any]:
+    """Export a saved model with preprocess.py, whose answer to a picture equals that of `classify`."""
+    model, classes = _load_classifier(settings.model)
+    height, width, channels = model.input_shape[1:]
+    if not settings.files and (channels, classes) != (1, list(images.DIGITS)):
+        raise BadInput("found no --files, expected some to compare on: the embedded pictures are of grey digits")
+    files: Sequence[Path | bytes] = settings.files or [
+        pictures.png(digit) for digit in images.load("digits").splits["test"].inputs[:EXAMPLES]
+    ]
+    levels = pictures.levels(settings.model)
+    size = {"height": height, "width": width, "channels": channels}
+    shown = np.concatenate([images.read_pictures([file], **size, levels=levels) for file in files])
+    answers = [
+        {
+            "class": classes[of_picture.argmax()],
+            "probabilities": dict(zip(classes, of_picture.tolist(), strict=True)),
+        }
+        for of_picture in models.in_batches(model.predict_on_batch, shown)
+    ]
+    return exporting.export(
+        settings,
+        keras.Model(model.inputs, {"probability": model.output}),
+        Path(__file__).parent / "images" / "preprocess.py",
+        about={
+            "pictures": {
+                "unit": "brightness, 0 (black) to 255 (white)",
+                "channels": "grey" if channels == 1 else "red, green, blue",
+            },
+            "probability": {"unit": "probability of each class, in the order of the preparation's classes"},
+        },
+        preparation={"classes": classes, "levels": levels},
+        examples=[file if isinstance(file, bytes) else file.read_bytes() for file in files],
+        answers=answers,
+    )
 
 
 def report(settings: run.Report) -> dict[str, Any]:

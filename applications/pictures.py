@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,6 +14,7 @@ from data.ranges import at_least
 
 with lazy.imports():
     import numpy as np
+    from PIL import Image
 
     from data import images, picture_files, picture_folders
 
@@ -101,6 +103,13 @@ def levels(model: Path) -> picture_files.Levels:
         return {kind: (float(black), float(white)) for kind, (black, white) in stored.items() if black < white}
     except (AttributeError, TypeError, ValueError):
         raise BadInput(f"{model}: found levels that can't be read, expected a model of this program") from None
+
+
+def png(picture: np.ndarray) -> bytes:
+    """A PNG file of a picture (height, width, 1 or 3) uint8."""
+    stream = io.BytesIO()
+    Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(stream, format="PNG")
+    return stream.getvalue()
 
 
 def load_labelled(

@@ -36,6 +36,7 @@ from data.dataset import BadInput, Dataset, Provenance, Split, counted, escaped,
 from data.picture_arrays import Arrays, Source, classes_of, read_idx, read_npz, shape_text, to_bytes, with_channels
 from data.picture_files import (
     BYTES,
+    File,
     Levels,
     check_bytes,
     describe,
@@ -546,7 +547,7 @@ class _Pictures:
             found = f"{len(self.listed):,} pictures, all of them bad"
             raise BadInput(f"{self.folder}: found {found}; the first is {self.first_bad}")
 
-    def kinds(self) -> list[tuple[Path, str]]:
+    def kinds(self) -> list[tuple[File, str]]:
         """The path and the kind of each good picture."""
         return [(self.listed[row][2], self.headers[row].kind) for row in self.good]
 
@@ -574,7 +575,7 @@ class _Pictures:
         return [f"{counted(count, 'bad picture')} left out, the first: {self.first_bad}"] if count else []
 
 
-def _levels(attempt: Callable[..., Any], pictures: Sequence[tuple[Path, str]], channels: int, known: Levels) -> Levels:
+def _levels(attempt: Callable[..., Any], pictures: Sequence[tuple[File, str]], channels: int, known: Levels) -> Levels:
     """Choose levels for the kinds of pictures that have none, by the least and greatest value of each kind."""
     levels = dict(known)
     for kind in sorted({kind for _, kind in pictures} - known.keys()):
@@ -584,7 +585,7 @@ def _levels(attempt: Callable[..., Any], pictures: Sequence[tuple[Path, str]], c
 
 
 def _range(
-    attempt: Callable[..., Any], pictures: Sequence[tuple[Path, str]], kind: str, channels: int
+    attempt: Callable[..., Any], pictures: Sequence[tuple[File, str]], kind: str, channels: int
 ) -> tuple[float, float] | None:
     ranges = [attempt(read_range, path, channels=channels) for path, other in pictures if other == kind]
     ranges = [extremes for extremes in ranges if extremes]
@@ -592,7 +593,7 @@ def _range(
 
 
 def _levels_of_others(
-    attempt: Callable[..., Any], pictures: Sequence[tuple[Path, str]], channels: int, known: Levels | None
+    attempt: Callable[..., Any], pictures: Sequence[tuple[File, str]], channels: int, known: Levels | None
 ) -> tuple[Levels, list[str]]:
     """Choose levels for pictures, given those that a model was trained on, and describe them."""
     known = {"uint8": BYTES} | dict(known or {})
@@ -725,7 +726,7 @@ def _drawn(labels: np.ndarray, seed: int, parts: Sequence[str] = ("test", "valid
 
 
 def read_pictures(
-    paths: Sequence[Path], *, height: int, width: int, channels: int, levels: Levels | None = None
+    paths: Sequence[File], *, height: int, width: int, channels: int, levels: Levels | None = None
 ) -> np.ndarray:
     """Read picture files as (n, height, width, channels) uint8; see `data.picture_files.read_picture`.
 
@@ -742,7 +743,7 @@ def read_pictures(
     return images
 
 
-def levels_of_files(paths: Sequence[Path], *, channels: int, levels: Levels | None = None) -> tuple[Levels, list[str]]:
+def levels_of_files(paths: Sequence[File], *, channels: int, levels: Levels | None = None) -> tuple[Levels, list[str]]:
     """Choose the levels of files by kind, those given or else by their own values; and describe them in sentences."""
     return _levels_of_others(operator.call, [(path, read_header(path).kind) for path in paths], channels, levels)
 

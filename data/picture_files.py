@@ -10,6 +10,7 @@ A picture that would take more than `LARGEST_DECODED` bytes isn't decoded.
 
 import contextlib
 import dataclasses
+import io
 import re
 import sys
 import warnings
@@ -35,6 +36,7 @@ EXPECTED = "expected PNG, JPEG, BMP, WebP, GIF, TIFF or PNM"
 
 Image.init()  # every format, which Pillow does anyway at the first file of a rarer one
 
+File = Path | bytes  # its name, or all that it holds
 Kind = Literal["uint8", "integer", "float"]
 Levels = Mapping[str, tuple[float, float]]  # the values that become black and white, by kind
 BYTES = (0.0, 255.0)
@@ -109,7 +111,7 @@ def _number(value: float) -> str:
 # Files
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: File) -> Header:
     """Read the properties of a picture without decoding it.
 
     Raises:
@@ -127,7 +129,7 @@ def read_header(path: Path) -> Header:
         return Header(height, width, coloured, transparent, kind)
 
 
-def read_range(path: Path, channels: int) -> tuple[float, float]:
+def read_range(path: File, channels: int) -> tuple[float, float]:
     """Decode a picture and return its least and its greatest value, before any scaling.
 
     Raises:
@@ -139,7 +141,7 @@ def read_range(path: Path, channels: int) -> tuple[float, float]:
         return min(float(plane.min()) for plane in planes), max(float(plane.max()) for plane in planes)
 
 
-def read_picture(path: Path, *, height: int, width: int, channels: int, levels: Levels) -> np.ndarray:
+def read_picture(path: File, *, height: int, width: int, channels: int, levels: Levels) -> np.ndarray:
     """Read a picture as (height, width, channels) uint8.
 
     It is rotated by its EXIF orientation, composited over white if transparent, and resized without keeping its aspect
@@ -187,11 +189,11 @@ def _bytes(image: Any, size: tuple[int, int], channels: int) -> np.ndarray:
     return np.asarray(image).reshape(size[1], size[0], channels)
 
 
-def _planes(path: Path, image: Any, raw: str, channels: int) -> Iterator[tuple[np.ndarray, bool]]:
+def _planes(path: File, image: Any, raw: str, channels: int) -> Iterator[tuple[np.ndarray, bool]]:
     """Decode a picture plane by plane at full depth; yield with each plane whether it's the 8-bit opacity."""
     if change := _deep_colour(image, raw):
         names = image.getbands()
-        with Image.open(path, formats=_FORMATS) as lower:
+        with Image.open(_source(path), formats=_FORMATS) as lower:
             lower.tile = [
                 tile._replace(args=change if isinstance(tile.args, str) else (change, *tuple(tile.args or ())[1:]))
                 for tile in lower.tile
@@ -217,7 +219,7 @@ def _planes(path: Path, image: Any, raw: str, channels: int) -> Iterator[tuple[n
     if image.mode == "I" and image.format == "TIFF" and image.tag_v2.get(339, 1) in (1, (1,)):
         plane = plane.view(np.uint32)  # Pillow reads it as signed
     if plane.dtype.kind == "f" and not np.isfinite(plane).all():
-        raise BadInput(f"{path}: found values that aren't finite numbers, expected brightness")
+        raise BadInput(f"{_place(path)}: found values that aren't finite numbers, expected brightness")
     yield from ((plane, False) for _ in range(channels))
 
 
@@ -255,26 +257,36 @@ def _upright(picture: np.ndarray, orientation: int) -> np.ndarray:
     return picture
 
 
-def _check_size(path: Path, image: Any, raw: str) -> None:
+def _check_size(path: File, image: Any, raw: str) -> None:
     """Raise BadInput if decoding would take too much memory."""
     many = image.mode in ("I", "F") or image.format == "WEBP" or _deep_colour(image, raw)
     each = 12 if many else 1 if image.mode in ("1", "L", "P") else 4
     size = each * image.width * image.height
     if size > LARGEST_DECODED:
         found = f"{image.height:,} × {image.width:,} pixels, which take {size / 1e9:.1f} GB decoded"
-        raise BadInput(f"{path}: found {found}, expected at most {LARGEST_DECODED / 1e9:g} GB")
+        raise BadInput(f"{_place(path)}: found {found}, expected at most {LARGEST_DECODED / 1e9:g} GB")
+
+
+def _place(path: File) -> str:
+    """What errors call a picture."""
+    return f"{len(path):,} bytes" if isinstance(path, bytes) else str(path)
+
+
+def _source(path: File) -> Any:
+    return io.BytesIO(path) if isinstance(path, bytes) else path
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, str]]:
+def _opened(path: File) -> Iterator[tuple[Any, str]]:
     """Open a picture, with its raw mode; errors of decoding inside the `with` become BadInput."""
+    place = _place(path)
     try:
-        if path.exists() and not path.is_file() and not path.is_dir():
-            raise BadInput(f"{path}: found a pipe or a device, {EXPECTED}")
+        if isinstance(path, Path) and path.exists() and not path.is_file() and not path.is_dir():
+            raise BadInput(f"{place}: found a pipe or a device, {EXPECTED}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_FORMATS) as image:
+            with Image.open(_source(path), formats=_FORMATS) as image:
                 yield image, _raw_mode(image)  # lost by decoding
     except BadInput:
         raise
@@ -282,16 +294,16 @@ def _opened(path: Path) -> Iterator[tuple[Any, str]]:
         pixels = re.search(r"\d+", str(error))
         found = f"{int(pixels[0]):,} pixels" if pixels else "a decompression bomb"
         expected = f"expected at most {LARGEST_PIXELS:,}, Pillow's limit against decompression bombs"
-        raise BadInput(f"{path}: found {found}, {expected}") from None
+        raise BadInput(f"{place}: found {found}, {expected}") from None
     except UnidentifiedImageError:
-        with path.open("rb") as stream:
+        with path.open("rb") if isinstance(path, Path) else io.BytesIO(path) as stream:
             start = stream.read(8)
         found = f"a file that begins with {start!r}" if start else "an empty file"
-        raise BadInput(f"{path}: found {found}, {EXPECTED}") from None
+        raise BadInput(f"{place}: found {found}, {EXPECTED}") from None
     except FileNotFoundError:
-        raise BadInput(f"{path}: found no such file, {EXPECTED}") from None
+        raise BadInput(f"{place}: found no such file, {EXPECTED}") from None
     except Exception as error:  # damaged files raise OSError, SyntaxError, ValueError, struct.error and others
-        raise BadInput(f"{path}: found a picture that can't be read ({reason(error)}), {EXPECTED}") from None
+        raise BadInput(f"{place}: found a picture that can't be read ({reason(error)}), {EXPECTED}") from None
 
 
 def reason(error: Exception) -> str:

@@ -1,5 +1,7 @@
 """Exported models give the program's answers in their own runtime, without TensorFlow, Keras or this project."""
 
+import ast
+import builtins
 import json
 import subprocess
 import sys
@@ -9,8 +11,10 @@ import keras
 import numpy as np
 import pytest
 
-from applications import exporting, fraud_autoencoder, text_generation
+from applications import exporting, fraud_autoencoder, image_classification, text_generation
+from applications.images import evaluation as image_evaluation
 from data.dataset import BadInput
+from tests import own_files
 
 # What an exported model may use, and what its runtimes use in turn.
 ALLOWED = ("numpy", "numpy.libs", "PIL", "pillow.libs", "onnxruntime", "ai_edge_litert", "google", "flatbuffers")
@@ -45,12 +49,47 @@ def test_difference():
     assert np.isnan(exporting.difference([1.0], [np.nan]))
 
 
-def test_the_single_file_has_everything_and_imports_nothing_of_ours(tmp_path):
-    code = Path(fraud_autoencoder.__file__).parent / "fraud" / "preprocess.py"
-    single = exporting.single_file(code)
-    assert "applications" not in single
-    for name in ("class Network", "class Model", "def amount", '"__main__"'):
-        assert single.count(name) == 1
+@pytest.mark.parametrize("code", sorted(Path(exporting.__file__).parent.glob("*/preprocess.py")), ids=str)
+def test_the_single_file_has_everything_once_and_imports_nothing_of_ours(code):
+    tree = ast.parse(exporting.single_file(code))
+    known, used, modules = set(vars(builtins)) | {"__file__", "__name__"}, set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            (used if isinstance(node.ctx, ast.Load) else known).add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef | ast.ExceptHandler):
+            known.add(node.name)
+        elif isinstance(node, ast.arg):
+            known.add(node.arg)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            modules |= {getattr(node, "module", None) or alias.name for alias in node.names}
+            known |= {alias.asname or alias.name for alias in node.names}
+    assert used - known == set()
+    runtimes = {"onnxruntime", "ai_edge_litert", "tensorflow"}
+    assert {name.partition(".")[0] for name in modules} <= {"numpy", "PIL", *runtimes, *sys.stdlib_module_names}
+    defined = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    assert len(set(defined)) == len(defined)
+    assert {"Network", "Model"} <= set(defined)
+
+
+def test_the_single_file_takes_along_what_is_used_of_other_modules(tmp_path, monkeypatch):
+    for name, text in {
+        "preprocess": "from applications.one import Shape, area\n\n# --- Own ---\n\nprint(area(Shape(2)))\n",
+        "one": "import dataclasses\nimport math\nfrom data.two import POWER, left\n\n"
+        "# Twice as long.\nSIDE = 2\nOTHER = left(math.pi)\n\n\n"
+        "@dataclasses.dataclass\nclass Shape:\n    side: int\n\n\n"
+        "def area(shape):\n    return factor() * shape.side**POWER\n\n\ndef unused():\n    return OTHER\n\n\n"
+        "def factor():\n    return SIDE\n",
+        "two": "import sys\n\nPOWER = 2\n\n\ndef left(x):\n    return sys\n",
+    }.items():
+        (tmp_path / f"{name}.py").write_text(f'"""Test."""\n\n{text}')
+    for name in ("data.two", "applications.one"):
+        path = tmp_path / f"{name.partition('.')[2]}.py"
+        monkeypatch.setitem(sys.modules, name, exporting._module(path))
+    assert exporting.single_file(tmp_path / "preprocess.py") == (
+        '"""Test."""\n\nimport dataclasses\n\nPOWER = 2\n\n\n# Twice as long.\nSIDE = 2\n\n\n@dataclasses.dataclass\n'
+        "class Shape:\n    side: int\n\n\ndef area(shape):\n    return factor() * shape.side**POWER\n\n\n"
+        "def factor():\n    return SIDE\n\n\n# --- Own ---\n\nprint(area(Shape(2)))\n"
+    )
 
 
 def test_a_model_that_answers_otherwise_is_not_exported(tmp_path):
@@ -125,3 +164,37 @@ print(json.dumps("".join(model.write("12 times", **{sampling}))))
         assert text_generation.main(["export", *model, "--out", str(out), "--format", form])["difference"] < 1e-4
         assert isolated(code, out) == expected
     assert text_generation.main(["export", *model, "--out", str(tmp_path / "saved"), "--format", "saved_model"])
+
+
+@pytest.mark.slow
+def test_an_exported_classifier_answers_as_the_program_does(tmp_path, isolated, monkeypatch):
+    monkeypatch.setattr(image_evaluation, "BASELINES", {"k-NN": image_evaluation.BASELINES["k-NN"]})
+    monkeypatch.setattr(image_evaluation, "draw", lambda *_: {"figures": {}, "losses": {}})
+    monkeypatch.setattr(image_evaluation, "SHARES", (1.0,))
+    own_files.photographs(tmp_path / "photographs")
+    small = ["--quick", "--seeds", "1", "--cnn.filters", "4", "6", "--cnn.convolutions", "1", "--cnn.dense", "8"]
+    folder = tmp_path / "run"
+    image_classification.main([*small, "--images", str(tmp_path / "photographs"), "--out", str(folder)])
+    model = ["--model", str(folder / "model.keras")]
+    files = [str(path) for path in sorted((tmp_path / "photographs").rglob("*.png"))[::9]]
+    expected = image_classification.main(["classify", *model, "--files", *files])
+    with pytest.raises(BadInput, match="found no --files, expected some to compare on"):
+        image_classification.main(["export", *model, "--out", str(tmp_path / "none")])
+    code = f"""
+import json, pathlib
+from preprocess import Model
+model = Model(pathlib.Path(sys.path[1]))
+files = [pathlib.Path(file) for file in {files!r}]
+answers = model.answers([files[0].read_bytes(), *files[1:]])
+print(json.dumps([[answer["class"], list(answer["probabilities"].items())] for answer in answers]))
+"""
+    for form in ("onnx", "litert", "saved_model"):
+        out = tmp_path / form
+        found = image_classification.main(["export", *model, "--files", *files, "--out", str(out), "--format", form])
+        assert found["examples"] == len(files)
+        if form == "saved_model":
+            continue
+        for (name, probabilities), own in zip(isolated(code, out), expected["probabilities"], strict=True):
+            assert name == expected["classes"][own.argmax()]
+            assert [known for known, _ in probabilities] == expected["classes"]
+            np.testing.assert_allclose([probability for _, probability in probabilities], own, atol=1e-5)
