@@ -80,6 +80,7 @@ def export(
     preparation: Mapping[str, Any],
     examples: Sequence[Any],
     answers: Sequence[Any],
+    method: str = "answers",
     static: bool = False,
 ) -> dict[str, Any]:
     """Write an exported network, its signature and its code, once its answers are those of the program; or serve it.
@@ -93,6 +94,7 @@ def export(
         preparation: all that `code` needs, as JSON.
         examples: raw data to compare on.
         answers: what the program itself answers to the examples: trees of numbers and texts.
+        method: of `Model`, whose results are compared with these if what users call returns files, such as pictures.
         static: whether LiteRT needs one example at a time, with fixed shapes.
 
     Returns:
@@ -113,6 +115,7 @@ def export(
                 preparation=preparation,
                 examples=examples,
                 answers=answers,
+                method=method,
                 static=static,
             )
             from applications import service
@@ -136,11 +139,10 @@ def export(
             "file": FILES[form],
             "inputs": {tensor.name: _described(tensor, about) for tensor in network.inputs},
             "outputs": {name: _described(tensor, about, name) for name, tensor in network.output.items()},
-            "example": {"kind": module.EXAMPLE, "request": _as_json(examples[0]), "answer": _as_json(answers[0])},
+            "example": {"kind": module.EXAMPLE, "request": _as_json(examples[0])},
             "preparation": preparation,
         }
-        text = json.dumps(signature, indent=1, ensure_ascii=False)
-        (partial / "signature.json").write_text(text + "\n", encoding="utf-8")
+        _write_json(partial / "signature.json", signature)
         service_code = Path(run.__file__).with_name("service.py")
         shutil.copyfile(service_code, partial / "serve.py")
         shutil.copyfile(service_code.with_suffix(".html"), partial / "serve.html")
@@ -148,7 +150,9 @@ def export(
         (partial / "requirements.txt").write_text("".join(f"{_pinned(name)}\n" for name in packages))
         (partial / "Dockerfile").write_text(DOCKERFILE)
         try:
-            found = module.Model(partial).answers(examples)
+            model = module.Model(partial)
+            found = getattr(model, method)(examples)
+            example = found if method == "answers" else model.answers(examples[:1])
         except Exception as error:  # whatever a runtime raises for a graph that it can't run
             raise BadInput(
                 f"--format {form}: found a model that {PACKAGES[form]} can't run "
@@ -161,6 +165,8 @@ def export(
                 f"{settings.out}: example {worst + 1}: found {str(found[worst])[:200]}, expected "
                 f"{str(answers[worst])[:200]}, the model's own answer; nothing was written"
             )
+        signature["example"]["answer"] = _as_json(example[0])
+        _write_json(partial / "signature.json", signature)
         partial.replace(settings.out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -181,6 +187,10 @@ def _pinned(package: str) -> str:
         return f"{package}=={importlib.metadata.version(package)}"
     except importlib.metadata.PackageNotFoundError:  # what serves is not needed to export
         return package
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _as_json(value: Any) -> Any:
@@ -207,6 +217,8 @@ def _write_model(form: str, network: keras.Model, path: Path, static: bool) -> N
     for layer in network._flatten_layers():
         if getattr(layer, "activation", None) is keras.activations.gelu:
             layer.activation = _exact_gelu  # Keras' own has the operation Erfc on TensorFlow, which ONNX lacks
+        if isinstance(layer, keras.layers.Normalization):  # tensors outside the graph would be inputs in ONNX
+            layer.mean, layer.variance = map(keras.ops.convert_to_numpy, (layer.mean, layer.variance))
 
     def zeros(tensor: Any) -> np.ndarray:
         return np.zeros((1, *(size or 1 for size in tensor.shape[1:])), tensor.dtype)

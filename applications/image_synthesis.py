@@ -8,12 +8,12 @@ folder.
     python applications/image_synthesis.py --template gan
     python applications/image_synthesis.py --images photographs/ --preset long
     python applications/image_synthesis.py generate --model runs/.../model.keras --class 7 --count 64 --out sevens.png
+    python applications/image_synthesis.py export --model runs/.../model.keras --format onnx --out exported
 """
 
 from __future__ import annotations
 
 import dataclasses
-import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,23 +24,23 @@ if __name__ == "__main__":
 
 import tyro
 
-from applications import lazy, pictures, run
+from applications import exporting, lazy, pictures, run
 from applications.classifiers import Pictures
 from applications.synthesis import models
 from data.dataset import BadInput
 from data.ranges import Count, Positive, Seed
 
 with lazy.imports():
+    import keras
     import numpy as np
-    from PIL import Image
 
-    from applications.synthesis import evaluation
+    from applications.synthesis import evaluation, preprocess
     from reports import metrics as schema
 
 APPLICATION = "image_synthesis"
 REPORT = Path(__file__).parent / "synthesis" / "report.typ"
 JUDGE = "judge.keras"
-SPACE = 2  # pixels between the pictures of a grid
+EXAMPLES = 10  # pictures of a class, and classes at most, that an exported model is compared on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +88,14 @@ class Evaluate(pictures.Labelled):
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the program as from the command line and return what it computed."""
-    commands = {Train: train, Generate: generate, Evaluate: evaluate, run.Report: report}
+    commands = {
+        Train: train,
+        Generate: generate,
+        Evaluate: evaluate,
+        exporting.Export: export,
+        exporting.Serve: export,
+        run.Report: report,
+    }
     return run.dispatch(
         commands,
         arguments,
@@ -308,23 +315,9 @@ def generate(settings: Generate) -> dict[str, Any]:
             raise BadInput(f"--class: found {settings.label!r}, expected {expected}")
         labels[:] = artist.classes.index(settings.label)
     generated = artist.draw(labels, seed=settings.seed)
-    buffer = io.BytesIO()
-    Image.fromarray(_grid(models.unscaled(generated))).save(buffer, format="PNG")
-    run.write(settings.out, buffer.getvalue())
+    run.write(settings.out, pictures.png(preprocess.grid(models.unscaled(generated))))
     print(settings.out)
     return {"pictures": generated, "labels": labels}
-
-
-def _grid(shown: np.ndarray) -> np.ndarray:
-    """A roughly square grid (height, width) or (height, width, 3) of pictures (n, height, width, channels)."""
-    columns = int(np.ceil(np.sqrt(len(shown))))
-    rows = -(-len(shown) // columns)
-    _, height, width, channels = shown.shape
-    grid = np.full((rows * (height + SPACE) - SPACE, columns * (width + SPACE) - SPACE, channels), 255, np.uint8)
-    for place, picture in enumerate(shown):
-        top, left = place // columns * (height + SPACE), place % columns * (width + SPACE)
-        grid[top : top + height, left : left + width] = picture
-    return grid[..., 0] if channels == 1 else grid
 
 
 def evaluate(settings: Evaluate) -> dict[str, Any]:
@@ -348,6 +341,36 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     for name, value in values.items():
         print(f"{evaluation.MEASURES[name]:<26} {value:.4f}")
     return {"metrics": values}
+
+
+def export(settings: exporting.Export | exporting.Serve) -> dict[str, Any]:
+    """Export a saved generator with preprocess.py, whose pictures equal those of `generate`."""
+    artist = models.load(settings.model)
+    network = artist.model.average
+    classes = list(artist.classes) if artist.conditional else []
+    seeds = dict(enumerate([None, *classes[:EXAMPLES]]))
+    everything = np.arange(EXAMPLES) % len(artist.classes)
+    return exporting.export(
+        settings,
+        keras.Model(network.inputs, {"picture": network.output}),
+        Path(__file__).parent / "synthesis" / "preprocess.py",
+        about={
+            "noise": {"unit": "numbers of the standard normal distribution"},
+            "label": {"unit": "number of the class, in the order of the preparation's classes"},
+            "picture": {"unit": "brightness, 0 (black) to 1 (white)"},
+        },
+        preparation={
+            "classes": classes,
+            "defaults": {"class": Generate.label, "count": Generate.count, "seed": Generate.seed},
+        },
+        examples=[{"class": name, "count": EXAMPLES, "seed": seed} for seed, name in seeds.items()],
+        answers=[
+            artist.draw(everything if name is None else np.full(EXAMPLES, classes.index(name)), seed=seed)
+            for seed, name in seeds.items()
+        ],
+        method="drawn",
+        static=True,
+    )
 
 
 def report(settings: run.Report) -> dict[str, Any]:

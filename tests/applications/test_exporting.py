@@ -10,11 +10,21 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
-from applications import exporting, fraud_autoencoder, image_classification, text_generation
+from applications import (
+    classifiers,
+    exporting,
+    fraud_autoencoder,
+    image_classification,
+    image_synthesis,
+    text_generation,
+)
 from applications.images import evaluation as image_evaluation
+from applications.synthesis import evaluation as synthesis_evaluation
 from data.dataset import BadInput
 from tests import own_files
+from tests.applications.test_image_synthesis import noise
 
 # What an exported model may use, and what its runtimes use in turn.
 ALLOWED = ("numpy", "numpy.libs", "PIL", "pillow.libs", "onnxruntime", "ai_edge_litert", "google", "flatbuffers")
@@ -198,3 +208,38 @@ print(json.dumps([[answer["class"], list(answer["probabilities"].items())] for a
             assert name == expected["classes"][own.argmax()]
             assert [known for known, _ in probabilities] == expected["classes"]
             np.testing.assert_allclose([probability for _, probability in probabilities], own, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_an_exported_generator_draws_as_the_program_does(tmp_path, isolated, monkeypatch):
+    monkeypatch.setitem(classifiers.RECIPES["small cnn"], "epochs", 1)
+    monkeypatch.setattr(synthesis_evaluation, "baselines", noise)
+    monkeypatch.setattr(synthesis_evaluation, "draw", lambda *_: {"figures": {}})
+    monkeypatch.setattr(image_synthesis, "_classification", lambda *_: 0.5)
+    small = ["--gan.generator-filters", "8", "8", "--gan.discriminator-filters", "8", "8", "--gan.latent", "6"]
+    image_synthesis.main(["--quick", "--seeds", "1", "--epochs", "1", *small, "--out", str(tmp_path / "run")])
+    model = ["--model", str(tmp_path / "run" / "model.keras")]
+    flags = ["--count", "5", "--seed", "3"]
+    image_synthesis.main(["generate", *model, *flags, "--class", "7", "--out", str(tmp_path / "sevens.png")])
+    expected = image_synthesis.main(["generate", *model, *flags, "--out", str(tmp_path / "all.png")])["pictures"]
+    code = """
+import io, json, pathlib
+import numpy as np
+from PIL import Image
+import preprocess
+model = preprocess.Model(pathlib.Path(sys.path[1]))
+everything, sevens = model.answers([{"count": 5, "seed": 3}, {"count": 5, "seed": 3, "class": "7"}])
+pictures = np.stack([np.asarray(Image.open(io.BytesIO(file))) for file in sevens["pictures"]])
+grid = preprocess.grid(pictures[..., None])[..., 0]
+drawn = model.drawn([{"count": 5, "seed": 3}])[0]
+print(json.dumps([everything["classes"], drawn.tolist(), grid.tolist()]))
+"""
+    for form in ("onnx", "litert", "saved_model"):
+        out = tmp_path / form
+        assert image_synthesis.main(["export", *model, "--out", str(out), "--format", form])["difference"] < 1e-4
+        if form != "saved_model":
+            classes, drawn, sevens = isolated(code, out)
+            assert classes == list("01234")
+            np.testing.assert_allclose(drawn, expected, atol=1e-4)
+            with Image.open(tmp_path / "sevens.png") as grid:
+                np.testing.assert_allclose(sevens, np.asarray(grid, int), atol=1)

@@ -13,7 +13,7 @@ from applications import classifiers, image_synthesis, run
 from applications.classifiers import Pictures
 from applications.image_synthesis import Train, main
 from applications.synthesis import evaluation as synthesis_evaluation
-from applications.synthesis import models
+from applications.synthesis import models, preprocess
 from data.dataset import BadInput
 from data.images import load as image_load
 from reports.synthesis import nearest, within
@@ -314,10 +314,10 @@ def test_pictures_keep_their_values():
 
 def test_colours_and_grey_make_a_grid():
     shown = np.arange(3 * 4 * 5 * 3, dtype=np.uint8).reshape(3, 4, 5, 3)
-    grid = image_synthesis._grid(shown)
+    grid = preprocess.grid(shown)
     assert grid.shape == (10, 12, 3)
     np.testing.assert_array_equal(grid[:4, 7:], shown[1])
-    np.testing.assert_array_equal(image_synthesis._grid(shown[:1, ..., :1]), shown[0, ..., 0])
+    np.testing.assert_array_equal(preprocess.grid(shown[:1, ..., :1]), shown[0, ..., :1])
 
 
 # --- Bad input ---
