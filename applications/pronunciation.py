@@ -27,8 +27,6 @@ from data.dataset import BadInput, escaped
 from data.ranges import Count, Range, Share, at_least
 
 with lazy.imports():
-    import keras
-
     from applications.pronounce import evaluation
     from data import dictionary, pronunciation
 
@@ -77,8 +75,6 @@ class Translator:
 
     patience: Count = 6
     """Epochs without a lower validation loss after which training stops."""
-    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
-    """Numeric precision; the mixed ones are for GPUs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,12 +139,8 @@ def train(settings: Train) -> dict[str, Any]:
     if start and settings.letters not in ("auto", start.coder.form.lower()):
         expected = start.coder.form.lower()
         raise BadInput(f"--letters: found {settings.letters}, expected {expected}, as in the model of --init-from")
-    keras.mixed_precision.set_global_policy(settings.precision)
-    try:
-        with run.Run(APPLICATION, settings) as this_run:
-            return _train(settings, others, start, this_run)
-    finally:
-        keras.mixed_precision.set_global_policy("float32")
+    with run.Run(APPLICATION, settings) as this_run:
+        return _train(settings, others, start, this_run)
 
 
 def _train(settings: Any, others: Sequence[Any], start: models.Pronouncer | None, this_run: run.Run) -> dict[str, Any]:

@@ -65,6 +65,7 @@ class Stopped(BaseException):
 # --- Settings ---
 
 Optimizer = Literal["adam", "adamw", "rmsprop", "sgd"]
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +88,8 @@ class Training:
     """Seed of the first training; the others use the seeds that follow."""
     seeds: Count | None = None
     """Number of trainings; the report gives their mean and spread."""
+    precision: Precision = "float32"
+    """Numeric precision of the networks; the mixed ones are for GPUs."""
     init_from: Path | None = None
     """Start from the weights of this model.keras of an earlier run."""
 
@@ -494,9 +497,9 @@ class Fit:
 class Run:
     """A run's folder, locked by one process, with checkpoints of finished stages until the run is complete.
 
-    Use it in a `with` statement. When the run ends, its checkpoints are removed; if it is stopped, they stay for
-    --resume; if the input is unusable and nothing is trained yet, everything that the run wrote is removed. Files and
-    folders that the run did not make are never touched.
+    Use it in a `with` statement, in which Keras has the precision of the settings. When the run ends, its checkpoints
+    are removed; if it is stopped, they stay for --resume; if the input is unusable and nothing is trained yet,
+    everything that the run wrote is removed. Files and folders that the run did not make are never touched.
 
     Args:
         application: its name; without `out` the folder is runs/<application>/<time>.
@@ -729,9 +732,11 @@ class Run:
                     archive.writestr(_NOTES, json.dumps(notes))
 
     def __enter__(self) -> Run:
+        keras.config.set_dtype_policy(self.settings.get("precision", "float32"))
         return self
 
     def __exit__(self, kind, problem, traceback) -> None:
+        keras.config.set_dtype_policy("float32")
         if kind is None:
             _remove([self.checkpoints, *self._checkpointed])
         elif isinstance(problem, BadInput) and not self.resumed and not self._trained:

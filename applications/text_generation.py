@@ -27,8 +27,6 @@ from data.dataset import BadInput, escaped, require
 from data.ranges import Count, NotNegative, Range, Seed, Share, at_least
 
 with lazy.imports():
-    import keras
-
     from applications.text import evaluation
     from data import text
 
@@ -69,8 +67,6 @@ class LanguageModel:
 
     patience: Count = 6
     """Epochs without a lower validation loss after which training stops."""
-    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
-    """Numeric precision; the mixed ones are for GPUs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,12 +148,8 @@ def train(settings: Train) -> dict[str, Any]:
         settings = dataclasses.replace(settings, tokenizer=start.tokenizer.kind)
     settings = models.with_recipe(settings)
     _check(settings)
-    keras.mixed_precision.set_global_policy(settings.precision)
-    try:
-        with run.Run(APPLICATION, settings) as this_run:
-            return _train(settings, start, this_run)
-    finally:
-        keras.mixed_precision.set_global_policy("float32")
+    with run.Run(APPLICATION, settings) as this_run:
+        return _train(settings, start, this_run)
 
 
 def _train(settings: Any, start: models.LanguageModel | None, this_run: run.Run) -> dict[str, Any]:

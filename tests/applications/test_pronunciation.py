@@ -696,8 +696,8 @@ def test_say_says_what_it_can_and_names_the_rest(model, at_once, monkeypatch, ca
     longest = models.load(Path(model)).longest
     assert errors == (
         "error: --words: 5 of 7 could not be pronounced: Bez: found z, which the model doesn't know; b\\x1ba: found "
-        f"U+001B, which the model doesn't know; {'beda' * 5}: found 20 letters, expected at most {longest}, which the "
-        "model reads;  : found no letter, expected some; fügt: found f, ü, g, t, which the model doesn't know; "
+        f"U+001B, which the model doesn't know; {'beda' * 5}: found 20 letters, expected at most {longest}, the "
+        "model's limit;  : found no letter, expected some; fügt: found f, ü, g, t, which the model doesn't know; "
         "expected the model's letters: a, b, c, d, e, h\n"
     )
 
