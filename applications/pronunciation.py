@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).parents[1])  # data/, reports/ and templates/ are those beside applications/
 
-from applications import lazy, run
+from applications import exporting, lazy, run
 from applications.pronounce import models
 from data.dataset import BadInput, escaped
 from data.ranges import Count, Range, Share, at_least
@@ -33,6 +33,7 @@ with lazy.imports():
 APPLICATION = "pronunciation"
 REPORT = Path(__file__).parent / "pronounce" / "report.typ"
 SHOWN_LETTERS = 40
+EXAMPLES = 16  # words that an exported model is compared on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,9 +112,27 @@ class Evaluate(run.Trained):
     """Width of the beam search."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Examples:
+    """What an exported model is compared on."""
+
+    words: tuple[Annotated[str, at_least(1)], ...] = ()
+    """Words to compare on. Without it, some of CMUdict."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Export(exporting.Export, Examples):
+    """Export a trained model to run without Keras, with the code that pronounces words, and compare what it says."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Serve(exporting.Serve, Examples):
+    """Serve a trained model over HTTP, after it was exported to ONNX and what it says was compared."""
+
+
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the program as from the command line and return what it computed."""
-    commands = {Train: train, Say: say, Evaluate: evaluate, run.Report: report}
+    commands = {Train: train, Say: say, Evaluate: evaluate, Export: export, Serve: export, run.Report: report}
     recipes = {"--dictionary": models.OWN_DICTIONARY, "--quick": models.QUICK, **models.RECIPES}
     return run.dispatch(
         commands,
@@ -273,6 +292,39 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
         label = evaluation.MEASURES[name]
         print(f"{label:<20} {value['value']:.4f}  ({value['low']:.4f} to {value['high']:.4f})")
     return {"metrics": values, "unknown": unknown}
+
+
+def export(settings: Export | Serve) -> dict[str, Any]:
+    """Export a saved model with preprocess.py, whose answers to words equal those of `say`."""
+    model = models.load(settings.model)
+    words = settings.words
+    if not words:
+        known = pronunciation.load_embedded(share=0.01).splits["test"].spellings
+        words = [word for word in known if not model.problem(word)]
+        words = words[:: max(1, len(words) // EXAMPLES)][:EXAMPLES]
+    for word in words:
+        if problem := model.problem(word):
+            raise BadInput(f"--words {word[:SHOWN_LETTERS]}: {problem}")
+    if not words:
+        letters = named(model.coder.letters, SHOWN_LETTERS)
+        raise BadInput(f"--words: found none, and no word of CMUdict in the model's letters, expected some: {letters}")
+    return exporting.export(
+        settings,
+        model.exported(),
+        Path(__file__).parent / "pronounce" / "preprocess.py",
+        about={
+            "source": {"values": "tokens of letters, padded at the end"},
+            "target": {"values": "tokens of the start and of the phones so far, padded at the end"},
+            "log_probability": {"unit": "natural logarithm of the probability of each token after these phones"},
+        },
+        preparation=model.preparation | {"best": Say.best, "beams": Say.beams},
+        examples=words,
+        answers=[
+            [{"phones": list(one.phones), "probability": one.probability} for one in said[: Say.best]]
+            for said in model.say(words, Say.beams)
+        ],
+        static=True,
+    )
 
 
 def report(settings: run.Report) -> dict[str, Any]:

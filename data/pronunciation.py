@@ -32,8 +32,9 @@ FLOORS = {"train": 0, "validation": 2_000, "test": 4_000}  # words that a share 
 FEWEST_WORDS = 200
 FEWEST = {"train": 100, "validation": 1, "test": 1}
 
+PADDING = 0  # of letters and of phones
 UNKNOWN_LETTER = 1
-START, END = 1, 2  # tokens around the phones; 0 is padding on both sides
+START, END = 1, 2  # tokens around the phones
 
 _FIRST_LETTER, _FIRST_PHONE = 2, 3
 _USES = {"train": "train", "validation": "validate", "test": "test"}
@@ -137,8 +138,18 @@ class Coder:
 
     def phones(self, tokens: Iterable[int]) -> tuple[str, ...]:
         """Turn tokens into phones, up to the first end or padding; start tokens are skipped."""
-        before_end = itertools.takewhile(lambda token: token not in (0, END), map(int, tokens))
+        before_end = itertools.takewhile(lambda token: token not in (PADDING, END), map(int, tokens))
         return tuple(self.phone_set[token - _FIRST_PHONE] for token in before_end if token != START)
+
+    def preparation(self) -> dict[str, Any]:
+        """Return what turns words into tokens and tokens into phones, as plain JSON, for code without this class."""
+        return {
+            "form": self.form,
+            "variants": {chr(other): sign for other, sign in self._variants.items()},
+            "letters": {letter: token for token, letter in enumerate(self.letters, _FIRST_LETTER)},
+            "phones": self._phone_tokens,
+            **{"padding": PADDING, "start": START, "end": END},
+        }
 
     def to_config(self) -> dict[str, Any]:
         """Return what `from_config` needs, as plain JSON."""

@@ -1,7 +1,11 @@
 """Exported models give the program's answers in their own runtime, without TensorFlow, Keras or this project."""
 
+<<<<<<< HEAD
 import ast
 import builtins
+=======
+import itertools
+>>>>>>> 2941a4b (Pronunciation: export with the code that spells words and searches with beams without Keras)
 import json
 import subprocess
 import sys
@@ -12,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+<<<<<<< HEAD
 from applications import (
     classifiers,
     exporting,
@@ -22,6 +27,9 @@ from applications import (
 )
 from applications.images import evaluation as image_evaluation
 from applications.synthesis import evaluation as synthesis_evaluation
+=======
+from applications import exporting, fraud_autoencoder, pronunciation, run, text_generation
+>>>>>>> 2941a4b (Pronunciation: export with the code that spells words and searches with beams without Keras)
 from data.dataset import BadInput
 from tests import own_files
 from tests.applications.test_image_synthesis import noise
@@ -177,6 +185,7 @@ print(json.dumps("".join(model.write("12 times", **{sampling}))))
 
 
 @pytest.mark.slow
+<<<<<<< HEAD
 def test_an_exported_classifier_answers_as_the_program_does(tmp_path, isolated, monkeypatch):
     monkeypatch.setattr(image_evaluation, "BASELINES", {"k-NN": image_evaluation.BASELINES["k-NN"]})
     monkeypatch.setattr(image_evaluation, "draw", lambda *_: {"figures": {}, "losses": {}})
@@ -243,3 +252,40 @@ print(json.dumps([everything["classes"], drawn.tolist(), grid.tolist()]))
             np.testing.assert_allclose(drawn, expected, atol=1e-4)
             with Image.open(tmp_path / "sevens.png") as grid:
                 np.testing.assert_allclose(sevens, np.asarray(grid, int), atol=1)
+=======
+@pytest.mark.parametrize("template", ["transformer", "lstm"])
+def test_an_exported_network_pronounces_as_the_program_does(tmp_path, isolated, template, monkeypatch, capsys):
+    monkeypatch.setattr(pronunciation.evaluation, "draw", lambda *_: {"attention": None, "figures": {}})
+    monkeypatch.setattr(run, "typeset", lambda *_: b"")
+    dictionary = tmp_path / "own.txt"
+    words = ["".join(letters) for letters in itertools.product("abdeé", repeat=4)]
+    dictionary.write_text("".join(f"{word}\t{' '.join(word.upper())}\n" for word in words), encoding="utf-8")
+    sizes = ["--template", template, "--units", "16", "--heads", "2", "--optimizer", "adam", "--learning-rate", "0.02"]
+    pronunciation.main(
+        ["--quick", "--dictionary", str(dictionary), *sizes, "--epochs", "4", "--out", str(tmp_path / "run")]
+    )
+    model = ["--model", str(tmp_path / "run" / "model.keras")]
+    examples = ["ABBA", "de\u0301bade\u0301", "e"]
+    capsys.readouterr()
+    said = pronunciation.main(["say", *model, "--words", *examples])["said"]
+    printed = capsys.readouterr().out
+    code = f"""
+import json, pathlib
+from preprocess import Model
+print(json.dumps(Model(pathlib.Path(sys.path[1])).answers({examples})))
+"""
+    for form in ("onnx", "litert"):
+        out = tmp_path / form
+        words = ["--words", *examples] if form == "litert" else []
+        assert pronunciation.main(["export", *model, "--out", str(out), "--format", form, *words])["difference"] < 1e-4
+        for found, expected in zip(isolated(code, out), said, strict=True):
+            assert [tuple(one["phones"]) for one in found] == [one.phones for one in expected[:3]]
+            chances = [[one["probability"] for one in found], [one.probability for one in expected[:3]]]
+            np.testing.assert_allclose(*chances, atol=1e-4)
+    command = [sys.executable, str(tmp_path / "onnx" / "preprocess.py"), *examples, "x"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == (printed, 1)
+    assert done.stderr == "x: found x, which the model doesn't know\n"
+    with pytest.raises(BadInput, match="--words x: found x, which the model doesn't know"):
+        pronunciation.main(["export", *model, "--out", str(tmp_path / "more"), "--words", "abba", "x"])
+>>>>>>> 2941a4b (Pronunciation: export with the code that spells words and searches with beams without Keras)
