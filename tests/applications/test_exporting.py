@@ -1,11 +1,8 @@
 """Exported models give the program's answers in their own runtime, without TensorFlow, Keras or this project."""
 
-<<<<<<< HEAD
 import ast
 import builtins
-=======
 import itertools
->>>>>>> 2941a4b (Pronunciation: export with the code that spells words and searches with beams without Keras)
 import json
 import subprocess
 import sys
@@ -16,20 +13,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-<<<<<<< HEAD
 from applications import (
     classifiers,
     exporting,
     fraud_autoencoder,
     image_classification,
     image_synthesis,
+    pronunciation,
     text_generation,
 )
 from applications.images import evaluation as image_evaluation
+from applications.pronounce import evaluation as pronounce_evaluation
 from applications.synthesis import evaluation as synthesis_evaluation
-=======
-from applications import exporting, fraud_autoencoder, pronunciation, run, text_generation
->>>>>>> 2941a4b (Pronunciation: export with the code that spells words and searches with beams without Keras)
 from data.dataset import BadInput
 from tests import own_files
 from tests.applications.test_image_synthesis import noise
@@ -185,7 +180,6 @@ print(json.dumps("".join(model.write("12 times", **{sampling}))))
 
 
 @pytest.mark.slow
-<<<<<<< HEAD
 def test_an_exported_classifier_answers_as_the_program_does(tmp_path, isolated, monkeypatch):
     monkeypatch.setattr(image_evaluation, "BASELINES", {"k-NN": image_evaluation.BASELINES["k-NN"]})
     monkeypatch.setattr(image_evaluation, "draw", lambda *_: {"figures": {}, "losses": {}})
@@ -252,11 +246,12 @@ print(json.dumps([everything["classes"], drawn.tolist(), grid.tolist()]))
             np.testing.assert_allclose(drawn, expected, atol=1e-4)
             with Image.open(tmp_path / "sevens.png") as grid:
                 np.testing.assert_allclose(sevens, np.asarray(grid, int), atol=1)
-=======
+
+
 @pytest.mark.parametrize("template", ["transformer", "lstm"])
 def test_an_exported_network_pronounces_as_the_program_does(tmp_path, isolated, template, monkeypatch, capsys):
-    monkeypatch.setattr(pronunciation.evaluation, "draw", lambda *_: {"attention": None, "figures": {}})
-    monkeypatch.setattr(run, "typeset", lambda *_: b"")
+    monkeypatch.setattr(pronounce_evaluation, "draw", lambda *_: {"attention": None, "figures": {}})
+    monkeypatch.setattr("reports.report.typeset", lambda *_: b"")
     dictionary = tmp_path / "own.txt"
     words = ["".join(letters) for letters in itertools.product("abdeé", repeat=4)]
     dictionary.write_text("".join(f"{word}\t{' '.join(word.upper())}\n" for word in words), encoding="utf-8")
@@ -288,4 +283,3 @@ print(json.dumps(Model(pathlib.Path(sys.path[1])).answers({examples})))
     assert done.stderr == "x: found x, which the model doesn't know\n"
     with pytest.raises(BadInput, match="--words x: found x, which the model doesn't know"):
         pronunciation.main(["export", *model, "--out", str(tmp_path / "more"), "--words", "abba", "x"])
->>>>>>> 2941a4b (Pronunciation: export with the code that spells words and searches with beams without Keras)
