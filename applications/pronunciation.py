@@ -306,7 +306,7 @@ def export(settings: Export | Serve) -> dict[str, Any]:
         if problem := model.problem(word):
             raise BadInput(f"--words {word[:SHOWN_LETTERS]}: {problem}")
     if not words:
-        letters = named(model.coder.letters, SHOWN_LETTERS)
+        letters = dictionary.named(model.coder.letters, SHOWN_LETTERS)
         raise BadInput(f"--words: found none, and no word of CMUdict in the model's letters, expected some: {letters}")
     return exporting.export(
         settings,

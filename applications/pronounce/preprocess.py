@@ -79,7 +79,7 @@ class Model:
             more = f" and {len(names) - 8:,} more" if len(names) > 8 else ""
             return f"found {', '.join(names[:8])}{more}, which the model doesn't know"
         if len(letters) > self.longest:
-            return f"found {len(letters)} letters, expected at most {self.longest}, which the model reads"
+            return f"found {len(letters)} letters, expected at most {self.longest}, the model's limit"
         return ""
 
     def inputs(self, word: str) -> np.ndarray:
