@@ -229,7 +229,8 @@ def _write_model(form: str, network: keras.Model, path: Path, static: bool) -> N
 
 
 def _exact_gelu(x: Any) -> Any:
-    return 0.5 * x * (1 + keras.ops.erf(x / math.sqrt(2)))
+    erf: Any = keras.ops.erf(x / math.sqrt(2))
+    return 0.5 * x * (1 + erf)
 
 
 def _described(tensor: Any, about: Mapping[str, Mapping[str, Any]], name: str | None = None) -> dict[str, Any]:

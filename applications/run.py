@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import datetime
 import functools
+import importlib
 import inspect
 import io
 import itertools
@@ -322,6 +323,8 @@ def load_model(path: Path, inspect: Callable[[Any], Any]) -> Any:
             damaged = archive.testzip()  # Keras doesn't verify the checksums of weights
         if damaged is not None:
             raise BadInput(f"{path}: found a damaged file ({damaged}), {expected}")
+        for template in templates.names():
+            importlib.import_module(f"templates.{template}")  # which makes its layers and models known to Keras
         model = keras.models.load_model(path)
         inspect(model)
     except BadInput:

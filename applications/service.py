@@ -29,13 +29,13 @@ def service(folder: Path) -> fastapi.FastAPI:
     model = module.Model(folder)
     signature = model.network.signature
     example, kind = signature["example"], signature["example"]["kind"]
-    one = Data if kind in ("picture", "sound") else _request_type(example["request"], ignore_others=kind == "row")
-    answer = _answer_type(example["answer"])
+    one: Any = Data if kind in ("picture", "sound") else _request_type(example["request"], ignore_others=kind == "row")
+    answer: Any = _answer_type(example["answer"])
     request_type = pydantic.create_model(
         "Request",
-        examples=(list[one], pydantic.Field(min_length=1, max_length=MOST_EXAMPLES, examples=[[example["request"]]])),
+        examples=(list[one], pydantic.Field(min_length=1, max_length=MOST_EXAMPLES, examples=[[example["request"]]])),  # type: ignore
     )
-    response_type = pydantic.create_model("Response", answers=(list[answer], ...))
+    response_type = pydantic.create_model("Response", answers=(list[answer], ...))  # type: ignore
     batches = _Batches(model.answers)
 
     @contextlib.asynccontextmanager

@@ -200,7 +200,8 @@ def _exact() -> str:
 @keras.saving.register_keras_serializable(package="templates")
 def gelu(x):
     """Exact GELU, x Φ(x), by erf: on TensorFlow, Keras computes it by erfc, which ONNX does not have."""
-    return 0.5 * x * (1 + keras.ops.erf(x / math.sqrt(2)))
+    erf: Any = keras.ops.erf(x / math.sqrt(2))
+    return 0.5 * x * (1 + erf)
 
 
 @keras.saving.register_keras_serializable(package="templates")

@@ -309,7 +309,8 @@ def _exact() -> str:
 @keras.saving.register_keras_serializable(package="templates")
 def gelu(x):
     """Exact GELU, x Φ(x), by erf: on TensorFlow, Keras computes it by erfc, which ONNX does not have."""
-    return 0.5 * x * (1 + keras.ops.erf(x / math.sqrt(2)))
+    erf: Any = keras.ops.erf(x / math.sqrt(2))
+    return 0.5 * x * (1 + erf)
 
 
 @keras.saving.register_keras_serializable(package="templates")
@@ -422,7 +423,8 @@ class Tags(keras.layers.Layer):
     def call(self, inputs):
         """Return probabilities and tags by name."""
         # On TensorFlow, argmax of floats becomes Bitcast, which ONNX does not have.
-        tag: Any = keras.ops.cast(keras.ops.top_k(inputs, 1)[1], "int32")
+        places: Any = keras.ops.top_k(inputs, 1)
+        tag: Any = keras.ops.cast(places[1], "int32")
         return {"probability": inputs, "tag": tag[..., 0]}
 
     def get_config(self):

@@ -383,7 +383,8 @@ def _attend(x, memory=None, *, name: str, heads: int, dropout: float, causal: bo
 @keras.saving.register_keras_serializable(package="templates")
 def gelu(x):
     """Exact GELU, x Φ(x), by erf: on TensorFlow, Keras computes it by erfc, which ONNX does not have."""
-    return 0.5 * x * (1 + keras.ops.erf(x / math.sqrt(2)))
+    erf: Any = keras.ops.erf(x / math.sqrt(2))
+    return 0.5 * x * (1 + erf)
 
 
 @keras.saving.register_keras_serializable(package="templates")

@@ -117,7 +117,7 @@ class Column:
         elif value is not None and (self.column["family"] == "time" or not self.column["takes_numbers"]):
             self._refuse(value)
         elif value is not None:
-            number = float(value)
+            number = float(value)  # type: ignore
         if abs(number) > self.spellings["largest"]:
             self._refuse(value)
         return number

@@ -46,8 +46,8 @@ class Model:
         Raises:
             ValueError: if the network can't read a word.
         """
-        best = self.preparation["best"] if best is None else best
-        beams = max(best, self.preparation["beams"]) if beams is None else beams
+        best = int(self.preparation["best"] if best is None else best)
+        beams = int(max(best, self.preparation["beams"]) if beams is None else beams)
         if beams < best:
             raise ValueError(f"beams: found {beams}, expected at least the {best} of best")
         for word in words:

@@ -1,5 +1,6 @@
 import contextlib
 import dataclasses
+import importlib
 import inspect
 import json
 import shlex
@@ -697,6 +698,21 @@ def test_a_config_of_other_contents_is_named(tmp_path, field, value):
     (out / "config.json").write_text(json.dumps(config | {field: value}))
     with pytest.raises(BadInput, match=r"config\.json: found other contents"):
         run.Run("test", Train(out=out, resume=True))
+
+
+def test_a_model_of_every_template_is_loaded_in_a_new_process(tmp_path):
+    code = (
+        "import pathlib, sys; from applications import run; [run.load_model(pathlib.Path(p), id) for p in sys.argv[1:]]"
+    )
+    paths = []
+    for template in templates.names():
+        module = importlib.import_module(f"templates.{template}")
+        for name in templates.architectures(template):
+            paths.append(str(tmp_path / f"{name}.keras"))
+            getattr(module, name)().save(paths[-1])
+    assert len(paths) >= len(templates.names())
+    done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_any_flipped_byte_of_a_model_is_noticed_or_harmless(tmp_path):
