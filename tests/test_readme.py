@@ -106,6 +106,8 @@ def test_every_command_is_known():
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_commands_of_a_program_run(program, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    served = []
+    monkeypatch.setattr("applications.service.serve", lambda folder, *_: served.append(sorted(folder.iterdir())))
     FILES[program](tmp_path)
     module = importlib.import_module(f"applications.{program}")
     commands = [words[2:] for words in COMMANDS if words[:2] == ["python", f"applications/{program}.py"]]
@@ -129,6 +131,7 @@ def test_commands_of_a_program_run(program, tmp_path, monkeypatch):
         module.main([*model, *more])
         if "--out" in words:
             assert Path(words[words.index("--out") + 1]).exists()
+    assert len(served) == sum(words[:1] == ["serve"] for words in commands)
 
 
 @pytest.mark.slow
