@@ -216,7 +216,8 @@ def dispatch(
             lines = [f"  {when}: {' '.join(_flags(recipe))}" for when, recipe in recipes.items()]
             description += "\n\nDefaults of settings that are None below:\n" + "\n".join(lines)
         description += "\n\nOther commands:\n" + "\n".join(f"  {program} {name} --help" for name in named)
-    chosen = tyro.cli(settings, args=words, prog=program, description=description)
+    config = (tyro.conf.HelptextFromCommentsOff,)  # the help is in docstrings; looking for comments takes time
+    chosen = tyro.cli(settings, args=words, prog=program, description=description, config=config)
     ranges.check(chosen)
     if settings is not Report:  # which needs no backend
         import_backend_quietly()
