@@ -6,6 +6,7 @@ measured.
 """
 
 import functools
+import importlib
 import importlib.metadata
 import json
 import os
@@ -18,8 +19,7 @@ import keras
 import numpy as np
 import pytest
 
-from templates import autoencoder, cnn, dbn, dsn, gan, recurrent, transformer
-from templates.__main__ import architectures, names
+from templates import architectures, autoencoder, cnn, dbn, dsn, gan, names, recurrent, transformer
 from tests.templates.test_policies import SIZES
 
 BACKEND = keras.backend.backend()
@@ -83,9 +83,11 @@ MORE = {
     "transformer: encoder, tokens": lambda: transformer.encoder(vocabulary=6, width=8, depth=1, heads=2, outputs=3),
 }
 MODELS = {
-    f"{name}: {architecture}": functools.partial(build, **SIZES.get(architecture, {}))
+    f"{name}: {architecture}": functools.partial(
+        getattr(importlib.import_module(f"templates.{name}"), architecture), **SIZES.get(architecture, {})
+    )
     for name in names()
-    for architecture, build in architectures(name).items()
+    for architecture in architectures(name)
 } | MORE
 
 
