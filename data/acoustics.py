@@ -5,13 +5,13 @@ the next begins `STEP` samples later. The functions named `stream_...` process l
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import scipy.signal
-import tensorflow as tf
 
 RATE = 16_000  # samples a second
 WINDOW = 400  # 25 ms
@@ -21,7 +21,7 @@ LOWEST, HIGHEST = 60, 7_600  # Hz, the outer edges of the mel bands
 FLOOR = 1e-8  # about the power of 16-bit rounding noise in the lowest band, so digital silence is no quieter
 
 _TRANSFORM = 512
-_BLOCK = 4_096  # frames transformed at once
+_BLOCK = 1_024  # frames transformed at once
 _SMALLEST_DEVIATION = 1e-3  # for a band that never changes
 
 
@@ -50,22 +50,35 @@ def stream_log_mel(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def _log_mel(samples: np.ndarray) -> np.ndarray:
-    # On the CPU: the same numbers on every machine, and no GPU memory taken from another backend's model.
-    with tf.device("/CPU:0"):
-        return _log_mel_graph(tf.constant(samples, tf.float32)).numpy()
+    frames = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::STEP]
+    window = np.hanning(WINDOW + 1)[:-1].astype(np.float32)  # periodic
+    spectrum = np.fft.rfft(frames * window, _TRANSFORM)
+    power = np.square(spectrum.real) + np.square(spectrum.imag)
+    return np.log(np.maximum(power @ _mel_bands(), FLOOR))
 
 
-@tf.function(input_signature=[tf.TensorSpec((None,), tf.float32)])
-def _log_mel_graph(samples: tf.Tensor) -> tf.Tensor:
-    spectrum = tf.signal.stft(samples, WINDOW, STEP, _TRANSFORM)
-    bands = tf.signal.linear_to_mel_weight_matrix(BANDS, _TRANSFORM // 2 + 1, RATE, LOWEST, HIGHEST)
-    return tf.math.log(tf.maximum(tf.matmul(tf.square(tf.abs(spectrum)), bands), FLOOR))
+@functools.cache
+def _mel_bands() -> np.ndarray:
+    """The weights of a power spectrum in the bands, (`_TRANSFORM` // 2 + 1, `BANDS`) float32."""
+    bins = _mel(np.arange(_TRANSFORM // 2 + 1) * RATE / _TRANSFORM)[:, None]
+    edges = _band_edges()
+    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
+    return np.maximum(np.minimum(rising, falling), 0).astype(np.float32)
+
+
+def _band_edges() -> np.ndarray:
+    """The edges and centres of the bands on the mel scale, (`BANDS` + 2,): a band's centre is its neighbours' edge."""
+    return np.linspace(_mel(LOWEST), _mel(HIGHEST), BANDS + 2)
+
+
+def _mel(hertz: float | np.ndarray) -> Any:
+    return 1_127 * np.log1p(hertz / 700)
 
 
 def band_centres() -> np.ndarray:
     """The centre frequencies of the bands of `log_mel`, (`BANDS`,) in hertz, ascending."""
-    lowest, highest = 1_127 * np.log1p(np.array([LOWEST, HIGHEST]) / 700)
-    return 700 * np.expm1(np.linspace(lowest, highest, BANDS + 2)[1:-1] / 1_127)
+    return 700 * np.expm1(_band_edges()[1:-1] / 1_127)
 
 
 def resample(samples: np.ndarray, rate: int) -> np.ndarray:
