@@ -7,12 +7,14 @@ classical taggers on the same frames and writes a PDF report, the model and all 
     python applications/speech_tagging.py --compare
     python applications/speech_tagging.py --timit TIMIT/
     python applications/speech_tagging.py tag --model runs/.../model.keras --wav speech.wav --out tagged/
+    python applications/speech_tagging.py export --model runs/.../model.keras --format onnx --out exported
 """
 
 from __future__ import annotations
 
 import dataclasses
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,7 +23,7 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).parents[1])  # data/, reports/ and templates/ are those beside applications/
 
 
-from applications import lazy, run
+from applications import exporting, lazy, run
 from data import embedded
 from data.dataset import BadInput, escaped, require
 from data.ranges import Count, NotNegative, Range, Share, between
@@ -30,7 +32,7 @@ with lazy.imports():
     import keras
     import numpy as np
 
-    from applications.speech import evaluation
+    from applications.speech import evaluation, preprocess, windows
     from data import acoustics, recordings, speech
     from data import batches as batching
     from reports import figures
@@ -58,8 +60,6 @@ QUICK = {"epochs": 2, "synthesis": {"minutes": 3.0, "speakers": 8}}
 WARM_UP = {ENCODER: 0.1}  # share of the training in which the learning rate rises
 HEADS = 4  # of the transformer encoder's attention
 CONTEXT = 64  # frames that it sees at once, a multiple of the padding of batches
-# A long recording is tagged in overlapping windows, whose margins are only context.
-WINDOW, MARGIN, WINDOWS = 1_000, 100, 16  # frames, frames at either end, windows at once
 PICTURE_SECONDS = 6
 
 
@@ -143,6 +143,24 @@ class Evaluate(run.Trained):
     """Skip unusable recordings instead of stopping at the first."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recordings:
+    """What an exported model is compared on."""
+
+    wav: tuple[Path, ...] = ()
+    """Recordings to compare on, WAV files of PCM. Without them, two synthetic sentences."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Export(exporting.Export, Recordings):
+    """Export a trained model to run without Keras, with the code that tags a recording, and compare its tags."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Serve(exporting.Serve, Recordings):
+    """Serve a trained model over HTTP, after it was exported to ONNX and its tags were compared."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Network:
     """An architecture of the templates with complete settings."""
@@ -198,7 +216,7 @@ def sinusoids(positions: int, width: int) -> np.ndarray:
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the program as from the command line and return what it computed."""
-    commands = {Train: train, Tag: tag, Evaluate: evaluate, run.Report: report}
+    commands = {Train: train, Tag: tag, Evaluate: evaluate, Export: export, Serve: export, run.Report: report}
     return run.dispatch(
         commands,
         arguments,
@@ -461,16 +479,16 @@ def tag(settings: Tag) -> dict[str, Any]:
             position += len(frames)
             yield frames
 
-    def predict(windows: np.ndarray) -> np.ndarray:
-        return tagger.predict_on_batch(windows)["tag"]
+    def predict(frames: np.ndarray) -> np.ndarray:
+        return tagger.predict_on_batch(frames)["tag"]
 
-    labels = np.concatenate(list(tag_windows(predict, normalised(), _context(tagger)))).astype(np.int16)
-    segments = evaluation.segments(labels, seconds)
+    labels = np.concatenate(list(windows.tag_windows(predict, normalised(), _context(tagger)))).astype(np.int16)
+    segments = windows.segments(labels, seconds)
     named = [(start, stop, tags.names[label]) for start, stop, label in segments]
     with run.replacing(targets[".TextGrid"]) as partial:
         recordings.write_textgrid(partial, named, seconds)
     picture = np.concatenate(shown)
-    drawn = [(a, b, tags.names[c], True) for a, b, c in evaluation.frame_segments(labels[begin:end])]
+    drawn = [(a, b, tags.names[c], True) for a, b, c in windows.frame_segments(labels[begin:end])]
     step = acoustics.STEP / acoustics.RATE
     run.write(
         targets[".svg"],
@@ -478,39 +496,6 @@ def tag(settings: Tag) -> dict[str, Any]:
     )
     print(f"{targets['.TextGrid']}: {len(named):,} segments in {seconds:,.1f} s of sound; picture: {targets['.svg']}")
     return {"segments": named, "seconds": seconds, "labels": labels}
-
-
-def tag_windows(predict: Any, blocks: Iterator[np.ndarray], context: int | None = None) -> Iterator[np.ndarray]:
-    """Tag a stream of frames in overlapping windows, whose middle is kept: yields the tags of all frames, in order.
-
-    Args:
-        predict: from windows (`WINDOWS`, frames, bands), padded with zeros, to tags (`WINDOWS`, frames).
-        blocks: of frames, (n, bands).
-        context: frames of a window, by default `WINDOW`.
-    """
-    size, margin = (WINDOW, MARGIN) if context is None else (context, evaluation.margin_of(context))
-    rest: np.ndarray | None = None
-    before = 0  # frames of `rest` that are already tagged and only context
-    waiting: list[tuple[np.ndarray, int, int]] = []  # windows, and the range of frames to keep
-
-    def flush() -> Iterator[np.ndarray]:
-        batch = np.zeros((WINDOWS, size, waiting[0][0].shape[1]), np.float32)
-        for row, (window, _, _) in enumerate(waiting):
-            batch[row, : len(window)] = window
-        for tags, (_, start, stop) in zip(predict(batch), waiting, strict=False):
-            yield tags[start:stop]
-        waiting.clear()
-
-    for block in blocks:
-        rest = block if rest is None else np.concatenate([rest, block])
-        while len(rest) > size:
-            waiting.append((rest[:size], before, size - margin))
-            rest, before = rest[size - 2 * margin :], margin
-            if len(waiting) == WINDOWS:
-                yield from flush()
-    if rest is not None:
-        waiting.append((rest, before, len(rest)))
-        yield from flush()
 
 
 def evaluate(settings: Evaluate) -> dict[str, Any]:
@@ -531,6 +516,46 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     for name, value in values.items():
         print(f"{evaluation.MEASURES[name]:<24} {value['value']:.3f}  ({value['low']:.3f} to {value['high']:.3f})")
     return {"metrics": values}
+
+
+def export(settings: Export | Serve) -> dict[str, Any]:
+    """Export a saved model with preprocess.py, whose segments of a recording equal those of `tag`."""
+    require("speech", *PACKAGES)
+    tagger = _load_tagger(settings.model)
+    context, normalizer = _context(tagger), _normalizer(tagger.get_layer("tags"))
+    phones = tagger.get_layer("tags").names
+    for file in settings.wav:
+        try:
+            preprocess.samples_of(file)
+        except ValueError as error:
+            raise BadInput(f"--wav {error}") from None
+    sounds = [file.read_bytes() for file in settings.wav] or speech.examples()
+    answers = []
+    with tempfile.TemporaryDirectory() as folder:
+        for sound in sounds:
+            path = Path(folder) / "sound.wav"
+            path.write_bytes(sound)
+            samples, seconds = recordings.read_audio(path)
+            frames = normalizer.apply(acoustics.log_mel(samples))
+            found = windows.tag_windows(
+                lambda batch: tagger.predict_on_batch(batch)["probability"], iter([frames]), context
+            )
+            answers.append(windows.described(np.concatenate(list(found)), phones, seconds))
+    sequence = keras.Input((context or windows.FRAMES, acoustics.BANDS), name="sequence")
+    return exporting.export(
+        settings,
+        keras.Model(sequence, tagger(sequence)),
+        Path(__file__).parent / "speech" / "preprocess.py",
+        about={
+            "sequence": {"unit": speech.UNITS, "padding": "zeros at the end", **acoustics.description()},
+            "probability": {"unit": "probability of each phone in each frame, in the order of the preparation's"},
+            "tag": {"values": "place of the most probable phone in the preparation's"},
+        },
+        preparation={"phones": phones, "context": context, "normalizer": normalizer.to_config()},
+        examples=sounds,
+        answers=answers,
+        static=True,
+    )
 
 
 def report(settings: run.Report) -> dict[str, Any]:

@@ -76,6 +76,20 @@ def _mel(hertz: float | np.ndarray) -> Any:
     return 1_127 * np.log1p(hertz / 700)
 
 
+def description() -> dict[str, float]:
+    """How `log_mel` is computed: hertz, samples of a window, step and transform, bands, and the least power."""
+    return {
+        "rate": RATE,
+        "window": WINDOW,
+        "step": STEP,
+        "transform": _TRANSFORM,
+        "bands": BANDS,
+        "lowest": LOWEST,
+        "highest": HIGHEST,
+        "floor": FLOOR,
+    }
+
+
 def band_centres() -> np.ndarray:
     """The centre frequencies of the bands of `log_mel`, (`BANDS`,) in hertz, ascending."""
     return 700 * np.expm1(_band_edges()[1:-1] / 1_127)

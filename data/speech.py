@@ -7,6 +7,7 @@ Splits share neither speakers nor sentences.
 import dataclasses
 import hashlib
 import importlib.metadata
+import io
 import json
 import os
 import tempfile
@@ -18,6 +19,7 @@ from pathlib import Path
 import filelock
 import numpy as np
 import platformdirs
+import soundfile
 
 from data import espeak, ranges
 from data.acoustics import (
@@ -200,6 +202,22 @@ def read_labelled(
     part = _frames(_sounds(folder, found.recordings), hashlib.sha256())
     understood = [*found.understood(), *_ignored_notes({"": part}), *_skipped_notes(folder, found)]
     return _split(part, normalizer), tuple(part.utterances), understood
+
+
+def examples() -> list[bytes]:
+    """Short sentences of a woman and a man that espeak-ng says, without noise, as WAV files.
+
+    Raises:
+        BadInput: espeak-ng isn't installed.
+    """
+    _version()
+    speakers = draw_speakers(Synthesis(speakers=6))["test"]
+    files = []
+    for sentence in espeak.synthesize(speakers, sentences(len(speakers), 0), 0.1, 0):
+        with io.BytesIO() as file:
+            soundfile.write(file, sentence.samples, espeak.RATE, "PCM_16", format="WAV")
+            files.append(file.getvalue())
+    return files
 
 
 def draw_speakers(settings: Synthesis) -> dict[str, list[espeak.Speaker]]:

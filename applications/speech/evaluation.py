@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from applications import run
+from applications.speech.windows import frame_segments, margin_of
 from data import acoustics, speech
 from data.batches import shuffled_batches, sorted_sequences, steps_of
 from data.dataset import Split
@@ -197,11 +198,6 @@ class Sentences:
         reach = np.arange(-REACH, REACH + 1)
         rows = np.clip(frames[:, None] + reach, ends[:, :1], ends[:, 1:])  # (n, 2 * REACH + 1)
         return self.split.inputs[rows].reshape(len(frames), -1)
-
-
-def margin_of(context: int) -> int:
-    """Frames at each end of a window that are only context."""
-    return context // 4
 
 
 def cut(length: int, context: int | None, margin: int) -> list[tuple[int, int, int, int]]:
@@ -591,23 +587,6 @@ def examples(test: Sentences, found: Sequence[np.ndarray]) -> list[dict[str, Any
         }
         for kind, place in places.items()
     ]
-
-
-def frame_segments(labels: np.ndarray) -> list[tuple[float, float, int]]:
-    """Runs of equal labels: start and end in seconds, one step per frame, and the label."""
-    step = acoustics.STEP / acoustics.RATE
-    starts = np.concatenate([[0], np.flatnonzero(np.diff(labels)) + 1])
-    ends = np.append(starts[1:], len(labels))
-    return [(start * step, end * step, int(labels[start])) for start, end in zip(starts, ends, strict=True)]
-
-
-def segments(labels: np.ndarray, seconds: float) -> list[tuple[float, float, int]]:
-    """Runs of equal labels in a recording, with boundaries half-way between the centres of two windows."""
-    lead = (acoustics.WINDOW - acoustics.STEP) / 2 / acoustics.RATE
-    runs = [(start + lead, end + lead, label) for start, end, label in frame_segments(labels)]
-    runs[0] = (0.0, *runs[0][1:])
-    runs[-1] = (runs[-1][0], seconds, runs[-1][2])
-    return runs
 
 
 def _track(labels: np.ndarray, truth: np.ndarray) -> list[tuple[float, float, str, bool]]:

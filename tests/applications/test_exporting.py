@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 
 from applications import (
@@ -20,12 +21,16 @@ from applications import (
     image_classification,
     image_synthesis,
     pronunciation,
+    speech_tagging,
     text_generation,
 )
 from applications.images import evaluation as image_evaluation
 from applications.pronounce import evaluation as pronounce_evaluation
 from applications.synthesis import evaluation as synthesis_evaluation
+from data import acoustics
 from data.dataset import BadInput
+from data.phones import PHONES
+from templates import recurrent
 from tests import own_files
 from tests.applications.test_image_synthesis import noise
 
@@ -283,3 +288,45 @@ print(json.dumps(Model(pathlib.Path(sys.path[1])).answers({examples})))
     assert done.stderr == "x: found x, which the model doesn't know\n"
     with pytest.raises(BadInput, match="--words x: found x, which the model doesn't know"):
         pronunciation.main(["export", *model, "--out", str(tmp_path / "more"), "--words", "abba", "x"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("template", ["lstm", "transformer_encoder"])
+def test_an_exported_tagger_tags_as_the_program_does(tmp_path, isolated, template):
+    keras.utils.set_random_seed(0)
+    settings = speech_tagging.with_recipe(speech_tagging.Train(template=template, layers=1, units=8))
+    network = speech_tagging.Network(settings).build()
+    for weight in network.trainable_variables:
+        weight.assign(3 * weight.value)  # surer than an untrained network
+    random = np.random.default_rng(0)
+    normalizer = acoustics.Normalizer.fit([random.normal(-6, 2, (500, acoustics.BANDS))]).to_config()
+    tagger = recurrent.tagger(network, names=PHONES, metadata={"normalizer": normalizer})
+    tagger.save(tmp_path / "model.keras")
+    hisses = [random.normal(0, 10 ** random.uniform(-4, -1), 22_050 // 4) for _ in range(48)]  # 12 s, two windows
+    wav = tmp_path / "sound.wav"
+    soundfile.write(wav, np.concatenate(hisses), 22_050, "PCM_16")
+    model = ["--model", str(tmp_path / "model.keras")]
+    expected = speech_tagging.main(["tag", *model, "--wav", str(wav), "--out", str(tmp_path)])
+    assert len(expected["segments"]) > 10
+    code = f"""
+import json, pathlib
+from preprocess import Model
+sound = pathlib.Path({str(wav)!r})
+print(json.dumps(Model(pathlib.Path(sys.path[1])).answers([sound, sound.read_bytes()])))
+"""
+    for form in ("onnx", "litert"):
+        out = tmp_path / form
+        wavs = ["--wav", str(wav)] if form == "litert" else []
+        found = speech_tagging.main(["export", *model, "--out", str(out), "--format", form, *wavs])
+        assert found["examples"] == (1 if wavs else 2)
+        answer, again = isolated(code, out)
+        assert answer == again
+        assert answer["seconds"] == expected["seconds"]
+        for segment, (start, end, phone) in zip(answer["segments"], expected["segments"], strict=True):
+            assert (segment["start"], segment["end"], segment["phone"]) == (start, end, phone)
+    command = [sys.executable, str(tmp_path / "onnx" / "preprocess.py"), str(wav)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert printed == "".join(f"{start:.4f} {end:.4f} {phone}\n" for start, end, phone in expected["segments"])
+    (tmp_path / "bad.wav").write_bytes(b"RIFF")
+    with pytest.raises(BadInput, match=r"--wav .*bad.wav: found audio that can't be read .*, expected a WAV file"):
+        speech_tagging.main(["export", *model, "--out", str(tmp_path / "no"), "--wav", str(tmp_path / "bad.wav")])

@@ -17,10 +17,10 @@ from sklearn.metrics import accuracy_score, confusion_matrix
 
 from applications import run, speech_tagging
 from applications.speech import evaluation as speech_evaluation
-from applications.speech_tagging import MARGIN, WINDOW, WINDOWS, Train, main, tag_windows
+from applications.speech.windows import FRAMES, MARGIN, WINDOWS, frame_segments, segments, tag_windows
+from applications.speech_tagging import Train, main
 from data import speech
-from data.acoustics import BANDS, RATE, STEP, Normalizer, log_mel
-from data.acoustics import WINDOW as FRAME
+from data.acoustics import BANDS, RATE, STEP, WINDOW, Normalizer, log_mel
 from data.dataset import BadInput, Split
 from data.phones import PHONES
 from data.recordings import read_audio
@@ -306,31 +306,31 @@ def test_context_of_the_whole_sentence_gives_its_tags(sentences):
 
 def test_segments_change_half_way_between_the_centres_of_frames():
     labels = np.array([4, 4, 4, 7, 2, 2])
-    assert [(round(a, 9), round(b, 9), c) for a, b, c in speech_evaluation.frame_segments(labels)] == [
+    assert [(round(a, 9), round(b, 9), c) for a, b, c in frame_segments(labels)] == [
         (0, 0.03, 4),
         (0.03, 0.04, 7),
         (0.04, 0.06, 2),
     ]
-    seconds = (5 * STEP + FRAME + 33) / RATE
-    found = speech_evaluation.segments(labels, seconds)
-    centres = (np.arange(6) * STEP + FRAME / 2) / RATE
+    seconds = (5 * STEP + WINDOW + 33) / RATE
+    found = segments(labels, seconds)
+    centres = (np.arange(6) * STEP + WINDOW / 2) / RATE
     assert [label for *_, label in found] == [4, 7, 2]
     np.testing.assert_allclose(
         [time for start, end, _ in found for time in (start, end)],
         [0, *[centres[2:4].mean()] * 2, *[centres[3:5].mean()] * 2, seconds],
     )
-    assert speech_evaluation.segments(np.array([5]), 0.03) == [(0, 0.03, 5)]
+    assert segments(np.array([5]), 0.03) == [(0, 0.03, 5)]
 
 
 # --- Tagging in windows ---
 
-KEPT = WINDOW - 2 * MARGIN
+KEPT = FRAMES - 2 * MARGIN
 LENGTHS = sorted(
     {
-        *(1, 2, MARGIN, WINDOW - MARGIN),
-        *(whole + more for whole in (WINDOW, WINDOW + KEPT, WINDOW + (WINDOWS - 1) * KEPT) for more in (-1, 0, 1)),
-        *(WINDOW + WINDOWS * KEPT + more for more in (-1, 0, 1)),
-        *(2 * WINDOWS * WINDOW, 40_321),
+        *(1, 2, MARGIN, FRAMES - MARGIN),
+        *(whole + more for whole in (FRAMES, FRAMES + KEPT, FRAMES + (WINDOWS - 1) * KEPT) for more in (-1, 0, 1)),
+        *(FRAMES + WINDOWS * KEPT + more for more in (-1, 0, 1)),
+        *(2 * WINDOWS * FRAMES, 40_321),
     }
 )
 
@@ -346,11 +346,11 @@ def test_windows_give_each_frame_its_tag_once_in_order(length, size):
     context = []
 
     def predict(windows):
-        assert windows.shape == (WINDOWS, WINDOW, 1)
+        assert windows.shape == (WINDOWS, FRAMES, 1)
         held = (windows != 0).sum(axis=1)  # frames of each window, the rest is padding
-        place = np.arange(WINDOW)
+        place = np.arange(FRAMES)
         context.append(
-            np.stack([windows[:, :, 0], np.broadcast_to(place, (WINDOWS, WINDOW)), held - 1 - place], axis=-1)
+            np.stack([windows[:, :, 0], np.broadcast_to(place, (WINDOWS, FRAMES)), held - 1 - place], axis=-1)
         )
         return windows[:, :, 0].astype(np.int64)
 
@@ -370,7 +370,7 @@ def test_the_tags_that_are_kept_had_context_to_both_sides():
 
     def predict(windows):
         held = (windows != 0).sum(axis=1)
-        return np.minimum(np.arange(WINDOW), held - 1 - np.arange(WINDOW))
+        return np.minimum(np.arange(FRAMES), held - 1 - np.arange(FRAMES))
 
     nearest = np.concatenate(list(tag_windows(predict, blocks_of(numbers))))
     ends = np.minimum(np.arange(length), np.arange(length)[::-1])
@@ -390,7 +390,7 @@ def test_windows_hold_no_more_than_a_batch():
         most = max(most, taken - given)
         given += len(tags)
     assert taken == given == 200_000
-    assert most <= WINDOWS * WINDOW + 500
+    assert most <= WINDOWS * FRAMES + 500
 
 
 def test_tags_of_windows_are_those_of_the_whole():
@@ -502,7 +502,7 @@ def test_tag_writes_the_models_tags(own, wav, tmp_path, capsys):
     samples, seconds = read_audio(wav)
     normalizer = Normalizer.from_config(keras.models.load_model(model).get_layer("tags").metadata["normalizer"])
     expected = tags_of(model, normalizer.apply(log_mel(samples)))
-    assert len(said["labels"]) == len(expected) > WINDOW
+    assert len(said["labels"]) == len(expected) > FRAMES
     assert np.mean(said["labels"] == expected) > 0.99
     heard = np.repeat(["sil", "", "sil"], [20, len(expected) - 40, 20])
     assert np.mean([PHONES[tag] == name for tag, name in zip(expected, heard, strict=True) if name]) > 0.8
@@ -512,7 +512,7 @@ def test_tag_writes_the_models_tags(own, wav, tmp_path, capsys):
     assert (starts[0], ends[-1]) == (0, pytest.approx(seconds, abs=1e-6))
     assert starts[1:] == ends[:-1]
     assert all(one != other for one, other in itertools.pairwise(labels))
-    centres = (np.arange(len(expected)) * STEP + FRAME / 2) / RATE
+    centres = (np.arange(len(expected)) * STEP + WINDOW / 2) / RATE
     assert [labels[i] for i in np.searchsorted(starts, centres) - 1] == [PHONES[tag] for tag in said["labels"]]
     picture = (tmp_path / "speech.svg").read_text()
     assert picture.startswith(("<svg", "<?xml"))
@@ -535,7 +535,7 @@ def test_a_short_recording_of_any_rate_is_tagged(own, tmp_path, samples, rate):
     said = main([*words, "--out", str(tmp_path)])
     assert said["segments"][0][0] == 0
     assert said["segments"][-1][1] == said["seconds"] == samples / rate
-    assert len(said["labels"]) == 1 + (int(np.ceil(samples * RATE / rate)) - FRAME) // STEP
+    assert len(said["labels"]) == 1 + (int(np.ceil(samples * RATE / rate)) - WINDOW) // STEP
 
 
 def test_tag_refuses_what_it_cannot_do_and_loses_nothing(own, wav, tmp_path):
