@@ -228,17 +228,19 @@ def dispatch(
 
 @functools.cache
 def import_backend_quietly() -> None:
-    """Import TensorFlow and the backend without their start-up messages, which ignore the log level."""
+    """Import the backend without its start-up messages, which ignore the log level."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     stderr = os.dup(2)
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     try:
         import keras
-        import tensorflow
 
-        tensorflow.config.list_physical_devices()  # the first call prints warnings
-        tensorflow.get_logger().setLevel("ERROR")  # no warnings about retracing, which several models cause
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow
+
+            tensorflow.config.list_physical_devices()  # the first call prints warnings
+            tensorflow.get_logger().setLevel("ERROR")  # no warnings about retracing, which several models cause
     finally:
         os.dup2(stderr, 2)
         os.close(null)
