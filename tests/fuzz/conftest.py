@@ -14,16 +14,8 @@ from data.dataset import BadInput
 
 SECONDS = 10
 MEGABYTES = 1_000
-# Loaders are imported once, by the server that each process is forked from.
-LOADERS = [
-    "data.table",
-    "data.fraud",
-    "data.images",
-    "data.pronunciation",
-    "data.text",
-    "data.recordings",
-    "data.speech",
-]
+# Imported once, with the loaders and Hypothesis, by the server that each process is forked from.
+MODULES = [f"tests.fuzz.{path.stem}" for path in Path(__file__).parent.glob("test_*.py")]
 
 hypothesis.settings.register_profile(
     "ci",
@@ -67,7 +59,7 @@ def _child(pipe, load, arguments) -> None:
 @pytest.fixture(scope="session")
 def server():
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(LOADERS)
+    context.set_forkserver_preload(MODULES)
     return context
 
 
