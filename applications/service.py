@@ -19,6 +19,7 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 
 LARGEST_BODY = 16 * 2**20  # bytes
 MOST_EXAMPLES = 256  # of a request, and about as many are answered at once
+MOST_TOKENS = 4_096  # that continue a prompt
 GRACE = 30  # seconds that requests have to end after SIGTERM
 Data = pydantic.Base64Bytes  # pictures and sound in JSON
 
@@ -50,10 +51,10 @@ def service(folder: Path) -> fastapi.FastAPI:
     @app.post("/answers", response_model=response_type)
     async def answers(request: request_type) -> Any:  # type: ignore
         """Answer examples, in their order."""
-        raws = [_plain(raw) for raw in request.examples]  # type: ignore
+        raws = [_plain(raw, kind) for raw in request.examples]  # type: ignore
         try:
             return {"answers": _encoded(await batches.answer(raws))}
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise fastapi.HTTPException(422, str(error)) from None
 
     if kind == "prompt":
@@ -61,10 +62,10 @@ def service(folder: Path) -> fastapi.FastAPI:
         @app.post("/stream")
         async def stream(request: one) -> StreamingResponse:  # type: ignore
             """Continue a prompt; the text comes as it is written."""
-            pieces = model.write(**_plain(request))
             try:
+                pieces = model.write(**_plain(request, kind))
                 first = await asyncio.to_thread(next, pieces, "")
-            except ValueError as error:
+            except (TypeError, ValueError) as error:
                 raise fastapi.HTTPException(422, str(error)) from None
             return StreamingResponse(_joined(first, pieces), media_type="text/plain; charset=utf-8")
 
@@ -184,9 +185,14 @@ def _answer_type(value: Any, name: str = "Answer") -> Any:
     return pydantic.create_model(name, **fields)
 
 
-def _plain(raw: Any) -> Any:
-    """A request's example as the model takes it: fields that were not given are left out."""
-    return raw.model_dump(by_alias=True, exclude_unset=True) if isinstance(raw, pydantic.BaseModel) else raw
+def _plain(raw: Any, kind: str) -> Any:
+    """A request's example as the model takes it: fields that were not given are left out; in a row, null is missing."""
+    if not isinstance(raw, pydantic.BaseModel):
+        return raw
+    values = raw.model_dump(by_alias=True, exclude_unset=True, exclude_none=kind != "row")
+    if kind == "prompt" and not (isinstance(values.get("tokens", 0), int) and values.get("tokens", 0) <= MOST_TOKENS):
+        raise fastapi.HTTPException(422, f"tokens: found {values['tokens']!r}, expected {MOST_TOKENS:,} at most")
+    return values
 
 
 def _encoded(value: Any) -> Any:

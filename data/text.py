@@ -167,6 +167,24 @@ class Tokenizer:
         return numbers
 
 
+def decoded(tokens: Iterable[int], pieces: Sequence[bytes], stop: Sequence[str] = ()) -> Iterator[str]:
+    """Turn tokens into text, piece by piece as they come, up to one of the strings in `stop`."""
+    # A token may be part of a character; text that may begin a stop string is held back.
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    longest = max(map(len, stop), default=1)
+    waiting = ""
+    for token in tokens:
+        waiting += decoder.decode(pieces[token])
+        if places := [waiting.find(string) for string in stop if string in waiting]:
+            yield waiting[: min(places)]
+            return
+        ready = len(waiting) - longest + 1
+        if ready > 0:
+            yield waiting[:ready]
+            waiting = waiting[ready:]
+    yield waiting + decoder.decode(b"", final=True)
+
+
 def as_in_text(prompt: str) -> str:
     """Normalise a prompt as texts are when read: line ends, blank lines, byte order mark, NFC."""
     prompt = io.IncrementalNewlineDecoder(None, translate=True).decode(prompt.removeprefix("\ufeff"), final=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -112,21 +111,8 @@ class LanguageModel:
 
     def write(self, prompt: str, tokens: int, stop: Sequence[str] = (), **choice: Any) -> Iterator[str]:
         """Generate pieces of text that continue the prompt, up to one of the strings in `stop`."""
-        # A token may be part of a character; text that may begin a stop string is held back.
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        longest = max(map(len, stop), default=1)
-        waiting = ""
-        for token in self.continuations([prompt], tokens, **choice):
-            waiting += decoder.decode(self.tokenizer.pieces[int(token[0])])
-            stops = [waiting.find(string) for string in stop if string in waiting]
-            if stops:
-                yield waiting[: min(stops)]
-                return
-            ready = len(waiting) - longest + 1
-            if ready > 0:
-                yield waiting[:ready]
-                waiting = waiting[ready:]
-        yield waiting + decoder.decode(b"", final=True)
+        tokens_of_prompt = (int(token[0]) for token in self.continuations([prompt], tokens, **choice))
+        return text.decoded(tokens_of_prompt, self.tokenizer.pieces, stop)
 
     def most_probable(self, prompt: str, tokens: int) -> tuple[np.ndarray, float]:
         """The continuation of most probable tokens, and its log-probability in nats."""

@@ -7,8 +7,6 @@
 or from a terminal: python exported/preprocess.py "The statement"
 """
 
-import codecs
-import io
 import itertools
 import re
 import sys
@@ -20,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from applications.runtime import Network
+from data.text import as_in_text, decoded
 
 EXAMPLE = "prompt"  # what `Model.answers` takes a list of
 
@@ -76,21 +75,8 @@ class Model:
         Raises:
             ValueError: if the prompt is empty or has a character that the model doesn't know.
         """
-        # A token may be a part of a character; characters that may begin a stop string are held back.
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        stop = [short for string in stop if (short := as_in_text(string))]
-        longest = max(map(len, stop), default=1)
-        waiting = ""
-        for token in self._tokens(as_in_text(prompt), tokens, temperature, top_k, top_p, seed, log_probabilities):
-            waiting += decoder.decode(self.tokenizer.pieces[token])
-            if places := [waiting.find(string) for string in stop if string in waiting]:
-                yield waiting[: min(places)]
-                return
-            ready = len(waiting) - longest + 1
-            if ready > 0:
-                yield waiting[:ready]
-                waiting = waiting[ready:]
-        yield waiting + decoder.decode(b"", final=True)
+        continuation = self._tokens(as_in_text(prompt), tokens, temperature, top_k, top_p, seed, log_probabilities)
+        return decoded(continuation, self.tokenizer.pieces, [short for one in stop if (short := as_in_text(one))])
 
     def _tokens(
         self,
@@ -229,13 +215,6 @@ def _kind(character: str) -> str:
         return " " if character == " " else "w"
     category = unicodedata.category(character)[0]
     return category if category in "LN" else "o"
-
-
-def as_in_text(prompt: str) -> str:
-    """Bring a prompt to the form of the training text: line ends, blank lines, byte order mark, composed letters."""
-    prompt = io.IncrementalNewlineDecoder(None, translate=True).decode(prompt.removeprefix("\ufeff"), final=True)
-    *paragraphs, last = re.split(r"\n(?:[^\S\n]*\n)+", prompt)
-    return unicodedata.normalize("NFC", "\n\n".join([*(paragraph.rstrip() for paragraph in paragraphs), last]))
 
 
 if __name__ == "__main__":

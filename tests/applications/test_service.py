@@ -41,7 +41,7 @@ class Model:
         sums = self.network(raw=values)["sum"][:, 0].tolist()
         return [{"sum": value, "together": len(rows), "parts": {"a": 1.0, "b": 2.0}} for value in sums]
 
-    def write(self, a, b=0, wait=0) -> Iterator[str]:
+    def write(self, a, b=0, wait=0, tokens=3) -> Iterator[str]:
         for word in ("one ", "two ", "three"):
             time.sleep(wait)
             yield word
@@ -61,7 +61,7 @@ def folder(request, tmp_path_factory):
         code,
         about={},
         preparation={},
-        examples=[{"a": 1.5, "b": 2.0, "wait": 0}],
+        examples=[{"a": 1.5, "b": 2.0, "wait": 0} | ({"tokens": 1} if request.param == "prompt" else {})],
         answers=[{"sum": 3.5, "together": 1, "parts": {"a": 1.0, "b": 2.0}}],
     )
     return place / "exported"
@@ -166,7 +166,10 @@ def test_requests_in_progress_are_answered_after_sigterm(folder):
 def test_a_prompt_is_streamed(folder):
     with served(folder) as (_, address):
         assert post(address, {"a": 1}, "/stream") == (200, "one two three")
+        assert post(address, {"a": 1, "b": None}, "/stream") == (200, "one two three")
         assert post(address, {"c": 1}, "/stream")[0] == 422
+        assert post(address, {"a": 1, "wait": "long"}, "/stream")[0] == 422
+        assert "expected 4,096 at most" in post(address, {"a": 1, "tokens": 5_000}, "/stream")[1]
 
 
 def test_a_folder_has_what_a_container_needs(folder):

@@ -45,11 +45,6 @@ def test_an_unknown_character_is_named():
         own.encode("ax")
 
 
-@pytest.mark.parametrize("prompt", [SAMPLE, "\ufeffa\r\nb", "a\n \n\nb  \n\n c \n", "e\u0301", "\n"])
-def test_prompts_are_brought_to_the_same_form(prompt):
-    assert preprocess.as_in_text(prompt) == text.as_in_text(prompt)
-
-
 @pytest.mark.parametrize("choice", [(1.0, None, None), (0.5, 3, None), (1.3, None, 0.6), (0, None, None), (2, 4, 0.5)])
 def test_tokens_are_drawn_as_the_template_draws_them(choice):
     random = np.random.default_rng(0)
