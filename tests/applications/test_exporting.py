@@ -10,6 +10,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import onnxruntime
 import pytest
 import soundfile
 from PIL import Image
@@ -132,6 +133,16 @@ def test_a_model_that_answers_otherwise_is_not_exported(tmp_path):
     assert exporting.export(settings, network, code, **options, answers=answers)["difference"] < 1e-6
     with pytest.raises(BadInput, match="out"):
         exporting.export(settings, network, code, **options, answers=answers)
+
+
+def test_constants_of_a_normalization_are_in_the_onnx_graph(tmp_path):
+    inputs = keras.Input((2,), name="raw")
+    x = keras.layers.Normalization(mean=[1.0, 2.0], variance=[4.0, 9.0], name="standardise")(inputs)
+    exporting._write_model("onnx", keras.Model(inputs, {"x": x}), tmp_path / "model.onnx", static=False)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    assert [tensor.name for tensor in session.get_inputs()] == ["raw"]
+    (found,) = session.run(None, {"raw": np.array([[3.0, -1.0]], np.float32)})
+    np.testing.assert_allclose(found, [[1.0, -1.0]], rtol=1e-6)
 
 
 @pytest.mark.slow
