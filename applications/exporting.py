@@ -101,7 +101,8 @@ def export(
         The largest difference between the numbers of the answers, relative to those above 1, as "difference".
 
     Raises:
-        BadInput: if the folder exists, the format's packages are missing, or the answers differ.
+        BadInput: if the folder exists, the backend is not TensorFlow, the format's packages are missing, or the
+            answers differ.
     """
     if isinstance(settings, Serve):
         with tempfile.TemporaryDirectory() as folder:
@@ -124,6 +125,11 @@ def export(
             return found
     run.check_new(settings.out)
     form = settings.format
+    if (backend := keras.backend.backend()) != "tensorflow":
+        raise BadInput(
+            f"KERAS_BACKEND: found {backend}, expected tensorflow, from which models are exported; it loads those of "
+            "any backend"
+        )
     _require(f"--format {form}", "export", MODULES[form])
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     partial = settings.out.with_name(f".partial-{secrets.token_hex(4)}-{settings.out.name}")

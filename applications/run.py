@@ -234,8 +234,10 @@ def import_backend_quietly() -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     try:
-        import keras
-
+        try:
+            import keras
+        except (ModuleNotFoundError, ValueError) as problem:  # ValueError: a name that Keras doesn't know
+            raise _no_backend(problem) from None
         if keras.backend.backend() == "tensorflow":
             import tensorflow
 
@@ -250,6 +252,21 @@ def import_backend_quietly() -> None:
     keras.config.set_dtype_policy("float32")
     keras.config.set_epsilon(1e-7)
     keras.config.set_image_data_format("channels_last")
+
+
+def _no_backend(problem: ModuleNotFoundError | ValueError) -> Exception:
+    """What to tell of a problem of Keras' import: BadInput if the chosen backend is missing."""
+    backends = ("tensorflow", "jax", "torch")  # each the name of its package and of the extra that brings it
+    if isinstance(problem, ValueError):
+        return BadInput(f"KERAS_BACKEND: {problem}, expected {', '.join(backends[:-1])} or {backends[-1]}")
+    missing = (problem.name or "").split(".")[0]
+    if missing not in backends:
+        return problem
+    others = " or ".join(name for name in backends if name != missing)
+    return BadInput(
+        f'{missing}: found no such backend, expected it installed: pip install -e ".[{missing}]"; or another one, '
+        f"selected with KERAS_BACKEND={others}"
+    )
 
 
 def _without_places(words: Sequence[str]) -> list[str]:

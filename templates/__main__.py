@@ -10,6 +10,7 @@ from typing import Any
 
 from . import FOLDER, architectures, beside, description, names
 
+BACKENDS = ("tensorflow", "jax", "torch")
 VERSION = "0.1.0"  # that of pyproject.toml
 
 
@@ -88,6 +89,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             for path in copy(chosen.name, chosen.destination, force=chosen.force):
                 print(f"wrote {path}")
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").split(".")[0]
+        if missing not in BACKENDS:
+            raise
+        others = " or ".join(name for name in BACKENDS if name != missing)
+        print(f"error: {missing} is not installed, nor KERAS_BACKEND={others} selected", file=sys.stderr)
+        return 2
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

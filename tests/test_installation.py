@@ -1,8 +1,10 @@
 """Folders and packages of others that are named as the rooms of this project: neither disturbs the other."""
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -48,6 +50,58 @@ def test_importing_a_program_changes_no_path(elsewhere):
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); before = list(sys.path)\n"
     code += "from applications import fraud_autoencoder; assert sys.path == before"
     run(sys.executable, "-c", code, cwd=elsewhere)
+
+
+# --- Without a backend ---
+
+
+MISSING = """
+import os, sys
+
+class Missing:
+    def find_spec(name, *_):
+        if name.split(".")[0] == os.environ["KERAS_BACKEND"]:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing)
+"""
+
+
+def told(code, backend):
+    """What lines of Python tell on stderr where the backend is not installed."""
+    environment = os.environ | {"KERAS_BACKEND": backend}
+    command = [sys.executable, "-c", MISSING + code]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    return done.stderr
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch", "none"])
+def test_a_missing_backend_is_told_in_one_line(backend):
+    code = "sys.argv[1:] = ['--quick']\nfrom applications import image_classification as program, run\n"
+    error = told(code + "run.execute(program.main)", backend)
+    (line,) = error.splitlines()
+    if backend == "none":
+        assert line == "error: KERAS_BACKEND: Unable to import backend : none, expected tensorflow, jax or torch"
+    else:
+        assert line.startswith(f'error: {backend}: found no such backend, expected it installed: pip install -e ".[')
+        assert f'".[{backend}]"' in line
+
+
+def test_a_summary_tells_a_missing_backend_in_one_line():
+    error = told("from templates.__main__ import main\nsys.exit(main(['summary', 'cnn']))", "jax")
+    (line,) = error.splitlines()
+    assert line.startswith("error: jax is not installed")
+
+
+def test_tensorflow_comes_with_one_extra():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    assert not [one for one in project["dependencies"] if re.match("tensorflow|jax|torch", one)]
+    assert all(any(one.startswith(name) for one in extras[name]) for name in ("tensorflow", "jax", "torch"))
+    commands = re.findall(r"^pip install -e (.*) -c", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert all("tensorflow" in one or one in ('".[test]"', '".[bench]"') for one in commands)
+    assert all("[tensorflow," in extras[name][0] for name in ("test", "bench"))
 
 
 # --- As a wheel ---

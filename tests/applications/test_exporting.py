@@ -68,6 +68,15 @@ def test_difference():
     assert np.isnan(exporting.difference([1.0], [np.nan]))
 
 
+def test_only_tensorflow_exports(tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    settings = exporting.Export(model=tmp_path / "model.keras", out=tmp_path / "exported")
+    nothing = {"about": {}, "preparation": {}, "examples": [], "answers": []}
+    with pytest.raises(BadInput, match=r"^KERAS_BACKEND: found jax, expected tensorflow"):
+        exporting.export(settings, keras.Sequential(), tmp_path, **nothing)
+    assert not settings.out.exists()
+
+
 @pytest.mark.parametrize("code", sorted(Path(exporting.__file__).parent.glob("*/preprocess.py")), ids=str)
 def test_the_single_file_has_everything_once_and_imports_nothing_of_ours(code):
     tree = ast.parse(exporting.single_file(code))
