@@ -625,6 +625,11 @@ def draw(
         result["model"]: {titles[name]: value for name, value in result["metrics"].items()}
         for result in metrics["results"]
     }
+    # Phones that are neither said nor predicted would only be empty rows.
+    counts = np.array(metrics["confusion_matrix"])
+    seen = np.flatnonzero(counts.sum(0) + counts.sum(1))
+    numbers = {name: sum(classes[index] in phones for index in seen) for name, phones in PHONE_CLASSES.items()}
+    groups = {name: number for name, number in numbers.items() if number}
     leading = ", ".join(
         f"{entry['true']} as {entry['found']} {percent(entry['share'])}" for entry in metrics["confusions"][:3]
     )
@@ -641,10 +646,8 @@ def draw(
             ),
         ),
         "confusion": (
-            figures.confusion_matrix(
-                metrics["confusion_matrix"], classes, groups={n: len(p) for n, p in PHONE_CLASSES.items()}
-            ),
-            f"Confusion matrix of the {len(classes)} phones; the confusions with the most frames, as shares of the "
+            figures.confusion_matrix(counts[np.ix_(seen, seen)], [classes[index] for index in seen], groups=groups),
+            f"Confusion matrix of {len(seen)} phones; the confusions with the most frames, as shares of the "
             f"true phone's frames: {leading or 'none'}",
         ),
         "network": (
