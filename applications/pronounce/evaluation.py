@@ -495,14 +495,6 @@ def draw(
         return ", ".join(f"{group} {percent(value['word_error_rate']['value'])}" for group, value in groups.items())
 
     drawn = {
-        "length": (
-            bars(metrics["by_length"], "letters of the word"),
-            f"Words wrong by their number of letters: {rates(metrics['by_length'])}",
-        ),
-        "spelling": (
-            bars(metrics["by_spelling"], "spelling"),
-            f"Words wrong by how unusual their spelling is: {rates(metrics['by_spelling'])}",
-        ),
         "sizes": (
             figures.interval_curves(
                 {
@@ -544,8 +536,16 @@ def draw(
             f"Loss of the {own.name} on training and validation words over the epochs; kept: epoch "
             + ", ".join(str(fit.best_epoch) for fit in own.full),
         )
+    titles = {
+        "length": ("letters of the word", "Words wrong by their number of letters"),
+        "spelling": ("spelling", "Words wrong by how unusual their spelling is"),
+    }
+    for name, (x_label, title) in titles.items():
+        groups = metrics[f"by_{name}"]
+        if len(groups) > 1:
+            drawn[name] = (bars(groups, x_label), f"{title}: {rates(groups)}")
     letters = {name: value for name, value in metrics["by_letter"].items() if value["letters"] >= FREQUENT}
-    if letters:
+    if len(letters) > 1:
         most = ", ".join(f"{name} {percent(value['value'])}" for name, value in list(letters.items())[:3])
         drawn["letter"] = (
             figures.grouped_bars(
