@@ -53,6 +53,7 @@ def make_small(patch):
     patch.setattr(models, "BATCH", 64)
     patch.setattr(evaluation, "TIMED", 8)
     patch.setattr(evaluation, "SHOWN_LETTERS", (4, 4))
+    patch.setattr(evaluation, "FREQUENT", 10)
 
 
 @pytest.fixture(autouse=True)
