@@ -45,8 +45,8 @@ class Cnn:
     residual: bool
     dense: tuple[Count, ...]
     dropout: Share
-    rotation: NotNegative
-    translation: NotNegative
+    rotation: Annotated[float, between(0, 0.5)]
+    translation: Share
     zoom: Share
     flip: bool
 
