@@ -8,6 +8,7 @@ import asyncio
 import base64
 import contextlib
 import importlib.util
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ LARGEST_BODY = 16 * 2**20  # bytes
 MOST_EXAMPLES = 256  # of a request, and about as many are answered at once
 MOST_TOKENS = 4_096  # that continue a prompt
 GRACE = 30  # seconds that requests have to end after SIGTERM
+NOTICE = 1  # seconds before open connections are closed, in which answers announce it
 Data = pydantic.Base64Bytes  # pictures and sound in JSON
 
 
@@ -217,9 +219,23 @@ def _module(path: Path) -> Any:
     return module
 
 
+class _Server(uvicorn.Server):
+    """Closes no connection before its client could know, which would lose the request that the client sends next."""
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        for server in self.servers:
+            server.close()
+        self.server_state.default_headers.append((b"connection", b"close"))
+        end = time.monotonic() + NOTICE
+        while self.server_state.connections and time.monotonic() < end and not self.force_exit:
+            await asyncio.sleep(0.05)
+        await super().shutdown(sockets)
+
+
 def serve(folder: Path, host: str, port: int) -> None:
-    """Serve until SIGINT or SIGTERM; requests in progress are answered first."""
-    uvicorn.run(service(folder), host=host, port=port, timeout_graceful_shutdown=GRACE)
+    """Serve until SIGINT or SIGTERM; requests in progress and those of open connections are answered first."""
+    with contextlib.suppress(KeyboardInterrupt):
+        _Server(uvicorn.Config(service(folder), host=host, port=port, timeout_graceful_shutdown=GRACE)).run()
 
 
 if __name__ == "__main__":

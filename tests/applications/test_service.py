@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import http.client
 import json
 import shutil
 import signal
@@ -159,6 +160,26 @@ def test_requests_in_progress_are_answered_after_sigterm(folder):
         process.send_signal(signal.SIGTERM)
         answers = [json.loads(future.result()[1])["answers"][0]["sum"] for future in waiting]
         assert answers == list(range(8))
+        process.wait(30)
+
+
+def test_no_request_on_an_open_connection_is_lost_after_sigterm(folder):
+    def ask(port):
+        connection, answered = http.client.HTTPConnection("127.0.0.1", port, timeout=60), 0
+        body = json.dumps({"examples": [{"a": 1, "b": 2}]})
+        with pytest.raises(ConnectionRefusedError):  # and no other error, such as of a connection closed too early
+            while True:
+                connection.request("POST", "/answers", body, {"Content-Type": "application/json"})
+                response = connection.getresponse()
+                assert json.loads(response.read())["answers"][0]["sum"] == 3.0
+                answered += 1
+        return answered
+
+    with served(folder) as (process, address), concurrent.futures.ThreadPoolExecutor(8) as pool:
+        clients = [pool.submit(ask, int(address.rpartition(":")[2])) for _ in range(8)]
+        time.sleep(1)
+        process.send_signal(signal.SIGTERM)
+        assert min(client.result() for client in clients) > 0
         process.wait(30)
 
 
