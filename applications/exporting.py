@@ -39,7 +39,8 @@ WORKDIR /model
 COPY requirements.txt .
 RUN pip install --no-cache-dir -r requirements.txt
 COPY . .
-USER nobody
+# The user nobody; by number, so that a host can tell that it is not root.
+USER 65534
 EXPOSE 8000
 CMD ["python", "serve.py", "--host", "0.0.0.0"]
 """
