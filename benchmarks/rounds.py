@@ -3,11 +3,31 @@
 import argparse
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
 MISSING = 3  # exit code of a contender without its package
+
+
+def turns(
+    script: str, contenders: Sequence[str], rounds: int, flags: Sequence[str] = ()
+) -> Iterator[tuple[int, str, list[str]]]:
+    """Run `script --contender NAME` for all contenders in turn, several times.
+
+    Yields:
+        The round, from 1; the contender; the words that it printed. One without its package is reported and skipped.
+    """
+    for number in range(1, 1 + rounds):
+        for contender in contenders:
+            command = [sys.executable, script, "--contender", contender, *flags]
+            result = subprocess.run(command, capture_output=True, text=True, check=False)
+            if result.returncode == MISSING:
+                print(f"{contender}: skipped, {result.stderr.strip().splitlines()[-1]}")
+                continue
+            if result.returncode:
+                sys.exit(f"{contender}: {result.stderr}")
+            yield number, contender, result.stdout.split()
 
 
 def compete(
@@ -48,21 +68,14 @@ def compete(
     figures: dict[str, list[float]] = {}
     counts: set[str] = set()
     width = max(map(len, contenders))
-    for number in range(1 if chosen.quick else chosen.rounds):
-        for contender in contenders:
-            command = [sys.executable, script, "--contender", contender, *(["--quick"] if chosen.quick else [])]
-            result = subprocess.run(command, capture_output=True, text=True, check=False)
-            if result.returncode == MISSING:
-                print(f"{contender}: skipped, {result.stderr.strip().splitlines()[-1]}")
-                continue
-            if result.returncode:
-                sys.exit(f"{contender}: {result.stderr}")
-            count, figure = result.stdout.split()[-2:]
-            counts.add(count)
-            if len(counts) > 1:
-                sys.exit(f"{contender} trains {count} parameters, others {', '.join(counts - {count})}")
-            figures.setdefault(contender, []).append(float(figure))
-            print(f"round {number + 1}  {contender:<{width}} {float(figure):>7,.0f} {unit}", flush=True)
+    quick = ["--quick"] if chosen.quick else []
+    for number, contender, words in turns(script, contenders, 1 if chosen.quick else chosen.rounds, quick):
+        count, figure = words[-2:]
+        counts.add(count)
+        if len(counts) > 1:
+            sys.exit(f"{contender} trains {count} parameters, others {', '.join(counts - {count})}")
+        figures.setdefault(contender, []).append(float(figure))
+        print(f"round {number}  {contender:<{width}} {float(figure):>7,.0f} {unit}", flush=True)
     rival_medians = [median(figures[name]) for name in rivals if name in figures]
     print("\nmedian of the rounds (range)")
     for contender, values in figures.items():

@@ -74,7 +74,7 @@ def _image_classification(program: Any, settings: Any) -> tuple[Any, dict]:
     data = images.load("digits")
     shape = data.splits["train"].inputs.shape[1:]
     settings = classifiers.with_recipe(settings, *shape[:2], len(data.splits["train"]))
-    sizes = dict(zip(("height", "width", "channels"), shape, strict=True))
+    sizes: dict[str, Any] = dict(zip(("height", "width", "channels"), shape, strict=True))
     net = cnn.cnn(**sizes, outputs=len(data.classes), **run.arguments(cnn.cnn, settings.cnn))
     return classifiers._packaged(shape, net, flat=False), {"classes": data.classes, "levels": dict(data.levels)}
 
@@ -106,7 +106,7 @@ def _image_synthesis(program: Any, settings: Any) -> tuple[Any, dict]:
 
     data = images.load("digits")
     shape = data.splits["train"].inputs.shape[1:]
-    sizes = dict(zip(("height", "width", "channels"), shape, strict=True), classes=len(data.classes))
-    parts = [made(**sizes, **run.arguments(made, settings.gan)) for made in (gan.generator, gan.discriminator)]
+    sizes: dict[str, Any] = dict(zip(("height", "width", "channels"), shape, strict=True), classes=len(data.classes))
+    parts: Any = [made(**sizes, **run.arguments(made, settings.gan)) for made in (gan.generator, gan.discriminator)]
     model = gan.GAN(*parts, **run.arguments(gan.GAN, settings.gan), seed=0)
     return model, {"classes": data.classes, "levels": dict(data.levels)}
