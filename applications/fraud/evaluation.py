@@ -627,11 +627,11 @@ def draw(
     drawn = {
         "roc": (
             figures.roc_curves(test.labels, first, emphasis="autoencoder"),
-            f"Receiver operating characteristic of all models; {values('auc_roc')}",
+            f"ROC curves of all models; {values('auc_roc')}",
         ),
         "precision_recall": (
             figures.precision_recall_curves(test.labels, first, emphasis="autoencoder"),
-            f"Precision over recall of all models; {values('average_precision')}",
+            f"Precision-recall curves of all models; {values('average_precision')}",
         ),
         "scores": (
             figures.score_histogram(
@@ -654,9 +654,9 @@ def draw(
                     for model, groups in metrics["detection"].items()
                 },
                 x_label="fraud scenario",
-                y_label="share of the frauds found",
+                y_label="recall",
             ),
-            "Share of the frauds of each scenario found by each model; autoencoder: "
+            "Recall of each model by fraud scenario; autoencoder: "
             + "; ".join(f"{scenario} {percent(share['value'])}" for scenario, share in own_detection),
         )
     if metrics["alerts"]["named_share"] >= SPREAD_OUT:
@@ -687,10 +687,10 @@ def draw(
         # A code of size 1 is drawn against the score.
         points = code if code.shape[1] == 2 else np.column_stack([code, own[rows]])
         held = 1.0
-        axes = ("first number of the code", "second number" if code.shape[1] == 2 else "anomaly score")
+        axes = ("first component of the code", "second component" if code.shape[1] == 2 else "anomaly score")
     drawn["code"] = (
         figures.scatter(points, test.labels[rows], class_names=dataset.classes, axis_names=axes),
-        f"The codes of {len(rows):,} test payments in the plane, coloured by class",
+        f"Codes of {len(rows):,} test payments in two dimensions, coloured by class",
     )
 
     budgets = threshold["budgets"]
@@ -704,7 +704,7 @@ def draw(
                 chosen=[budget["multiple"] for budget in budgets].index(1),
                 unit=threshold["unit"],
             ),
-            "Alerts expected from validation against alerts raised on test, with recall and precision over the budget",
+            "Alerts expected from validation and raised on test; recall and precision by budget",
         )
     names = {"loss": "training", "val_loss": "validation"}
     drawn["learning"] = (
@@ -713,7 +713,7 @@ def draw(
             y_label=f"loss ({metrics['settings']['loss'].replace('_', ' ')})",
             best_epoch=model["epochs"],
         ),
-        "Loss over the epochs of the selection run and of the final models",
+        "Loss by epoch for the selection run and the final models",
     )
     drawn["network"] = (
         figures.network(model["layers"]),

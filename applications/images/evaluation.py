@@ -613,7 +613,7 @@ def compare(
     return {
         "evaluation": {
             "resamples": resamples,
-            "unit": "pictures",
+            "unit": "images",
             "measures": MEASURES,
             "bins": BINS,
             "cases": CASES,
@@ -816,7 +816,7 @@ def recipe(trainer: Any, chosen: models.Trained, task: Task) -> dict[str, Any]:
         "batch_size": trainer.batch_size(rows, settings.batch_size),
         "epochs": settings.epochs,
         "most_epochs": settings.epochs,
-        "varied": f"each picture also shifted by {shift:g} pixels up, down, left and right" if shift else "",
+        "varied": f"each image also shifted by {shift:g} pixels up, down, left and right" if shift else "",
     }
     if trainer.name == "DSN":
         return values | {"modules": chosen.length}
@@ -827,13 +827,13 @@ def recipe(trainer: Any, chosen: models.Trained, task: Task) -> dict[str, Any]:
         names = ("rbm_epochs", "rbm_learning_rate", "rbm_momentum", "rbm_batch_size")
         return values | {name: getattr(choices, name) for name in names} | {"rbm_epochs_trained": trainer.lengths}
     varied = [
-        (choices.rotation, f"rotated by up to {choices.rotation:g} of a full turn"),
-        (choices.translation, f"shifted by up to {choices.translation:g} of their size"),
-        (choices.zoom, f"zoomed by up to {choices.zoom:g} of their size in or out"),
-        (choices.flip, "mirrored"),
+        (choices.rotation, f"rotation by up to {choices.rotation:g} of a full turn"),
+        (choices.translation, f"shift by up to {choices.translation:g} of the image size"),
+        (choices.zoom, f"zoom in or out by up to {choices.zoom:g} of the image size"),
+        (choices.flip, "mirroring"),
     ]
     text = ", ".join(text for size, text in varied if size)
-    return values | {"varied": f"pictures are {text}, at random" if text else ""}
+    return values | {"varied": f"random {text}" if text else ""}
 
 
 # --- Figures ---
@@ -859,18 +859,17 @@ def draw(
     leading = ", ".join(f"{e['true']} as {e['found']} {e['pictures']:,}" for e in metrics["confusions"][:3])
     drawn["confusion"] = (
         figures.confusion_matrix(metrics["confusion_matrix"], classes),
-        f"Confusion matrix of the {len(classes)} classes; the most frequent confusions, in pictures: "
-        f"{leading or 'none'}",
+        f"Confusion matrix of the {len(classes)} classes; the most frequent confusions, in images: {leading or 'none'}",
     )
     if errors := metrics["errors"]:
-        number = f"{len(errors)} wrong answer{'s' * (len(errors) != 1)}"
+        number = f"{len(errors)} error{'s' * (len(errors) != 1)}"
         drawn["errors"] = (
             figures.pictures(
                 task.test.inputs[[entry["index"] for entry in errors]],
                 [_answer(entry) for entry in errors],
                 columns=math.ceil(len(errors) / math.ceil(len(errors) / IN_A_ROW)),  # rows of about equal length
             ),
-            f"The {number} with the highest confidence of the {own}; true class, predicted class and confidence of the "
+            f"The {number} of the {own} with the highest confidence; true class, predicted class and confidence of the "
             "first ones: " + "; ".join(_answer(entry) for entry in errors[:5]),
         )
     drawn["network"] = (
@@ -889,7 +888,7 @@ def draw(
     if any(len(values) > 1 for of_stage in losses.values() for values in of_stage.values()):
         drawn["learning"] = (
             figures.learning_curves(losses, y_label="squared error" if template == "dsn" else "cross-entropy [nats]"),
-            f"Learning curves of the {own}, of the training for choices",
+            f"Learning curves of the {own}, trained without the validation images",
         )
     for name, draw_more in {"cnn": _draw_cnn, "dbn": _draw_dbn, "dsn": _draw_dsn}.items():
         if metrics[name] is not None:
@@ -936,12 +935,12 @@ def _draw_results(metrics: Mapping[str, Any], digits: int) -> Drawn:
                     model: [(point["pictures"], *span(point, 100)) for point in points]
                     for model, points in sizes["models"].items()
                 },
-                x_label="labelled training pictures",
+                x_label="labelled training images",
                 y_label="accuracy [%]",
                 logarithmic=True,
                 wide=True,
             ),
-            "Accuracy of each model over the number of labelled training pictures; with "
+            "Accuracy of each model by number of labelled training images; with "
             f"{sizes['pictures'][0]:,}: {', '.join(few)}",
         )
     if len(metrics["data"]["classes"]) <= MOST_CLASSES:
@@ -951,17 +950,17 @@ def _draw_results(metrics: Mapping[str, Any], digits: int) -> Drawn:
             spans = {name: (100 - value, 100 - high, 100 - low) for name, (value, low, high) in spans.items()}
         drawn["by_class"] = (
             figures.grouped_bars({own: spans}, x_label="true class", y_label=f"{measure} [%]"),
-            f"{measure.capitalize()} of each class; {own}: "
+            f"{'Error rate' if measure == 'error' else 'Accuracy'} of each class; {own}: "
             + ", ".join(f"{name} {percent(value / 100, digits)}" for name, (value, *_) in spans.items()),
         )
     if max(map(len, metrics["reliability"].values())) >= LEAST_BINS:
         surest = {model: bins[-1] for model, bins in metrics["reliability"].items()}
         drawn["reliability"] = (
             figures.reliability_diagram(metrics["reliability"]),
-            "Accuracy over confidence in bins. "
+            "Accuracy by confidence, in bins. "
             + "; ".join(
-                f"{model}, confidence of {percent(last['low'], 0)} and more: {last['count']:,} pictures, "
-                f"{percent(last['accuracy'])} right"
+                f"{model}, confidence of at least {percent(last['low'], 0)}: {last['count']:,} images, "
+                f"{percent(last['accuracy'])} correct"
                 for model, last in surest.items()
             ),
         )
@@ -1000,7 +999,7 @@ def _draw_cnn(task: Task, details: Cnn, first: models.Trained) -> Drawn:
                 marks=[entry["true"] != entry["found"] for entry in shown],
                 overlays=cnn_template.grad_cam(first.parts, pictures.astype(np.float32) / 255),
             ),
-            "Test pictures, each beside its Grad-CAM map; true class, predicted class, confidence: "
+            "Test images, each next to its Grad-CAM map; true class, predicted class, confidence: "
             + "; ".join(_answer(entry) for entry in shown),
         ),
     }
@@ -1024,7 +1023,7 @@ def _draw_dbn(task: Task, details: Dbn, first: models.Trained) -> Drawn:
         measured: list[tuple[float, float]] = [
             (e["epoch"], e["log_likelihood"]) for e in epochs if e["log_likelihood"] is not None
         ]
-        panels["log-likelihood [nats a picture]"] = {
+        panels["log-likelihood [nats per image]"] = {
             "first RBM": measured,
             "independent pixels": [(epoch, likelihood["independent"]) for epoch, _ in (measured[0], measured[-1])],
         }
@@ -1032,15 +1031,15 @@ def _draw_dbn(task: Task, details: Dbn, first: models.Trained) -> Drawn:
     return {
         "dbn_fields": (
             figures.pictures(fields, [""] * len(fields), columns=16, signed=True),
-            f"Weights of {len(fields)} hidden units of the first machine, as pictures",
+            f"Weights of {len(fields)} hidden units of the first RBM, as images",
         ),
         "dbn_samples": (
             figures.pictures(samples.reshape(-1, *shape), [""] * SAMPLES, columns=20),
-            f"{SAMPLES} pictures generated by the stack",
+            f"{SAMPLES} images generated by the stack",
         ),
         "dbn_training": (
             figures.series(panels, x_label="epoch"),
-            f"Over the epochs of the first machine: the reconstruction error from {' to '.join(ends)}",
+            f"Training of the first RBM: reconstruction error from {' to '.join(ends)}",
         ),
     }
 

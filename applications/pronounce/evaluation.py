@@ -24,7 +24,7 @@ from reports.pronunciation import Pronunciation
 from templates import decoding
 
 BASELINE = "letters in context"
-MEASURES = {"word_error_rate": "Words wrong", "phone_error_rate": "Phone errors"}
+MEASURES = {"word_error_rate": "Word error rate", "phone_error_rate": "Phone error rate"}
 FREQUENT = 30  # occurrences of a letter in the test words for its error rate to be meaningful
 SHARES = (0.25, 0.5, 1.0)  # of the training words
 CHOOSING, LEAST_GAIN = 5_000, 0.01  # words for choosing the form of the letters, and the least gain for NFD
@@ -487,7 +487,7 @@ def draw(
         return figures.grouped_bars(
             {own.name: {group: span(value["word_error_rate"], 100) for group, value in groups.items()}},
             x_label=x_label,
-            y_label="words wrong [%]",
+            y_label="word error rate [%]",
             counts={group: value["words"] for group, value in groups.items()},
         )
 
@@ -501,12 +501,12 @@ def draw(
                     model: [(point["words"], *span(point["word_error_rate"], 100)) for point in points]
                     for model, points in metrics["sizes"].items()
                 },
-                x_label="words trained on",
-                y_label="words wrong [%]",
+                x_label="training words",
+                y_label="word error rate [%]",
                 logarithmic=True,
                 wide=True,
             ),
-            "Words wrong by training words. "
+            "Word error rate by number of training words. "
             + "; ".join(
                 f"{model}: "
                 + ", ".join(f"{percent(p['word_error_rate']['value'])} after {p['words']:,}" for p in points)
@@ -530,15 +530,15 @@ def draw(
                     for network in networks
                     for index, fit in enumerate(network.full)
                 },
-                y_label="cross-entropy of a phone [nats]",
+                y_label="cross-entropy per phone [nats]",
                 best_epoch=own.full[0].best_epoch,
             ),
-            f"Loss of the {own.name} on training and validation words over the epochs; kept: epoch "
+            f"Loss of the {own.name} on training and validation words by epoch; best epoch "
             + ", ".join(str(fit.best_epoch) for fit in own.full),
         )
     titles = {
-        "length": ("letters of the word", "Words wrong by their number of letters"),
-        "spelling": ("spelling", "Words wrong by how unusual their spelling is"),
+        "length": ("letters per word", "Word error rate by word length"),
+        "spelling": ("spelling", "Word error rate by regularity of the spelling"),
     }
     for name, (x_label, title) in titles.items():
         groups = metrics[f"by_{name}"]
@@ -551,10 +551,10 @@ def draw(
             figures.grouped_bars(
                 {own.name: {letter: span(value, 100) for letter, value in letters.items()}},
                 x_label="letter",
-                y_label="read wrongly [%]",
+                y_label="error rate [%]",
                 counts={letter: value["letters"] for letter, value in letters.items()},
             ),
-            f"Share of each letter's occurrences that are read wrongly; most often {most}",
+            f"Error rate by letter; highest for {most}",
         )
     shown: Attention | None = None
     if own.model.template == "transformer" and (row := _shown(lexicon.splits["test"], own.found[0])) is not None:

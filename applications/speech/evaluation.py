@@ -686,7 +686,7 @@ def draw(
                 centres=acoustics.band_centres(),
                 tracks=tracks,
             ),
-            f"Spectrum, true phones and predicted phones of {sentence}; {own}: frame accuracy "
+            f"Spectrogram, true phones and predicted phones of {sentence}; {own}: frame accuracy "
             f"{percent(example['frame_accuracy'])}, phone error rate "
             f"{percent(example['phone_error_rate'])}",
         )
@@ -755,16 +755,16 @@ def _draw_contexts(metrics: Mapping[str, Any]) -> dict[str, tuple[bytes, str]]:
     def last(points: Sequence[Mapping[str, float]]) -> str:
         return f"{percent(points[-1]['value'])} with {points[-1]['frames']}"
 
-    sides = {"past": "past alone", "future": "future alone", "both": "past and future"}
+    sides = {"past": "past only", "future": "future only", "both": "past and future"}
     drawn = {
         "context": (
             figures.interval_curves(
                 {label: curve(networks[own][side]) for side, label in sides.items()},
-                x_label="frames of context on each side shown",
+                x_label="frames of context on each side",
                 y_label="frame accuracy [%]",
                 logarithmic=True,
             ),
-            "Frame accuracy over the frames of context shown: "
+            "Frame accuracy by frames of context: "
             f"{percent(networks[own]['both'][0]['value'])} with none; "
             + ", ".join(f"{label} {last(networks[own][side])}" for side, label in sides.items()),
         )
@@ -773,11 +773,11 @@ def _draw_contexts(metrics: Mapping[str, Any]) -> dict[str, tuple[bytes, str]]:
         drawn[f"context_{side}"] = (
             figures.interval_curves(
                 {name: curve(curves[side]) for name, curves in networks.items()},
-                x_label=f"frames of {side} shown",
+                x_label=f"frames of {side} context",
                 y_label="frame accuracy [%]",
                 logarithmic=True,
             ),
-            f"Frame accuracy of all networks over the frames shown {where} the tagged one: "
+            f"Frame accuracy of all networks by frames of context {where} the tagged one: "
             + ", ".join(f"{name} {last(curves[side])}" for name, curves in networks.items()),
         )
     return drawn

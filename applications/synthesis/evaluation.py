@@ -334,11 +334,11 @@ def draw(
         ),
         "interpolations": (
             figures.pictures(interpolations(artist), [""] * (PATHS * models.SHOWN), columns=models.SHOWN),
-            "Rows of images that change step by step from one into another",
+            "Interpolations between images, one per row",
         ),
         "copies": (
             _neighbours(task, grid[:: max(1, len(grid) // FOUND)][:FOUND]),
-            "Samples, and below each the nearest training image",
+            "Samples, each above its nearest training image",
         ),
         "moments": (
             figures.pictures(
@@ -347,7 +347,7 @@ def draw(
                 columns=models.SHOWN,
                 row_names=list(moments),
             ),
-            "Images from the same noise at several moments of the training, one row for each moment",
+            "Images from the same noise at several points in training, one row each",
         ),
         "measures": (
             figures.interval_dots(
@@ -361,8 +361,7 @@ def draw(
         ),
         "network": (
             figures.network(metrics["model"]["layers"]),
-            "The layers of the generator: "
-            + ", ".join(f"{name} {size:,}" for name, _, size in metrics["model"]["layers"]),
+            "Generator layers: " + ", ".join(f"{name} {size:,}" for name, _, size in metrics["model"]["layers"]),
         ),
     }
     if max(of_seed["done"] for of_seed in metrics["training"]) > 1:  # a single point isn't a curve
@@ -370,7 +369,7 @@ def draw(
         best = ", ".join(epochs_in_words(of_seed["best"] * of_round) for of_seed in metrics["training"])
         drawn["training"] = (
             figures.series(_curves(metrics, fits), x_label="epoch"),
-            "Fréchet distance from the training images, recall and both losses over the epochs; smallest distance "
+            "Fréchet distance from the training images, recall and both losses by epoch; smallest distance "
             f"after epochs {best}",
         )
     return {"figures": this_run.draw(drawn)}

@@ -35,10 +35,10 @@ MIXTURE = "mixture"  # of the network and the long n-grams
 SHARES = np.arange(1, 20) / 20  # of the network in the mixture
 # Titles of the measures.
 MEASURES = {
-    "bits_per_character": "Bits a character",
-    "bits_per_byte": "Bits a byte",
+    "bits_per_character": "Bits per character",
+    "bits_per_byte": "Bits per byte",
     "perplexity": "Perplexity",
-    "accuracy": "Next token right",
+    "accuracy": "Next-token accuracy",
 }
 
 
@@ -572,12 +572,12 @@ def draw(
                     f"{own}, seed {metrics['seed'] + index}" if index else own: of_fit
                     for index, of_fit in enumerate(losses)
                 },
-                y_label="bits a character",
+                y_label="bits per character",
                 best_epoch=fits[0].best_epoch,
                 levels=metrics["levels"],
             ),
-            f"Bits a character of the {own} on training and validation text over the epochs, with the {N_GRAM} model's "
-            f"on validation as a line; kept: epoch {', '.join(str(fit.best_epoch) for fit in fits)}",
+            f"Bits per character of the {own} on training and validation text by epoch, with the {N_GRAM} model's "
+            f"on validation as a line; best epoch {', '.join(str(fit.best_epoch) for fit in fits)}",
         )
     drawn["position"] = (
         figures.interval_curves(
@@ -585,12 +585,12 @@ def draw(
                 name: [tuple(point[key] for key in ("position", "value", "low", "high")) for point in curve]
                 for name, curve in curves.items()
             },
-            x_label="tokens before it, at least",
-            y_label="bits a token",
+            x_label="context tokens, at least",
+            y_label="bits per token",
             logarithmic=True,
             wide=True,
         ),
-        "Bits of a token over the tokens before it: "
+        "Bits per token by number of context tokens: "
         + ", ".join(f"{name} from {of[0]['value']:.2f} to {of[-1]['value']:.2f}" for name, of in curves.items()),
     )
     drawn["network"] = (
@@ -604,12 +604,12 @@ def draw(
         drawn["surprise"] = (
             figures.surprise(
                 {
-                    f"{rank}: block {passage['block'] + 1}, {cost:.2f} bits a character": passage["pieces"]
+                    f"{rank}: block {passage['block'] + 1}, {cost:.2f} bits per character": passage["pieces"]
                     for rank, (passage, cost) in enumerate(zip(passages, costs, strict=True), 1)
                 }
             ),
-            f"Passages of test text that surprise the {own} most, each character coloured by its bits: "
-            f"{', '.join(f'{cost:.2f}' for cost in costs)} bits a character",
+            f"Test passages with the most bits under the {own}, each character coloured by its bits: "
+            f"{', '.join(f'{cost:.2f}' for cost in costs)} bits per character",
         )
     shown: Attention | None = None
     if model.template == "transformer":

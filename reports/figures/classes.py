@@ -94,7 +94,7 @@ def confusion_matrix(counts: ArrayLike, names: Sequence[str], *, groups: Mapping
     axes.tick_params(length=0, pad=2, labelsize=min(7, cell - 1.5))
     axes.grid(visible=False)
     axes.spines[:].set(visible=True, color=look.INK)
-    axes.set(xlabel="found", ylabel="true")
+    axes.set(xlabel="predicted class", ylabel="true class")
     ends = np.cumsum(sizes) - 0.5
     for end, size, name in zip(ends, sizes, group_names, strict=True):
         if end < ends[-1]:
@@ -154,7 +154,7 @@ def reliability_diagram(models: Mapping[str, Sequence[Mapping[str, float]]]) -> 
     axes.yaxis.set_major_locator(ticks)
     axes.set_aspect("equal")
     first = look.short(next(iter(models)))
-    histogram.set(xlabel=f"confidence of the {first} [%]", ylabel="share of the pictures [%]", xlim=(-2, 102))
+    histogram.set(xlabel=f"{first} confidence [%]", ylabel="share of images [%]", xlim=(-2, 102))
     histogram.set_xticks(range(0, 101, 20))
     histogram.set_ylim(0, 1.1 * histogram.get_ylim()[1])
     look.legend(figure, "outside lower left")

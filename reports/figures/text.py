@@ -101,7 +101,7 @@ def surprise(passages: Mapping[str, Sequence[tuple[str, float]]], *, columns: in
             axes.text(0, base, "".join(line).rstrip(), fontproperties=font, color="black", va="baseline")
         top = bottom - 5
     more = " and more" if all_costs.max() > limit else ""
-    look.colour_scale(axes, 0, 2.5, colors, ("0", f"{limit} bits a character{more}"))
+    look.colour_scale(axes, 0, 2.5, colors, ("0", f"{limit} bits per character{more}"))
     return figure
 
 
@@ -203,6 +203,6 @@ def attention(maps: Sequence[ArrayLike], tokens: Sequence[str], sources: Sequenc
     for row, line in enumerate(reversed(below)):
         background.text(left, 16 + 9 * row, line, fontproperties=look.monospaced(6.5), va="baseline")
     colors = shades(np.sqrt(np.linspace(0, 1, 64)))[:, :3]
-    note = "; grey: not seen" if hidden.any() else ""
-    look.colour_scale(background, left, 2.5, colors, ("0", f"1: share of what a token looks at{note}"))
+    note = "; grey: masked" if hidden.any() else ""
+    look.colour_scale(background, left, 2.5, colors, ("0", f"1: attention weight{note}"))
     return figure

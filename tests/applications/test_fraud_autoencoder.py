@@ -179,8 +179,8 @@ def test_the_codes_drawn_are_those_of_the_network(tmp_path, monkeypatch):
 
 def test_report_says_every_result(quick, assert_pdf):
     folder, metrics = quick
-    headings = ("Results", "Scores and the alert budget", "What an analyst would see", "Data", "Model and training")
-    text = assert_pdf(folder / "report.pdf", [*headings, "Limits", "How to repeat"], pages=(4, 8))
+    headings = ("Results", "Scores and the alert budget", "Alerts and missed frauds", "Data", "Model and training")
+    text = assert_pdf(folder / "report.pdf", [*headings, "Limitations", "Reproducing this run"], pages=(4, 8))
     for result in metrics["results"]:
         for value in result["metrics"].values():
             assert f"{value['value']:.3f}" in text
@@ -202,9 +202,9 @@ def test_shuffled_labels_are_told_from_a_find(own_table, tmp_path, pdf_text):
     words = ["--label", "Class", "--time", "Time", "--epochs", "2", "--seeds", "1"]
     shuffled = main(["--csv", str(tmp_path / "shuffled.csv"), *words, "--out", str(tmp_path / "a")])
     assert shuffled["results"][0]["metrics"]["auc_roc"]["low"] <= 0.5
-    assert "does not find fraud" in pdf_text(tmp_path / "a" / "report.pdf")
+    assert "does not detect fraud" in pdf_text(tmp_path / "a" / "report.pdf")
     true = main(["--csv", str(own_table), *words, "--out", str(tmp_path / "b")])
-    assert "does not find fraud" not in pdf_text(tmp_path / "b" / "report.pdf")
+    assert "does not detect fraud" not in pdf_text(tmp_path / "b" / "report.pdf")
     assert true["results"][0]["metrics"]["auc_roc"]["value"] > 0.9
     assert "card_precision_at_100" not in true["results"][0]["metrics"]
 

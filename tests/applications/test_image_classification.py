@@ -42,9 +42,9 @@ FIGURES = {
     *("cnn_filters", "cnn_grad_cam", "dbn_fields", "dbn_samples", "dbn_training", "dsn_modules"),
 }
 HEADINGS = (
-    *("Results", "How many labels", "Where it goes wrong", "What the convolutional network looks at"),
-    *("What the deep belief network has learnt", "The deep stacking network, module by module", "Data"),
-    *("Model and training", "Limits", "How to repeat"),
+    *("Results", "Number of labels", "Errors", "Convolutional network"),
+    *("Deep belief network", "Deep stacking network", "Data"),
+    *("Model and training", "Limitations", "Reproducing this run"),
 )
 # The program as `make_lean` makes it.
 LEAN = """

@@ -87,7 +87,16 @@ def test_run_leaves_what_it_promises(own, assert_schema, assert_pdf):
     ]
     assert metrics["data"]["train"] + metrics["data"]["validation"] == 120
     assert metrics["timing"]["total_seconds"] > metrics["timing"]["fit_seconds"] > 0
-    headings = ("Results", "Generated images", "Class by class", "Training", "Data", "Model", "Limits", "How to repeat")
+    headings = (
+        "Results",
+        "Generated images",
+        "Classes",
+        "Training",
+        "Data",
+        "Model",
+        "Limitations",
+        "Reproducing this run",
+    )
     said = assert_pdf(out / "report.pdf", headings, pages=(3, 6))
     assert f"{metrics['headline']['value']:.2f}" in said
     assert "python applications/image_synthesis.py --npz" in said

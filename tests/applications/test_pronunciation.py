@@ -24,8 +24,8 @@ from data.pronunciation import Words
 from templates import decoding
 
 HEADINGS = [
-    *("Results", "Where the errors are", "Examples", "How many words it takes", "Data", "Model and training"),
-    *("Limits", "How to repeat"),
+    *("Results", "Errors", "Examples", "Training set size", "Data", "Model and training"),
+    *("Limitations", "Reproducing this run"),
 ]
 READ = {"a": "AH0", "b": "B", "c": "K", "d": "D", "e": "EH1", "h": ""}  # the h is silent
 IPA = {"AH0": "ə", "B": "b", "K": "k", "D": "d", "EH1": "ɛː", "S": "s"}

@@ -349,14 +349,14 @@ def test_report_has_all_figures_and_is_typeset_again_the_same(own, assert_pdf):
     structure = PdfReader(folder / "report.pdf").root_object["/StructTreeRoot"]
     found = [e["/Alt"] for e in elements(structure["/K"]) if e["/S"] == "/Figure"]
     assert found == [figures[name]["alt"] for name in ("learning", "position", "surprise", "network")]
-    assert figures["learning"]["alt"].endswith(f"kept: epoch {metrics['results'][0]['best_epochs'][0]}")
+    assert figures["learning"]["alt"].endswith(f"best epoch {metrics['results'][0]['best_epochs'][0]}")
     for model, curve in metrics["by_position"].items():
         assert f"{model} from {curve[0]['value']:.2f} to {curve[-1]['value']:.2f}" in figures["position"]["alt"]
     costs = (f"{passage['bits_per_token']:.2f}" for passage in metrics["hardest"])  # a token is a character
-    assert f"{', '.join(costs)} bits a character" in figures["surprise"]["alt"]
-    headings = ("Results", "What it writes", "Where it is surprised", "Data", "Model and training", "Limits")
-    said = assert_pdf(folder / "report.pdf", [*headings, "How to repeat"], pages=(4, 8))
-    assert "Where it looks" not in said
+    assert f"{', '.join(costs)} bits per character" in figures["surprise"]["alt"]
+    headings = ("Results", "Generated text", "Loss by context and passage", "Data", "Model and training", "Limitations")
+    said = assert_pdf(folder / "report.pdf", [*headings, "Reproducing this run"], pages=(4, 8))
+    assert "Attention" not in said
     for result in metrics["results"]:
         assert f"{result['metrics']['bits_per_character']['value']:.3f}" in said
     main(["report", "--run", str(folder)])
@@ -691,7 +691,7 @@ def test_evaluate_gives_the_figures_of_the_run(own, model, blocks, tmp_path, mon
     assert f"{size} of {size} characters, 4 blocks, 0 characters that the model does not know" in said
     headline = metrics["headline"]
     span = f"{headline['value']:.3f}  ({headline['low']:.3f} to {headline['high']:.3f})"
-    assert any(line.split(maxsplit=3)[-1] == span for line in said.splitlines() if "Bits a character" in line)
+    assert any(line.split(maxsplit=3)[-1] == span for line in said.splitlines() if "Bits per character" in line)
 
 
 def test_evaluate_counts_what_the_model_does_not_know(model, tmp_path, capsys):
@@ -759,7 +759,7 @@ def test_unusual_text_is_typeset(tmp_path, assert_pdf):
     assert {"\x07", "\x1b", "\x7f"} <= set(unknown)
     assert metrics["data"]["unknown"]["test"] == len(unknown)
     assert "漢" in json.dumps(metrics["hardest"], ensure_ascii=False)
-    said = assert_pdf(out / "report.pdf", ["Limits"], pages=(4, 9))
+    said = assert_pdf(out / "report.pdf", ["Limitations"], pages=(4, 9))
     assert f"{len(unknown)} characters of the test text are unknown" in said
 
 
@@ -769,7 +769,7 @@ def test_of_random_characters_nothing_is_learnt(tmp_path, pdf_text):
     file = write(tmp_path / "random.txt", content)
     words = ["--text", str(file), *TINY, "--epochs", "1", "--seeds", "2", "--seed", "5"]
     metrics = main([*words, "--out", str(tmp_path / "run")])
-    assert "The GRU has not learnt this text: its " in pdf_text(tmp_path / "run" / "report.pdf")
+    assert "The GRU has not learned this text: its " in pdf_text(tmp_path / "run" / "report.pdf")
     value = metrics["results"][0]["metrics"]["bits_per_character"]
     assert min(value["seeds"]) > 4  # of 16 characters
     # And another seed is another model.

@@ -84,13 +84,13 @@ def test_digits_show_the_width_of_an_interval():
         ({"value": -0.2, "low": -0.3, "high": -0.1}, "behind", "the a is behind the b by 20.0 points (10.0 to 30.0)"),
         (
             {"value": 0.1, "low": -0.1, "high": 0.3},
-            "not told apart",
-            "cannot be told from the b (+10.0 points, −10.0 to",
+            "not significant",
+            "is not significantly different from the b (+10.0 points, −10.0 to",
         ),
-        ({"value": 0, "low": 0, "high": 0}, "equal", "the a is exactly as good as the b"),
-        ({"value": 0.2, "low": 0.1, "high": 0.3, "pictures": 5}, "not told apart", "cannot be told from"),
+        ({"value": 0, "low": 0, "high": 0}, "equal", "the a and the b are exactly equal"),
+        ({"value": 0.2, "low": 0.1, "high": 0.3, "pictures": 5}, "not significant", "not significantly different from"),
         ({"value": 0.2, "low": 0.1, "high": 0.3, "pictures": 6}, "ahead", "ahead of"),
-        ({"value": 0.2, "low": 0, "high": 0.3}, "not told apart", "cannot be told from"),
+        ({"value": 0.2, "low": 0, "high": 0.3}, "not significant", "not significantly different from"),
     ],
 )
 def test_a_difference_is_read_once_for_all_reports(difference, said, sentence, tmp_path):
@@ -98,7 +98,9 @@ def test_a_difference_is_read_once_for_all_reports(difference, said, sentence, t
     assert values("reading(it)", it=difference) == said
     text = texts(values("relation(it)", it=difference))
     assert sentence in text
-    assert ("may be chance" in texts(values('chance("accuracy", it)', it=difference))) == (said != "equal")
+    assert ("the difference in accuracy is" in texts(values('chance("accuracy", it)', it=difference))) == (
+        said != "equal"
+    )
 
 
 def texts(content):

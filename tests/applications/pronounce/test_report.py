@@ -17,7 +17,7 @@ NAMES = ("value", "low", "high")
 def said(metrics, report_text, changed):
     """The text of the report with another word error rate, gains over other models, and other values at paths.
 
-    By default a part of the words is wrong, and nothing is told apart; minus signs are hyphens.
+    By default a part of the words is wrong, and no difference is significant; minus signs are hyphens.
     """
 
     def text(values=None, *, wrong=(0.437, 0.424, 0.45), **gains):
@@ -47,48 +47,72 @@ def test_every_number_of_the_report_is_measured(metrics, report_text, assert_num
     ("wrong", "gain", "words"),
     [
         ((0.437, 0.424, 0.45), (0.116, 0.103, 0.129), ["better than letters in context", "11.6 points (10.3 to 12.9)"]),
-        ((0.437, 0.424, 0.45), (-0.036, -0.049, -0.023), ["not the model to take", "3.6 points (2.3 to 4.9)"]),
-        ((0.437, 0.424, 0.45), (0.004, -0.009, 0.017), ["cannot be told from letters", "+0.4 (-0.9 to +1.7)"]),
-        ((0, 0, 0), (0, 0, 0), ["cannot be told from letters", "equal in words that are right"]),
-        ((0.911, 0.898, 0.924), (0, -0.1, 0.1), ["cannot be told from letters"]),  # may be nine words in ten
-        ((0.92, 0.907, 0.933), (0.1, 0.09, 0.11), ["has not learnt", "92.0 % (90.7 to 93.3 %)", "learning curves"]),
+        ((0.437, 0.424, 0.45), (-0.036, -0.049, -0.023), ["not the best choice", "3.6 points (2.3 to 4.9)"]),
+        (
+            (0.437, 0.424, 0.45),
+            (0.004, -0.009, 0.017),
+            ["not significantly different from letters", "+0.4 (-0.9 to +1.7)"],
+        ),
+        (
+            (0, 0, 0),
+            (0, 0, 0),
+            ["not significantly different from letters", "word accuracy is equal in every bootstrap draw"],
+        ),
+        (
+            (0.911, 0.898, 0.924),
+            (0, -0.1, 0.1),
+            ["not significantly different from letters"],
+        ),  # may be nine words in ten
+        ((0.92, 0.907, 0.933), (0.1, 0.09, 0.11), ["has not learned", "92.0 % (90.7 to 93.3 %)", "learning curves"]),
     ],
     ids=["ahead", "behind", "overlap", "perfect", "hardly", "nothing learnt"],
 )
 def test_the_verdict_follows_the_numbers(metrics, said, wrong, gain, words):
     text = said(wrong=wrong, baseline=gain)
     assert [word for word in words if word not in text] == []
-    readings = ("better than", "not the model to take", "cannot be told from letters", "has not learnt")
+    readings = ("better than", "not the best choice", "not significantly different from letters", "has not learned")
     assert sum(reading in text for reading in readings) == 1
     assert "quick run" not in text
-    if "has not learnt" not in text:
+    if "has not learned" not in text:
         value, low, high = (f"{100 * one:.1f}" for one in wrong)
-        assert f"Of {metrics['data']['test']:,} words {value} % ({low} to {high} %) are pronounced" in text
-        assert "11.2 % (10.8 to 11.6 %) of the phones are in error" in text
+        assert (
+            f"On {metrics['data']['test']:,} test words, the word error rate is {value} % ({low} to {high} %)" in text
+        )
+        assert "the phone error rate 11.2 % (10.8 to 11.6 %)" in text
 
 
 @pytest.mark.parametrize(
     ("gain", "beams", "networks", "readings"),
     [
-        ((0.031, 0.018, 0.044), "saves 3.1 points of them (1.8 to 4.4)", "is ahead of the {} by 3.1", "ahead"),
-        ((-0.031, -0.044, -0.018), "costs 3.1 points of them (1.8 to 4.4)", "is behind the {} by 3.1", "behind"),
+        (
+            (0.031, 0.018, 0.044),
+            "increases word accuracy by 3.1 points (1.8 to 4.4)",
+            "is ahead of the {} by 3.1",
+            "ahead",
+        ),
+        (
+            (-0.031, -0.044, -0.018),
+            "decreases word accuracy by 3.1 points (1.8 to 4.4)",
+            "is behind the {} by 3.1",
+            "behind",
+        ),
         (
             (0.007, -0.006, 0.02),
-            "makes no clear difference (+0.7 (",
-            "cannot be told from the {} (+0.7",
-            "not told apart",
+            "makes no significant difference in word accuracy (+0.7 (",
+            "is not significantly different from the {} (+0.7",
+            "not significant",
         ),
         (
             (-0.007, -0.02, 0.006),
-            "makes no clear difference (-0.7 (",
-            "cannot be told from the {} (-0.7",
-            "not told apart",
+            "makes no significant difference in word accuracy (-0.7 (",
+            "is not significantly different from the {} (-0.7",
+            "not significant",
         ),
     ],
 )
 def test_searches_and_networks_are_compared(said, gain, beams, networks, readings):
     text = said({("evaluation", "beams"): 6}, greedy=gain, lstm=gain)
-    assert f"Following 6 pronunciations at once instead of the likeliest phone {beams}" in text
+    assert f"Compared with greedy search, beam search with 6 beams {beams}" in text
     assert f"the transformer {networks.format(LSTM)}" in text
     value, low, high = (f"{100 * one:+.1f}" for one in gain)
     assert f"{FORMER} {LSTM} {value} {low} to {high} {readings}" in text
@@ -103,20 +127,23 @@ def test_tables_hold_all_models(metrics, said):
         row = f"{name} {'–' if search is None else 'greedy' if search == 1 else f'{search} beams'} "
         assert re.search(re.escape(f"{row}{result['parameters']:,} ") + r"\d+ \d+\.\d %", text)
     assert "43.7 % 42.4 to 45.0 % 11.2 % 10.8 to 11.6 %" in text
-    assert "3 trainings; words wrong of the transformer 42.7 %, 43.7 %, 44.7 %, standard deviation 1.0 %" in text
+    assert "3 seeds; word error rate of the transformer 42.7 %, 43.7 %, 44.7 %, standard deviation 1.0 %" in text
     assert metrics["results"][-1]["settings"] in text
     for listed, found, times in metrics["confusions"]["most"]:
         assert f"{listed} {found} {times:,}" in text
     for part in ("train", "validation", "test"):
         assert f"{metrics['data'][part]:,} {metrics['data']['entries'][part]:,}" in text
     fifths = [f"{100 * one['word_error_rate']['value']:.1f} %" for one in metrics["by_spelling"].values()]
-    assert f"usual spelling {fifths[0]} are wrong, of the fifth with the most unusual spelling {fifths[-1]}." in text
+    assert (
+        f"is {fifths[0]} for the fifth of the words with the most regular spelling and {fifths[-1]} for the fifth"
+        in text
+    )
     for name, of in metrics["model"]["settings"].items():
         kind = "block" if name == FORMER else "layer"
         heads = ", 4 heads" * (name == FORMER)
         kind += "s" * (of["layers"] != 1)
-        assert f"{of['layers']} {kind} each of encoder and decoder, {of['units']} wide{heads}, " in text
-    assert "--compare the networks" not in text
+        assert f"{of['layers']} {kind} each in encoder and decoder, width {of['units']}{heads}, " in text
+    assert "--compare, the networks" not in text
     assert "--stress keeps it" in text
 
 
@@ -137,9 +164,9 @@ def test_one_network_that_searches_greedily(metrics, said, changed):
         }
     )
     assert f"{FORMER} greedy " in text
-    assert "With --compare the networks are trained on the smaller parts" in text
+    assert "With --compare, the networks are also trained on the smaller subsets" in text
     assert "quick run" in text
-    for word in ("LSTM", "at once", "trainings"):
+    for word in ("LSTM", "beam search", "mean of"):
         assert word not in text
 
 
@@ -163,12 +190,24 @@ def test_what_a_run_does_not_have_is_left_out(metrics, said):
         }
     )
     for word in (
-        *("#let$1$<b>\\u{41}", "nothing 3.1 % N AY T / K N IH G", "decomposed form", "12.3 kB", "are listed apart"),
-        *("Started from runs/a/model.keras", "--init-from", "mixed_bfloat16", "after a stop", "best epoch is the last"),
+        *(
+            "#let$1$<b>\\u{41}",
+            "nothing 3.1 % N AY T / K N IH G",
+            "decomposed form",
+            "12.3 kB",
+            "are listed separately",
+        ),
+        *(
+            "Started from runs/a/model.keras",
+            "--init-from",
+            "mixed_bfloat16",
+            "after a resume",
+            "best epoch is the last",
+        ),
     ):
         assert word in text
     for word in (
-        *("Where it looks", "Figure 5", "fifth of the words", "Words that were right", "though the network was sure"),
+        *("Cross-attention", "Figure 5", "fifth of the words", "Correct words", "highest confidence"),
         *("--stress", "most are names"),
     ):
         assert word not in text
@@ -178,5 +217,5 @@ def test_attention_is_explained_where_it_is_drawn(metrics, said):
     shown = {"word": "knight", "said": "N AY T", "layers": 2, "heads": 4}
     figure = {"file": "figures/attention.svg", "alt": "attention"}
     text = said({("attention",): shown, ("figures",): metrics["figures"] | {"attention": figure}})
-    assert "Where it looks" in text
-    assert "looks at each letter (column) as it says each phone (row) of “knight”" in text
+    assert "Attention" in text
+    assert "from phones (rows) to letters (columns) of “knight”" in text

@@ -55,8 +55,8 @@ def test_every_number_of_the_report_is_measured(metrics, report_text, assert_num
         (
             {},
             [
-                *("better than the 5-gram model: it needs fewer by 0.189 bits", "(0.168 to 0.210)"),
-                *("It needs 1.824 (1.803 to 1.845) bits a character", "the character that it holds most probable"),
+                *("better than the 5-gram model, by 0.189 bits", "(0.168 to 0.210)"),
+                *("It needs 1.824 (1.803 to 1.845) bits per character", "predicts the next character correctly"),
                 "fewer bits than bz2 (1.912), but more than PPMd (1.412), xz (1.753) and zstd (1.804).",
             ],
         ),
@@ -71,26 +71,29 @@ def test_every_number_of_the_report_is_measured(metrics, report_text, assert_num
         (
             {"transformer": 1.95, "16-gram": 1.885},
             [
-                *("not the model to take", "more than the 16-gram model, by 0.065 bits", "(0.044 to 0.086)"),
+                *("not the best choice", "behind the 16-gram model, by 0.065 bits", "(0.044 to 0.086)"),
                 "it needs more than PPMd (1.412), xz (1.753), zstd (1.804) and bz2 (1.912).",
             ],
         ),
-        ({"5-gram": 1.759}, ["not the model to take", "more than the 5-gram model, by 0.065"]),
-        ({"5-gram": 1.835}, ["cannot be told from the 5-gram", "+0.011 bits", "(-0.010 to +0.032), may be chance"]),
+        ({"5-gram": 1.759}, ["not the best choice", "behind the 5-gram model, by 0.065"]),
+        (
+            {"5-gram": 1.835},
+            ["not significantly different from the 5-gram", "+0.011 bits per character (-0.010 to +0.032)."],
+        ),
         (
             {"transformer": 4.53},
-            ["has not learnt this text: its 4.530 (4.509 to 4.551)", "no fewer than the 4.517", "Before it is used"],
+            ["has not learned this text: its 4.530 (4.509 to 4.551)", "not below the 4.517", "Before using it"],
         ),
-        ({"transformer": 4.51}, ["has not learnt"]),  # fewer bits than the frequencies, but by no more than chance
-        ({"transformer": 4.49}, ["not the model to take"]),
+        ({"transformer": 4.51}, ["has not learned"]),  # fewer bits than the frequencies, but by no more than chance
+        ({"transformer": 4.49}, ["not the best choice"]),
     ],
 )
 def test_the_verdict_follows_the_numbers(said, bits, words):
     text = said(bits)
-    assert missing(text, [*words, "Of the words that it writes", "This was a quick run"]) == []
-    readings = {"better than the", "not the model to take", "cannot be told from", "has not learnt"}
+    assert missing(text, [*words, "of the generated words", "This was a quick run"]) == []
+    readings = {"better than the", "not the best choice", "not significantly different from", "has not learned"}
     assert sum(reading in text for reading in readings) == 1
-    assert ("As a compressor" in text) != ("has not learnt" in text)
+    assert ("As a compressor" in text) != ("has not learned" in text)
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -105,15 +108,19 @@ def test_what_the_mixture_gains_is_said(said, seeds):
         ("results", 0, "best_epochs"): [7, 8, 9][:seeds],
     }
     text = said(values=values)
-    share = "share in the mixture, 65.0 %, was" if seeds == 1 else "shares in the mixture, 65.0 %, 70.0 %, 60.0 %, were"
-    words = ["it needs 1.682 (1.661 to 1.703), fewer", "by 0.142 (0.121 to 0.163)", "by 0.217 (0.196 to 0.238)", share]
+    share = (
+        "weight of the transformer, 65.0 %, was"
+        if seeds == 1
+        else "weights of the transformer, 65.0 %, 70.0 %, 60.0 %, were"
+    )
+    words = ["needs 1.682 (1.661 to 1.703) bits", "0.142 (0.121 to 0.163) fewer", "0.217 (0.196 to 0.238) fewer", share]
     assert missing(text, words) == []
-    repeated = "mean of 3 trainings (1.824, 1.834, 1.844; standard deviation 0.014)"
+    repeated = "mean of 3 seeds (1.824, 1.834, 1.844; standard deviation 0.014)"
     assert (repeated in text) == (seeds == 3)
     if seeds == 1:
         for place in (0, 1):
             few = [gain | span(0.02) if index == place else gain for index, gain in enumerate(gains)]
-            assert "Together" not in said(values=values | {("mixture", "gains"): few})
+            assert "A mixture with" not in said(values=values | {("mixture", "gains"): few})
 
 
 def test_unequal_terms_and_unknown_characters_are_said(metrics, said):
@@ -128,28 +135,29 @@ def test_unequal_terms_and_unknown_characters_are_said(metrics, said):
         },
     )
     words = [
-        f"the 16-gram model was fitted on 166,551 of the {train:,} characters",
-        f"{100 * 2_311 / characters['test']:.1f} % are characters that the model does not know",
+        f"the 16-gram model was fitted on only 166,551 of the {train:,} training characters",
+        f"{100 * 2_311 / characters['test']:.1f} % of the characters are unknown to the model",
         "166,551 characters (16-gram), ",
-        f"those of 211,009 of the {train:,} characters",
-        f"looked for in 211,009 of the {train:,} characters",
+        f"size of 211,009 of the {train:,} characters",
+        f"searched for in 211,009 of the {train:,} training characters",
         "2,311 characters of the test text are unknown",
     ]
     assert missing(text, words) == []
     text = said(values={("data", "unknown", "test"): 11})
     assert "11 characters of the test text are unknown" in text
     assert [
-        word for word in ("The terms are", "characters that the model does not", "looked for in") if word in text
+        word for word in ("not on equal terms", "of the characters are unknown", "searched for in") if word in text
     ] == []
 
 
 def test_few_blocks_are_said(said):
     text = said(values={("data", "measured", "blocks"): 1})
     assert (
-        missing(text, ["There is one test block", "With 1 test block the intervals", "Measured: 1 test blocks"]) == []
+        missing(text, ["There is only one test block", "With 1 test block the intervals", "Evaluated: 1 test block,"])
+        == []
     )
     text = said(values={("data", "measured", "blocks"): 10})
-    assert "There is one" not in text
+    assert "There is only one" not in text
     assert "With 10" not in text
 
 
@@ -157,11 +165,11 @@ def test_what_the_data_and_the_settings_say(metrics, said):
     text = said()
     words = [
         *("1 block of width 64, 4 heads, gelu", "characters, fitted on the training text", "comes with Python"),
-        *("PPMd – – 1.412 1.394 – –", "training text lacks", "A dash: the texts have none to count."),
+        *("PPMd – – 1.412 1.394 – –", "not in the training text", "A dash: nothing to count."),
     ]
     assert missing(text, words) == []
     assert [
-        word for word in ("Started from", "Regularised", "Precision", "trainings", "Measured:") if word in text
+        word for word in ("Started from", "Regularisation", "Precision", "mean of", "Evaluated:") if word in text
     ] == []
     own = {
         **{("settings", name): value for name, value in {"text": ["a.txt"], "dropout": 0.1, "quick": False}.items()},
@@ -173,11 +181,11 @@ def test_what_the_data_and_the_settings_say(metrics, said):
     text = said(values=own)
     words = [
         *("4 layers of 1,280 units", "Started from runs/a/model.keras", "dropout 0.1", "Precision mixed_float16"),
-        *("the token that it holds", "pieces found by byte-pair encoding, those of runs/a/model.keras", "tokens lack"),
+        *("predicts the next token", "byte-pair encoding tokens, those of runs/a/model.keras", "not in the vocabulary"),
         "The best epoch is the last one.",
     ]
     assert missing(text, words) == []
-    absent = ("quick run", "comes with Python", "Where it looks", "Figure 2", "heads", "fitted on the training text")
+    absent = ("quick run", "comes with Python", "Attention", "Figure 2", "heads", "fitted on the training text")
     assert [word for word in absent if word in text] == []
 
 
@@ -185,15 +193,15 @@ def test_samples_are_shown_with_their_prompts(metrics, said):
     samples = [sample | {"prompt": "the state", "text": "so it is. \n" * 90} for sample in metrics["samples"]]
     moments = [{"epoch": epoch, "text": f"written {epoch}"} for epoch in (1, 2, 7)]
     text = said(values={("samples",): samples, ("moments",): moments})
-    assert "9 characters, marked ▸ ◂" in text
+    assert "first 9 characters of test blocks, marked ▸ ◂" in text
     assert text.count("▸the state◂so it is.␣↵ so it is.␣↵") == 3  # once a temperature
     assert text.count("so it is.") == 3 * 54  # in 600 characters
     assert text.count("↵ so it …") == 3
-    assert missing(text, [f"At temperature {t}; this sample copies" for t in ("0.5", "0.8", "1")]) == []
-    assert "The same prompt at 3 moments" in text
-    for epoch, kept in ((1, ""), (2, ""), (7, ", whose weights were kept")):
+    assert missing(text, [f"At temperature {t}; longest copied passage:" for t in ("0.5", "0.8", "1")]) == []
+    assert "The same prompt at 3 points in training" in text
+    for epoch, kept in ((1, ""), (2, ""), (7, " (final weights)")):
         assert f"After epoch {epoch}{kept}: ▸the state◂written {epoch}" in text
-    assert "moments" not in said(values={("moments",): moments[-1:]})
+    assert "points in training" not in said(values={("moments",): moments[-1:]})
 
 
 def test_samples_without_words_and_unusual_ones_are_typeset(metrics, said):
@@ -201,5 +209,5 @@ def test_samples_without_words_and_unusual_ones_are_typeset(metrics, said):
     quality = [row | nothing for row in metrics["sample_quality"]]
     samples = [sample | {"prompt": UNUSUAL[:9], "text": UNUSUAL} for sample in metrics["samples"]]
     text = said(values={("samples",): samples, ("sample_quality",): quality, ("settings", "text"): [UNUSUAL]})
-    assert "Of the words" not in text
+    assert "generated words" not in text
     assert missing(text, ["‹U+0007›", "‹U+001B›", "#let x = $1$ <b>", "held-out text – – – "]) == []

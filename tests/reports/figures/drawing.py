@@ -121,7 +121,7 @@ CALLS: dict[str, tuple[tuple, dict]] = {  # an example of each figure
     "surprise": (
         (
             {
-                "block 3, 2.1 bits a character": [("a", 1.0), ("\n", 4.0), ("bcd", 9.0), ("⚡", 2.0)],
+                "block 3, 2.1 bits per character": [("a", 1.0), ("\n", 4.0), ("bcd", 9.0), ("⚡", 2.0)],
                 LONG: [(letter, float(index)) for index, letter in enumerate("fi $x_1$ \t~ A\u030a שלום")],
             },
         ),

@@ -24,7 +24,7 @@ def test_confusion_rows_are_shared_out_and_a_row_without_samples_is_masked():
     assert shares.mask[1].all()
     red, green, blue, _ = image.cmap(shares)[1, 0]
     assert red == pytest.approx(green, abs=0.05) == pytest.approx(blue, abs=0.05)
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("found", "true")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
     assert image.get_clim() == (0, 100)
     assert strings(scale.texts) == ["share of the true class [%]; grey: no sample"]
     assert axes.get_ylim() == (2.5, -0.5)  # the first class is above
@@ -106,7 +106,7 @@ def test_reliability_is_drawn_in_per_cent_with_the_shares_of_the_first_model():
     assert [bar.get_height() for bar in histogram.patches] == [25, 75]
     assert [bar.get_x() for bar in histogram.patches] == pytest.approx([40, 80])
     assert [bar.get_width() for bar in histogram.patches] == pytest.approx([20, 20])
-    assert histogram.get_xlabel() == "confidence of the a network [%]"
+    assert histogram.get_xlabel() == "a network confidence [%]"
     assert axes.get_xlim() == axes.get_ylim() == (49, 101)
     high = [BINS[0] | {"confidence": 0.91, "accuracy": 0.93}, BINS[1]]
     assert figure_of("reliability_diagram", {"m": high}).axes[0].get_xlim() == (80 - 0.4, 100.4)

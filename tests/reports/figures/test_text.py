@@ -22,7 +22,7 @@ def test_surprise_colours_each_character_and_draws_it_in_its_cell():
     assert (np.diff(brightness_of(scale[0])) < 1).all()
     figure = figure_of("surprise", {"one": tokens}, columns=5)
     title, *others, low, high = strings(figure.axes[0].texts)
-    assert (title, low, high) == ("one", "0", "8 bits a character")
+    assert (title, low, high) == ("one", "0", "8 bits per character")
     assert others == ["e\u0301", "⚡", "א", "def↵x", "fi⇥", ""]
 
 
@@ -100,7 +100,7 @@ def test_cross_attention_has_a_row_for_each_token_and_a_column_for_each_source(l
     names = [strings(labels) for labels in (rows, columns)]
     assert names == ([phones, letters] if written else [["2", "4"], ["5", "10"]])
     below = [] if written else ["columns: k n i g h t h o o d", "rows: N AY T end"]
-    assert texts[layers:] == [*below, "0", "1: share of what a token looks at"]
+    assert texts[layers:] == [*below, "0", "1: attention weight"]
     for labels in (rows, columns):
         assert_apart(boxes_of(labels))
     box = axes[0].bbox
