@@ -376,7 +376,7 @@ def test_alternative_texts_carry_the_numbers(quick):
     assert f"with {least['pictures']}:" in said["sizes"]
     assert f"DSN {100 * least['value']:.1f} %" in said["sizes"]
     first = metrics["confusions"][0]
-    assert f"in pictures: {first['true']} as {first['found']} {first['pictures']}" in said["confusion"]
+    assert f"in images: {first['true']} as {first['found']} {first['pictures']}" in said["confusion"]
     accuracy = metrics["accuracy_by_class"]["3"]["value"]
     shown = 1 - accuracy if metrics["evaluation"]["by_class"] == "error" else accuracy
     assert f", 3 {100 * shown:.1f} %, 4 " in said["by_class"]
@@ -384,7 +384,7 @@ def test_alternative_texts_carry_the_numbers(quick):
         answers = [f"{entry['true']} → {entry['found']}, {entry['confidence']:.2f}" for entry in entries]
         assert said[name].endswith(": " + "; ".join(answers))
     last = metrics["reliability"]["CNN"][-1]
-    assert f"CNN, confidence of {100 * last['low']:.0f} % and more: {last['count']} pictures" in said["reliability"]
+    assert f"CNN, confidence of at least {100 * last['low']:.0f} %: {last['count']} images" in said["reliability"]
     start, end = (metrics["dbn"]["epochs"][place]["reconstruction_error"] for place in (0, -1))
     assert f"from {start:.3g} in epoch 1 to {end:.3g} in epoch 2" in said["dbn_training"]
     assert f"module 1 {100 * metrics['dsn']['modules'][0]['test_accuracy']:.1f} %" in said["dsn_modules"]
@@ -440,9 +440,9 @@ def test_shuffled_labels_are_told_from_pictures(tmp_path, lean, pdf_text):
     shuffled = main(["--template", "dsn", *TINY, "--npz", str(path), "--out", str(tmp_path / "a")])
     assert shuffled["headline"]["low"] < 0.1 < shuffled["headline"]["high"] + 0.03
     assert shuffled["headline"]["value"] < 0.15
-    assert "does not recognise the pictures" in pdf_text(tmp_path / "a" / "report.pdf")
+    assert "has not learned the classes" in pdf_text(tmp_path / "a" / "report.pdf")
     main(["--template", "dsn", *TINY, "--out", str(tmp_path / "b")])
-    assert "does not recognise" not in pdf_text(tmp_path / "b" / "report.pdf")
+    assert "has not learned the classes" not in pdf_text(tmp_path / "b" / "report.pdf")
 
 
 @pytest.mark.slow
@@ -733,7 +733,7 @@ def test_without_pretraining_there_is_no_machine(tmp_path, lean, pdf_text):
     assert metrics["sizes"]["pretraining"] is None
     assert "DBN without pretraining" not in metrics["sizes"]["models"]
     assert "rbm_epochs" not in metrics["model"]["recipe"]["DBN"]
-    assert "Boltzmann machine by gradient descent" not in pdf_text(out / "report.pdf")
+    assert "RBM by gradient descent" not in pdf_text(out / "report.pdf")
 
 
 def test_labels_are_all_that_is_known(tmp_path, monkeypatch):

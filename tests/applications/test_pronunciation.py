@@ -468,7 +468,7 @@ def assert_typeset(assert_pdf):
 
 
 def test_report_has_all_figures_and_is_typeset_again_the_same(own, assert_typeset):
-    assert "Where it looks" in assert_typeset(*own)
+    assert "Cross-attention" in assert_typeset(*own)
 
 
 def test_alternative_texts_carry_the_numbers(own):
@@ -532,7 +532,7 @@ def test_of_pronunciations_of_other_words_nothing_is_learnt(tmp_path, assert_typ
     assert metrics["attention"] is None
     assert not (out / "figures" / "attention.svg").exists()
     text = assert_typeset(out, metrics)
-    for word, is_there in (("not learnt", True), ("quick run", True), ("Where it looks", False)):
+    for word, is_there in (("not learned", True), ("quick run", True), ("Cross-attention", False)):
         assert (word in text) == is_there
     # The marks of length are part of their phones, those of stress were dropped.
     loaded = models.load(out / "model.keras")

@@ -707,7 +707,7 @@ def test_a_compared_family_is_in_every_table_and_the_transformer_tags_in_windows
     assert set(pd.read_csv(out / "history.csv")["stage"]) == stages
     model = keras.models.load_model(out / "model.keras")
     assert any(isinstance(layer, keras.layers.MultiHeadAttention) for layer in model.layers)
-    assert "64 frames at once" in pdf_text(out / "report.pdf")
+    assert "64 frames; longer sentences" in pdf_text(out / "report.pdf")
 
     # Its tags of a long sound are those of the middles of windows of 64 frames.
     said = main(["tag", "--model", str(out / "model.keras"), "--wav", str(wav), "--out", str(tmp_path)])
