@@ -169,7 +169,9 @@ def test_what_the_data_and_the_settings_say(metrics, said):
     ]
     assert missing(text, words) == []
     assert [
-        word for word in ("Started from", "Regularisation", "Precision", "mean of", "Evaluated:") if word in text
+        word
+        for word in ("Started from", "Regularisation", "Precision", "standard deviation", "Evaluated:")
+        if word in text
     ] == []
     own = {
         **{("settings", name): value for name, value in {"text": ["a.txt"], "dropout": 0.1, "quick": False}.items()},
