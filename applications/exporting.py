@@ -127,10 +127,7 @@ def export(
     run.check_new(settings.out)
     form = settings.format
     if (backend := keras.backend.backend()) != "tensorflow":
-        raise BadInput(
-            f"KERAS_BACKEND: found {backend}, expected tensorflow, from which models are exported; it loads those of "
-            "any backend"
-        )
+        raise BadInput(f"KERAS_BACKEND: found {backend}, expected tensorflow, from which models are exported")
     _require(f"--format {form}", "export", MODULES[form])
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     partial = settings.out.with_name(f".partial-{secrets.token_hex(4)}-{settings.out.name}")
