@@ -38,6 +38,7 @@ LANDMARKS, LANDMARK_NUMBERS = 2_000, 2 * 10**8  # number of Nystroem features; o
 REGRESSION_STEPS, REGRESSION_WORK = 300, 10**13  # of the logistic regression: iterations, total multiplications
 MEASURES = {"accuracy": "Accuracy", "log_loss": "Log-loss [nats]", "calibration_error": "Calibration error"}
 BIASED = ("calibration_error",)  # by bootstrap draws
+ANSWERED = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # shares of the pictures, the most confident first
 MOST_CLASSES = 20  # in a bar chart; with more, the report lists the confusions
 LEAST_BINS = 3  # of at least one model, for a reliability diagram
 PRECISE = 1_000  # test pictures, with which two decimals of a per cent are meaningful
@@ -96,6 +97,12 @@ class Point(Estimate):
     """An accuracy, or a gain, by the number of labelled pictures."""
 
     pictures: int
+
+
+class Answered(Estimate):
+    """The accuracy on a share of the pictures, those with the highest confidence."""
+
+    share: float
 
 
 class Sizes(TypedDict):
@@ -248,6 +255,7 @@ class Metrics(schema.Metrics):
     confusions: list[Confusion]
     accuracy_by_class: dict[str, Estimate]
     reliability: dict[str, list[Bin]]
+    answered: list[Answered]
     errors: list[Answer]
     cnn: Cnn | None
     dbn: Dbn | None
@@ -570,6 +578,15 @@ def compare(
     classes = {name: np.flatnonzero(labels == index) for index, name in enumerate(dataset.classes)}
     classes = {name: rows for name, rows in classes.items() if len(rows)}
 
+    surest = np.argsort(-found[own][0].max(axis=1), kind="stable")
+    surest_right = (found[own][0].argmax(axis=1) == labels)[surest]
+
+    def answered(share: float, weights: np.ndarray) -> float:
+        weights = weights[surest]
+        # A picture that is only in part within the share counts in part.
+        weights = np.diff(np.minimum(np.cumsum(weights), share * weights.sum()), prepend=0)
+        return _share(surest_right, weights)
+
     def of_seeds(model: str, weights: np.ndarray) -> list[dict[str, float]]:
         return [_all_measures(one, weights) for one in judged[model]]
 
@@ -585,6 +602,7 @@ def compare(
             "sizes": sizes,
             "gains": {share: sizes["DBN"][share] - sizes["DBN without pretraining"][share] for share in pretrained},
             "by_class": {name: _share(right[own, 1.0][rows], weights[rows]) for name, rows in classes.items()},
+            "answered": {share: answered(share, weights) for share in ANSWERED},
         }
 
     estimates = bootstrap(statistic, len(labels), resamples=resamples, biased=BIASED)
@@ -638,6 +656,7 @@ def compare(
         "confusions": _confusions(counts, dataset.classes),
         "accuracy_by_class": estimates["by_class"],
         "reliability": {model: reliability(labels, found[model][0]) for model in [*networks, shown[1]]},
+        "answered": [{"share": share, **estimate} for share, estimate in estimates["answered"].items()],
         "errors": _errors(task, dataset, found[own][0]),
     }
 

@@ -184,6 +184,14 @@ def check_against_model(metrics, probabilities, labels):
     assert measured["calibration_error"]["value"] == pytest.approx(error, abs=1e-5)
     expected = confusion_matrix(labels, found, labels=range(probabilities.shape[1]))
     np.testing.assert_array_equal(metrics["confusion_matrix"], expected)
+    right = (found == labels)[np.argsort(-confidence, kind="stable")]
+    counted = np.append(0, np.cumsum(right))  # right answers among the most confident ones
+    for point in metrics["answered"]:
+        pictures = point["share"] * len(labels)
+        expected = np.interp(pictures, range(len(counted)), counted) / pictures
+        # Equal confidences may be in another order in another batch.
+        assert point["value"] == pytest.approx(expected, abs=1.01 / pictures)
+    assert metrics["answered"][-1]["value"] == pytest.approx(right.mean())
 
 
 # --- A run ---
