@@ -73,8 +73,8 @@ def _image_classification(program: Any, settings: Any) -> tuple[Any, dict]:
 
     data = images.load("digits")
     shape = data.splits["train"].inputs.shape[1:]
-    settings = classifiers.with_recipe(settings, *shape[:2], len(data.splits["train"]))
     sizes: dict[str, Any] = dict(zip(("height", "width", "channels"), shape, strict=True))
+    settings = classifiers.with_recipe(settings, sizes["height"], sizes["width"], len(data.splits["train"]))
     net = cnn.cnn(**sizes, outputs=len(data.classes), **run.arguments(cnn.cnn, settings.cnn))
     return classifiers._packaged(shape, net, flat=False), {"classes": data.classes, "levels": dict(data.levels)}
 

@@ -104,7 +104,8 @@ SQUARE = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect wid
 
 
 def text_of(pdf: bytes) -> str:
-    text = " ".join(page.extract_text() for page in PdfReader(io.BytesIO(pdf)).pages)
+    pages = (page.extract_text() for page in PdfReader(io.BytesIO(pdf)).pages)
+    text = " ".join(re.sub(r"\n[^\n]*\d+ / \d+\s*$", "", page) for page in pages)  # without the footers
     return " ".join(text.replace("\u2212", "-").split())
 
 

@@ -290,7 +290,7 @@ def test_of_few_bins_the_mean_confidence_is_told(said, metrics):
 @pytest.mark.parametrize(
     ("low", "high", "words"),
     [
-        (-19, -18, ["higher than the -27.41 nats", "-18.34 nats", "(-19.00 to -18.00"]),
+        (-19, -18, ["higher than the -27.41 nats", "-18.34 nats (-19.00 to -18.00, bootstrap over the images"]),
         (-29, -28, ["lower than the -27.41 nats"]),
         (-28, -27, ["not significantly different from the -27.41 nats"]),
     ],
