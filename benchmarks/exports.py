@@ -56,7 +56,7 @@ def keras_ways(folder: Path) -> list[Callable[[dict[str, np.ndarray]], Any]]:
 
     for name in templates.names():
         importlib.import_module(f"templates.{name}")  # which makes its layers known to Keras
-    loaded, plain = (cast(keras.Model, keras.saving.load_model(folder / "network.keras")) for _ in range(2))
+    loaded, plain = (cast(Any, keras.saving.load_model(folder / "network.keras")) for _ in range(2))
     plain.compile(jit_compile=False)
     names = [tensor.name for tensor in loaded.inputs]
 
