@@ -59,7 +59,7 @@ def torch_epoch(last: bool, x: np.ndarray, y: np.ndarray) -> tuple[Callable[[], 
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(DROPOUT), nn.Linear(channels, UNITS), nn.ReLU()]
     layers += [nn.Dropout(DROPOUT), nn.Linear(UNITS, CLASSES)]
     order = torch.channels_last if last else torch.contiguous_format
-    network = nn.Sequential(*layers).to(memory_format=order)
+    network = nn.Sequential(*layers).to(memory_format=order)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.Adam(network.parameters())
     pictures = torch.tensor(x).permute(0, 3, 1, 2).contiguous(memory_format=order)
     labels = torch.tensor(y)
