@@ -310,6 +310,9 @@ def execute(main: Callable[[Sequence[str]], Any]) -> None:
         code, message = 130, "stopped"
     except Stopped as signalled:
         code, message = signalled.code, f"stopped by {signalled}"
+    except BrokenPipeError:  # the reader of a pipe, such as head, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as problem:
         code, message = 1, f"error: {escaped(str(problem))}"
     else:

@@ -89,6 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             for path in copy(chosen.name, chosen.destination, force=chosen.force):
                 print(f"wrote {path}")
+        sys.stdout.flush()
     except ModuleNotFoundError as error:
         missing = (error.name or "").split(".")[0]
         if missing not in BACKENDS:
@@ -96,6 +97,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         others = " or ".join(name for name in BACKENDS if name != missing)
         print(f"error: {missing} is not installed, nor KERAS_BACKEND={others} selected", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader of a pipe, such as head, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

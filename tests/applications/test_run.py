@@ -81,6 +81,19 @@ def test_exit_codes_come_with_one_line(raised, code, said):
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_reader_that_ends_early_is_no_error():
+    program = (
+        "import sys; from applications import run\n"
+        "def main(arguments): sys.stdin.read(); print('x' * 100_000, flush=True)\nrun.execute(main)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    _, said = process.communicate()
+    assert (process.returncode, said) == (1, b"")
+
+
 def test_the_command_is_the_words_that_were_given_without_their_place(monkeypatch):
     words = ["--seed", "4", "--widths", "3", "2", "--quick", "--out", "a b", "--resume", "--init-from", "c d.keras"]
     expected = "python applications/program.py --seed 4 --widths 3 2 --quick --init-from 'c d.keras'"

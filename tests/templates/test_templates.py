@@ -2,6 +2,7 @@ import ast
 import importlib
 import inspect
 import json
+import os
 import re
 import subprocess
 import sys
@@ -341,3 +342,12 @@ def test_the_command_line_exits_with_the_code(tmp_path):
     assert first.stdout == f"wrote {tmp_path / 'autoencoder.py'}\n"
     assert second.stderr == f"error: {tmp_path / 'autoencoder.py'} exists; --force overwrites it\n"
     assert (tmp_path / "autoencoder.py").read_bytes() == original("autoencoder")
+
+
+def test_a_reader_that_ends_early_is_no_error():
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "templates", "list"]
+    done = subprocess.run(command, cwd=FOLDER.parent, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")
