@@ -983,6 +983,17 @@ def _draw_results(metrics: Mapping[str, Any], digits: int) -> Drawn:
                 for model, last in surest.items()
             ),
         )
+    answered = metrics["answered"]
+    drawn["answered"] = (
+        figures.interval_curves(
+            {own: [(100 * point["share"], *span(point, 100)) for point in answered]},
+            x_label="most confident images [%]",
+            y_label="accuracy [%]",
+            wide=True,
+        ),
+        f"Accuracy of the {own} on its most confident images: "
+        + ", ".join(f"{percent(point['value'], digits)} on {percent(point['share'], 0)}" for point in answered),
+    )
     return drawn
 
 

@@ -38,7 +38,7 @@ TINY = (*SMALL, "--quick", "--seeds", "1")
 DIGITS = images.load("digits")
 TEST = DIGITS.splits["test"]
 FIGURES = {
-    *("models", "sizes", "confusion", "by_class", "errors", "reliability", "network", "learning"),
+    *("models", "sizes", "confusion", "by_class", "answered", "errors", "reliability", "network", "learning"),
     *("cnn_filters", "cnn_grad_cam", "dbn_fields", "dbn_samples", "dbn_training", "dsn_modules"),
 }
 HEADINGS = (
