@@ -1,4 +1,4 @@
-"""Runs a loader on generated input in a process of its own, with limits of time and memory."""
+"""Runs a loader on generated input in another process, with limits of time and memory."""
 
 import multiprocessing
 import resource
@@ -14,7 +14,7 @@ from data.dataset import BadInput
 
 SECONDS = 10
 MEGABYTES = 1_000
-# Imported once, with the loaders and Hypothesis, by the server that each process is forked from.
+# Imported once, with the loaders and Hypothesis, by the server that the processes are forked from.
 MODULES = [f"tests.fuzz.{path.stem}" for path in Path(__file__).parent.glob("test_*.py")]
 
 hypothesis.settings.register_profile(
@@ -39,48 +39,60 @@ def _peak_megabytes() -> float:
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1e3
 
 
-def _child(pipe, load, arguments) -> None:
+def _serve(pipe) -> None:
+    """Load what comes through the pipe, one after another; whatever kills this process ends the pipe."""
     # Twice the allowance: what goes past it ends in a MemoryError here, not in a machine without memory.
     used = int(Path("/proc/self/status").read_text().split("VmData:")[1].split()[0]) * 1_024
     resource.setrlimit(resource.RLIMIT_DATA, (used + 2 * MEGABYTES * 1_000_000,) * 2)
-    signal.alarm(SECONDS + 1)
-    before = _peak_megabytes()
-    began = time.perf_counter()
-    try:
-        load(*arguments)
-        outcome = ("accepted", "")
-    except BadInput as problem:
-        outcome = ("refused", str(problem))
-    except BaseException:
-        outcome = ("raised", traceback.format_exc())
-    pipe.send((*outcome, time.perf_counter() - began, _peak_megabytes() - before))
+    while True:
+        try:
+            load, arguments = pipe.recv()
+        except EOFError:
+            return
+        signal.alarm(SECONDS + 1)
+        Path("/proc/self/clear_refs").write_text("5")  # the peak falls to what is in use now
+        before = _peak_megabytes()
+        began = time.perf_counter()
+        try:
+            load(*arguments)
+            outcome = ("accepted", "")
+        except BadInput as problem:
+            outcome = ("refused", str(problem))
+        except BaseException:
+            outcome = ("raised", traceback.format_exc())
+        signal.alarm(0)
+        pipe.send((*outcome, time.perf_counter() - began, _peak_megabytes() - before))
 
 
 @pytest.fixture(scope="session")
-def server():
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(MODULES)
-    return context
-
-
-@pytest.fixture
-def judge(server):
+def judge():
     """Calls `load(*arguments)`, a function of a module, apart; asserts that it is accepted or refused in one line.
 
     Returns the message, "" where the input was accepted.
     """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(MODULES)
+    pipe, process = None, None
+
+    def end():
+        nonlocal process
+        pipe.close()
+        process.join()
+        code, process = process.exitcode, None
+        return code
 
     def run(load, *arguments):
-        ours, theirs = server.Pipe()
-        process = server.Process(target=_child, args=(theirs, load, arguments))
-        process.start()
-        theirs.close()
+        nonlocal pipe, process
+        if process is None:
+            pipe, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(theirs,))
+            process.start()
+            theirs.close()
+        pipe.send((load, arguments))
         try:
-            outcome, message, seconds, megabytes = ours.recv()
+            outcome, message, seconds, megabytes = pipe.recv()
         except EOFError:
-            process.join()
-            pytest.fail(f"the process ended with code {process.exitcode}")
-        process.join()
+            pytest.fail(f"the process ended with code {end()}")
         assert outcome != "raised", message
         assert "\n" not in message
         assert outcome == "accepted" or message
@@ -88,4 +100,6 @@ def judge(server):
         assert megabytes < MEGABYTES
         return message
 
-    return run
+    yield run
+    if process is not None:
+        end()
