@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import scipy.signal
 
-RATE = 16_000  # samples a second
+RATE = 16_000  # samples per second
 WINDOW = 400  # 25 ms
 STEP = 160  # 10 ms
 BANDS = 40
@@ -77,7 +77,7 @@ def _mel(hertz: float | np.ndarray) -> Any:
 
 
 def description() -> dict[str, float]:
-    """How `log_mel` is computed: hertz, samples of a window, step and transform, bands, and the least power."""
+    """The parameters of `log_mel`: frequencies in hertz, lengths in samples, number of bands, least power."""
     return {
         "rate": RATE,
         "window": WINDOW,
@@ -160,7 +160,7 @@ def frame_labels(segments: Sequence[tuple[float, float, int]], frames: int, sile
     Args:
         segments: start and end in seconds, and class, in order, without overlap. The end is exclusive.
         frames: number of frames.
-        silence: class of frames whose centre lies in no segment.
+        silence: class of frames whose centre is in no segment.
 
     Returns:
         (frames,) int32.

@@ -1,7 +1,7 @@
-"""Batches whose order is a function of (seed, epoch) alone: rows, sequences, pairs, windows of one text.
+"""Batches whose order depends on (seed, epoch) alone: rows, sequences, pairs, windows of one text.
 
-Each function here returns another, from the number of an epoch, from 0, to that epoch's batches: tuples of arrays as
-`model.fit` takes them, (inputs,), (inputs, targets) or (inputs, targets, weights). Training that was stopped after an
+Each function here returns a function of an epoch's number, from 0, that yields the batches of that epoch: tuples of
+arrays for `model.fit`, (inputs,), (inputs, targets) or (inputs, targets, weights). Training that was stopped after an
 epoch therefore resumes with exactly the batches that it would have seen.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 _POOL = 8  # batches within which sequences are sorted by length
 _MULTIPLE = 64  # sequences are padded to multiples of this, so that a backend compiles for few lengths
 _SHARES = (0.4, 0.75, 0.95, 1.0)  # batches of pairs are padded to these quantiles of the length
-_LISTED = 1_000_000  # up to so many windows are permuted; those of a longer text are drawn
+_LISTED = 1_000_000  # up to this many windows are permuted; those of a longer text are drawn
 _DRAWN = 1_024  # windows drawn at once
 
 Epochs = Callable[[int], Iterator[Any]]
@@ -41,7 +41,7 @@ def shuffled_batches(take: Callable[[np.ndarray], Any], rows: int, *, batch_size
         rows: number of rows, at least `steps` times `batch_size`.
         batch_size: rows in a batch.
         steps: batches in an epoch; the remaining rows of the epoch's order are left out.
-        seed: of the order.
+        seed: determines the order.
     """
 
     def batches(epoch: int) -> Iterator[Any]:
@@ -62,7 +62,7 @@ def shuffled_sequences(
         inputs: sequences (time, features) float32.
         labels: (time,) for each sequence; those below 0 are left out of the loss.
         batch_size: sequences in a batch, at most the number of sequences.
-        seed: of the order.
+        seed: determines the order.
 
     Returns:
         Batches of (batch, time, features) float32 and (batch, time) int32, padded with zeros at the end; if any label
@@ -110,15 +110,15 @@ def shuffled_pairs(
 ) -> Epochs:
     """Padded batches of pairs of sequences.
 
-    Pairs are padded to one of at most four lengths, which 40, 75, 95 and 100 % of them don't exceed, so that a backend
-    compiles for few. The pairs of a batch have the same padded length, but for at most three batches of an epoch.
+    Pairs are padded to one of at most four lengths, the 40, 75, 95 and 100 % quantiles, so that a backend compiles for
+    few. The pairs of a batch have the same padded length, except in at most three batches of an epoch.
 
     Args:
-        sources: of each pair (time,) int32.
-        targets: of each pair (time,) int32, from the start token to the end token.
+        sources: (time,) int32 for each pair.
+        targets: (time,) int32 for each pair, from the start token to the end token.
         batch_size: pairs in a batch.
         steps: batches in an epoch; the remaining pairs of the epoch's order are left out.
-        seed: of the order.
+        seed: determines the order.
 
     Returns:
         Batches of (sources, target inputs) and target outputs, (batch, time) int32 each with the same time, padded with
@@ -184,7 +184,7 @@ def windows(tokens: np.ndarray, *, context: int, batch_size: int, steps: int, se
         context: tokens of an input.
         batch_size: windows in a batch.
         steps: batches in an epoch.
-        seed: of the order.
+        seed: determines the order.
 
     Returns:
         Batches (batch, context) int32 of inputs and of targets: the token that follows each input token.

@@ -61,7 +61,7 @@ def read_batch(path: Path, content: bytes) -> tuple[np.ndarray, np.ndarray]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about escapes in damaged strings
             batch = parse(content)
-    except Exception as error:  # a damaged pickle raises nearly anything
+    except Exception as error:  # a damaged pickle can raise almost any exception
         raise BadInput(f"{path}: found a file that can't be read ({reason(error)}), {expected}") from None
     if not isinstance(batch, dict):
         raise BadInput(f"{path}: found a pickled {type(batch).__name__}, {expected}")
@@ -76,10 +76,10 @@ def read_batch(path: Path, content: bytes) -> tuple[np.ndarray, np.ndarray]:
     if not isinstance(numbers, list) or not all(isinstance(number, int) for number in numbers):
         raise BadInput(f"{path}: labels: found no list of integers, {expected}")
     if len(numbers) != len(pixels):
-        raise BadInput(f"{path}: labels: found {len(numbers):,}, expected {len(pixels):,} as there are pictures")
+        raise BadInput(f"{path}: labels: found {len(numbers):,}, expected {len(pixels):,}, one per image")
     for row, number in enumerate(numbers):
         if not 0 <= number < len(CLASSES):
-            raise BadInput(f"{path}: labels: picture {row + 1}: found {number}, expected 0 to 9")
+            raise BadInput(f"{path}: labels: image {row + 1}: found {number}, expected 0 to 9")
     images = np.ascontiguousarray(pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
     return images, np.array(numbers, np.int64)
 
@@ -140,7 +140,7 @@ def parse(content: bytes) -> Any:
                 _, shape, dtype, by_columns, raw = _of(state, tuple)
                 stack[-1].value = _array(raw, dtype, shape, "F" if by_columns else "C", encoded)
             elif not isinstance(stack[-1], np.dtype):  # the state of a dtype adds nothing
-                raise ValueError("an object of another kind")
+                raise ValueError("an object of another type")
         else:
             raise ValueError(f"the opcode {name}")
     (result,) = stack
@@ -216,5 +216,5 @@ def _array(raw: Any, dtype: Any, shape: Any, order: Any, encoded: dict[int, tupl
 
 def _sizes(shape: Any) -> Sequence[int]:
     if not isinstance(shape, tuple) or len(shape) > 4 or not all(isinstance(size, int) and size >= 0 for size in shape):
-        raise ValueError("an array of a strange shape")
+        raise ValueError("an array of an unexpected shape")
     return shape

@@ -26,10 +26,10 @@ class BadInput(Exception):  # noqa: N818 - the error is the user's, not the prog
 
 
 def require(extra: str, *packages: str) -> None:
-    """Refuse to go on without packages that an extra of this project installs.
+    """Check that packages of one of this project's extras are installed.
 
     Raises:
-        BadInput: naming the first that is missing, and the extra.
+        BadInput: One is missing; the message names it and the extra.
     """
     for package in packages:
         if importlib.util.find_spec(package) is None:
@@ -46,7 +46,7 @@ def escaped(text: str) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """A number and its noun: 1 picture, 2 pictures."""
+    """A number and its noun: 1 image, 2 images."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 

@@ -1,7 +1,7 @@
 """Read a pronouncing dictionary from a file, whose layout is detected.
 
 Each line is an entry: a word and its phones, separated by a tab or by spaces, whichever most of the first lines use.
-Another pronunciation of a word is listed as `word(1)` or `word(2)`, under the word itself, or in the same line after a
+Another pronunciation of a word is listed as `word(1)` or `word(2)`, under the word itself, or on the same line after a
 comma, a semicolon or one of " ~ ", " | " and " / ", as in `/a/, /b/`; slashes or square brackets around a pronunciation
 are removed. Phones in round brackets are optional and give two pronunciations. If most lines have them, columns of
 numbers (Kaldi's lexiconp, the Montreal Forced Aligner, Phonetisaurus, Sequitur) and HTK's output symbol, as in
@@ -100,7 +100,7 @@ class Entries:
 
 
 def normalised(word: str) -> str:
-    """The lookup key of a word: lower case, in Unicode's composed form, NFC.
+    """The lookup key of a word: lower case, in Unicode's composed form (NFC).
 
     Lower case, not Unicode's case folding, which would make "Maße" the same word as "Masse".
     """
@@ -138,7 +138,7 @@ def read(
     phones = entries.phones()
     if len(phones) == 1:
         only = next(iter(phones))
-        raise BadInput(f"{path}: found the phone {only!r} alone in {len(entries):,} words, expected a set of several")
+        raise BadInput(f"{path}: found only the phone {only!r} in {len(entries):,} words, expected several phones")
     understood = [
         f"a dictionary in the form {raw.form}",
         f"{pronunciations:,} pronunciations of {len(entries):,} words",
@@ -147,9 +147,11 @@ def read(
         *raw.understood,
     ]
     if repeated:
-        understood.append(f"{repeated:,} further pronunciations that don't differ from one before were left out")
+        understood.append(f"{repeated:,} repeated pronunciations were left out")
     if became_one:
-        understood.append(f"{became_one:,} spellings became one with another, in lower case and composed form (NFC)")
+        understood.append(
+            f"{became_one:,} spellings were merged with others of the same lower-case, composed form (NFC)"
+        )
     named_so = {"name": path.name, "source": str(path), "rows": raw.count, "units": UNITS}
     return entries, Provenance.of_files([path], **named_so, understood=tuple(understood))
 
@@ -180,7 +182,7 @@ def _phone_changer(raw: "_Raw", stress: bool) -> tuple[Callable[[str], str], lis
         changed = {name: name.translate(drop).strip("".join(syllables)) for name in names}
         odd = {new for new in changed.values() if new and not _ARPABET.fullmatch(new)}
         if digits and odd:
-            changes.append(f"phones of another form were kept as they are: {named(sorted(odd))}")
+            changes.append(f"phones in another form were kept unchanged: {named(sorted(odd))}")
         if digits and not stress:
             changed = {name: new if new in odd else new.rstrip("012") for name, new in changed.items()}
         if syllables:
@@ -246,7 +248,7 @@ class _Form:
         parts = ["a number"] * self.indexed + parts
         left_out = ", of which word and phones were used" if len(parts) > 1 else ""
         if self.columns:
-            left_out = ", as its heading names them among other columns, which were left out"
+            left_out = "; its heading names them among other columns, which were left out"
         return f"“{', '.join(parts)}, {'a tab' if self.is_table else 'spaces'}, its phones”{left_out}"
 
     def entry(self, line: str) -> tuple[str, list[str]]:
@@ -401,7 +403,7 @@ def _most(conditions: Iterable[object]) -> bool:
 
 
 def _numbers_before(phones: str) -> int:
-    """How many numbers stand before the phones."""
+    """How many numbers precede the phones."""
     tokens = phones.split()
     count = len(list(itertools.takewhile(_NUMBER.fullmatch, tokens)))
     return count if count < len(tokens) else 0
@@ -458,7 +460,7 @@ class _Raw:
         lines = content(checked(path, "a dictionary"), encoding, notes)
         sample = collections.deque(itertools.islice(lines, _SAMPLE))
         if not sample:
-            raise BadInput(f"{path}: found no entry, expected words and their phones, one word in each line")
+            raise BadInput(f"{path}: found no entry, expected words and their phones, one word per line")
         self.form = _form_of([line for _, line in sample])
         if not self.form.is_table and len(sample) > 1 and (sign := _foreign([line for _, line in sample])):
             number, line = sample[0]
@@ -499,27 +501,27 @@ class _Raw:
                 self.repeated += not self.entries.add(base, phones)
         if not self.count:
             found = f"; {bad:,} lines were skipped, the first: {first_bad}" if bad else ""
-            raise BadInput(f"{path}: found no entry, expected words and their phones, one word in each line{found}")
+            raise BadInput(f"{path}: found no entry, expected words and their phones, one word per line{found}")
         self.are_separate = 2 * separate >= of_several
         if self.form.heading:
             self.understood.append(f"the first line, “{' '.join(self.form.heading.split())[:60]}”, is a heading")
         if notes.encoding:
             self.understood.append(notes.encoding)
         if several:
-            self.understood.append(f"{several:,} entries list several pronunciations in one line")
+            self.understood.append(f"{several:,} entries list several pronunciations on one line")
         if optional:
-            self.understood.append(f"{optional:,} entries have phones in round brackets: with and without them")
+            self.understood.append(f"{optional:,} entries have phones in round brackets, read with and without them")
         if left_out:
             self.understood.append(
                 f"{left_out:,} entries that begin with neither a letter, a digit nor an apostrophe, such as the names "
                 "of punctuation marks and of noises, were left out"
             )
         if notes.comments:
-            self.understood.append(f"left out: {counted(notes.comments, 'line')} of comments")
+            self.understood.append(f"left out: {counted(notes.comments, 'comment line')}")
         if notes.invisible:
-            self.understood.append(f"invisible characters were taken out of {counted(notes.invisible, 'line')}")
+            self.understood.append(f"invisible characters were removed from {counted(notes.invisible, 'line')}")
         if bad:
-            self.understood.append(f"left out as no entries: {counted(bad, 'line')}, the first of them {first_bad}")
+            self.understood.append(f"left out: {counted(bad, 'line')} without an entry, the first: {first_bad}")
 
 
 class _Notes:
@@ -577,7 +579,7 @@ def _lines(reader: io.TextIOWrapper, file: Path, encoding: str | None, notes: _N
             return
         if len(line) == _LINE:
             found = f"found {_LINE:,} bytes without a line end"
-            raise BadInput(f"{place}: {found}, expected an entry in each line")
+            raise BadInput(f"{place}: {found}, expected one entry per line")
         if not line.isascii():
             if encoding is None:
                 line = _decoded(line, file, number, first_of)
@@ -600,7 +602,7 @@ def _lines(reader: io.TextIOWrapper, file: Path, encoding: str | None, notes: _N
         notes.comments += is_comment
         blanks += 1
         if blanks > _BLANKS:
-            raise BadInput(f"{place}: found {_BLANKS:,} lines in a row without an entry, expected one in each line")
+            raise BadInput(f"{place}: found {_BLANKS:,} lines in a row without an entry, expected one per line")
 
 
 def _decoded(line: str, file: Path, number: int, first_of: dict[str, int]) -> str:

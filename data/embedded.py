@@ -1,6 +1,6 @@
-"""Settings of the data that are made offline: card payments, their weeks, and speech.
+"""Settings of the data that are generated offline: card payments, their weeks, and speech.
 
-They lie apart from what makes the data, so that a program's --help needn't import it.
+They are separate from the code that generates the data, so that a program's --help needn't import it.
 """
 
 import dataclasses

@@ -33,7 +33,7 @@ def fed(start: Callable[[], Iterable[Any]], count: int, *, lengths_vary: bool, r
 
     Args:
         start: returns the batches from the first on, each a tuple of arrays, or of tuples of them.
-        count: of the batches.
+        count: number of batches.
         lengths_vary: whether the second axis, time, varies between batches.
         repeated: whether Keras iterates over them several times, as for validation; the last may then be smaller.
     """

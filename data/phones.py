@@ -45,7 +45,7 @@ IGNORED = -1  # the class of frames that are neither learnt nor scored
 
 # A pause in the spelling of forced aligners, Praat and Munich's web services.
 _PAUSES = ("", "sp", "<sil>", "[sil]", "(sil)", "<p>", "<p:>", "silence", "pause")
-# Labels that are no phones: speech that couldn't be transcribed, noise, and anything in brackets.
+# Labels that aren't phones: speech that couldn't be transcribed, noise, and anything in brackets.
 # L2-ARCTIC writes "intended phone,spoken phone,kind of error".
 _MARKS = re.compile(
     r"spn|nsn|vocnoise|noise|laugh|lau|breath|cough|music|oov|unk|unknown|garbage|err|iver|xxx?|\?+"

@@ -81,7 +81,7 @@ def read_npz(path: Path) -> Source:
                 raise BadInput(f"{path}: found no array x_train, only {found}, {expected}")
             if "" in parts and len(parts) > 1:
                 both = f"{known['', 'images']} and {known[parts[0], 'images']}"
-                raise BadInput(f"{path}: found the arrays {both}, expected pictures with parts or without")
+                raise BadInput(f"{path}: found the arrays {both}, expected images with parts or without")
             source = Source({})
             budget = picture_files.LARGEST_BYTES
             for part in parts:
@@ -185,7 +185,7 @@ def read_idx(folder: Path, without_classes: bool = False) -> tuple[Source, list[
             images = images.swapaxes(1, 2)
         source.parts[part] = Arrays(images, labels, str(images_path), str(labels_path))
     if "emnist" in name:
-        source.understood.append("EMNIST's pictures, which are stored transposed, are turned upright")
+        source.understood.append("EMNIST's images, which are stored transposed, are turned upright")
         source.names = _emnist_names(inside, name)
     return source, [files[file] for file in wanted if file in files]
 
@@ -259,13 +259,13 @@ def with_channels(arrays: Arrays, understood: list[str]) -> tuple[int, ...]:
         raise BadInput(f"{arrays.image_place}: found {images.dtype} of {images.shape}, {expected}")
     if first:
         images = np.moveaxis(images, 1, -1)
-        sentence = f"arrays of {shape_text(arrays.images.shape[1:])} are channels, height and width"
+        sentence = f"arrays of {shape_text(arrays.images.shape[1:])} are read as channels, height and width"
         if sentence not in understood:
             understood.append(sentence)
     elif images.ndim == 3:
         images = images[..., None]
     if min(images.shape[1:3]) < LEAST_SIDE:
-        found = f"pictures of {images.shape[1]} × {images.shape[2]} pixels"
+        found = f"images of {images.shape[1]} × {images.shape[2]} pixels"
         raise BadInput(f"{arrays.image_place}: found {found}, expected at least {LEAST_SIDE} × {LEAST_SIDE}")
     arrays.images = images
     return (*images.shape[1:3], min(images.shape[3], 3))
@@ -324,7 +324,7 @@ def classes_of(
             continue
         labels_of[part] = _label_per_picture(arrays, understood)
         if len(labels_of[part]) != len(arrays.images):
-            expected = f"expected {len(arrays.images):,} as there are pictures"
+            expected = f"expected {len(arrays.images):,}, one per image"
             raise BadInput(f"{arrays.label_place}: found {len(labels_of[part]):,} labels, {expected}")
     if len({labels.dtype.kind == "U" for labels in labels_of.values()}) > 1:
         raise BadInput(f"{source.parts[main].label_place}: found numbers in one part and text in another, expected one")
@@ -348,7 +348,7 @@ def classes_of(
             names = [source.names[int(value)] for value in values]
     for part, labels in labels_of.items():
         if (unknown := np.setdiff1d(labels, values)).size:
-            expected = f"expected those of the training pictures: {listed(spelled)}"
+            expected = f"expected those of the training images: {listed(spelled)}"
             raise BadInput(f"{source.parts[part].label_place}: found the label {unknown[0]}, {expected}")
     number = {value: label for label, value in enumerate(values.tolist())}
     classes = {part: np.array([number[v] for v in labels.tolist()], np.int64) for part, labels in labels_of.items()}
@@ -361,12 +361,12 @@ def _label_per_picture(arrays: Arrays, understood: list[str]) -> np.ndarray:
     assert labels is not None
     columns = labels.reshape(len(labels), -1) if labels.ndim == 2 and 0 not in labels.shape else None
     if labels.ndim != 1 and columns is None:
-        raise BadInput(f"{place}: found {labels.dtype} of {labels.shape}, expected one label a picture, (n,)")
+        raise BadInput(f"{place}: found {labels.dtype} of {labels.shape}, expected one label per image, (n,)")
     if columns is not None and columns.shape[1] > 1:
         if labels.dtype.kind not in "biuf" or not (np.isin(columns, (0, 1)).all() and (columns.sum(1) == 1).all()):
-            expected = "expected one label a picture, (n,), or one column a class with one 1 in each row"
+            expected = "expected one label per image, (n,), or one column per class with a single 1 in each row"
             raise BadInput(f"{place}: found {labels.dtype} of {labels.shape}, {expected}")
-        sentence = f"labels of {columns.shape[1]} columns: the column of the 1 is the class, from 0"
+        sentence = f"labels of {columns.shape[1]} columns are one-hot: the column of the 1 is the class, from 0"
         if sentence not in understood:
             understood.append(sentence)
         return columns.argmax(1).astype(np.int64)

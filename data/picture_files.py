@@ -1,6 +1,6 @@
 """Read a picture file of any usual format as an array of a given size and number of channels.
 
-Brightness becomes 0 (black) to 255 (white), as 8-bit files have it. The meaning of 16-bit, 32-bit and floating-point
+Brightness becomes 0 (black) to 255 (white), as in 8-bit files. The meaning of 16-bit, 32-bit and floating-point
 values depends on the camera, so one range for the data set is scaled to 0 to 255: a customary one (0 to 1, 0 to 255,
 0 to 65,535, -1 to 1) if the data set uses more than its lower half, else its own, from its least to its greatest value.
 The same applies to 8-bit pictures that use only the lower half.
@@ -25,8 +25,8 @@ from data.dataset import BadInput
 
 LARGEST_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485  # Pillow's limit against decompression bombs
 LARGEST_BYTES = 8 * 10**9  # of all pictures of a source in memory
-SMALL = 10**8  # bytes; if a file says that it holds more, this is at most
-MOST_COMPRESSED = 100  # times its size: MNIST's files compress by 5
+SMALL = 10**8  # bytes; a file that claims to hold more may hold at most
+MOST_COMPRESSED = 100  # times its size; MNIST's files compress by 5
 LARGEST_DECODED = 400_000_000  # bytes of a decoded picture
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".webp", ".gif", ".tif", ".tiff"),
@@ -89,8 +89,8 @@ def describe(levels: Levels, counts: Mapping[str, int] | None = None) -> list[st
         if (kind, (black, white)) != ("uint8", BYTES):
             number = f"{counts[kind]:,} " if counts else ""
             sentences.append(
-                f"{number}pictures of {_KINDS[kind]}: brightness {_number(black)} is taken for black and "
-                f"{_number(white)} for white, in all of them"
+                f"{number}images of {_KINDS[kind]}: brightness {_number(black)} is read as black and "
+                f"{_number(white)} as white in all of them"
             )
     return sentences
 
@@ -101,7 +101,7 @@ def describe_excess(levels: tuple[float, float], low: float, high: float) -> lis
     if max(high - white, black - low) <= (white - black) / 4:
         return []
     values = f"{_number(low)} to {_number(high)}"
-    return [f"their values, {values}, are far beyond those that the model was trained on, and are clipped"]
+    return [f"their values, {values}, are far outside the range that the model was trained on, and are clipped"]
 
 
 def _number(value: float) -> str:
@@ -302,8 +302,8 @@ def _opened(path: File) -> Iterator[tuple[Any, str]]:
         raise BadInput(f"{place}: found {found}, {EXPECTED}") from None
     except FileNotFoundError:
         raise BadInput(f"{place}: found no such file, {EXPECTED}") from None
-    except Exception as error:  # damaged files raise OSError, SyntaxError, ValueError, struct.error and others
-        raise BadInput(f"{place}: found a picture that can't be read ({reason(error)}), {EXPECTED}") from None
+    except Exception as error:  # damaged files can raise OSError, SyntaxError, ValueError, struct.error and others
+        raise BadInput(f"{place}: found an image that can't be read ({reason(error)}), {EXPECTED}") from None
 
 
 def reason(error: Exception) -> str:
@@ -317,7 +317,7 @@ def check_bytes(place: str, size: int, stored: int | None = None, budget: int | 
     """Raise BadInput for a size beyond the budget, or implausible for a file of `stored` bytes."""
     if size > (LARGEST_BYTES if budget is None else budget):
         expected = f"expected at most {LARGEST_BYTES / 1e9:g} GB, as all of it is held in memory"
-        raise BadInput(f"{place}: found pictures of {size / 1e9:.1f} GB, {expected}")
+        raise BadInput(f"{place}: found images of {size / 1e9:.1f} GB, {expected}")
     if stored is not None and size > SMALL and size > MOST_COMPRESSED * stored:
         found = f"{size / 1e9:.1f} GB, said to be in {stored / 1e6:.1f} MB"
         raise BadInput(f"{place}: found {found}, expected at most {MOST_COMPRESSED} times the size of the file")

@@ -30,7 +30,7 @@ _PART_WORD = re.compile(
 )
 _NO_DATA = {"__macosx", "__pycache__", "@eadir", "lost+found", "$recycle.bin", "system volume information"}
 _NO_CLASS = {"unknown", "unlabeled", "unlabelled", "images", "imgs", "pictures", "data", "all", "files"}
-_FOLDER_OF_EACH = "expected a folder of pictures for each class"
+_FOLDER_OF_EACH = "expected a folder of images for each class"
 
 
 @dataclasses.dataclass
@@ -80,13 +80,13 @@ class _LeftOut:
     def sentences(self) -> list[str]:
         parts = [
             *self.others,
-            *([f"{counted(self.loose, 'picture')} outside of the folders of classes"] if self.loose else []),
+            *([f"{counted(self.loose, 'image')} outside the class folders"] if self.loose else []),
             *([f"the folders {listed(dict.fromkeys(self.folders))}"] if self.folders else []),
             *([f"links to folders already read: {listed(self.links)}"] if self.links else []),
             *([counted(self.hidden, "hidden file")] if self.hidden else []),
         ]
         if self.endings:
-            parts.append(f"files that aren't pictures by their names: {self.kinds}")
+            parts.append(f"files that aren't images, by their names: {self.kinds}")
         return [f"left out: {'; '.join(parts)}"] if parts else []
 
 
@@ -109,7 +109,7 @@ def find(folder: Path, *, without_classes: bool = False, to_test: bool = False) 
     if not root.count and not root.folders:
         raise BadInput(f"{folder}: found no folder in it, {_FOLDER_OF_EACH}{_only(left_out)}")
     if not root.count:
-        raise BadInput(f"{folder}: found no picture in it, {EXPECTED}{_only(left_out)}")
+        raise BadInput(f"{folder}: found no image in it, {EXPECTED}{_only(left_out)}")
     parts = _parts(root, left_out, to_test)
     classes = {part: _classes(inside) for part, inside in parts.items()}
     if without_classes and max(map(len, classes.values())) < 2:
@@ -126,9 +126,9 @@ def find(folder: Path, *, without_classes: bool = False, to_test: bool = False) 
         names = {class_name(inside.path) for inside in classes[part]} - known
         if len(classes[part]) == len(names) < 2 and all(map(_says_nothing, names)):
             if to_test and part == "test":
-                raise BadInput(f"{parts[part].path}: found pictures without classes, {_FOLDER_OF_EACH}")
+                raise BadInput(f"{parts[part].path}: found images without classes, {_FOLDER_OF_EACH}")
             place = _below(folder, parts[part].path)
-            left_out.others.append(f"{place} ({counted(parts[part].count, 'picture')} without classes)")
+            left_out.others.append(f"{place} ({counted(parts[part].count, 'image')} without classes)")
             del parts[part], classes[part]
     for part, of_part in classes.items():
         _check_level(parts[part], of_part)
@@ -144,10 +144,8 @@ def find(folder: Path, *, without_classes: bool = False, to_test: bool = False) 
         counts[part] = len(found.pictures) - before
         loose = sum(len(level.pictures) for level in _levels(parts[part], of_part[0]))
         if loose > counts[part]:
-            expected = "expected all of them in folders of classes"
-            raise BadInput(
-                f"{parts[part].path}: found {counted(loose, 'picture')} outside of folders of classes, {expected}"
-            )
+            expected = "expected all of them in class folders"
+            raise BadInput(f"{parts[part].path}: found {counted(loose, 'image')} outside the class folders, {expected}")
         left_out.loose += loose
     found.understood += _understood_parts(folder, parts, counts)
     if not parts.keys() - {""} and (level := of_part[0].path.parent) != folder:
@@ -254,17 +252,17 @@ def _parts_here(
         several = sum(map(bool, with_classes.values())) > 1
         for one in others:
             if _classes(one) or not several:
-                expected = "expected folders of classes inside of that alone, or no folders in folders of classes"
+                expected = "expected class folders only inside that one, or none inside class folders"
                 raise BadInput(f"{one.path}: found a folder beside {with_classes['train'][0].name}, {expected}")
-            left_out.others.append(f"{one.name} ({counted(one.count, 'picture')} without classes)")
+            left_out.others.append(f"{one.name} ({counted(one.count, 'image')} without classes)")
     parts = {}
     for part, found in named.items():
         chosen = with_classes[part] or found
         if len(chosen) > 1:
             first, second = chosen[:2]
-            raise BadInput(f"{second.path}: found a second folder beside {first.name}, expected one of them to {part}")
+            raise BadInput(f"{second.path}: found a second folder beside {first.name}, expected only one for {part}")
         left_out.others += [
-            f"{one.name} ({counted(one.count, 'picture')} without classes)" for one in found if one not in chosen
+            f"{one.name} ({counted(one.count, 'image')} without classes)" for one in found if one not in chosen
         ]
         parts[part] = chosen[0]
     _leave_empty(folder, left_out)
@@ -289,7 +287,7 @@ def _without_copies(folder: _Folder, left_out: _LeftOut) -> list[_Folder]:
     if len(copies) != 1:
         return inside
     left_out.others.append(
-        f"{copies[0].name} ({counted(copies[0].count, 'picture')}), which repeats the folders beside it"
+        f"{copies[0].name} ({counted(copies[0].count, 'image')}), which repeats the folders beside it"
     )
     folder.folders.remove(copies[0])
     folder.count -= copies[0].count
@@ -326,7 +324,7 @@ def _check_level(folder: _Folder, classes: Sequence[_Folder]) -> None:
         raise BadInput(f"{folder.path}: found no folder in it, {_FOLDER_OF_EACH}")
     for inside in _levels(folder)[-1].folders:
         if not inside.count:
-            raise BadInput(f"{inside.path}: found no picture in it, {EXPECTED}, or that there is no such folder")
+            raise BadInput(f"{inside.path}: found no image in it, {EXPECTED}, or no such folder")
     deep = [one for one in classes if 2 * len(one.pictures) < one.count]
     if len(deep) < max(2, len(classes) / 2):
         return
@@ -335,7 +333,7 @@ def _check_level(folder: _Folder, classes: Sequence[_Folder]) -> None:
     parts = bool(shared) and all(map(part_of, names))
     if parts or (len(shared) > 1 and 2 * len(shared) >= len(names)):
         place, repeated = listed(one.name for one in deep[:3]), listed(sorted(shared)[:4])
-        expected = "train and test with a folder for each class inside" if parts else "one level of folders of classes"
+        expected = "train and test with a folder for each class inside" if parts else "one level of class folders"
         raise BadInput(
             f"{folder.path}: found the folders {repeated} repeated in {place}{', …' * (len(deep) > 3)}, "
             f"expected {expected}"
@@ -349,18 +347,18 @@ def _refuse_difference(main: _Folder, other: _Folder, known: set[str], names: se
     elif more:
         found = f"the class {more[0]!r}, which isn't in {main.name}"
     else:
-        found = f"no pictures of class {fewer[0]!r}, which is in {main.name}"
+        found = f"no images of class {fewer[0]!r}, which is in {main.name}"
     raise BadInput(f"{other.path}: found {found}, expected the same classes in all parts")
 
 
 def _understood_parts(folder: Path, parts: Mapping[str, _Folder], counts: Mapping[str, int]) -> list[str]:
-    uses = {"train": "to train on", "validation": "to validate on", "test": "to test on"}
+    uses = {"train": "training", "validation": "validation", "test": "test"}
     described = [
-        f"{_below(folder, parts[part].path)} ({counted(counts[part], 'picture')}) {uses[part]}"
+        f"{_below(folder, parts[part].path)} ({counted(counts[part], 'image')}) for {uses[part]}"
         for part in parts
         if part
     ]
-    return [f"parts by the names of folders: {', '.join(described)}"] if described else []
+    return [f"parts by folder name: {', '.join(described)}"] if described else []
 
 
 def _below(folder: Path, path: Path) -> str:

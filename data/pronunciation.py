@@ -28,7 +28,7 @@ from data.dictionary import NUMBERED, Entries, checked, content, is_heading, nam
 
 PARTS = ("train", "validation", "test")
 TEST, VALIDATION = 0.10, 0.05  # shares of the words
-FLOORS = {"train": 0, "validation": 2_000, "test": 4_000}  # words that a share keeps, if there are as many
+FLOORS = {"train": 0, "validation": 2_000, "test": 4_000}  # words that a share keeps, if there are that many
 FEWEST_WORDS = 200
 FEWEST = {"train": 100, "validation": 1, "test": 1}
 
@@ -37,7 +37,7 @@ UNKNOWN_LETTER = 1
 START, END = 1, 2  # tokens around the phones
 
 _FIRST_LETTER, _FIRST_PHONE = 2, 3
-_USES = {"train": "train", "validation": "validate", "test": "test"}
+_USES = {"train": "training", "validation": "validation", "test": "test"}
 # A model that knows only one of these reads the others as this one.
 _VARIANTS = ("'’‘ʼ′`´", "-‐‑–")
 
@@ -238,9 +238,9 @@ def load_dictionary(
     Args:
         path: a file that `data.dictionary` can read.
         stress: keep the stress marks, as in `data.dictionary.read`.
-        share: of the words, in (0, 1], but at least 2,000 for validation and 4,000 for test, if there are as many. A
+        share: of the words, in (0, 1], but at least 2,000 for validation and 4,000 for test, if there are that many. A
             smaller share is a subset of a larger one.
-        test_words: a file with the test words, one in each line, or entries, of which only the words are used. All
+        test_words: a file with the test words, one per line, or entries, of which only the words are used. All
             other words are for training or validation.
         form: Unicode's normal form of the letters.
         encoding: of both files, as in `data.dictionary.read`.
@@ -255,8 +255,8 @@ def load_dictionary(
     entries, provenance = read(path, stress=stress, encoding=encoding, skip_bad=skip_bad)
     if len(entries) < FEWEST_WORDS:
         raise BadInput(
-            f"{path}: found {len(entries):,} different words, expected at least {FEWEST_WORDS}, to train, validate and "
-            "test on"
+            f"{path}: found {len(entries):,} different words, expected at least {FEWEST_WORDS}, for training, "
+            "validation and test"
         )
     listed = _read_list(test_words, entries.first, path, encoding) if test_words else None
     chosen, notes = _choose(list(entries.first), share, listed, test_words)
@@ -267,8 +267,8 @@ def load_dictionary(
             raise BadInput(f"{where}: found {len(chosen[name]):,} words for {name}, {expected}")
     splits = {name: _words(entries, chosen[name], form) for name in PARTS}
     coder = Coder(sorted(set().union(*splits["train"].spellings)), sorted(_phones_of(splits["train"])), form)
-    inventory = f"{len(coder.letters):,} letters and {len(coder.phone_set):,} phones are in words to train on, "
-    inventory += f"the letters {named([letter_name(letter) for letter in coder.letters])}"
+    inventory = f"{len(coder.letters):,} letters and {len(coder.phone_set):,} phones occur in training words; "
+    inventory += f"the letters: {named([letter_name(letter) for letter in coder.letters])}"
     provenance = dataclasses.replace(
         provenance,
         notes=(*provenance.notes, *notes),
@@ -323,15 +323,15 @@ def _unknown(splits: Mapping[str, Words], coder: Coder) -> list[str]:
         if strange:
             count = sum(not strange.isdisjoint(word) for word in words.spellings)
             notes.append(
-                f"{len(strange):,} letters of {name} words are in no word to train on ({_list(sorted(strange))}), and "
+                f"{len(strange):,} letters of {name} words occur in no training word ({_list(sorted(strange))}) and "
                 f"became the unknown letter in {count:,} words"
             )
         missing = _phones_of(words) - phones
         if missing:
             count = sum(all(not missing.isdisjoint(one) for one in of_word) for of_word in words.pronunciations)
             notes.append(
-                f"{len(missing):,} phones of {name} words are in no word to train on ({_list(sorted(missing))}), "
-                f"and {count:,} words have one in each listed pronunciation, so that none of these can be predicted"
+                f"{len(missing):,} phones of {name} words occur in no training word ({_list(sorted(missing))}); "
+                f"{count:,} words have one in every listed pronunciation, so none of these can be predicted"
             )
     return notes
 
@@ -365,19 +365,19 @@ def _choose(
         count = len(indices) if keep_all else min(len(indices), max(FLOORS[name], round(share * len(indices))))
         kept = np.sort(indices[np.argsort(ranks[indices], kind="stable")[:count]])
         chosen[name] = [words[index] for index in kept]
-        counts.append(f"{count:,} of {len(indices):,} to {_USES[name]} on")
+        counts.append(f"{count:,} of {len(indices):,} for {_USES[name]}")
     test = "a tenth" if listed is None else f"those in {list_path}"
     notes = [
-        f"words are split by their SHA-256, each with all its pronunciations: {test} to test on, a twentieth to "
-        "validate on, the others to train on",
-        f"used are {', '.join(counts)}",
+        f"words are split by their SHA-256, each with all its pronunciations: {test} for test, a twentieth for "
+        "validation, the rest for training",
+        f"used: {', '.join(counts)}",
     ]
     if share < 1:
-        floors = f"{FLOORS['validation']:,} words to validate on"
+        floors = f"{FLOORS['validation']:,} validation"
         if listed is None:
-            floors += f" and {FLOORS['test']:,} to test on"
+            floors += f" and {FLOORS['test']:,} test"
         notes[-1] += (
-            f", a share of {share:g} by another part of the hash, but no fewer than {floors} if there are as many"
+            f", a share of {share:g} by another part of the hash, but at least {floors} words if there are that many"
         )
     return chosen, notes
 
@@ -401,5 +401,5 @@ def _read_list(file: Path, words: Collection[str], dictionary: Path, encoding: s
             f"the first of them here, expected words of {dictionary}"
         )
     if not test_words:
-        raise BadInput(f"{file}: found no word, expected one in each line")
+        raise BadInput(f"{file}: found no word, expected one per line")
     return test_words

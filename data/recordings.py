@@ -108,13 +108,13 @@ class Found:
         if noticed.ignored_labels:
             count = noticed.ignored_labels.total()
             sentences.append(
-                f"labels that are no phone, {count:,} of {count + noticed.phones:,}, are left out of training and "
-                f"score: {_counted(noticed.ignored_labels)}"
+                f"labels that aren't phones, {count:,} of {count + noticed.phones:,}, are left out of training and "
+                f"scoring: {_counted(noticed.ignored_labels)}"
             )
         if noticed.unlabelled:
             sentences.append(
                 f"{counted(noticed.unlabelled, 'recording')} without labels for more than half a second at the end, "
-                "which is taken for silence"
+                "which is read as silence"
             )
         if self.ignored:
             sentences.append(f"ignored: {counted(len(self.ignored), 'file')}, {listed(self.ignored)}")
@@ -162,8 +162,8 @@ def notes_on(path: Path) -> list[str]:
     with _open(path) as file:
         several, inexact = file.channels > 1, file.subtype not in _EXACT
         notes = [file.wrong] if file.wrong else []
-        notes += [f"{file.channels} channels, of which the mean was taken"] * several
-        return notes + [f"samples that are not exact ({file.subtype_info})"] * inexact
+        notes += [f"{file.channels} channels, which were averaged"] * several
+        return notes + [f"samples of reduced precision ({file.subtype_info})"] * inexact
 
 
 def stream_audio(path: Path, seconds: int = 30) -> Iterator[np.ndarray]:
@@ -228,7 +228,7 @@ class _Patched(io.FileIO):
 def _check_format(path: Path, file: soundfile.SoundFile) -> None:
     if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
         limits = f"{LOWEST_RATE:,} to {HIGHEST_RATE:,}"
-        raise BadInput(f"{path}: found {file.samplerate:,} samples a second, expected {limits}")
+        raise BadInput(f"{path}: found {file.samplerate:,} samples per second, expected {limits}")
     _check_samples(path, file.frames, file.samplerate)
 
 
@@ -401,7 +401,7 @@ def read_phn(path: Path, samples: int, rate: int, noticed: Noticed | None = None
     Args:
         path: the annotation.
         samples: length of the audio at its own rate.
-        rate: samples a second of the audio.
+        rate: samples per second of the audio.
         noticed: updated with counts of notable things.
 
     Returns:
@@ -587,7 +587,7 @@ def find_recordings(folder: Path, skip_bad: bool, tier: str = "") -> Found:
     The checks are those of `read`, without decoding integer samples, which are always valid.
 
     Args:
-        folder: of the recordings.
+        folder: contains the recordings.
         skip_bad: leave out bad recordings.
         tier: the name of the tier of the phones in TextGrids; "" for the usual.
 
@@ -636,11 +636,11 @@ def find_recordings(folder: Path, skip_bad: bool, tier: str = "") -> Found:
         raise BadInput(f"{folder}: found no recording, {expected}")
     foreign = noticed.foreign()
     if foreign.total() > MOST_FOREIGN * (foreign.total() + noticed.phones):
-        found = f"{foreign.total():,} of {foreign.total() + noticed.phones:,} labels that are no phones"
+        found = f"{foreign.total():,} of {foreign.total() + noticed.phones:,} labels that aren't phones"
         raise BadInput(f"{folder}: found {found}: {_counted(foreign)}, expected labels of TIMIT or ARPAbet")
     if repeated:
         what = f"{counted(repeated, 'recording')} of SA1 or SA2"
-        skipped.append(f"{folder}: {what} left out, which every speaker of TIMIT reads")
+        skipped.append(f"{folder}: left out: {what}, which every speaker of TIMIT reads")
     return Found(recordings, skipped, ignored, noticed)
 
 
@@ -689,7 +689,7 @@ def split_recordings(recordings: Sequence[Recording], seed: int) -> Splits:
     by_speaker, by_sentence = _units(recordings, sentences=False), _units(recordings, sentences=True)
     if speakers["train"] and speakers["test"]:
         if neither := [r for r in recordings if not r.part]:
-            raise BadInput(f"{neither[0].audio}: found in neither TRAIN nor TEST, expected it in one as others are")
+            raise BadInput(f"{neither[0].audio}: found in neither TRAIN nor TEST, expected it in one, like the others")
         both = {*speakers["train"]} & {*speakers["test"]}
         unit_of = by_sentence if both or len(speakers["train"]) < 2 else by_speaker
         count = Counter(r.speaker.upper() for r in recordings if r.part == "test")
@@ -697,7 +697,7 @@ def split_recordings(recordings: Sequence[Recording], seed: int) -> Splits:
         test = [r for r in recordings if r.part == "test" and (not core or r.speaker.upper() in CORE_TEST_SPEAKERS)]
         others = sorted({unit_of[r.audio] for r in recordings if r.part == "train"})
         if len(others) < 2:
-            raise BadInput(f"{_where(recordings)}: found 1 sentence in TRAIN, expected at least 2, one to validate on")
+            raise BadInput(f"{_where(recordings)}: found 1 sentence in TRAIN, expected at least 2, one for validation")
         validation = {*generator.permutation(others).tolist()[: max(1, round(len(others) / 10))]}
         train = [r for r in recordings if r.part == "train"]
         tested = len({r.speaker for r in test})
@@ -710,18 +710,18 @@ def split_recordings(recordings: Sequence[Recording], seed: int) -> Splits:
         unit_of = by_speaker if len({*by_speaker.values()}) > 2 else by_sentence
         units = sorted({*unit_of.values()})
         if len(units) < 3:
-            expected = "at least 3, one each to train, validate and test on"
+            expected = "at least 3, one each for training, validation and test"
             raise BadInput(f"{_where(recordings)}: found {counted(len(units), 'sentence')}, expected {expected}")
         drawn = generator.permutation(units).tolist()
         tested, validated = max(1, round(len(units) / 5)), max(1, round(len(units) / 10))
         validation, tests = {*drawn[tested : tested + validated]}, {*drawn[:tested]}
         test = [r for r in recordings if unit_of[r.audio] in tests]
         train = [r for r in recordings if unit_of[r.audio] not in tests]
-        note = f"speakers drawn at random, {tested} of them to test on"
+        note = f"speakers drawn at random, {tested} of them for test"
         if unit_of is by_sentence:
             speaker_count = len({*by_speaker.values()})
             there_are = f"there {'is' if speaker_count == 1 else 'are'} {counted(speaker_count, 'speaker')}"
-            note = f"sentences drawn at random, as {there_are}; {tested} to test on"
+            note = f"sentences drawn at random, as {there_are}; {tested} of them for test"
     parts = {
         "train": [r for r in train if unit_of[r.audio] not in validation],
         "validation": [r for r in train if unit_of[r.audio] in validation],

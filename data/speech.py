@@ -67,7 +67,7 @@ PITCHES = (35, 66)  # of 0 to 99
 PLAYBACKS = (388, 501)  # in units of 50 Hz: formants 12 % lower to 13 % higher, as for vocal tracts of 15 to 20 cm
 
 CACHE_VARIABLE = "KERAS_APPLICATION_TEMPLATES_CACHE"
-FORMAT = 2  # of the cache: to be raised whenever the way it is made changes
+FORMAT = 2  # of the cache; raise it whenever the way the cache is generated changes
 _SHORTEST = 1.5  # seconds, less than the mean of any speaker's sentences
 
 
@@ -135,7 +135,7 @@ def load_synthetic(settings: Synthesis) -> Speech:
     noise = f"pink noise at {', '.join(f'{snr:g}' for snr in settings.snr)} dB" if settings.snr else "no noise"
     provenance = Provenance(
         name="synthetic English speech",
-        source=f"sentences of this project's own, spoken by espeak-ng (espeakng-loader {_version()})",
+        source=f"this project's own sentences, spoken by espeak-ng (espeakng-loader {_version()})",
         licence="none needed: it contains no recording of a person; espeak-ng, GPL-3.0-or-later, was only run",
         rows=sum(len(labels) for part in parts.values() for labels in part.labels),
         size_bytes=sum(sound.samples.nbytes for sound in corpus),
@@ -146,7 +146,7 @@ def load_synthetic(settings: Synthesis) -> Speech:
             f"{settings.speakers} speakers in {len({s.voice for all_ in speakers.values() for s in all_})} accents, "
             + ", ".join(f"{len(chosen)} for {split}" for split, chosen in speakers.items()),
             f"{seconds / 60:.1f} minutes, {len(corpus):,} sentences, all different",
-            noise + (", in the band of a telephone line" if settings.telephone else ""),
+            noise + (", limited to the band of a telephone line" if settings.telephone else ""),
         ),
     )
     return _speech(parts, provenance)
@@ -205,7 +205,7 @@ def read_labelled(
 
 
 def examples() -> list[bytes]:
-    """Short sentences of a woman and a man that espeak-ng says, without noise, as WAV files.
+    """Short sentences that espeak-ng speaks as a woman and a man, without noise, as WAV files.
 
     Raises:
         BadInput: espeak-ng isn't installed.
@@ -417,7 +417,7 @@ def _ignored_notes(parts: Mapping[str, _Frames]) -> Iterable[str]:
     counts = [(np.sum(labels == IGNORED), len(labels)) for part in parts.values() for labels in part.labels]
     ignored, frames = (int(sum(column)) for column in zip(*counts, strict=True))
     if ignored:
-        yield f"{ignored:,} of {frames:,} frames are left out of training and score"
+        yield f"{ignored:,} of {frames:,} frames are left out of training and scoring"
 
 
 def _shared_notes(speakers: Sequence[str]) -> Iterable[str]:

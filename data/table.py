@@ -419,7 +419,7 @@ def _load(
     columns, numbering = _fit(files, inputs, parts["training"], len(order), rng, printed_only) if inputs else ((), ())
     if not columns:
         uses = ", ".join([*roles, *drop])
-        raise BadInput(f"{describe(files)}: no column but {uses} varies, expected one to learn from")
+        raise BadInput(f"{describe(files)}: no column except {uses} varies, expected one to learn from")
     encoder = Encoder(columns, keys.time)
     matrix = _encode(files, encoder, order, work_folder)
     labels = keys.labels[order]
@@ -476,7 +476,7 @@ def _moment(time: TimeColumn, seconds: float, first: float) -> str:
 
 def _understood_split(keys: "_Keys", order: np.ndarray, cuts: tuple[int, int], customer: str | None) -> Iterator[str]:
     first, second = cuts
-    sizes = f"{first:,} rows and {second - first:,} to validate on, then {len(order) - second:,} to test on"
+    sizes = f"{first:,} training, {second - first:,} validation and {len(order) - second:,} test rows"
     if keys.time is None or keys.times is None:
         by = f"by {customer}, at random" if customer is not None else "in random order, with equal shares of fraud"
         yield f"split {by}: {sizes}"
@@ -494,7 +494,7 @@ def _understood_columns(seen: _Seen, encoder: Encoder, not_inputs: Sequence[str]
     numeric = [name for name, column in inputs.items() if column.kind in NUMBERS]
     lists = {
         "numbers": numeric,
-        "times of the day, in seconds": [name for name, column in inputs.items() if column.kind == CLOCK],
+        "times of day, in seconds": [name for name, column in inputs.items() if column.kind == CLOCK],
         "true or false": [name for name, column in inputs.items() if column.kind == "boolean"],
         "times, in seconds": [name for name, column in inputs.items() if column.kind in TIMES],
         "categories": [name for name, column in inputs.items() if column.vocabulary],
@@ -508,8 +508,8 @@ def _understood_columns(seen: _Seen, encoder: Encoder, not_inputs: Sequence[str]
         "with points between thousands": [n for n, s in spellings.items() if s.decimal == COMMA and s.grouped],
         "with commas between thousands": [n for n, s in spellings.items() if s.decimal == POINT and s.grouped],
         "in per cent": [name for name, spelling in spellings.items() if spelling.percent],
-        "the day first": [name for name, column in inputs.items() if column.kind == "day-first time"],
-        "the month first": [name for name, column in inputs.items() if column.kind == "month-first time"],
+        "dates with the day first": [name for name, column in inputs.items() if column.kind == "day-first time"],
+        "dates with the month first": [name for name, column in inputs.items() if column.kind == "month-first time"],
     }
     yield from (f"{what}: {some(names)}" for what, names in spelled.items() if names)
     for column in encoder.columns:
@@ -517,7 +517,7 @@ def _understood_columns(seen: _Seen, encoder: Encoder, not_inputs: Sequence[str]
             continue
         if column.kind in NUMBERS and len(look.currencies) > 1:
             found = some([f"{name} {count:,} times" for name, count in look.currencies.most_common()])
-            yield f"{column.name} holds several currencies, read alike: {found}"
+            yield f"{column.name} holds several currencies, which are read as one: {found}"
         elif column.kind in NUMBERS and look.currencies:
             yield f"{column.name} is in {next(iter(look.currencies))}"
         if column.kind == "category" and look.counts["number"] >= 0.1 * look.counts["value"]:
@@ -532,7 +532,7 @@ def _understood_columns(seen: _Seen, encoder: Encoder, not_inputs: Sequence[str]
                 marked.setdefault(mark, []).append(column.name)
     if marked:
         found = [f"{mark!r} in {some(names)}" for mark, names in marked.items()]
-        yield f"taken for missing values: {some(found)}"
+        yield f"read as missing values: {some(found)}"
     known = {*inputs, *not_inputs}
     constant = [name for name in seen.kinds if name not in known]
     if constant:
@@ -541,8 +541,8 @@ def _understood_columns(seen: _Seen, encoder: Encoder, not_inputs: Sequence[str]
 
 def _time_column(files: Tables, name: str, kind: str, unit: str | None) -> TimeColumn:
     if kind == CLOCK:
-        found = f"column {name!r} holds times of the day"
-        raise BadInput(f"{describe(files)}: {found}, expected dates with it, as which day it is isn't known (--time)")
+        found = f"column {name!r} holds times of day without dates"
+        raise BadInput(f"{describe(files)}: {found}, expected dates, too (--time)")
     if kind not in (*NUMBERS, *TIMES):
         kind = "time"
     if unit is not None and kind in TIMES:
@@ -643,7 +643,7 @@ def numbers(batch: Batch, name: str, kind: str, *, largest: float = LARGEST, pri
     large = np.abs(values) > largest
     expected = expected_of(kind)
     if not bad.any() and large.any() and np.isfinite(values[np.argmax(large)]):
-        expected += f"; if the column names rows rather than counts, leave it out with --drop {name!r}"
+        expected += f"; if the column identifies rows, leave it out with --drop {name!r}"
     reject(batch, name, bad | large, expected)
     return values
 
@@ -762,7 +762,7 @@ def _classes(
         fraud = [name for name in names if label_key(name) in fraud_keys]
         others = [name for name in names if name not in fraud]
         if not others:
-            raise BadInput(f"{place} holds nothing but {some(fraud)} (--fraud-value), expected other labels too")
+            raise BadInput(f"{place} holds only {some(fraud)} (--fraud-value), expected other labels too")
         return others[0] if len(others) == 1 else "any other", fraud
     if known:
         genuine, fraud_name = counts
@@ -847,7 +847,7 @@ def _days(times: np.ndarray) -> np.ndarray:
 
 
 class _Identity:
-    """Whether all values of a column differ: it's a running number or a key."""
+    """Whether all values of a column differ: it's a row number or a key."""
 
     def __init__(self) -> None:
         self.differs = True
@@ -876,7 +876,7 @@ class _Identity:
         """A sentence on the column, if so."""
         remedy = f"as an input it may be memorised; leave it out with --drop {name!r}"
         if self.differs and self.rises:
-            return f"{name} rises from row to row, like a running number: {remedy}"
+            return f"{name} rises from row to row, like a row number: {remedy}"
         if not self.differs or self.rows < ROWS_TO_TELL:
             return None
         kept = pa.chunked_array(self.kept)

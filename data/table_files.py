@@ -67,7 +67,7 @@ BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 DELIMITERS = {",": "a comma", ";": "';'", "\t": "a tab", "|": "'|'"}
-RARE_DELIMITERS = {sign: repr(sign) for sign in "\x01\x1f\x1e^~#&!*:"} | {" ": "a blank"}
+RARE_DELIMITERS = {sign: repr(sign) for sign in "\x01\x1f\x1e^~#&!*:"} | {" ": "a space"}
 
 BLOCK_BYTES = 2**20
 # Also the longest row. The fast reader is up to 32 blocks ahead.
@@ -76,10 +76,10 @@ ROWS_PER_BLOCK = 64
 # Blocks of wide tables have few rows; smaller batches are joined, as each has a cost per column.
 FEW_ROWS = 1_024
 BATCH_VALUES = 2**22
-# The largest size of a decompressed file: these bytes, or so many times its compressed size.
+# The largest size of a decompressed file: these bytes, or this many times its compressed size.
 FREE_BYTES = 2**28
 LARGEST_RATIO = 200
-# The most rows of a Parquet file for each of its bytes: a varying column has at least a bit for each row.
+# The most rows of a Parquet file per byte: a column that varies has at least one bit per row.
 ROWS_PER_BYTE = 1_000
 XZ_MEMORY = 2**28
 EXAMPLES = 3  # of rows left out
@@ -369,7 +369,7 @@ def _opened(file: TableFile, encoding: str | None, may_be_empty: bool) -> TableF
             names, rows = table.schema_arrow.names, table.metadata.num_rows
         most = ROWS_PER_BYTE * file.path.stat().st_size
         if rows > most:
-            raise BadInput(f"{file}: says that it has {rows:,} rows, expected at most {most:,} in a file of its size")
+            raise BadInput(f"{file}: claims to have {rows:,} rows, expected at most {most:,} in a file of its size")
         if rows == 0 and not may_be_empty:
             raise _no_rows(file)
         return dataclasses.replace(file, columns=tuple(name.strip() for name in names), is_empty=rows == 0)

@@ -60,7 +60,7 @@ _BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
 _LEADING_BLANK_LINES = re.compile(r"(?:[^\S\n]*\n)+")
 _LONG_BLANKS = re.compile(rf"([^\S\n]{{{LONGEST}}})[^\S\n]+")
 _PARAGRAPH_END = "\n\n"
-_USES = {"train": "train", "validation": "validate", "test": "test"}
+_USES = {"train": "training", "validation": "validation", "test": "test"}
 _CONTROLS = bytes(code for code in (*range(32), 127) if code not in b"\b\t\n\v\f\r\x1b")
 _MARKS = {  # UTF-32 first, as its mark begins with that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32-le",
@@ -418,7 +418,7 @@ def _check_length(where: str, parts: Mapping[str, Part], context: int) -> None:
         if len(part) < context + 1:
             found = f"{sum(map(len, parts.values())):,} tokens"
             if len(parts) > 1:
-                found += f" and only {len(part):,} of them to {_USES[name]} on"
+                found += f", only {len(part):,} of them for {_USES[name]}"
             raise BadInput(f"{where}: found {found}, expected at least {context + 1:,}, for one context")
 
 
@@ -441,20 +441,20 @@ def _split(
     count = {name: len(part.starts) for name, part in parts.items()}
     notes = [
         *kept.notes(),
-        f"{sum(count.values()):,} blocks of up to {kept.block:,} characters; of every ten the 5th to test on "
-        f"({count['test']:,}), the 10th to validate on ({count['validation']:,}), the others to train on "
+        f"{sum(count.values()):,} blocks of up to {kept.block:,} characters; of every ten, the 5th is for test "
+        f"({count['test']:,}), the 10th for validation ({count['validation']:,}) and the others for training "
         f"({count['train']:,})",
     ]
     if kind == "bpe":
         step = _sample_step(kept.characters)
-        sample = "all blocks" if step == 1 else f"one in {step:,} blocks"
-        notes.append(f"byte pairs merged as they occur in {sample} to train on, to {tokenizer.vocabulary:,} tokens")
+        sample = "all" if step == 1 else f"one in {step:,}"
+        notes.append(f"{tokenizer.vocabulary:,} tokens from byte pairs merged as in {sample} training blocks")
     unknown = {name: part.unknown for name, part in parts.items()}
     missing = _missing(parts)
     named = f": {name_characters(missing)}" if missing else ""
     if isinstance(kind, Tokenizer):
         notes.append(
-            f"{tokenizer.vocabulary:,} tokens that were fitted elsewhere; characters that they lack, "
+            f"{tokenizer.vocabulary:,} tokens of an earlier tokenizer; characters that it lacks, "
             f"{unknown['train']:,} in training, {unknown['validation']:,} in validation and {unknown['test']:,} in "
             f"test, became U+FFFD{named}"
         )
@@ -498,8 +498,8 @@ class _Kept:
             raise BadInput(f"{where}: found nothing but white space, expected text")
         if len(different) == 1:
             ((character, count),) = different.items()
-            found = f"the character {character!r} alone, {'once' if count == 1 else f'{count:,} times'}"
-            raise BadInput(f"{where}: found {found}, expected text of several")
+            found = f"only the character {character!r}, {'once' if count == 1 else f'{count:,} times'}"
+            raise BadInput(f"{where}: found {found}, expected several different characters")
         self.is_large = self._held is None
         self._first = _first_occurrences(np.frombuffer(hashes, np.uint64))
         self.paragraphs = len(lengths)
@@ -545,7 +545,7 @@ class _Kept:
             "before and were left out"
         ]
         if self.composed:
-            notes.append(f"letters and accents apart in {self.composed:,} paragraphs were composed (NFC)")
+            notes.append(f"separate letters and accents were composed (NFC) in {self.composed:,} paragraphs")
         if self.cut:
             notes.append(f"paragraphs of more than {LONGEST:,} characters were cut, at {self.cut:,} places")
         return notes
@@ -769,7 +769,7 @@ def _describe_ignored(paths: Sequence[Path]) -> list[str]:
     if not ignored:
         return []
     endings = ", ".join(SUFFIXES)
-    return [f"{len(ignored):,} files were ignored, as they do not end in {endings} (or .gz): {listed(ignored)}"]
+    return [f"{len(ignored):,} files were ignored, as their names do not end in {endings} (or .gz): {listed(ignored)}"]
 
 
 def _is_text(path: Path) -> bool:

@@ -523,7 +523,7 @@ def test_bad_pictures_stop_a_run_or_are_counted(folder, own, tmp_path, lean):
     assert not (tmp_path / "a").exists()
     metrics = main([*words, "--skip-bad", "--size", "9", "--out", str(tmp_path / "b")])
     assert [metrics["data"][part] for part in ("train", "validation", "test")] == [24, 6, 12]
-    assert any(text.startswith("2 bad pictures left out") for text in metrics["data"]["understood"])
+    assert any(text.startswith("2 bad images left out") for text in metrics["data"]["understood"])
     assert metrics["data"]["shape"] == [9, 9, 3]
 
 
@@ -653,9 +653,9 @@ def test_evaluate_and_classify_refuse_what_they_cannot_judge(own, folder, tmp_pa
     refused("found no pictures, expected --images", *evaluate)
     refused("found --images and --npz", *evaluate, "--images", folder, "--npz", "a.npz")
     path = save_npz(tmp_path / "own.npz")
-    refused("--npz: found pictures of 9 × 8 × 1, expected 12 × 10 × 3", *evaluate, "--npz", path)
+    refused("--npz: found images of 9 × 8 × 1, expected 12 × 10 × 3", *evaluate, "--npz", path)
     path.unlink()
-    refused(r"cut\.png: found a picture that can't be read", *classify, "--files", tmp_path / "cut.png")
+    refused(r"cut\.png: found an image that can't be read", *classify, "--files", tmp_path / "cut.png")
     refused("none.png: found no such file", *classify, "--files", tmp_path / "none.png")
     refused("--files: found none", *classify, "--files")
     files = ("--files", folder / "test" / "owl" / "2.png")

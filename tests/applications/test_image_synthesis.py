@@ -241,7 +241,7 @@ def test_a_conditional_model_of_pictures_without_classes_names_the_other(inside,
     folder.mkdir(parents=True)
     for number, picture in enumerate(pictures(30, "train")[0]):
         Image.fromarray(picture).save(folder / f"{number}.png")
-    with pytest.raises(BadInput, match=r"found pictures without classes, .* or --template gan, which needs none"):
+    with pytest.raises(BadInput, match=r"found images without classes, .* or --template gan, which needs none"):
         main(["--images", str(tmp_path / "own"), *TINY, "--out", str(tmp_path / "run")])
     assert not (tmp_path / "run").exists()
 

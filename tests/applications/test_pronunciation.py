@@ -808,7 +808,7 @@ def test_files_that_need_more_said(tmp_path, lean, untrained, file):
     metrics = main([*words, "--skip-bad", "--encoding", "cp1252"])
     understood = metrics["data"]["understood"]
     assert "read as cp1252, as set by --encoding" in understood
-    assert "left out as no entries: 1 line, the first of them line 478: found 'broken' without phones, " in "".join(
+    assert "left out: 1 line without an entry, the first: line 478: found 'broken' without phones, " in "".join(
         understood
     )
     for flag, value in (("--encoding", "cp1252"), ("--skip-bad", "")):

@@ -556,7 +556,7 @@ def test_tag_refuses_what_it_cannot_do_and_loses_nothing(own, wav, tmp_path):
     refused(r"cut\.keras: found .*expected the model\.keras", model=tmp_path / "cut.keras")
     refused(r"config\.json: found another kind of file", model=own[0] / "config.json")
     refused(r"none\.keras: found no such file", model=tmp_path / "none.keras")
-    refused(r"slow\.wav: found 7,999 samples a second", wav=tmp_path / "slow.wav")
+    refused(r"slow\.wav: found 7,999 samples per second", wav=tmp_path / "slow.wav")
     assert not out.exists()
     out.mkdir()
     for suffix in (".TextGrid", ".svg"):
@@ -573,7 +573,7 @@ def test_unusable_input_leaves_with_code_2_and_one_line(own, tmp_path):
     _, errors = done.communicate()
     assert done.returncode == 2
     assert len(errors.splitlines()) == 1
-    assert "slow.wav: found 7,999 samples a second" in errors
+    assert "slow.wav: found 7,999 samples per second" in errors
     assert [path.name for path in tmp_path.rglob("*")] == ["slow.wav"]
 
 

@@ -861,7 +861,7 @@ def test_init_from_another_architecture(model, file, tmp_path):
         (b"\x01\x02\x03\x04\x05\x06" * 10, "found 60 control characters in the first 60 bytes"),
         (b"the value " * 50 + b"\xff\xfe", "byte 500: found 0xff, which isn't UTF-8, expected UTF-8"),
         (b"too short", "found 11 tokens and only "),
-        (b"a" * 5_000, "found the character 'a' alone, 5,000 times, expected text of several"),
+        (b"a" * 5_000, "found only the character 'a', 5,000 times, expected several different characters"),
         (None, "found no such file, expected a text file or a folder of them"),
     ],
 )

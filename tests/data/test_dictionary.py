@@ -94,7 +94,7 @@ def test_forms_of_other_programs(tmp_path, form, heading):
     stressless = [phones.translate({ord("0"): None, ord("1"): None}) for phones in ARPABET]
     assert found == {word: [stressless[place % 10]] for place, word in enumerate(WORDS)}
     assert "stress digits at the end of phones were dropped" in understood
-    assert ("left out: 4 lines of comments" in understood) == bool(heading)
+    assert ("left out: 4 comment lines" in understood) == bool(heading)
     numbers = ("{n}", "{m", "{i}", "1.0", "1 {", "0.5", "1e")
     assert ("number" in understood) == any(sign in FORMS[form] for sign in numbers)
     assert ("output symbol" in understood) == ("HTK" in form)
@@ -152,10 +152,10 @@ def test_variants_and_marks_in_ipa(tmp_path, entry, expected):
     found, understood = listed(tmp_path, lines("{w}\t{p}", IPA) + entry + "\n")
     assert found["a"] == expected
     assert "no spaces separate the phones" in understood
-    assert ("several pronunciations in one line" in understood) == (len(expected) > 1)
+    assert ("several pronunciations on one line" in understood) == (len(expected) > 1)
     assert ("in round brackets" in understood) == any(part in entry for part in ("(ə)", "(k)"))
     assert ("between syllables - . ‿ were" in understood) == ("‿" in entry)
-    assert ("taken out of 1 line" in understood) == ("\u200b" in entry)
+    assert ("removed from 1 line" in understood) == ("\u200b" in entry)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_exact_duplicates_are_counted(tmp_path):
         twice, understood = listed(tmp_path, text + text[: text.index("\n") + 1] * 2)
         assert twice == once
         assert "further pronunciations" not in before
-        assert "2 further pronunciations that don't differ from one before were left out" in understood
+        assert "2 repeated pronunciations were left out" in understood
 
 
 def test_words_that_are_no_words_are_left_out(tmp_path):
@@ -261,7 +261,7 @@ def test_bad_lines_can_be_left_out(tmp_path):
         listed(tmp_path, text)
     found, understood = listed(tmp_path, text, skip_bad=True)
     assert list(found) == [*WORDS, "d"]
-    assert "left out as no entries: 3 lines, the first of them line 61: found one column, 'a'" in understood
+    assert "left out: 3 lines without an entry, the first: line 61: found one column, 'a'" in understood
 
 
 @pytest.mark.parametrize("blank", ["\n", "# x\n", "\r\n", " ", "\t", "\u3000\n"])

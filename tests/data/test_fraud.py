@@ -542,7 +542,7 @@ def test_payments_of_other_months_are_refused():
     for start, end in (("2017-01-01", "2017-03-01"), ("2019-01-01", "2019-03-01")):
         assert refusal(split, hourly(60, start, 1), Protocol()) == (
             "--protocol.train-start 2018-07-25: found no payment in the validation_train days from 2018-07-11, "
-            f"expected payments with some fraud; the payments reach from {start} to {end}"
+            f"expected payments with some fraud; the payments run from {start} to {end}"
         )
 
 

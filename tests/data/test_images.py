@@ -190,7 +190,7 @@ def test_test_pictures_that_are_in_training_are_counted(tmp_path):
     first_in_training = 0 not in last_sixth(data["y_train"])
     notes = load_npz(npz(tmp_path / "a.npz", **data)).provenance.notes
     assert first_in_training
-    assert notes[-1] == "test pictures that are also, pixel by pixel, among those to train on: 4"
+    assert notes[-1] == "test images that are identical to a training image: 4"
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_test_pictures_that_are_in_training_are_counted(tmp_path):
         ({"y_train": np.arange(60) % 5 - 1}, ["y_train", "the label -1"]),
         ({"y_test": np.full(20, 5)}, ["y_test", "the label 5", "0, 1, 2, 3, 4"]),
         ({"y_train": np.zeros(60, int), "y_test": np.zeros(20, int)}, ["one class, '0'"]),
-        ({"y_train": np.array([7, *(np.arange(59) % 5)])}, ["1 picture of class '7'", "at least 2"]),
+        ({"y_train": np.array([7, *(np.arange(59) % 5)])}, ["1 image of class '7'", "at least 2"]),
         ({"y_train": np.array([{}] * 60)}, ["y_train", "Python objects, which are not read for safety"]),
     ],
 )
@@ -276,7 +276,7 @@ def test_arrays_by_the_names_that_others_give_them(tmp_path, names):
         assert labels == [str(label) for label in y[start:end]]
     assert dataset.provenance.notes[1] == "the source's own parts"
     assert dataset.provenance.understood == (
-        "3 classes: 3 (10 pictures), 4 (10 pictures), 8 (10 pictures)",
+        "3 classes: 3 (10 images), 4 (10 images), 8 (10 images)",
         "left out: the arrays note",
     )
 
@@ -284,16 +284,16 @@ def test_arrays_by_the_names_that_others_give_them(tmp_path, names):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda x: x.astype(np.int64), "16 or 32 bits: brightness 0 is taken for black and 255"),
-        (lambda x: (x / 255).astype(np.float32), "floating-point numbers: brightness 0 is taken for black and 1 for"),
-        (lambda x: x.astype(np.float64), "floating-point numbers: brightness 0 is taken for black and 255"),
-        (lambda x: x / 127.5 - 1, "brightness -1 is taken for black and 1 for white, in all of them"),
-        (lambda x: (x / 255).astype(np.float16), "floating-point numbers: brightness 0 is taken for black and 1 for"),
-        (lambda x: x.astype(np.uint16) * 4, "16 or 32 bits: brightness 0 is taken for black and 1,020"),
-        (lambda x: x[:, None], "arrays of 1 × 8 × 9 are channels, height and width"),
+        (lambda x: x.astype(np.int64), "16 or 32 bits: brightness 0 is read as black and 255"),
+        (lambda x: (x / 255).astype(np.float32), "floating-point numbers: brightness 0 is read as black and 1 as"),
+        (lambda x: x.astype(np.float64), "floating-point numbers: brightness 0 is read as black and 255"),
+        (lambda x: x / 127.5 - 1, "brightness -1 is read as black and 1 as white in all of them"),
+        (lambda x: (x / 255).astype(np.float16), "floating-point numbers: brightness 0 is read as black and 1 as"),
+        (lambda x: x.astype(np.uint16) * 4, "16 or 32 bits: brightness 0 is read as black and 1,020"),
+        (lambda x: x[:, None], "arrays of 1 × 8 × 9 are read as channels, height and width"),
         (lambda x: x[..., None], "2 classes"),
         (lambda x: np.stack([x] * 3 + [np.full_like(x, 255)], axis=-1), "2 classes"),
-        (lambda x: np.stack([x] * 3, axis=1), "arrays of 3 × 8 × 9 are channels, height and width"),
+        (lambda x: np.stack([x] * 3, axis=1), "arrays of 3 × 8 × 9 are read as channels, height and width"),
     ],
 )
 def test_arrays_of_other_types_and_shapes(tmp_path, change, said):
@@ -345,7 +345,9 @@ def test_arrays_are_read_by_the_levels_of_the_training(tmp_path):
     assert not any("beyond" in sentence for sentence in understood)
     np.savez(tmp_path / "c.npz", x_test=200 * np.ones((2, 8, 9)), y_test=[0, 1])
     understood = read_labelled_arrays("npz", tmp_path / "c.npz", levels=levels)[2]
-    assert understood[-1].startswith("their values, 200 to 200, are far beyond those that the model was trained on")
+    assert understood[-1].startswith(
+        "their values, 200 to 200, are far outside the range that the model was trained on"
+    )
 
 
 def test_arrays_without_a_test_part_keep_their_validation_part(tmp_path):
@@ -357,7 +359,7 @@ def test_arrays_without_a_test_part_keep_their_validation_part(tmp_path):
     dataset = load_npz(tmp_path / "b.npz")
     assert {part: len(split) for part, split in dataset.splits.items()} == {"train": 26, "validation": 6, "test": 8}
     assert dataset.splits["validation"].extra["row"].tolist() != last_sixth(y)
-    assert dataset.provenance.notes[1].startswith("a fifth of each class to train on drawn to test on; validated on")
+    assert dataset.provenance.notes[1].startswith("a fifth of each class drawn for test; validated on")
 
 
 @pytest.mark.parametrize(
@@ -369,7 +371,7 @@ def test_arrays_without_classes(tmp_path, arrays_of):
     dataset = load_npz(tmp_path / "a.npz", without_classes=True)
     assert dataset.classes == ("all",)
     assert dataset.provenance.rows == 30
-    assert dataset.provenance.understood[0] == "30 pictures without classes"
+    assert dataset.provenance.understood[0] == "30 images without classes"
     bad(load_npz, tmp_path / "a.npz")
     split, names, _ = read_labelled_arrays("npz", tmp_path / "a.npz", without_classes=True)
     assert (len(split), names) == (30, ("all",))
@@ -415,7 +417,7 @@ def test_npz_beyond_memory_is_refused_by_its_header(tmp_path, monkeypatch):
         size = sum(entry.file_size for entry in archive.infolist())
     for less, place in ((1, "y_test"), (2_000, "x_test"), (3_000, "x_train")):
         monkeypatch.setattr(picture_files, "LARGEST_BYTES", size - less)
-        assert f"{place}: found pictures of" in bad(load_npz, path)
+        assert f"{place}: found images of" in bad(load_npz, path)
     monkeypatch.setattr(picture_files, "LARGEST_BYTES", size)
     load_npz(path)
 
@@ -513,7 +515,7 @@ def test_emnist_is_turned_and_has_letters(tmp_path):
     dataset = load_idx(tmp_path)
     check_divided(dataset, data["x_train"][..., None], data["y_train"], data["x_test"][..., None], data["y_test"])
     assert dataset.classes == ("Aa", "Bb", "Cc", "Dd", "Ee")
-    assert "EMNIST's pictures, which are stored transposed, are turned upright" in dataset.provenance.understood
+    assert "EMNIST's images, which are stored transposed, are turned upright" in dataset.provenance.understood
     digits = emnist(tmp_path, "emnist-digits")
     text = bad(load_idx, tmp_path)
     assert "files of the sets emnist-digits, emnist-letters, expected one of them, as " in text
@@ -629,8 +631,8 @@ def test_a_pickle_can_do_nothing(tmp_path):
     ("batch", "expected"),
     [
         ({b"data": pixels(20, 3072), b"labels": [0] * 19}, ["labels", "19", "20"]),
-        ({b"data": pixels(20, 3072), b"labels": [0] * 19 + [10]}, ["labels", "picture 20", "found 10"]),
-        ({b"data": pixels(20, 3072), b"labels": [0] * 19 + [-1]}, ["picture 20", "found -1"]),
+        ({b"data": pixels(20, 3072), b"labels": [0] * 19 + [10]}, ["labels", "image 20", "found 10"]),
+        ({b"data": pixels(20, 3072), b"labels": [0] * 19 + [-1]}, ["image 20", "found -1"]),
         ({b"data": pixels(20, 3072), b"labels": ["cat"] * 20}, ["labels", "no list of integers"]),
         ({b"data": pixels(20, 3072), b"fine_labels": [0] * 20}, ["labels", "no list"]),
         ({b"data": pixels(20, 3071), b"labels": [0] * 20}, ["data", "(20, 3071)"]),
@@ -1160,8 +1162,8 @@ def test_what_is_no_picture_is_ignored_and_counted(tmp_path):
     assert after.provenance.notes == before.provenance.notes
     assert after.provenance.understood[:-1] == before.provenance.understood
     assert after.provenance.understood[-1] == (
-        "left out: 1 picture outside of the folders of classes; the folders .git, __MACOSX; 2 hidden files; "
-        "files that aren't pictures by their names: 1 of .db, 1 of .heic, 2 of .txt"
+        "left out: 1 image outside the class folders; the folders .git, __MACOSX; 2 hidden files; "
+        "files that aren't images, by their names: 1 of .db, 1 of .heic, 2 of .txt"
     )
 
 
@@ -1230,7 +1232,7 @@ def test_a_bad_picture_in_a_folder(tmp_path, kind):
     assert "dog/005.png" not in files_of(dataset, *dataset.splits)
     assert dataset.provenance.rows == 59
     note = dataset.provenance.understood[-1]
-    assert note.startswith(f"1 bad picture left out, the first: {Path('dog', '005.png')}: found")
+    assert note.startswith(f"1 bad image left out, the first: {Path('dog', '005.png')}: found")
     listed = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.png"))
     assert all(listed[r] == f for s in dataset.splits.values() for r, f in zip(*s.extra.values(), strict=True))
 
@@ -1240,21 +1242,21 @@ def test_folders_of_bad_pictures_alone(tmp_path):
         path = tmp_path / "ab"[i % 2] / f"{i}.png"
         path.parent.mkdir(exist_ok=True)
         path.write_text("hello")
-    assert "8 pictures, all of them bad" in bad(folder_data, tmp_path, skip_bad=True)
+    assert "8 images, all of them bad" in bad(folder_data, tmp_path, skip_bad=True)
     for path in tmp_path.rglob("*.png"):
         make_bad("PNG", path)
-    assert "no good picture at all" in bad(folder_data, tmp_path, skip_bad=True)
+    assert "found no good image, expected" in bad(folder_data, tmp_path, skip_bad=True)
     class_folder(tmp_path / "parted" / "train")
     class_folder(tmp_path / "parted" / "test", count=1)
     for path in (tmp_path / "parted" / "test").rglob("*.png"):
         path.write_text("hello")
-    assert "no good picture among those for test" in bad(folder_data, tmp_path / "parted", skip_bad=True)
+    assert "no good image for test" in bad(folder_data, tmp_path / "parted", skip_bad=True)
 
 
 def test_skipping_may_leave_too_few(tmp_path):
     class_folder(tmp_path, count=3)
     (tmp_path / "eel" / "001.png").write_text("hello")
-    assert "2 pictures of class 'eel', expected at least 3" in bad(folder_data, tmp_path, skip_bad=True)
+    assert "2 images of class 'eel', expected at least 3" in bad(folder_data, tmp_path, skip_bad=True)
 
 
 def test_bad_folders_are_named(tmp_path):
@@ -1265,9 +1267,9 @@ def test_bad_folders_are_named(tmp_path):
     class_folder(tmp_path, ("cat",))
     assert "one class, 'cat', expected at least 2" in bad(folder_data, tmp_path)
     (tmp_path / "dog").mkdir()
-    assert f"{tmp_path / 'dog'}: found no picture in it" in bad(folder_data, tmp_path)
+    assert f"{tmp_path / 'dog'}: found no image in it" in bad(folder_data, tmp_path)
     save(tmp_path / "dog" / "a.png", pixels(8, 8))
-    assert "1 picture of class 'dog', expected at least 3" in bad(folder_data, tmp_path)
+    assert "1 image of class 'dog', expected at least 3" in bad(folder_data, tmp_path)
 
 
 def test_bad_parts_are_named(tmp_path):
@@ -1275,14 +1277,14 @@ def test_bad_parts_are_named(tmp_path):
     assert "found the folders test, expected a folder train" in bad(folder_data, tmp_path)
     class_folder(tmp_path / "train")
     class_folder(tmp_path, ("else",))
-    assert folder_data(tmp_path).provenance.understood[-1] == "left out: else (20 pictures without classes)"
+    assert folder_data(tmp_path).provenance.understood[-1] == "left out: else (20 images without classes)"
     class_folder(tmp_path / "else")
     assert f"{tmp_path / 'else'}: found a folder beside train" in bad(folder_data, tmp_path)
     shutil.rmtree(tmp_path / "else")
     class_folder(tmp_path / "test", ("else",))
     assert f"{tmp_path / 'test'}: found the class 'else', which isn't in train" in bad(folder_data, tmp_path)
     (tmp_path / "test" / "else").rename(tmp_path / "train" / "else")
-    assert f"{tmp_path / 'test'}: found no pictures of class 'else', which is in train" in bad(folder_data, tmp_path)
+    assert f"{tmp_path / 'test'}: found no images of class 'else', which is in train" in bad(folder_data, tmp_path)
     class_folder(tmp_path / "test", ("else",))
     class_folder(tmp_path / "validation")
     class_folder(tmp_path / "val")
@@ -1293,7 +1295,7 @@ def test_folders_beyond_memory_are_refused_before_they_are_read(tmp_path, monkey
     class_folder(tmp_path)
     monkeypatch.setattr(picture_files, "LARGEST_BYTES", 60 * 10 * 12 - 1)
     monkeypatch.setattr(images, "read_picture", lambda *_, **__: pytest.fail("read"))
-    assert bad(folder_data, tmp_path).startswith(f"{tmp_path}: found pictures of")
+    assert bad(folder_data, tmp_path).startswith(f"{tmp_path}: found images of")
 
 
 # Folders as one split
@@ -1333,4 +1335,4 @@ def test_bad_pictures_in_a_labelled_folder(tmp_path):
     assert split.labels.tolist() == [0, 1, 1, 2, 2]
     for path in tmp_path.rglob("*.png"):
         path.write_text("hello")
-    assert "6 pictures, all of them bad" in bad(read_labelled, tmp_path, **settings, skip_bad=True)
+    assert "6 images, all of them bad" in bad(read_labelled, tmp_path, **settings, skip_bad=True)

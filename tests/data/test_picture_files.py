@@ -126,9 +126,9 @@ def deep_folder(folder: Path, values: np.ndarray) -> Path:
 @pytest.mark.parametrize(
     ("dtype", "high", "said"),
     [
-        (np.uint16, 1_020, "24 pictures of 16 or 32 bits: brightness 0 is taken for black and 1,020 for white"),
-        (np.uint8, 16, "24 pictures of 8 bits: brightness 0 is taken for black and 16 for white"),
-        (np.uint8, 1, "24 pictures of 8 bits: brightness 0 is taken for black and 1 for white"),
+        (np.uint16, 1_020, "24 images of 16 or 32 bits: brightness 0 is read as black and 1,020 as white"),
+        (np.uint8, 16, "24 images of 8 bits: brightness 0 is read as black and 16 as white"),
+        (np.uint8, 1, "24 images of 8 bits: brightness 0 is read as black and 1 as white"),
     ],
 )
 def test_a_folder_that_uses_few_bits_is_as_bright_as_one_that_uses_all(tmp_path, dtype, high, said):
@@ -147,7 +147,7 @@ def test_a_folder_that_uses_few_bits_is_as_bright_as_one_that_uses_all(tmp_path,
     settings = {"height": 9, "width": 10, "channels": 1, "levels": dataset.levels}
     split, _, understood = read_labelled(dark, skip_bad=False, **settings)
     np.testing.assert_array_equal(split.inputs[0], np.rint(values[0] // 2 * 255 / high))
-    assert any(f"{high:,} for white" in sentence for sentence in understood)
+    assert any(f"{high:,} as white" in sentence for sentence in understood)
     np.testing.assert_array_equal(read_pictures([dark / "disc" / "00.png"], **settings)[0], split.inputs[0])
     assert len(levels_of_files([dark / "disc" / "00.png"], channels=1, levels=dataset.levels)[1]) == 1
     bright = deep_folder(tmp_path / "bright", (values[:1] * 3).astype(dtype)) / "disc" / "00.png"
@@ -164,7 +164,7 @@ def test_a_set_of_both_depths(tmp_path):
     for i, value in enumerate(bright):
         Image.fromarray(value[..., 0]).save(tmp_path / "disc" / f"b{i}.png")
     dataset = load_folder(tmp_path, size=None, skip_bad=False, seed=0)
-    assert any(sentence.startswith("6 pictures of 16 or 32 bits") for sentence in dataset.provenance.understood)
+    assert any(sentence.startswith("6 images of 16 or 32 bits") for sentence in dataset.provenance.understood)
     assert all(split.inputs.max() > 230 for split in dataset.splits.values())
 
 
@@ -181,7 +181,7 @@ def test_formats_and_endings(tmp_path, name):
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(grey).save(path, format=kind, **({"quality": 100} if kind == "JPEG" else {}))
     dataset = load_folder(tmp_path, size=None, skip_bad=False, seed=0)
-    assert dataset.provenance.understood == ("2 classes: a (3 pictures), b (3 pictures)",)
+    assert dataset.provenance.understood == ("2 classes: a (3 images), b (3 images)",)
     np.testing.assert_allclose(dataset.splits["train"].inputs[0, ..., 0], grey, atol=2)
 
 

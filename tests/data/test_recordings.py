@@ -141,7 +141,7 @@ def test_cut_wav(tmp_path, keep):
             for n in (2500, 6000, 0)
         ],
         *[(sphere(integers(500))[:size], "", "is the file") for size in (10, 200, 1000)],
-        (sphere(integers(5000), sample_rate=4000), "4,000 samples a second", ""),
+        (sphere(integers(5000), sample_rate=4000), "4,000 samples per second", ""),
         (
             sphere(integers(500), sample_coding="pcm,embedded-shorten-v2.00"),
             "SPHERE compressed by emb",
@@ -162,8 +162,8 @@ def test_bad_sphere(tmp_path, content, found, end):
         (noise(0), RATE, "PCM_16", "0 ms of audio", "at least 25 ms, one window"),
         (noise(399), RATE, "PCM_16", "24.9 ms of audio", "at least 25 ms, one window"),
         (noise(1000), 44_100, "PCM_16", "22.7 ms of audio", "at least 25 ms, one window"),
-        (noise(RATE), 7_999, "PCM_16", "7,999 samples a second", "8,000 to 192,000"),
-        (noise(RATE), 384_000, "PCM_16", "384,000 samples a second", "8,000 to 192,000"),
+        (noise(RATE), 7_999, "PCM_16", "7,999 samples per second", "8,000 to 192,000"),
+        (noise(RATE), 384_000, "PCM_16", "384,000 samples per second", "8,000 to 192,000"),
     ],
 )
 def test_unusable_audio(tmp_path, samples, rate, subtype, found, expected):
@@ -295,7 +295,7 @@ def test_other_formats(tmp_path, form, subtype, step):
     np.testing.assert_allclose(found, samples, rtol=0, atol=step)
     notes = notes_on(path)
     assert len(notes) == (step >= 2**-7)
-    assert all(note.startswith("samples that are not exact (") for note in notes)
+    assert all(note.startswith("samples of reduced precision (") for note in notes)
     content = path.read_bytes()
     if form != "OGG":  # whose header knows no length
         for keep in (0.3, 0.9):
@@ -328,7 +328,7 @@ def test_the_mean_of_several_channels_is_taken(tmp_path, channels):
     samples = noise(RATE * channels).reshape(-1, channels)
     path = wav(tmp_path / "a.wav", samples, subtype="FLOAT")
     np.testing.assert_allclose(read_audio(path)[0], samples.mean(axis=1), atol=1e-7)
-    assert notes_on(path) == [f"{channels} channels, of which the mean was taken"]
+    assert notes_on(path) == [f"{channels} channels, which were averaged"]
     assert duration(path) == 1
 
 
@@ -594,7 +594,7 @@ def test_find_recordings_in_a_folder_like_timit(tmp_path):
     ]
     assert all(r.annotation == r.audio.with_suffix(".PHN") for r in found.recordings)
     assert found.ignored == ["notes.txt"]
-    assert found.skipped == [f"{tmp_path}: 1 recording of SA1 or SA2 left out, which every speaker of TIMIT reads"]
+    assert found.skipped == [f"{tmp_path}: left out: 1 recording of SA1 or SA2, which every speaker of TIMIT reads"]
 
 
 def test_the_folder_itself_makes_no_part(tmp_path):
@@ -638,7 +638,7 @@ def spoil(folder: Path) -> dict[str, str]:
         "1.WAV": "found no annotation, expected 1.PHN or .TextGrid beside it",
         "2.PHN": "found no recording, expected 2.WAV beside it",
         "3.WAV": "found 15,956 bytes of audio, expected 32,000",
-        "4.WAV": "found 7,999 samples a second, expected 8,000",
+        "4.WAV": "found 7,999 samples per second, expected 8,000",
         "5.PHN": "line 1: found an end at 99999, expected the audio's end, 16000",
         "6.WAV": "at 1.000 s: found a sample of nan, expected",
         "7.PHN": "found no segment, expected",
@@ -699,14 +699,14 @@ def test_what_was_understood_is_said(tmp_path):
         f"10 recordings of 10 speakers, by the name of the folder: {speakers} and 2 more",
         f"1 recording: {WRONG}",
         "phones of TextGrids are those of the tier 'MAU' (once)",
-        "labels that are no phone, 1 of 38, are left out of training and score: 'spn' (once)",
+        "labels that aren't phones, 1 of 38, are left out of training and scoring: 'spn' (once)",
         "ignored: 1 file, a.WRD",
     ]
 
 
 def test_labels_of_another_list_of_phones_are_refused(tmp_path):
     corpus(tmp_path, "s/1", "s/2", phn="0 4000 k\n4000 8000 iy\n8000 12000 ɹ\n12000 16000 spn\n")
-    expected = "found 2 of 6 labels that are no phones: 'ɹ' (2 times), expected labels of TIMIT or ARPAbet"
+    expected = "found 2 of 6 labels that aren't phones: 'ɹ' (2 times), expected labels of TIMIT or ARPAbet"
     assert refusal(find_recordings, tmp_path, True) == f"{tmp_path}: {expected}"
     corpus(tmp_path, "s/1", "s/2", phn="0 16000 spn\n")
     assert "found no label that is a phone, expected some" in refusal(find_recordings, tmp_path, True)
@@ -814,7 +814,7 @@ def test_split_at_random_by_speaker(speakers, sizes):
     assert sorted(r.audio for part in splits.values() for r in part) == sorted(r.audio for r in recordings)
     assert len(set.union(*found.values())) == speakers
     assert splits["train"] == [r for r in recordings if r.speaker in found["train"]]
-    assert said == f"speakers drawn at random, {sizes[2]} of them to test on"
+    assert said == f"speakers drawn at random, {sizes[2]} of them for test"
 
 
 def test_the_seed_draws_the_speakers_and_the_order_of_files_does_not():
@@ -829,7 +829,7 @@ def test_one_part_alone_is_split_at_random():
     for part in ("train", "test"):
         splits, said = split(recordings_of({f"s{number}": part for number in range(10)}), 0)
         assert len(speakers_of(splits)["test"]) == 2
-        assert said == "speakers drawn at random, 2 of them to test on"
+        assert said == "speakers drawn at random, 2 of them for test"
 
 
 @pytest.mark.parametrize(("count", "sizes"), [(3, (1, 1, 1)), (4, (2, 1, 1)), (20, (14, 2, 4))])
@@ -841,7 +841,7 @@ def test_one_or_two_speakers_are_split_by_sentence(count, sizes, speakers):
     assert tuple(len(splits.parts[part]) for part in ("train", "validation", "test")) == sizes
     assert sorted(r.audio for part in splits.parts.values() for r in part) == sorted(r.audio for r in recordings)
     there = "is 1 speaker" if len(speakers) == 1 else "are 2 speakers"
-    assert splits.note == f"sentences drawn at random, as there {there}; {sizes[2]} to test on"
+    assert splits.note == f"sentences drawn at random, as there {there}; {sizes[2]} of them for test"
     assert splits.shared_speakers() == speakers or count < 20
 
 
@@ -885,8 +885,8 @@ def test_a_speaker_in_both_parts_is_said():
 @pytest.mark.parametrize(
     ("recordings", "expected"),
     [
-        (recordings_of({"anna": ""}, 2), "/c/anna: found 2 sentences, expected at least 3, one each to train"),
-        (recordings_of({"anna": ""}, 1), "/c/anna: found 1 sentence, expected at least 3, one each to train"),
+        (recordings_of({"anna": ""}, 2), "/c/anna: found 2 sentences, expected at least 3, one each for training"),
+        (recordings_of({"anna": ""}, 1), "/c/anna: found 1 sentence, expected at least 3, one each for training"),
         (recordings_of({"anna": "", "ben": ""}, 1), "/c: found 2 sentences, expected at least 3"),
         (recordings_of({"anna": "train", "ben": "test"}, 1), "/c: found 1 sentence in TRAIN, expected at least 2"),
         (recordings_of({**TRAINING, **CORE, "eve": ""}), "/c/eve/0.wav: found in neither TRAIN nor TEST, expected it"),

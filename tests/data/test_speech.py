@@ -398,8 +398,8 @@ def test_labels_that_are_no_phone_are_left_out(folder, tmp_path):
         np.testing.assert_array_equal(labels[0] == IGNORED, (centres >= 9_600) & (centres < 14_400))
     assert found.dataset.provenance.understood == (
         f"4 recordings of 1 speaker, by the name of the folder: {tmp_path.name}",
-        "labels that are no phone, 4 of 8, are left out of training and score: 'spn' (4 times)",
-        "sentences drawn at random, as there is 1 speaker; 1 to test on",
-        f"120 of {4 * labels.shape[1]} frames are left out of training and score",
+        "labels that aren't phones, 4 of 8, are left out of training and scoring: 'spn' (4 times)",
+        "sentences drawn at random, as there is 1 speaker; 1 of them for test",
+        f"120 of {4 * labels.shape[1]} frames are left out of training and scoring",
         f"1 test speaker is also in training: {tmp_path.name}",
     )

@@ -376,7 +376,7 @@ def test_credit_card_layout(tmp_path):
     assert provenance.understood == (
         "label Class: 1 is fraud, 30 of 300 rows (10.00\u00a0%); 0 is genuine",
         "Time read as seconds: from day 0.0 to day 2.1, 2.1 days",
-        "split by Time: 180 rows and 60 to validate on, then 60 to test on; validation begins day 1.2, test day 1.7",
+        "split by Time: 180 training, 60 validation and 60 test rows; validation begins day 1.2, test day 1.7",
         f"read as numbers (29): {names} and 21 more",
     )
 
@@ -527,8 +527,8 @@ def test_missing_paths(tmp_path):
         (small("x", ["true", "false"]) + "maybe,0\n", "line 102, column 'x' holds 'maybe', expected true or false"),
         (small("x", ["2024-01-01", "2024-01-02"]) + "soon,0\n", "line 102, column 'x' holds 'soon', expected an ISO"),
         (small("x", ["2024-01-01", "2024-01-02"]) + "now,0\n", "line 102, column 'x' holds 'now', expected an ISO"),
-        (small("x", ["7"]), "no column but fraud varies, expected one to learn from"),
-        ("fraud\n" + "0\n1\n" * 50, "no column but fraud varies, expected one to learn from"),
+        (small("x", ["7"]), "no column except fraud varies, expected one to learn from"),
+        ("fraud\n" + "0\n1\n" * 50, "no column except fraud varies, expected one to learn from"),
         ("x,fraud\n1,0\n2,1\n3,0\n", "3 rows are too few to split, expected at least 10"),
     ],
 )
@@ -717,7 +717,7 @@ def test_units_and_dates(tmp_path, frame, times, unit, first, days):
         (np.arange(ROWS) % 8, None, "0.0019 hours, expected days; give its unit with --time-unit"),
         (np.linspace(0, 1e12, ROWS), None, "as seconds that is 11,574,074 days, expected at most 36,525; give its"),
         (2 * np.arange(ROWS), "months", "as months that is 60,814 days"),
-        (["06:21"] * ROWS, None, "column 'seconds' holds times of the day, expected dates with it"),
+        (["06:21"] * ROWS, None, "column 'seconds' holds times of day without dates, expected dates, too"),
         ([f"2024-01-0{i % 9 + 1}" for i in range(ROWS)], "hours", "--time-unit hours: column 'seconds' holds dates"),
         (["01/02/2024", "03/04/2024"] * (ROWS // 2), None, "line 2, column 'seconds' holds '01/02/2024', expected"),
         (["13/02/2024", "02/14/2024"] * (ROWS // 2), None, "line 3, column 'seconds' holds '02/14/2024', expected the"),
@@ -806,7 +806,7 @@ def test_spellings_that_come_late(tmp_path, frame, monkeypatch):
     different = np.flatnonzero(data.splits["test"].inputs[:, 0] != plain.splits["test"].inputs[:, 0])
     assert list(different) == [150]
     assert "with commas between thousands: amount" in data.provenance.understood
-    assert "taken for missing values: '?' in amount" in data.provenance.understood
+    assert "read as missing values: '?' in amount" in data.provenance.understood
 
 
 def test_a_table_of_decimal_commas_has_points_between_thousands(tmp_path):
@@ -877,7 +877,7 @@ def test_identifiers(tmp_path, frame):
     data, _ = load([write(tmp_path / "a.csv", frame)], label="fraud", time="seconds", customer="card")
     way_out = "as an input it may be memorised; leave it out with --drop"
     assert data.provenance.understood[-3:] == (
-        f"id rises from row to row, like a running number: {way_out} 'id'",
+        f"id rises from row to row, like a row number: {way_out} 'id'",
         f"key has a different value in every row: {way_out} 'key'",
         f"hash has a different value in every row: {way_out} 'hash'",
     )

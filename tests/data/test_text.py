@@ -345,7 +345,7 @@ def test_a_tokenizer_that_was_fitted_elsewhere(tmp_path, tiny, kind):
     assert (min(unknown.values()) > 0) == (kind == "char")
     named = ": 'q' (U+0071), 'ü' (U+00FC)" if kind == "char" else ""
     assert corpus.provenance.understood[-1] == (
-        f"{given.vocabulary} tokens that were fitted elsewhere; characters that they lack, {unknown['train']} in "
+        f"{given.vocabulary} tokens of an earlier tokenizer; characters that it lacks, {unknown['train']} in "
         f"training, {unknown['validation']} in validation and {unknown['test']} in test, became U+FFFD{named}"
     )
     # Files of tokens are used again for this tokenizer alone.
@@ -363,7 +363,7 @@ def test_the_sample_of_byte_pairs_is_spread_and_bounded(tmp_path, monkeypatch):
     content = whole(paragraphs(800))
     corpus = load_files([write(tmp_path / "a.txt", content)], "bpe", vocabulary=300)
     assert set(seen) == {-(-len(content) // 10_000)}
-    assert f"one in {seen[0]} blocks" in corpus.provenance.understood[-1]
+    assert f"one in {seen[0]} training blocks" in corpus.provenance.understood[-1]
     sample = blocks(corpus.splits["train"])[:: seen[0]]
     assert sum(map(len, sample)) <= 10_000
     expected = text._fit_tokenizer("bpe", 300, iter(sample), 1)
@@ -386,7 +386,9 @@ def test_text_that_a_model_does_not_know_is_refused(tmp_path, tiny):
         assert said.endswith(" and 2 more; expected at most 2 %, or a model that was trained on such text")
     assert "pydoc_data.topics: found 89," in refusal(load_embedded, given)
     known = load_embedded("char").tokenizer
-    assert load_embedded(known).provenance.understood[0].startswith(f"{known.vocabulary} tokens that were fitted")
+    assert (
+        load_embedded(known).provenance.understood[0].startswith(f"{known.vocabulary} tokens of an earlier tokenizer")
+    )
 
 
 @pytest.mark.parametrize(
@@ -411,7 +413,7 @@ def test_accents_apart_are_composed(tmp_path):
     one, other = (load_files([write(tmp_path / f"{len(p[0])}.txt", whole(p))], "char") for p in (composed, apart))
     same(other, one)
     changed = sum(a != b for a, b in zip(apart, composed, strict=True))
-    assert f"letters and accents apart in {changed} paragraphs were composed (NFC)" in other.provenance.understood
+    assert f"separate letters and accents were composed (NFC) in {changed} paragraphs" in other.provenance.understood
 
 
 def test_files_that_are_ignored_are_named(tmp_path):
@@ -420,7 +422,9 @@ def test_files_that_are_ignored_are_named(tmp_path):
     for number in range(9):
         write(tmp_path / f"{number}.pdf", "not read")
     corpus = load_files([tmp_path], "char")
-    expected = "9 files were ignored, as they do not end in .txt, .text, .md, .rst, .tex, .py (or .gz): 0.pdf, 1.pdf, "
+    expected = (
+        "9 files were ignored, as their names do not end in .txt, .text, .md, .rst, .tex, .py (or .gz): 0.pdf, 1.pdf, "
+    )
     assert corpus.provenance.understood[1].startswith(expected)
     assert corpus.provenance.understood[1].endswith("7.pdf and 1 more")
 
@@ -655,18 +659,23 @@ def test_too_short(tmp_path):
     file = write(tmp_path / "a.txt", whole([f"line {number:03d}" for number in range(20)]))
     assert load_files([file], "char", context=19)
     assert message([file], "char", context=20) == (
-        f"{file}: found 200 tokens and only 20 of them to validate on, expected at least 21, for one context"
+        f"{file}: found 200 tokens, only 20 of them for validation, expected at least 21, for one context"
     )
-    assert "4 tokens and only 0 of them to validate on, expected" in refusal(
+    assert "4 tokens, only 0 of them for validation, expected" in refusal(
         load_files, [write(tmp_path / "b.txt", "ab")], "byte"
     )
 
 
 def test_one_character(tmp_path):
     file = write(tmp_path / "a.txt", "a" * 1_000 + "\n\n" + "aa a\na" * 100)
-    assert message([file], "char") == f"{file}: found the character 'a' alone, 1,400 times, expected text of several"
+    assert (
+        message([file], "char")
+        == f"{file}: found only the character 'a', 1,400 times, expected several different characters"
+    )
     file = write(tmp_path / "x.txt", "x")
-    assert message([file], "char") == f"{file}: found the character 'x' alone, once, expected text of several"
+    assert (
+        message([file], "char") == f"{file}: found only the character 'x', once, expected several different characters"
+    )
 
 
 def test_binary(tmp_path):

@@ -86,10 +86,10 @@ def test_a_picture_that_cannot_be_read_is_an_error_of_one_line(tmp_path, single)
     for file, said in (
         (b"", "^0 bytes: found an empty file, expected PNG, JPEG"),
         (b"\x1f\x8b" + bytes(1_000), r"^1,002 bytes: found a file that begins with b'\\x1f\\x8b.* expected PNG"),
-        (cut, r"^300 bytes: found a picture that can't be read \(.*\), expected PNG"),
-        (picture, r"a\\n\.png: found a picture that can't be read"),
+        (cut, r"^300 bytes: found an image that can't be read \(.*\), expected PNG"),
+        (picture, r"a\\n\.png: found an image that can't be read"),
         (tmp_path / "none.png", r"none\.png: found no such file, expected PNG"),
-        (tmp_path, "found a picture that can't be read"),
+        (tmp_path, "found an image that can't be read"),
     ):
         with pytest.raises(ValueError, match=said) as caught:
             own.inputs([file])
