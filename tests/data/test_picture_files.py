@@ -153,8 +153,8 @@ def test_a_folder_that_uses_few_bits_is_as_bright_as_one_that_uses_all(tmp_path,
     bright = deep_folder(tmp_path / "bright", (values[:1] * 3).astype(dtype)) / "disc" / "00.png"
     said = levels_of_files([bright], channels=1, levels=dataset.levels)[1]
     assert said[-1] == (
-        f"their values, {3 * values[0].min():,} to {3 * values[0].max():,}, are far beyond those that the model was "
-        "trained on, and are clipped"
+        f"their values, {3 * values[0].min():,} to {3 * values[0].max():,}, are far outside the range that the "
+        "model was trained on, and are clipped"
     )
 
 
