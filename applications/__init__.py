@@ -1,1 +1,1 @@
-"""Applications: programs that join a data pipeline, a template and a report."""
+"""Applications: programs that combine a data pipeline, a template and a report."""

@@ -1,4 +1,4 @@
-"""The classifiers of pictures: settings, recipes and training for each template."""
+"""The image classifiers: settings, recipes and training for each template."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ with lazy.imports():
 
 LONGEST_STRETCH = 2  # with few labels, a training has up to this many times the epochs
 MONITORED = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # shares of the pretraining after which the likelihood is estimated
-LARGE_MACHINE, LARGE_MONITORED = 100_000, (0.1, 0.4, 1.0)  # estimates take long for machines with so many weights
+LARGE_MACHINE, LARGE_MONITORED = 100_000, (0.1, 0.4, 1.0)  # estimates take long for RBMs with this many weights
 # During pretraining, the likelihood of held-out rows is estimated less precisely than at the end.
 HELD_OUT_CHAINS, HELD_OUT_STEPS, MOST_HELD_OUT = 50, 500, 2_000
-LEAST_HELD_OUT, LEAST_EPOCHS = 5, 3  # pictures and epochs; with fewer, every machine is trained for all its epochs
+LEAST_HELD_OUT, LEAST_EPOCHS = 5, 3  # pictures and epochs; with fewer, every RBM is trained for all its epochs
 PREDICTED = 1_024  # pictures at once
 COPIES = 5  # of a picture with its shifted copies
 MODULE_PATIENCE = 2  # modules without a higher validation accuracy after which stacking ends
-FEWEST_STEPS = 4  # of an epoch, with smaller batches if necessary
+FEWEST_STEPS = 4  # in an epoch, with smaller batches if necessary
 
 
 @run.choices("cnn", "cnn")
@@ -58,15 +58,15 @@ class Dbn:
     widths: Annotated[tuple[Count, ...], at_least(1)] | None = None
     visible: Literal["bernoulli", "gaussian"]
     pretrain: bool = True
-    """Whether to train the machines before the classifier."""
+    """Whether to pretrain the RBMs before the classifier."""
     rbm_epochs: Count | None = None
-    """Maximum number of passes of each machine's pretraining."""
+    """Maximum number of epochs of each RBM's pretraining."""
     rbm_learning_rate: Positive | None = None
-    """Learning rate of each machine's pretraining, by stochastic gradient descent."""
+    """Learning rate of each RBM's pretraining, by stochastic gradient descent."""
     rbm_momentum: Share = 0.9
     """Momentum of the pretraining."""
     rbm_batch_size: Count | None = None
-    """Pictures in a step of contrastive divergence."""
+    """Images in a step of contrastive divergence."""
     gibbs_steps: Count
     chains: Annotated[int, at_least(0)]
     weight_decay: NotNegative | None = None
@@ -75,7 +75,7 @@ class Dbn:
     dropout: Share | None = None
     input_dropout: Share | None = None
     shift: Annotated[float, between(0, 1)] | None = None
-    """Pixels, up to 1, by which four copies of each labelled picture are shifted in fine-tuning; 0 for none."""
+    """Pixels, up to 1, by which four copies of each labelled image are shifted in fine-tuning; 0 for none."""
 
 
 @run.choices("dsn", "module")
@@ -88,19 +88,19 @@ class Dsn:
     ridge: Positive | None = None
     kernel_deviation: Positive | None = None
     shift: Annotated[float, between(0, 1)] | None = None
-    """Pixels, up to 1, by which four copies of each training picture are shifted: up, down, left, right; 0 for none."""
+    """Pixels, up to 1, by which four copies of each training image are shifted: up, down, left, right; 0 for none."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Networks:
-    """Settings of the networks that classify pictures."""
+    """Settings of the networks that classify images."""
 
     template: Literal["cnn", "dbn", "dsn"] = "cnn"
     """The architecture: convolutional, deep belief or deep stacking network."""
     compare: bool = False
     """Train the other two as well."""
     preset: Literal["small", "medium", "mnist"] | None = None
-    """Sizes and recipe. By default small below 16 pixels, mnist (up to an hour) above 20,000 pictures, else medium."""
+    """Sizes and recipe. By default small below 16 pixels, mnist (up to an hour) above 20,000 images, else medium."""
     cnn: Cnn = dataclasses.field(default_factory=Cnn)
     """Settings of the convolutional network."""
     dbn: Dbn = dataclasses.field(default_factory=Dbn)
@@ -310,7 +310,7 @@ class CnnTrainer(Trainer):
         Args:
             stage: name of the training in the run.
             labelled: the pictures.
-            seed: of weights and order.
+            seed: determines the weights and the order.
             share: the share of all training pictures in `labelled`.
             unlabelled: all training pictures, for templates that use unlabelled ones.
             validation: pictures on which the length is chosen.
@@ -326,7 +326,7 @@ class CnnTrainer(Trainer):
             outputs=self.classes,
             **run.arguments(cnn_template.cnn, self.choices),
         )
-        run.start_from(net, start_weights, self.settings, "these pictures, classes and --cnn settings")
+        run.start_from(net, start_weights, self.settings, "these images, classes and --cnn settings")
         epochs = self.stretched(length or self.settings.epochs, share)
         held_out = None if validation is None else (_scaled(validation.inputs), validation.labels)
         take = lambda order: _scaled(labelled.inputs[order])  # noqa: E731
@@ -336,7 +336,7 @@ class CnnTrainer(Trainer):
 
 
 class DbnTrainer(Trainer):
-    """Trains the deep belief network: the machines on all pictures, then the classifier on the labelled ones."""
+    """Trains the deep belief network: the RBMs on all pictures, then the classifier on the labelled ones."""
 
     name = "DBN"
 
@@ -344,7 +344,7 @@ class DbnTrainer(Trainer):
         super().__init__(template, settings, this_run, classes)
         self.stacks: dict[tuple[int, int], tuple[Any, dict[str, run.Fit]]] = {}
         self.monitored: dict[str, list[Any]] = {}
-        # For each machine, the likelihood of held-out pictures during training, and the chosen number of epochs.
+        # For each RBM, the likelihood of held-out pictures during training, and the chosen number of epochs.
         self.held_out: list[dict[str, Any]] = []
         self.held_out_fits: dict[str, run.Fit] = {}
 
@@ -361,7 +361,7 @@ class DbnTrainer(Trainer):
         start_weights: Sequence[np.ndarray] | None = None,
         pretrain: bool | None = None,
     ) -> Trained:
-        """See `CnnTrainer.train`; `pretrain` says whether the machines are trained first."""
+        """See `CnnTrainer.train`; `pretrain` says whether the RBMs are trained first."""
         unlabelled = labelled.inputs if unlabelled is None else unlabelled
         inputs = self._inputs(unlabelled)
         rbms, fits = None, {}
@@ -374,7 +374,7 @@ class DbnTrainer(Trainer):
             rbms=rbms,
             **run.arguments(dbn_template.dbn, self.choices),
         )
-        run.start_from(net, start_weights, self.settings, "these pictures, classes and --dbn.widths")
+        run.start_from(net, start_weights, self.settings, "these images, classes and --dbn.widths")
         epochs = self.stretched(length or self.settings.epochs, share)
         rows, labels = with_copies(labelled, self.choices.shift)
         rows = inputs(rows)
@@ -386,7 +386,7 @@ class DbnTrainer(Trainer):
         return Trained(model, net.count_params(), _enough(fit, validation), fits | {stage: fit}, rbms)
 
     def stack(self, pictures: np.ndarray, seed: int) -> tuple[Any, dict[str, run.Fit]]:
-        """The machines trained on these pictures with this seed, cached."""
+        """The RBMs trained on these pictures with this seed, cached."""
         key = (len(pictures), seed)
         if key not in self.stacks:
             self.stacks[key] = self._pretrain(pictures, seed)
@@ -394,7 +394,7 @@ class DbnTrainer(Trainer):
 
     @property
     def lengths(self) -> list[int]:
-        """Epochs of each machine."""
+        """Epochs of each RBM."""
         return [machine["kept"] for machine in self.held_out] or [self.choices.rbm_epochs] * len(self.choices.widths)
 
     def _machines(self, features: int, seed: int) -> list[Any]:
@@ -415,7 +415,7 @@ class DbnTrainer(Trainer):
                 self.monitored.setdefault(stage, []).append((end, rbm.get_weights()[:3]))  # without the chains
                 return False
 
-            # The likelihood is estimated at some epochs of the first machine, so its training pauses there.
+            # The likelihood is estimated at some epochs of the first RBM, so its training pauses there.
             first = number == 1
             ends = _monitored_epochs(rbm, epochs) if first else [epochs]
             fits[stage] = self._fit_rbm(stage, rbm, inputs, seed, ends, keep if first else lambda end: False)
@@ -423,9 +423,9 @@ class DbnTrainer(Trainer):
         return rbms, fits
 
     def _hold_out(self, pictures: np.ndarray, seed: int) -> None:
-        """Choose the epochs of each machine: those before the likelihood of held-out pictures falls.
+        """Choose the epochs of each RBM: those before the likelihood of held-out pictures falls.
 
-        A fifth of the pictures is held out. Their likelihood falls when a machine memorises its training pictures, or
+        A fifth of the pictures is held out. Their likelihood falls when an RBM memorises its training pictures, or
         when its chains no longer reach all probable states.
         """
         order = np.random.default_rng(seed).permutation(len(pictures))
@@ -435,7 +435,7 @@ class DbnTrainer(Trainer):
         random = np.random.default_rng(0)
         for number, rbm in enumerate(self._machines(inputs.shape[1], seed), 1):
             stage = f"held-out-{number}-of-{len(pictures)}-{seed}"
-            # A binary machine has a likelihood only for binary rows.
+            # A binary RBM has a likelihood only for binary rows.
             judged = x if rbm.visible == "gaussian" else (random.random(x.shape) < x).astype(np.float64)
             watch = HeldOut()
 
@@ -450,11 +450,11 @@ class DbnTrainer(Trainer):
             self.held_out_fits[stage] = self._fit_rbm(stage, rbm, inputs, seed, ends, look)
             rbm.set_weights(watch.weights)
             self.held_out.append({"kept": watch.kept, "most": most, "points": watch.points})
-            name = f"machine {number} of the {self.name}"
+            name = f"RBM {number} of the {self.name}"
             if watch.kept < most:
                 self.this_run.say(
-                    f"{name}: the likelihood of held-out pictures fell after {watch.kept} of {most} epochs, so it is "
-                    "trained for as many"
+                    f"{name}: the likelihood of held-out images fell after {watch.kept} of {most} epochs, so it is "
+                    "trained for that many"
                 )
             elif watch.rose:
                 self.this_run.at_limit(f"the best epoch of {name}", most, most, "--dbn.rbm-epochs")
@@ -463,7 +463,7 @@ class DbnTrainer(Trainer):
     def _fit_rbm(
         self, stage: str, rbm: Any, inputs: np.ndarray, seed: int, ends: Sequence[int], look: Callable[[int], bool]
     ) -> run.Fit:
-        """Train a machine up to each of the epochs `ends` in turn, until `look` returns true at one."""
+        """Train an RBM up to each of the epochs `ends` in turn, until `look` returns true at one."""
         choices = self.choices
         batch_size = self.batch_size(len(inputs), choices.rbm_batch_size)
         steps, execution = batching.steps_of(len(inputs), batch_size, 1 if keras.backend.backend() == "torch" else 32)
@@ -505,7 +505,7 @@ class DbnTrainer(Trainer):
 
 
 def _monitored_epochs(rbm: Any, epochs: int) -> list[int]:
-    """The epochs after which a machine's likelihood is estimated, including the last one."""
+    """The epochs after which an RBM's likelihood is estimated, including the last one."""
     monitored = LARGE_MONITORED if is_large(rbm.visible_units, rbm.hidden_units) else MONITORED
     return sorted({max(1, round(part * epochs)) for part in monitored})
 
@@ -555,7 +555,7 @@ def _clearly_lower(one: tuple[np.ndarray, float], other: tuple[np.ndarray, float
 
 
 def is_large(visible_units: int, hidden_units: int) -> bool:
-    """Whether a machine is so large that its likelihood takes long to estimate."""
+    """Whether an RBM is so large that its likelihood takes long to estimate."""
     return visible_units * hidden_units > LARGE_MACHINE
 
 
@@ -582,7 +582,9 @@ class DsnTrainer(Trainer):
     ) -> Trained:
         """See `CnnTrainer.train`; `length` counts modules, and the temperature is fitted on `validation`, too."""
         if start_weights is not None:
-            raise BadInput("found --init-from for a deep stacking network, which is solved for, expected cnn or dbn")
+            raise BadInput(
+                "found --init-from for a deep stacking network, whose output is solved for, expected cnn or dbn"
+            )
         choices = self.choices
         keras.utils.set_random_seed(seed)
         copies, labels = with_copies(labelled, choices.shift)

@@ -44,7 +44,7 @@ USER 65534
 EXPOSE 8000
 CMD ["python", "serve.py", "--host", "0.0.0.0"]
 """
-OWN = ("applications", "data")  # packages whose code an exported preprocess.py takes along
+OWN = ("applications", "data")  # packages whose code is copied into an exported preprocess.py
 _KERAS_FORMATS = {"onnx": "onnx", "litert": "litert", "saved_model": "tf_saved_model"}
 
 
@@ -84,18 +84,18 @@ def export(
     method: str = "answers",
     static: bool = False,
 ) -> dict[str, Any]:
-    """Write an exported network, its signature and its code, once its answers are those of the program; or serve it.
+    """Write an exported network, its signature and its code, if its answers match the program's; or serve it.
 
     Args:
         settings: where and in which format, or where to serve.
         network: with named inputs and a dictionary of outputs.
         code: the application's preprocess.py, whose `Model(folder).answers(examples)` is what users call, and whose
             `EXAMPLE` says what an example is: a "row", "picture", "sound", "word", "prompt" or "drawing".
-        about: of inputs and outputs by name what signature.json says beside shape and type, such as units.
+        about: by name of input or output, what signature.json says besides shape and type, such as units.
         preparation: all that `code` needs, as JSON.
         examples: raw data to compare on.
-        answers: what the program itself answers to the examples: trees of numbers and texts.
-        method: of `Model`, whose results are compared with these if what users call returns files, such as pictures.
+        answers: the program's own answers to the examples: trees of numbers and strings.
+        method: of `Model`, whose results are compared with these if what users call returns files, such as images.
         static: whether LiteRT needs one example at a time, with fixed shapes.
 
     Returns:
@@ -157,7 +157,7 @@ def export(
             model = module.Model(partial)
             found = getattr(model, method)(examples)
             example = found if method == "answers" else model.answers(examples[:1])
-        except Exception as error:  # whatever a runtime raises for a graph that it can't run
+        except Exception as error:  # anything that a runtime raises for a graph that it can't run
             raise BadInput(
                 f"--format {form}: found a model that {PACKAGES[form]} can't run "
                 f"({str(error).splitlines()[0][:200]}), expected another format; nothing was written"
@@ -242,7 +242,7 @@ def _described(tensor: Any, about: Mapping[str, Mapping[str, Any]], name: str | 
 
 
 def single_file(code: Path) -> str:
-    """An application's preprocess.py with all that it needs of this project in it, so that it imports nothing of it.
+    """An application's preprocess.py with all the code that it needs from this project, so that it imports none of it.
 
     What it imports from a module of this project, by `from module import name`, comes before it, with what that uses.
     """
@@ -268,7 +268,7 @@ def _take(source: str, names: set[str] | None, imports: dict[str, set[str]], par
     used = {node: {part.id for part in ast.walk(node) if isinstance(part, ast.Name)} for node in nodes}
     # A statement that defines nothing does something that others rely on.
     taken = [node for node in nodes if names is None or isinstance(node, ast.Expr) or defined[node] & names]
-    for node in taken:  # which grows
+    for node in taken:  # grows in this loop
         taken += [other for other in nodes if defined[other] & used[node] and other not in taken]
     needed = set(names or ()).union(*(used[node] for node in taken))
     lines = source.splitlines()

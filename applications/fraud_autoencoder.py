@@ -1,4 +1,4 @@
-"""Detect card fraud with an autoencoder trained on genuine payments only, and report how well that works.
+"""Detect card fraud with an autoencoder trained on genuine payments only, and report how well it works.
 
 Simulates card payments (or reads yours), trains the autoencoder, compares it with classical detectors on the same
 payments and writes a PDF report, the model and all results to a run's folder.
@@ -46,8 +46,8 @@ TimeUnit = Literal[
     "nanoseconds", "microseconds", "milliseconds", "seconds", "minutes", "hours", "days", "weeks", "months"
 ]
 EXAMPLES = 256  # rows that an exported model is compared on
-ALERTS = 100  # a day, the default rule
-FALSE_POSITIVE_RATE = 0.01  # the default if there are no days, or too few payments a day for so many alerts
+ALERTS = 100  # per day, the default rule
+FALSE_POSITIVE_RATE = 0.01  # the default if there are no days, or too few payments per day for that many alerts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -453,19 +453,19 @@ def budget(settings: Train, validation: Split) -> tuple[float | None, str]:
         if settings.alerts_per_day >= a_day:
             raise BadInput(
                 f"--alerts-per-day: found {settings.alerts_per_day:g}, expected fewer than the {a_day:,.0f} payments "
-                "a day of the validation data"
+                "per day in the validation data"
             )
         return settings.alerts_per_day, ""
     if a_day < 2 * ALERTS:
         return None, (
-            f", since {ALERTS} alerts a day, the default of --alerts-per-day, are too many for data of {a_day:,.0f} "
-            "payments a day"
+            f", since {ALERTS} alerts per day, the default of --alerts-per-day, are too many for {a_day:,.0f} "
+            "payments per day"
         )
     if ALERTS * days < 1:
         minutes = days * 24 * 60
         return None, (
-            f", since {ALERTS} alerts a day, the default of --alerts-per-day, are less than one in validation data of "
-            f"{minutes:,.2g} minutes"
+            f", since {ALERTS} alerts per day, the default of --alerts-per-day, are less than one in the "
+            f"{minutes:,.2g} minutes of validation data"
         )
     return ALERTS, ""
 
@@ -494,7 +494,7 @@ def alert_rate(settings: Train, validation: Split, scores: np.ndarray) -> tuple[
         if raised.mean() > 2 * rate and raised.sum() > 1:
             reason += f"; {evaluation.rate_in_words(raised.mean())} do, since their scores are equal"
         return float(np.mean(scores > threshold)), f"{_share_rule(settings)}{reason}"
-    return alerts_per_day * days / len(validation), f"{alerts_per_day:g} alerts a day"
+    return alerts_per_day * days / len(validation), f"{alerts_per_day:g} alerts per day"
 
 
 # --- After training ---

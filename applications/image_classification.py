@@ -1,7 +1,7 @@
-"""Classify pictures with a convolutional, a deep belief or a deep stacking network, and report how well that works.
+"""Classify images with a convolutional, a deep belief or a deep stacking network, and report how well it works.
 
-Takes scikit-learn's digits (or your own pictures), trains the network, compares it with classical classifiers on the
-same pictures and writes a PDF report, the model and all results to a run's folder.
+Takes scikit-learn's digits (or your own images), trains the network, compares it with classical classifiers on the
+same images and writes a PDF report, the model and all results to a run's folder.
 
     python applications/image_classification.py --template dbn
     python applications/image_classification.py --compare
@@ -45,20 +45,20 @@ LEAST_LABELS = 3  # of each class, so that one of them can be for validation
 
 @dataclasses.dataclass(frozen=True)
 class Source(pictures.Source):
-    """Which pictures, and how many of their labels."""
+    """Which images, and how many of their labels."""
 
     labels: Count | None = None
-    """Number of training pictures whose labels are used; the others are used without labels. By default all."""
+    """Number of training images whose labels are used; the others are used without labels. By default all."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Train(run.Training, models.Networks, Source):
-    """Train on embedded pictures or on your own, compare with classical classifiers, and write the report."""
+    """Train on embedded images or on your own, compare with classical classifiers, and write the report."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Classify(run.Trained):
-    """Classify pictures with a trained model: the most probable class of each file, and all probabilities."""
+    """Classify images with a trained model: the most probable class of each file, and all probabilities."""
 
     files: Annotated[tuple[Path, ...], at_least(1)]
     """PNG, JPEG, BMP, WebP, GIF, TIFF or PNM files of any size."""
@@ -71,12 +71,12 @@ class Files:
     """What an exported model is compared on."""
 
     files: tuple[Path, ...] = ()
-    """Pictures to compare on, as for classify. Without them, the embedded digits, for a model of grey digits."""
+    """Images to compare on, as for classify. Without them, the embedded digits, for a model of grey digits."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Export(exporting.Export, Files):
-    """Export a trained model to run without Keras, with the code that reads a picture, and compare its answers."""
+    """Export a trained model to run without Keras, with the code that reads an image, and compare its answers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Serve(exporting.Serve, Files):
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate(pictures.Labelled):
-    """Measure a trained model on labelled pictures, without training."""
+    """Measure a trained model on labelled images, without training."""
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -120,16 +120,14 @@ def _train(given: Train, start_weights: list[np.ndarray] | None, this_run: run.R
     height, width = task.test.inputs.shape[1:3]
     settings = models.with_recipe(given, height, width, len(task.pool))
     if settings.labels is not None and settings.labels > len(task.pool):
-        raise BadInput(
-            f"--labels: found {settings.labels:,}, expected at most the {len(task.pool):,} training pictures"
-        )
+        raise BadInput(f"--labels: found {settings.labels:,}, expected at most the {len(task.pool):,} training images")
 
     if settings.labels is not None and min(np.bincount(task.labelled(settings.seed, 1.0).labels)) < LEAST_LABELS:
-        raise BadInput(f"--labels: found {settings.labels:,}, expected more, for {LEAST_LABELS} of each class or more")
+        raise BadInput(f"--labels: found {settings.labels:,}, expected enough for {LEAST_LABELS} or more per class")
     stages, most = len(settings.cnn.filters), int(np.log2(min(height, width)))
     if (settings.template == "cnn" or settings.compare) and stages > most:
         raise BadInput(
-            f"--cnn.filters: found {stages} stages, expected at most {most} for pictures of {height} × {width}, which "
+            f"--cnn.filters: found {stages} stages, expected at most {most} for images of {height} × {width}, which "
             "each stage halves"
         )
 
@@ -208,7 +206,7 @@ def _train(given: Train, start_weights: list[np.ndarray] | None, this_run: run.R
                     answers = one(template, f"{stage}-plain", labelled, seed, share, pretrain=False)[1]
                     by_size[plain][share].append(answers)
             accuracy = (predictions[name][-1].argmax(1) == task.test.labels).mean()
-            this_run.say(f"{name}, seed {seed}: test accuracy {accuracy:.4f}, {seconds[-1]:.0f} s of training")
+            this_run.say(f"{name}, seed {seed}: test accuracy {accuracy:.4f}, trained in {seconds[-1]:.0f} s")
         costs[name] = first[template].parameters, float(np.mean(seconds)), ""
     baselines = evaluation.fit_baselines(this_run, task, settings)
     for name, answers in baselines.items():
@@ -313,7 +311,7 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     model, classes = _load_classifier(settings.model)
     test = pictures.load_labelled(settings, model.input_shape[1:], classes, pictures.levels(settings.model))
     values = evaluation.measures(test, models.in_batches(model.predict_on_batch, test.inputs))
-    print(f"{len(test):,} pictures, {len(np.unique(test.labels))} classes")
+    print(f"{len(test):,} images, {len(np.unique(test.labels))} classes")
     for name, value in values.items():
         print(f"{evaluation.MEASURES[name]:<26} {value['value']:.4f}  ({value['low']:.4f} to {value['high']:.4f})")
     return {"metrics": values}
@@ -324,7 +322,7 @@ def export(settings: Export | Serve) -> dict[str, Any]:
     model, classes = _load_classifier(settings.model)
     height, width, channels = model.input_shape[1:]
     if not settings.files and (channels, classes) != (1, list(images.DIGITS)):
-        raise BadInput("found no --files, expected some to compare on: the embedded pictures are of grey digits")
+        raise BadInput("found no --files, expected some to compare on: the embedded images are grey digits")
     files: Sequence[Path | bytes] = settings.files or [
         pictures.png(digit) for digit in images.load("digits").splits["test"].inputs[:EXAMPLES]
     ]

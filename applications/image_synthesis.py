@@ -1,6 +1,6 @@
-"""Train a generative adversarial network on pictures, report how realistic its pictures are, and generate new ones.
+"""Train a generative adversarial network on images, report how realistic its images are, and generate new ones.
 
-Takes scikit-learn's digits (or your own pictures), trains a generator and a discriminator, compares generated pictures
+Takes scikit-learn's digits (or your own images), trains a generator and a discriminator, compares generated images
 with real ones and with samples of classical models and writes a PDF report, the model and all results to a run's
 folder.
 
@@ -45,12 +45,12 @@ EXAMPLES = 10  # pictures of a class, and classes at most, that an exported mode
 
 @dataclasses.dataclass(frozen=True)
 class Networks(pictures.Source):
-    """Which pictures, and which networks."""
+    """Which images, and which networks."""
 
     template: Literal["conditional_gan", "gan"] = "conditional_gan"
-    """Whether the networks use the classes, so that pictures of a class can be generated; gan needs no classes."""
+    """Whether the networks use the classes, so that images of a class can be generated; gan needs no classes."""
     preset: Literal["short", "long"] = "short"
-    """A training sees 90,000 (short) or 539,000 pictures (long): minutes or half an hour for digits on two cores."""
+    """A training sees 90,000 (short) or 539,000 images (long): minutes or half an hour for digits on two cores."""
     gan: models.Gan = dataclasses.field(default_factory=models.Gan)
     """Settings of the two networks."""
     discriminator_learning_rate_ratio: Positive | None = None
@@ -59,26 +59,26 @@ class Networks(pictures.Source):
 
 @dataclasses.dataclass(frozen=True)
 class Train(run.Training, Networks):
-    """Train on embedded pictures or on your own, compare with classical models, and write the report."""
+    """Train on embedded images or on your own, compare with classical models, and write the report."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Generate(run.Trained):
-    """Generate pictures with a trained model and write them as one grid."""
+    """Generate images with a trained model and write them as one grid."""
 
     out: Path
     """A new PNG file."""
     label: Annotated[str | None, tyro.conf.arg(name="class")] = None
     """Class to generate with a conditional model; by default all in turn."""
     count: Count = 64
-    """Number of pictures."""
+    """Number of images."""
     seed: Seed = 0
     """Seed of the noise."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate(pictures.Labelled):
-    """Measure how realistic the pictures of a trained model are, without training."""
+    """Measure how realistic the images of a trained model are, without training."""
 
     model: Path
     """The model.keras of a run, next to its judge.keras."""
@@ -122,7 +122,7 @@ def _train(settings: Any, start: Any, this_run: run.Run) -> dict[str, Any]:
     if settings.template == "conditional_gan" and not has_classes:
         source = f"--{pictures.own_source(settings) or 'dataset'}"
         raise BadInput(
-            f"{source}: found pictures without classes, or of one class, expected two or more, with a folder each, or "
+            f"{source}: found images without classes, or of one class, expected two or more, with a folder each, or "
             "--template gan, which needs none"
         )
     this_run.check_data(dataset.provenance)
@@ -145,15 +145,15 @@ def _train(settings: Any, start: Any, this_run: run.Run) -> dict[str, Any]:
     task = evaluation.Task.of(judge, pool, test)
     if has_classes:
         skill = judge.accuracy(test)
-        compared = f"in {task.features.shape[1]} features of a classifier with an accuracy of {skill:.4f} on these"
+        compared = f"in {task.features.shape[1]} features of a classifier with a test accuracy of {skill:.4f}"
     else:
         compared = (
-            f"in the first {task.features.shape[1]} principal components of the training pictures, "
+            f"in the first {task.features.shape[1]} principal components of the training images, "
             f"{100 * held:.1f}\u00a0% of their variance, which need no classes"
         )
     real = task.measures(models.scaled(task.known.inputs))
-    this_run.say(f"pictures are compared with {len(task.test):,} test pictures {compared}")
-    this_run.say(f"Fréchet distance of training to test pictures: {real['frechet_distance']:.2f}")
+    this_run.say(f"generated images are compared with {len(task.test):,} test images {compared}")
+    this_run.say(f"Fréchet distance of training to test images: {real['frechet_distance']:.2f}")
 
     name = models.NAMES[settings.template]
     conditional = settings.template == "conditional_gan"
@@ -195,7 +195,7 @@ def _train(settings: Any, start: Any, this_run: run.Run) -> dict[str, Any]:
         )
         this_run.say(
             f"{name}, seed {seed}: Fréchet distance {measured[-1]['frechet_distance']:.2f}, "
-            f"recall {measured[-1]['recall']:.2f}, {fit.seconds:.0f} s of training"
+            f"recall {measured[-1]['recall']:.2f}, trained in {fit.seconds:.0f} s"
             + ", diverged" * training[-1]["diverged"]
             + ", collapsed" * training[-1]["collapsed"]
         )
@@ -274,7 +274,7 @@ def _train(settings: Any, start: Any, this_run: run.Run) -> dict[str, Any]:
     this_run.say(
         f"{this_run.folder / 'report.pdf'}: {name}, Fréchet distance {headline['value']:.2f}"
         + f" ({headline['low']:.2f} to {headline['high']:.2f})" * (settings.seeds > 1)
-        + f"; real pictures {real['frechet_distance']:.2f}"
+        + f"; real images {real['frechet_distance']:.2f}"
     )
     return metrics
 
@@ -301,7 +301,7 @@ def _check(settings: Train) -> None:
 
 
 def generate(settings: Generate) -> dict[str, Any]:
-    """Write a grid of pictures to a PNG file."""
+    """Write a grid of images to a PNG file."""
     artist = models.load(settings.model)
     if settings.out.exists():
         raise BadInput(f"--out {settings.out}: found an existing file, expected a new name")
@@ -328,7 +328,7 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
     shape = artist.model.generator.output_shape[1:]
     test = pictures.load_labelled(settings, shape, artist.classes, pictures.levels(settings.model))
     if len(test) < models.LEAST_TESTED:
-        raise BadInput(f"found {len(test)} picture to compare with, expected {models.LEAST_TESTED} or more")
+        raise BadInput(f"found {len(test)} image to compare with, expected {models.LEAST_TESTED} or more")
     features, recognised = judge(models.scaled(test.inputs))
     own, shown = judge(artist.draw(test.labels, seed=settings.seed))
     values = evaluation.likeness(features, own)
@@ -336,8 +336,10 @@ def evaluate(settings: Evaluate) -> dict[str, Any]:
         values["conditional_accuracy"] = float((shown.argmax(1) == test.labels).mean())
     measured_in = f"compared in {features.shape[1]} principal components"
     if judge.knows_classes:
-        measured_in = f"of which the judge recognises {(recognised.argmax(1) == test.labels).mean():.4f}"
-    print(f"{len(test):,} real pictures, {measured_in}, and as many generated")
+        measured_in = (
+            f"on which the evaluation classifier has accuracy {(recognised.argmax(1) == test.labels).mean():.4f}"
+        )
+    print(f"{len(test):,} real images, {measured_in}, and the same number of generated images")
     for name, value in values.items():
         print(f"{evaluation.MEASURES[name]:<26} {value:.4f}")
     return {"metrics": values}

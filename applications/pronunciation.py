@@ -1,4 +1,4 @@
-"""Learn to translate spellings into pronunciations, and report how well that works.
+"""Learn to translate spellings into pronunciations, and report how well it works.
 
 Reads a pronouncing dictionary (by default a part of CMUdict), trains a transformer or an LSTM encoder–decoder to
 translate letters into phones, compares it with a classical baseline on the same words and writes a PDF report, the
@@ -122,12 +122,12 @@ class Examples:
 
 @dataclasses.dataclass(frozen=True)
 class Export(exporting.Export, Examples):
-    """Export a trained model to run without Keras, with the code that pronounces words, and compare what it says."""
+    """Export a trained model to run without Keras, with the code that pronounces words, and compare its answers."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Serve(exporting.Serve, Examples):
-    """Serve a trained model over HTTP, after it was exported to ONNX and what it says was compared."""
+    """Serve a trained model over HTTP, after it was exported to ONNX and its answers were compared."""
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def _train(settings: Any, others: Sequence[Any], start: models.Pronouncer | None
     this_run.say(f"words: {sizes}; {len(lexicon.coder.letters)} letters, {len(lexicon.coder.phone_set)} phones")
     networks = [_network(of_network, lexicon, start, this_run) for of_network in (settings, *others)]
     baseline = evaluation.fit_baseline(lexicon, settings.seed)
-    this_run.say(f"{evaluation.BASELINE}: {baseline.full.seconds:.0f} s of fitting")
+    this_run.say(f"{evaluation.BASELINE}: fitted in {baseline.full.seconds:.0f} s")
     metrics = {
         **this_run.header(settings, "numpy", "scikit-learn"),
         "data": evaluation.describe(lexicon),
@@ -188,7 +188,7 @@ def _train(settings: Any, others: Sequence[Any], start: models.Pronouncer | None
     this_run.finish(metrics, REPORT, fits.values())
     headline = metrics["headline"]
     this_run.say(
-        f"{this_run.folder / 'report.pdf'}: {headline['model']}, {100 * headline['value']:.1f} % of words wrong "
+        f"{this_run.folder / 'report.pdf'}: {headline['model']}, word error rate {100 * headline['value']:.1f} % "
         f"({100 * headline['low']:.1f} to {100 * headline['high']:.1f})"
     )
     return metrics
@@ -209,7 +209,7 @@ def _network(
         fit = trainer.fit(this_run)
         network.add(trainer, fit, len(words), share == 1, test)
         this_run.say(
-            f"{network.name}, seed {seed}, {len(words):,} words: {fit.seconds:.0f} s of training, weights of epoch "
+            f"{network.name}, seed {seed}, {len(words):,} words: trained in {fit.seconds:.0f} s, weights of epoch "
             f"{fit.best_epoch}"
         )
         this_run.at_limit(f"the best epoch of the {network.name}", fit.best_epoch, settings.epochs, "--epochs")
@@ -231,7 +231,7 @@ def _load(settings: Any, start: models.Pronouncer | None) -> pronunciation.Lexic
         return load("NFC" if settings.letters == "nfc" else "NFD")
     composed = load("NFC")
     if all(word.isascii() for part in composed.splits.values() for word in part.spellings):
-        return composed  # the same in both forms
+        return composed  # both forms are the same
     return evaluation.easier(composed, load("NFD"), settings.seed)
 
 

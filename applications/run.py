@@ -56,7 +56,7 @@ _PARTIAL = ".keras-application-partial-"
 
 
 class Stopped(BaseException):
-    """A signal asked the process to end, for example from a closed terminal or a scheduler."""
+    """A signal asked the process to end, for example because the terminal closed or from a scheduler."""
 
     def __init__(self, number: int):
         super().__init__(signal.Signals(number).name)
@@ -190,11 +190,11 @@ def dispatch(
     description: str,
     recipes: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Any:
-    """Run the command that the first word names, by default the first command, and return its result.
+    """Run the command that the first argument names, by default the first command, and return its result.
 
     Args:
         commands: by the dataclass of their settings, which gives the command's name and help.
-        arguments: the words of the command line, by default `sys.argv`.
+        arguments: of the command line, by default `sys.argv`.
         program: its name in the help.
         description: of the program, for the help.
         recipes: defaults of the first command's settings, by the condition in which they apply, for the help.
@@ -255,7 +255,7 @@ def import_backend_quietly() -> None:
 
 
 def _no_backend(problem: ModuleNotFoundError | ValueError) -> Exception:
-    """What to tell of a problem of Keras' import: BadInput if the chosen backend is missing."""
+    """The exception for a failed import of Keras: BadInput if the chosen backend is missing."""
     backends = ("tensorflow", "jax", "torch")  # each the name of its package and of the extra that brings it
     if isinstance(problem, ValueError):
         return BadInput(f"KERAS_BACKEND: {problem}, expected {', '.join(backends[:-1])} or {backends[-1]}")
@@ -270,14 +270,14 @@ def _no_backend(problem: ModuleNotFoundError | ValueError) -> Exception:
 
 
 def _without_places(words: Sequence[str]) -> list[str]:
-    """The words of a command line without --out and --resume: they repeat the run."""
+    """The command-line arguments that repeat a run, without --out and --resume."""
     places = ("--out", "--resume", "--no-resume")
     pairs = zip(words, ["", *words], strict=False)
     return [word for word, before in pairs if word.split("=")[0] not in places and before != "--out"]
 
 
 def _flags(recipe: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:
-    """The words of a command line that give a recipe's settings."""
+    """The command-line arguments that give a recipe's settings."""
     for name, value in recipe.items():
         flag = f"{prefix}{name.replace('_', '-')}"
         if isinstance(value, Mapping):
@@ -352,7 +352,7 @@ def load_model(path: Path, inspect: Callable[[Any], Any]) -> Any:
         inspect(model)
     except BadInput:
         raise
-    except Exception as error:  # a damaged or foreign archive makes Keras, h5py or zipfile raise nearly anything
+    except Exception as error:  # a damaged or foreign archive makes Keras, h5py or zipfile raise almost anything
         raise BadInput(f"{path}: found another model ({_reason(error)}), {expected}") from None
     return model
 
@@ -553,7 +553,7 @@ class Run:
         try:
             self._lock.acquire(timeout=0)
         except filelock.Timeout:
-            raise BadInput(f"{self.folder}: found another process at work in it, expected a free folder") from None
+            raise BadInput(f"{self.folder}: found it in use by another process, expected a free folder") from None
         for leftover in self.folder.rglob(f"{_PARTIAL}*"):
             leftover.unlink()
         self._make(self.checkpoints)
@@ -650,7 +650,9 @@ class Run:
             self.say(sentence)
         known = str(self.stage("data", lambda: {"sha256": np.array(provenance.sha256)})["sha256"])
         if known != provenance.sha256:
-            raise BadInput(f"--resume {self.folder}: found other data than it was started with, expected the same")
+            raise BadInput(
+                f"--resume {self.folder}: found data that differ from those it was started with, expected the same"
+            )
 
     def write(self, name: str, content: bytes) -> None:
         """Write one file of the run's folder."""
@@ -690,13 +692,13 @@ class Run:
             flag: that raises the limit.
         """
         if found >= most:
-            self._limit(f"{choice} is the last one allowed, {most:,}: more may be better ({flag})")
+            self._limit(f"{choice} is at its limit, {most:,}; a larger {flag} may be better")
 
     def at_end(self, choice: str, found: float, tried: Sequence[float]) -> None:
         """The same for a choice among values that no flag sets, such as a baseline's."""
-        for end, name in ((max(tried), "largest"), (min(tried), "smallest")):
+        for end, name, beyond in ((max(tried), "largest", "larger"), (min(tried), "smallest", "smaller")):
             if len(tried) > 1 and found == end:
-                self._limit(f"{choice} is the {name} one tried, {end:g}: there may be better ones beyond it")
+                self._limit(f"{choice} is {end:g}, the {name} value tried; {beyond} values may be better")
 
     def _limit(self, limit: str) -> None:
         if limit not in self.limits and not self.settings.get("quick"):
@@ -806,7 +808,7 @@ class Run:
         With validation, the weights of the epoch with the lowest validation loss are kept.
 
         Args:
-            name: of the stage.
+            name: name of the stage.
             model: compiled and built.
             batches: from the number of an epoch, from 0, to its batches, tuples of arrays as `model.fit` takes them.
             epochs: at most.
@@ -881,7 +883,7 @@ def typeset_again(folder: Path, application: str, document: Path) -> dict[str, A
     metrics = finished_metrics(folder, application)
     try:
         report = pdf.typeset(document, metrics, folder)
-    except Exception as error:  # values of another shape raise nearly anything
+    except Exception as error:  # values of another shape can raise almost anything
         raise BadInput(
             f"{folder / 'metrics.json'}: found other contents ({_reason(error)}), "
             "expected those of a finished run of this version"
@@ -956,7 +958,7 @@ class _Progress:
         return len(next(iter(self.history.values()), []))
 
     def callback(self) -> keras.callbacks.Callback:
-        """What tells it of each epoch."""
+        """The callback that reports each epoch."""
         # On JAX, asking a callback for its model brings the weights back from the device.
         callback = keras.callbacks.LambdaCallback(
             on_epoch_begin=lambda epoch, logs: self._epoch_begin(),
@@ -1037,7 +1039,7 @@ def _load_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
-    except Exception as error:  # a damaged archive makes numpy and zipfile raise nearly anything
+    except Exception as error:  # a damaged archive makes numpy and zipfile raise almost anything
         raise _damaged(path, error) from None
 
 

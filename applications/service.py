@@ -23,11 +23,11 @@ MOST_EXAMPLES = 256  # of a request, and about as many are answered at once
 MOST_TOKENS = 4_096  # that continue a prompt
 GRACE = 30  # seconds that requests have to end after SIGTERM
 NOTICE = 1  # seconds before open connections are closed, in which answers announce it
-Data = pydantic.Base64Bytes  # pictures and sound in JSON
+Data = pydantic.Base64Bytes  # images and sound in JSON
 
 
 def service(folder: Path) -> fastapi.FastAPI:
-    """The service of an exported folder; types of requests and answers are those of the example in signature.json."""
+    """The service of an exported folder; the example in signature.json gives the types of requests and answers."""
     module = _module(folder / "preprocess.py")
     model = module.Model(folder)
     signature = model.network.signature
@@ -63,7 +63,7 @@ def service(folder: Path) -> fastapi.FastAPI:
 
         @app.post("/stream")
         async def stream(request: one) -> StreamingResponse:  # type: ignore
-            """Continue a prompt; the text comes as it is written."""
+            """Continue a prompt; the text is streamed as it is generated."""
             try:
                 pieces = model.write(**_plain(request, kind))
                 first = await asyncio.to_thread(next, pieces, "")
@@ -73,12 +73,12 @@ def service(folder: Path) -> fastapi.FastAPI:
 
     @app.get("/signature")
     def described() -> dict[str, Any]:
-        """What the model is: inputs, outputs, and an example with its answer."""
+        """Describe the model: its inputs, its outputs, and an example with its answer."""
         return {name: signature[name] for name in ("title", "format", "inputs", "outputs", "example")}
 
     @app.get("/health")
     def health() -> dict[str, str]:
-        """Answer while the service is up."""
+        """Answer while the service is running."""
         return {"status": "ok"}
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
@@ -89,7 +89,7 @@ def service(folder: Path) -> fastapi.FastAPI:
 
 
 class _Batches:
-    """Answers what waits together in one call of the model, in a thread."""
+    """Answers all waiting requests together in one call of the model, in a thread."""
 
     def __init__(self, answers: Any):
         self.answers = answers
@@ -111,7 +111,7 @@ class _Batches:
         try:
             found = iter(self.answers([raw for raws, _ in batch for raw in raws]))
         except Exception as error:
-            if len(batch) > 1:  # one of them is bad: the others have their answers
+            if len(batch) > 1:  # one of them is bad; the others still get their answers
                 for alone in batch:
                     self._fill([alone], loop)
             else:
@@ -122,7 +122,7 @@ class _Batches:
 
 
 def _settle(future: asyncio.Future, result: Any) -> None:
-    if future.done():  # its client has gone
+    if future.done():  # its client has disconnected
         return
     if isinstance(result, Exception):
         future.set_exception(result)
@@ -131,7 +131,7 @@ def _settle(future: asyncio.Future, result: Any) -> None:
 
 
 class _Limit:
-    """Refuses bodies of more than `LARGEST_BODY` bytes, whether or not they say their length."""
+    """Refuses bodies of more than `LARGEST_BODY` bytes, whether or not they state their length."""
 
     def __init__(self, app: Any):
         self.app = app
@@ -163,7 +163,7 @@ class _Limit:
 
 
 def _request_type(example: Any, ignore_others: bool) -> Any:
-    """The type of a request's example: a text, or a model whose fields may all be left out or null."""
+    """The type of a request's example: a string, or a model whose fields may all be omitted or null."""
     if not isinstance(example, dict):
         return type(example)
     fields: dict[str, Any] = {
@@ -188,7 +188,7 @@ def _answer_type(value: Any, name: str = "Answer") -> Any:
 
 
 def _plain(raw: Any, kind: str) -> Any:
-    """A request's example as the model takes it: fields that were not given are left out; in a row, null is missing."""
+    """A request's example as the model takes it: omitted fields are left out; in a row, null is a missing value."""
     if not isinstance(raw, pydantic.BaseModel):
         return raw
     values = raw.model_dump(by_alias=True, exclude_unset=True, exclude_none=kind != "row")
@@ -198,7 +198,7 @@ def _plain(raw: Any, kind: str) -> Any:
 
 
 def _encoded(value: Any) -> Any:
-    """An answer as JSON holds it: pictures in base 64."""
+    """An answer as JSON holds it: images in base 64."""
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, dict):
@@ -220,7 +220,7 @@ def _module(path: Path) -> Any:
 
 
 class _Server(uvicorn.Server):
-    """Closes no connection before its client could know, which would lose the request that the client sends next."""
+    """Closes a connection only after its client could know; otherwise the client's next request would be lost."""
 
     async def shutdown(self, sockets: Any = None) -> None:
         for server in self.servers:

@@ -1,4 +1,4 @@
-"""Tag each frame of speech with its phone, using a neural network, and report how well that works.
+"""Tag each frame of speech with its phone, using a neural network, and report how well it works.
 
 Synthesises speech with phone labels (or reads yours, laid out like TIMIT), trains the network, compares it with
 classical taggers on the same frames and writes a PDF report, the model and all results to a run's folder.
@@ -121,14 +121,14 @@ def with_recipe(settings: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Tag(run.Trained):
-    """Tag a recording of any length with a trained model: a Praat TextGrid and a picture."""
+    """Tag a recording of any length with a trained model: a Praat TextGrid and a figure."""
 
     wav: Path
     """The recording: WAV, FLAC, NIST SPHERE or another audio format."""
     out: Path
     """The folder to write <name>.TextGrid and <name>.svg to."""
     start: NotNegative = 0.0
-    """Start of the picture in seconds; it shows six."""
+    """Start of the figure in seconds; it shows six."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -264,7 +264,7 @@ def _train(
             predictions[name].append(tagger.tags(sentences["test"]))
             this_run.say(
                 f"{name}, seed {seed}: validation accuracy {fit.history['val_accuracy'][fit.best_epoch - 1]:.3f} "
-                f"in epoch {fit.best_epoch}, {fit.seconds:.0f} s of training"
+                f"in epoch {fit.best_epoch}, trained in {fit.seconds:.0f} s"
             )
             this_run.at_limit(f"the best epoch of the {name}", fit.best_epoch, settings.epochs, "--epochs")
             if seed == settings.seed:
@@ -494,7 +494,7 @@ def tag(settings: Tag) -> dict[str, Any]:
         targets[".svg"],
         figures.spectrogram(picture, step=step, centres=acoustics.band_centres(), tracks={"found": drawn}),
     )
-    print(f"{targets['.TextGrid']}: {len(named):,} segments in {seconds:,.1f} s of sound; picture: {targets['.svg']}")
+    print(f"{targets['.TextGrid']}: {len(named):,} segments in {seconds:,.1f} s of sound; figure: {targets['.svg']}")
     return {"segments": named, "seconds": seconds, "labels": labels}
 
 

@@ -114,12 +114,12 @@ class Prompts:
 
 @dataclasses.dataclass(frozen=True)
 class Export(exporting.Export, Prompts):
-    """Export a trained model to run without Keras, with the code that writes text, and compare what both write."""
+    """Export a trained model to run without Keras, with the code that generates text, and compare the texts."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Serve(exporting.Serve, Prompts):
-    """Serve a trained model over HTTP, after it was exported to ONNX and what both write was compared."""
+    """Serve a trained model over HTTP, after it was exported to ONNX and its texts were compared."""
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -173,8 +173,8 @@ def _train(settings: Any, start: models.LanguageModel | None, this_run: run.Run)
         on_test.append(evaluation.scores(trainer.model, test))
         on_validation.append(evaluation.scores(trainer.model, validation))
         this_run.say(
-            f"{name}, seed {seed}: {evaluation.bits_per_character(on_test[-1], test):.3f} bits a character on test "
-            f"with the weights of epoch {fit.best_epoch}, {fit.seconds:.0f} s of training"
+            f"{name}, seed {seed}: {evaluation.bits_per_character(on_test[-1], test):.3f} bits per character on test "
+            f"with the weights of epoch {fit.best_epoch}, trained in {fit.seconds:.0f} s"
         )
         this_run.at_limit("the best epoch", fit.best_epoch, settings.epochs, "--epochs")
     assert first
@@ -206,7 +206,7 @@ def _train(settings: Any, start: models.LanguageModel | None, this_run: run.Run)
     this_run.finish(metrics, REPORT, fits)
     headline = metrics["headline"]
     this_run.say(
-        f"{this_run.folder / 'report.pdf'}: {name}, {headline['value']:.3f} bits a character "
+        f"{this_run.folder / 'report.pdf'}: {name}, {headline['value']:.3f} bits per character "
         f"({headline['low']:.3f} to {headline['high']:.3f})"
     )
     return metrics

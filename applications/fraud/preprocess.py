@@ -39,11 +39,11 @@ class Model:
                 numbers, or None for a missing value; further values are ignored.
 
         Returns:
-            Of each row: score, the mean squared error of the standardised features; alert, whether it is above the
-            threshold, or has no value in a column that always had one in training; shares of the features in the score.
+            For each row: score, the mean squared error of the standardised features; alert, whether it is above the
+            threshold or the row lacks a value in a column that always had one in training; shares of the features.
 
         Raises:
-            ValueError: for a value that is not of its column's kind, or a column that is not there.
+            ValueError: for a value that is not of its column's kind, or a missing column.
         """
         matrix, lacking = self.inputs(rows)
         found = self.network(raw=matrix)
@@ -127,7 +127,7 @@ class Column:
 
     def _parsed(self, text: str) -> float:
         if any(character.isdecimal() and not character.isascii() for character in text):
-            return math.nan  # training reads no other digits
+            return math.nan  # as in training, which reads no other digits
         if self.kind == "boolean":
             return {"false": 0.0, "true": 1.0, "0": 0.0, "1": 1.0}.get(text.lower(), math.nan)
         if self.kind == "number" and re.search(self.spellings["printed"], text):
@@ -144,7 +144,7 @@ class Column:
 
 
 def amount(text: str, spelling: Mapping[str, Any], spellings: Mapping[str, Any]) -> float:
-    """The number of a text such as "$1,234.50", "(12.00)" or "45%"; NaN if it is none of this spelling."""
+    """The number of a text such as "$1,234.50", "(12.00)" or "45%"; NaN if it is not spelled this way."""
     if re.search(spellings["infinite"], text):
         return math.inf
     # "5.-" and "5,--" are whole amounts; the point of "Rs.5" belongs to the currency.
@@ -166,7 +166,7 @@ def amount(text: str, spelling: Mapping[str, Any], spellings: Mapping[str, Any])
 
 
 def affixes(before: str, after: str, spellings: Mapping[str, Any]) -> tuple[int, bool] | None:
-    """Sign and whether per cent of what stands before and behind a number; None if it is something else."""
+    """Sign, and whether per cent, from the text before and after a number; None if it is something else."""
     if len(before) + len(after) + 1 > spellings["longest_affix"]:
         return None
     before, after = "".join(before.split()), "".join(after.split())
@@ -215,7 +215,7 @@ def seconds_since_1970(time: datetime.datetime) -> float:
 
 
 def moment(text: str, kind: str, spellings: Mapping[str, Any]) -> float:
-    """Seconds since 1970 of a date with or without a time; NaN if it is none."""
+    """Seconds since 1970 of a date with or without a time; NaN if it isn't one."""
     if re.search(r"^\d{4}-", text):
         try:
             return seconds_since_1970(datetime.datetime.fromisoformat(text))
@@ -235,7 +235,7 @@ def moment(text: str, kind: str, spellings: Mapping[str, Any]) -> float:
 
 
 def date(text: str, day_first: bool, spellings: Mapping[str, Any]) -> float:
-    """Seconds since 1970 of a date whose day and month are numbers, with or without a time; NaN if it is none."""
+    """Seconds since 1970 of a date whose day and month are numbers, with or without a time; NaN if it isn't one."""
     fields = re.search(spellings["date"], text)
     year_first = bool(re.search(spellings["year_first"], text))
     if not fields or not (year_first or re.search(spellings["year_last"], text)):
@@ -253,6 +253,6 @@ def date(text: str, day_first: bool, spellings: Mapping[str, Any]) -> float:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("expected one row as JSON, a column's value by its name")
+        sys.exit("expected one row as JSON: a value for each column by name")
     answers = Model(Path(__file__).parent).answers([json.loads(sys.argv[1])])
     print(json.dumps(answers[0], ensure_ascii=False))

@@ -46,7 +46,7 @@ MOST_ERRORS, IN_A_ROW = 24, 8
 MAPS = 6  # correct and wrong pictures each with Grad-CAM
 FIELDS, SAMPLES, GIBBS_STEPS = 64, 40, 1_000
 LIKELIHOOD_CHAINS, LIKELIHOOD_STEPS, LIKELIHOOD_PICTURES = 100, 1_000, 2_000
-LARGE_TIMES = 4  # factor on the steps of large machines
+LARGE_TIMES = 4  # factor on the steps of large RBMs
 
 
 # --- The schema of this application's metrics.json ---
@@ -153,7 +153,7 @@ class Cnn(TypedDict):
 
 
 class RbmEpoch(TypedDict):
-    """An epoch of the first Boltzmann machine."""
+    """An epoch of the first RBM."""
 
     epoch: int
     reconstruction_error: float
@@ -168,7 +168,7 @@ class HeldOutPoint(TypedDict):
 
 
 class HeldOut(TypedDict):
-    """The chosen and the maximum epochs of a machine, and the likelihood of held-out pictures at some epochs."""
+    """The chosen and the maximum epochs of an RBM, and the likelihood of held-out pictures at some epochs."""
 
     kept: int
     most: int
@@ -728,7 +728,7 @@ def cnn_details(
 def dbn_details(
     this_run: run.Run, trainer: Any, chosen: models.Trained, first: models.Trained, task: Task, dataset: Dataset
 ) -> dict[str, Any] | None:
-    """The first machine's likelihood during and after training, by annealed importance sampling."""
+    """The first RBM's likelihood during and after training, by annealed importance sampling."""
     if first.parts is None:
         return None
     choices = trainer.choices
@@ -750,7 +750,7 @@ def dbn_details(
     }
     if choices.visible != "bernoulli":
         return details
-    # A binary machine has a likelihood only for binary pictures: pixels are drawn with their brightness as probability.
+    # A binary RBM has a likelihood only for binary pictures: pixels are drawn with their brightness as probability.
     random = np.random.default_rng(0)
 
     def binary(pictures: np.ndarray) -> np.ndarray:

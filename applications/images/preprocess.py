@@ -1,4 +1,4 @@
-"""Classify a picture with an exported classifier; needs NumPy, Pillow and the runtime of the export alone.
+"""Classify an image with an exported classifier; needs NumPy, Pillow and the runtime of the export alone.
 
     model = Model(Path("exported"))
     model.answers([Path("a.png"), Path("b.jpg").read_bytes()])  # [{"class": ..., "probabilities": {...}}, ...]
@@ -35,7 +35,7 @@ class Model:
             pictures: PNG, JPEG, BMP, WebP, GIF, TIFF or PNM files of any size, by their names or their bytes.
 
         Returns:
-            Of each picture: class, the most probable one; probabilities of all classes by name.
+            For each picture: class, the most probable one; probabilities of all classes by name.
 
         Raises:
             ValueError: if a picture can't be read.
@@ -59,7 +59,7 @@ class Model:
 
 if __name__ == "__main__":
     if len(sys.argv) < 2:
-        sys.exit("expected the name of one picture or more")
+        sys.exit("expected the name of one image or more")
     files = [Path(name) for name in sys.argv[1:]]
     try:
         found = Model(Path(__file__).parent).answers(files)

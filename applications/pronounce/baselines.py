@@ -200,13 +200,13 @@ class LetterContext:
 
     Args:
         words: to learn from.
-        seed: of the choice among equally good splits.
+        seed: chooses among equally good splits.
 
     Attributes:
         align: `Alignment.align` of the words.
         parameters: nodes of all trees.
         settings: in words.
-        seconds: of the fit.
+        seconds: time of the fit.
     """
 
     def __init__(self, words: Words, seed: int):

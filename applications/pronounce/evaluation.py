@@ -257,12 +257,12 @@ def easier(composed: Lexicon, decomposed: Lexicon, seed: int) -> Lexicon:
         wrong.append(Pronunciation(found, validation.pronunciations[:CHOOSING]).word_error_rate())
     better = decomposed if wrong[0] - wrong[1] >= LEAST_GAIN else composed
     shares = [
-        f"{percent(share)} wrong with the {len(lexicon.coder.letters):,} {name} ones"
+        f"{percent(share)} with the {len(lexicon.coder.letters):,} {name} ones"
         for share, lexicon, name in zip(wrong, (composed, decomposed), ("composed", "decomposed"), strict=True)
     ]
     reason = (
         f"letters are those of Unicode's {'composed' if better is composed else 'decomposed'} form "
-        f"({better.coder.form}): of the validation words the baseline gets {', '.join(shares)} (--letters)"
+        f"({better.coder.form}): the baseline's word error rate on validation is {' and '.join(shares)} (--letters)"
     )
     provenance = dataclasses.replace(better.provenance, understood=(*better.provenance.understood, reason))
     return dataclasses.replace(better, provenance=provenance)

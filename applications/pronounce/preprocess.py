@@ -37,11 +37,11 @@ class Model:
 
         Args:
             words: in any case and any normal form of Unicode.
-            best: number of pronunciations of each word; by default as the program.
-            beams: width of the beam search, at least `best`; by default as the program.
+            best: number of pronunciations of each word; by default as in the program.
+            beams: width of the beam search, at least `best`; by default as in the program.
 
         Returns:
-            Of each word its pronunciations, the most probable first: phones, and the probability of just these.
+            For each word, its pronunciations, the most probable first: phones, and their probability.
 
         Raises:
             ValueError: if the network can't read a word.

@@ -509,12 +509,12 @@ def _confusions(counts: np.ndarray) -> list[dict[str, Any]]:
 def context(
     probabilities: Callable[[np.ndarray], np.ndarray], test: Sentences, seed: int, limit: int | None = None
 ) -> dict[str, np.ndarray]:
-    """Whether a network is right about test frames if it sees only a limited number of frames before or after them.
+    """Whether a network is right about test frames when it sees only a limited number of frames before or after them.
 
     Args:
         probabilities: from padded frames (batch, time, bands) to probabilities of phones (batch, time, phones).
         test: the sentences.
-        seed: of the choice of the frames.
+        seed: chooses the frames.
         limit: maximum number of frames for `probabilities`; longer contexts are left out.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Tag speech with phones by an exported network; needs numpy and the runtime of the export alone.
+"""Tag speech with phones, using an exported network; needs numpy and the runtime of the export alone.
 
     model = Model(Path("exported"))
     model.answers(["speech.wav"])  # [{"seconds": 1.2, "segments": [{"start": 0.0, "end": 0.1, "phone": "sil", ...}]}]
@@ -42,7 +42,7 @@ class Model:
                 (n,), or (n, channels), whose mean is taken, floats in -1..1 or signed integers.
 
         Returns:
-            Of each its length in seconds, and segments: start and end in seconds, phone, and its mean probability.
+            For each, its length in seconds, and segments: start and end in seconds, phone, and its mean probability.
 
         Raises:
             ValueError: if a recording can't be read.
@@ -101,7 +101,9 @@ def _read_wav(name: str, sound: str | Path | bytes) -> tuple[np.ndarray, int]:
         count = len(content) // (channels * size)
     if len(content) < count * channels * size:
         found = len(content) // (channels * size)
-        raise ValueError(f"{name}: found {found:,} samples, expected {count:,} as its header says: is the file whole?")
+        raise ValueError(
+            f"{name}: found {found:,} samples, expected {count:,} as its header says: is the file complete?"
+        )
     if size == 1:
         samples = np.frombuffer(content, np.uint8) / np.float32(128) - np.float32(1)
     else:

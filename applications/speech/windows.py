@@ -78,7 +78,7 @@ def described(probabilities: np.ndarray, names: Sequence[str], seconds: float) -
 
     Args:
         probabilities: of each phone in each frame, (frames, phones).
-        names: of the phones.
+        names: names of the phones.
         seconds: length of the recording.
     """
     labels = probabilities.argmax(axis=-1)

@@ -227,7 +227,7 @@ class Trainer:
             **run.arguments(template.GAN, choices),
             seed=seed,
         )
-        run.start_from(model, start and start.get_weights(), settings, "these pictures, classes and --gan settings")
+        run.start_from(model, start and start.get_weights(), settings, "these images, classes and --gan settings")
         self.artist = Artist(model, classes)
         self.batch_size = min(settings.batch_size, len(pool))
         seen = len(pool) * settings.epochs
@@ -309,13 +309,13 @@ def check_pictures(pool: Pictures, tested: int, classes: tuple[str, ...], settin
     """Raise BadInput if pictures don't fill a batch, a class has none, or there are too few to compare with."""
     if len(pool) < settings.batch_size:
         raise BadInput(
-            f"--batch-size: found {settings.batch_size} with {len(pool)} training pictures, expected at most as many"
+            f"--batch-size: found {settings.batch_size} with {len(pool)} training images, expected at most as many"
         )
     missing = [name for label, name in enumerate(classes) if not (pool.labels == label).any()]
     if missing:
-        raise BadInput(f"found no training picture of the class {missing[0]!r}, expected one or more of each")
+        raise BadInput(f"found no training image of the class {missing[0]!r}, expected one or more of each")
     if min(len(pool), tested) < LEAST_TESTED:
         raise BadInput(
-            f"found {len(pool)} picture{'s' * (len(pool) != 1)} to train on and {tested} to compare with, expected "
+            f"found {len(pool)} training image{'s' * (len(pool) != 1)} and {tested} to compare with, expected "
             f"{LEAST_TESTED} or more of each"
         )

@@ -1,4 +1,4 @@
-"""Draw pictures with an exported generator; needs NumPy, Pillow and the runtime of the export alone.
+"""Generate images with an exported generator; needs NumPy, Pillow and the runtime of the export alone.
 
     model = Model(Path("exported"))
     model.answers([{"class": "7", "count": 64, "seed": 0}])  # [{"classes": [...], "pictures": [PNG files]}]
@@ -38,7 +38,7 @@ class Model:
                 the pictures; and the seed of the noise.
 
         Returns:
-            Of each request: pictures, a PNG file each; and classes, the name of each picture's, empty if the model
+            For each request: pictures, a PNG file each; and classes, the class name of each picture, empty if the model
             isn't conditional.
 
         Raises:
@@ -93,10 +93,10 @@ def grid(shown: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Draw pictures and write them as one grid.")
+    parser = argparse.ArgumentParser(description="Generate images and write them as one grid.")
     parser.add_argument("--out", type=Path, required=True, help="the PNG file to write")
-    parser.add_argument("--class", default=argparse.SUPPRESS, help="class to draw; by default all in turn")
-    parser.add_argument("--count", type=int, default=argparse.SUPPRESS, help="number of pictures")
+    parser.add_argument("--class", default=argparse.SUPPRESS, help="class to generate; by default all in turn")
+    parser.add_argument("--count", type=int, default=argparse.SUPPRESS, help="number of images")
     parser.add_argument("--seed", type=int, default=argparse.SUPPRESS, help="seed of the noise")
     request = vars(parser.parse_args())
     out = request.pop("out")

@@ -92,7 +92,7 @@ class Compressor(TypedDict):
 
 
 class Gain(schema.Estimate):
-    """The bits a character that the mixture saves compared with one of its parts."""
+    """The bits per character that the mixture saves compared with one of its parts."""
 
     worse: str
 
@@ -171,7 +171,7 @@ class Model(TypedDict):
 
 
 class Metrics(schema.Metrics):
-    """metrics.json of this application; `losses` are bits a character at the epoch whose weights were kept."""
+    """metrics.json of this application; `losses` are bits per character at the epoch whose weights were kept."""
 
     data: Data
     evaluation: Evaluation
@@ -271,7 +271,7 @@ def scores(model: LanguageModel, part: Part) -> Scores:
 
 
 def bits_per_character(found: Scores, part: Part) -> float:
-    """Mean bits of a character."""
+    """Mean bits per character."""
     return float(found.bits.sum() / part.characters.sum())
 
 
@@ -335,7 +335,7 @@ def samples(model: LanguageModel, test: Part, training: str, tokens: int) -> dic
         model: the network.
         test: the source of prompts and real text.
         training: the text to search for copies.
-        tokens: of each sample.
+        tokens: number of tokens of each sample.
     """
     began = time.perf_counter()
     openings = prompts(test)
@@ -403,11 +403,11 @@ def compare(
     """Comparable results of the network and the baselines, with intervals from one bootstrap over blocks.
 
     Args:
-        name: of the network.
+        name: name of the network.
         found: scores on the test part for each of its trainings.
         on_validation: scores on the validation part for each of its trainings.
         fits: its trainings.
-        parameters: of the network.
+        parameters: number of parameters of the network.
         train: the training part for the baselines.
         validation: for the levels of learning curves, and for choosing the shares of the mixture.
         test: the test part.
@@ -495,7 +495,7 @@ def _mixed(bits: np.ndarray, others: np.ndarray, share: float) -> np.ndarray:
 
 
 def _levels(grams: NGram, train: Part, validation: Part) -> dict[str, float]:
-    """Bits a character of baselines on the validation text, as levels for learning curves."""
+    """Bits per character of baselines on the validation text, as levels for learning curves."""
     packed = compressed_bits(train.text().encode(), [validation.text().encode()])
     bits = {N_GRAM: float(grams.evaluate(validation.tokens, validation.starts)[0].sum())}
     bits |= {compressor: packed[compressor] for compressor in ("PPMd", "xz")}

@@ -38,7 +38,7 @@ class Model:
             requests: each with "prompt" and any of the options of `write`.
 
         Returns:
-            Of each: "text", what follows the prompt, and "log_probability" of its tokens after the prompt, in nats,
+            For each: "text", what follows the prompt, and "log_probability" of its tokens after the prompt, in nats,
             at a temperature of 1.
         """
         answers = []
@@ -63,13 +63,13 @@ class Model:
         """Yield pieces of text that continue a prompt.
 
         Args:
-            prompt: of characters that the training text has.
-            tokens: to write at most.
+            prompt: must consist of characters of the training text.
+            tokens: maximum number to generate.
             temperature: below 1 favours probable tokens; 0 always takes the most probable one.
             top_k: how many of the most probable tokens to sample from.
             top_p: sample from the fewest tokens that together have this probability.
             stop: stop before any of these strings.
-            seed: of the sampling.
+            seed: seed of the sampling.
             log_probabilities: takes the log-probability of each token, in nats.
 
         Raises:
@@ -122,7 +122,7 @@ class Window:
 
 
 class Steps:
-    """Runs a network that reads one token after another and hands on its states: returns the logits of the next."""
+    """Runs a network that reads one token after another and passes on its states: returns the logits of the next."""
 
     def __init__(self, network: Network):
         self.network = network

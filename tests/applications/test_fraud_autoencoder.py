@@ -242,10 +242,8 @@ def few_payments(path, per_day, rows=300):
 def test_the_default_budget_gives_way_where_there_are_few_payments_a_day(tmp_path, capsys, pdf_text):
     words = few_payments(tmp_path / "few.csv", per_day=65)
     metrics = main([*words, "--out", str(tmp_path / "run")])
-    rule = "1\u00a0% of the genuine payments may raise an alert, since 100 alerts a day, the default of "
-    assert metrics["threshold"]["rule"].startswith(
-        f"{rule}--alerts-per-day, are too many for data of 66 payments a day"
-    )
+    rule = "1\u00a0% of the genuine payments may raise an alert, since 100 alerts per day, the default of "
+    assert metrics["threshold"]["rule"].startswith(f"{rule}--alerts-per-day, are too many for 66 payments per day")
     printed = capsys.readouterr().out
     assert printed.index(rule.replace("\u00a0", " ")) < printed.index("seed 0")
     assert rule.replace("\u00a0", " ") in pdf_text(tmp_path / "run" / "report.pdf")
@@ -254,7 +252,7 @@ def test_the_default_budget_gives_way_where_there_are_few_payments_a_day(tmp_pat
 def test_a_budget_that_cannot_be_is_refused_before_training(tmp_path, monkeypatch):
     monkeypatch.setattr(Detector, "fit", interrupt)
     words = few_payments(tmp_path / "few.csv", per_day=65)
-    with pytest.raises(BadInput, match="--alerts-per-day: found 100, expected fewer than the 66 payments a day"):
+    with pytest.raises(BadInput, match="--alerts-per-day: found 100, expected fewer than the 66 payments per day"):
         main([*words, "--alerts-per-day", "100", "--out", str(tmp_path / "run")])
     assert not (tmp_path / "run").exists()
 
@@ -572,7 +570,7 @@ def test_a_run_is_not_resumed_on_other_data(own_table, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         main(words)
     frame.iloc[:-1].to_csv(path, index=False)
-    with pytest.raises(BadInput, match="other data than it was started with"):
+    with pytest.raises(BadInput, match="data that differ from those it was started with"):
         main([*words, "--resume"])
     assert (tmp_path / "run" / "checkpoints" / "seed-0.npz").exists()
 

@@ -317,8 +317,8 @@ def test_baselines_are_fitted_on_every_drawing_that_the_networks_had(tmp_path):
     with run.Run("image_classification", settings) as this_run:
         found = image_evaluation.fit_baselines(this_run, task, settings)["k-NN"]
         assert this_run.limits == [
-            "C of the logistic regression and of the RBF-SVM is the largest one tried, 10: there may be better ones "
-            "beyond it"
+            "C of the logistic regression and of the RBF-SVM is 10, the largest value tried; larger values may be "
+            "better"
         ]
     assert [len(answers) for answers in found.probabilities] == [2, 2, 1]
     neighbours = int(found.settings.removeprefix("k "))
@@ -620,7 +620,7 @@ def test_evaluate_measures_a_folder_without_training(own, folder, tmp_path, caps
     for name, value in found.items():
         assert value["value"] == pytest.approx(metrics["results"][0]["metrics"][name]["value"], abs=1e-6)
     printed = capsys.readouterr().out
-    assert "12 pictures, 3 classes" in printed
+    assert "12 images, 3 classes" in printed
     assert f"{found['log_loss']['value']:.4f}" in printed
     # Some of the classes, whose order is another, and a bad picture.
     shutil.copytree(folder / "test" / "owl", tmp_path / "some" / "owl")
@@ -650,7 +650,7 @@ def test_evaluate_and_classify_refuse_what_they_cannot_judge(own, folder, tmp_pa
     before = sorted(tmp_path.rglob("*"))
     evaluate, classify = ("evaluate", "--model", model), ("classify", "--out", tmp_path / "a.csv", "--model", model)
     refused("--images: found the class 'rook', expected .*: cat, dog, owl", *evaluate, "--images", tmp_path / "birds")
-    refused("found no pictures, expected --images", *evaluate)
+    refused("found no images, expected --images", *evaluate)
     refused("found --images and --npz", *evaluate, "--images", folder, "--npz", "a.npz")
     path = save_npz(tmp_path / "own.npz")
     refused("--npz: found images of 9 × 8 × 1, expected 12 × 10 × 3", *evaluate, "--npz", path)
@@ -759,9 +759,9 @@ def test_labels_are_all_that_is_known(tmp_path, monkeypatch):
     assert seen == {"dsn-choice": [80, 20], "dsn-3-0.3": [30, 0], "dsn-3-1": [100, 0]}
     assert metrics["sizes"]["pictures"] == [30, 100]
     assert metrics["data"]["labelled"] == 100
-    with pytest.raises(BadInput, match="--labels: found 899, expected at most the 898 training pictures"):
+    with pytest.raises(BadInput, match="--labels: found 899, expected at most the 898 training images"):
         main([*words, "899", "--out", str(tmp_path / "b")])
-    with pytest.raises(BadInput, match="--labels: found 20, expected more, for 3 of each class"):
+    with pytest.raises(BadInput, match="--labels: found 20, expected enough for 3 or more per class"):
         main([*words, "20", "--out", str(tmp_path / "b")])
     assert not (tmp_path / "b").exists()
 
@@ -1066,8 +1066,8 @@ def test_machines_are_trained_up_to_where_held_out_pictures_become_less_probable
     epochs = {name: len(fit.history["loss"]) for name, fit in found.fits.items() if name != "a"}
     assert epochs == {"rbm-1-of-60-0": 4, "rbm-2-of-60-0": 20, "held-out-1-of-60-0": 8, "held-out-2-of-60-0": 20}
     said = capsys.readouterr().out
-    assert "machine 1 of the DBN: the likelihood of held-out pictures fell after 4 of 20 epochs" in said
-    assert "the best epoch of machine 2 of the DBN is the last one allowed, 20: more may be better" in said
+    assert "RBM 1 of the DBN: the likelihood of held-out images fell after 4 of 20 epochs" in said
+    assert "the best epoch of RBM 2 of the DBN is at its limit, 20; a larger --dbn.rbm-epochs may be better" in said
     # The final machines are those of so many epochs on all the pictures.
     few = small("dbn", dbn=models.Dbn(widths=(6,), rbm_epochs=4, rbm_batch_size=10))
     monkeypatch.setattr(models, "LEAST_HELD_OUT", 13)
@@ -1191,7 +1191,7 @@ def test_a_run_is_not_resumed_on_other_data(tmp_path, monkeypatch, lean):
     with pytest.raises(KeyboardInterrupt):
         main(words)
     save_npz(path, classes=4)
-    with pytest.raises(BadInput, match="other data than it was started with"):
+    with pytest.raises(BadInput, match="data that differ from those it was started with"):
         main([*words, "--resume"])
     assert (tmp_path / "run" / "checkpoints" / "dsn-0-1-module-1.npz").exists()
 
@@ -1222,7 +1222,7 @@ def test_unusable_input_leaves_with_code_2_and_one_line(tmp_path):
         (["--size", "16"], "found --size or --skip-bad without --images"),
         (["--skip-bad"], "found --size or --skip-bad without --images"),
         (["--labels", "10"], "--labels: found 10, expected more"),
-        (["--cnn.filters", "4", "4", "4", "4"], "--cnn.filters: found 4 stages, expected at most 3 for pictures of 8"),
+        (["--cnn.filters", "4", "4", "4", "4"], "--cnn.filters: found 4 stages, expected at most 3 for images of 8"),
         (["--cnn.convolutions", "3", "--cnn.residual"], "--cnn.convolutions: found 3, expected an even number"),
         (["--compare", "--init-from", "a.keras"], "found --compare and --init-from"),
         (["--init-from", "missing.keras"], "missing.keras: found no such file"),

@@ -143,7 +143,7 @@ def test_evaluate_measures_the_same_again(own, npz, capsys):
     for name, value in found.items():
         assert value == pytest.approx(metrics["results"][0]["metrics"][name]["value"], rel=1e-5)
     printed = capsys.readouterr().out
-    assert "60 real pictures" in printed
+    assert "60 real images" in printed
     assert f"{found['frechet_distance']:.4f}" in printed
 
 
@@ -217,7 +217,7 @@ def test_pictures_without_classes_are_learnt_compared_and_drawn(
     out = tmp_path / "run"
     # The batches of the recipe are larger than the 24 pictures that are trained on.
     metrics = main(["--images", str(flat), "--template", "gan", *SMALL, "--quick", "--seeds", "2", "--out", str(out)])
-    assert "principal components of the training pictures" in capsys.readouterr().out
+    assert "principal components of the training images" in capsys.readouterr().out
     assert (metrics["by_class"], metrics["evaluation"]["judge_accuracy"]) == (None, None)
     assert metrics["settings"]["batch_size"] == 24
     assert set(metrics["results"][0]["metrics"]) == {"frechet_distance", "precision", "recall", "copied"}
@@ -336,10 +336,10 @@ def test_colours_and_grey_make_a_grid():
     ("words", "said"),
     [
         (["--npz", "none.npz"], "none.npz: found no such file"),
-        (["--npz", "a.npz", "--idx", "b"], "found --npz and --idx, expected one source of pictures"),
+        (["--npz", "a.npz", "--idx", "b"], "found --npz and --idx, expected one source of images"),
         (["--size", "8"], "found --size or --skip-bad without --images"),
         (["--gan.label-smoothing", "0.1"], "--gan.label-smoothing: found it with the loss hinge"),
-        (["--batch-size", "899"], "--batch-size: found 899 with 898 training pictures, expected at most as many"),
+        (["--batch-size", "899"], "--batch-size: found 899 with 898 training images, expected at most as many"),
         (["--init-from", "none.keras"], "none.keras: found no such file"),
     ],
 )
@@ -356,9 +356,9 @@ def test_a_class_without_training_pictures_is_named():
     pool = Pictures(np.zeros((40, 8, 8, 1), np.uint8), np.arange(40) % 2)
     settings = image_synthesis.Train(batch_size=20)
     models.check_pictures(pool, 2, ("cat", "dog"), settings)
-    with pytest.raises(BadInput, match="found no training picture of the class 'owl', expected one or more of each"):
+    with pytest.raises(BadInput, match="found no training image of the class 'owl', expected one or more of each"):
         models.check_pictures(pool, 2, ("cat", "dog", "owl"), settings)
-    with pytest.raises(BadInput, match="found 40 pictures to train on and 1 to compare with, expected 2 or more"):
+    with pytest.raises(BadInput, match="found 40 training images and 1 to compare with, expected 2 or more"):
         models.check_pictures(pool, 1, ("cat", "dog"), settings)
 
 

@@ -509,7 +509,7 @@ def test_a_run_is_not_resumed_on_other_data(file, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         main(words)
     write(other, file.read_text().replace("AH0", "AA0"))
-    with pytest.raises(BadInput, match="other data than it was started with"):
+    with pytest.raises(BadInput, match="data that differ from those it was started with"):
         main([*words, "--resume"])
     assert (tmp_path / "run" / "checkpoints").exists()
 
@@ -770,8 +770,8 @@ def test_letters_are_chosen_on_validation_words(tmp_path):
     chosen = evaluation.easier(composed, decomposed, 0)
     assert chosen.coder == decomposed.coder
     assert chosen.provenance.understood[-1] == (
-        "letters are those of Unicode's decomposed form (NFD): of the validation words the baseline gets 11.8\u00a0% "
-        "wrong with the 335 composed ones, 0.0\u00a0% wrong with the 40 decomposed ones (--letters)"
+        "letters are those of Unicode's decomposed form (NFD): the baseline's word error rate on validation is "
+        "11.8\u00a0% with the 335 composed ones and 0.0\u00a0% with the 40 decomposed ones (--letters)"
     )
     # Nothing is gained by an accent apart from its letter.
     file = write(tmp_path / "accents.dict", cmu({f"{word}é": one for word, one in made_up().items()}))

@@ -296,7 +296,7 @@ def test_a_run_goes_on_with_the_same_data_alone(tmp_path):
         this_run.check_data(data("abc"))
         raise KeyboardInterrupt
     with (
-        pytest.raises(BadInput, match=r"run: found other data than it was started with, expected the same"),
+        pytest.raises(BadInput, match=r"run: found data that differ from those it was started with, expected the same"),
         run.Run("test", Train(out=out, resume=True)) as this_run,
     ):
         this_run.check_data(data("abd"))
@@ -561,7 +561,7 @@ def test_weights_of_another_model_are_refused_at_the_first_difference(layers, sa
 def test_a_choice_at_the_end_of_what_was_allowed_is_said_once_and_kept(capsys, monkeypatch):
     monkeypatch.setattr("reports.report.typeset", lambda *_: b"")
     for settings, said in (
-        (Train(), ["the best epoch is the last one allowed, 12: more may be better (--epochs)"]),
+        (Train(), ["the best epoch is at its limit, 12; a larger --epochs may be better"]),
         (Train(quick=True), []),
     ):
         with run.Run("program", settings) as this_run:
@@ -814,6 +814,6 @@ def test_a_choice_at_an_end_of_what_was_tried_is_said():
         for found, tried in ((10, (1, 10)), (1, (1, 10)), (5, (1, 5, 10)), (3, (3,))):
             this_run.at_end("C of the machine", found, tried)
     assert this_run.limits == [
-        "C of the machine is the largest one tried, 10: there may be better ones beyond it",
-        "C of the machine is the smallest one tried, 1: there may be better ones beyond it",
+        "C of the machine is 10, the largest value tried; larger values may be better",
+        "C of the machine is 1, the smallest value tried; smaller values may be better",
     ]

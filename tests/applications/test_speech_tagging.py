@@ -734,7 +734,7 @@ def test_a_run_is_not_resumed_on_other_data(folder, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         main(words)
     (tmp_path / "folder" / "DR1" / "FAB0" / "SX1.PHN").write_text("0 4800 h#\n")
-    with pytest.raises(BadInput, match="other data than it was started with"):
+    with pytest.raises(BadInput, match="data that differ from those it was started with"):
         main([*words, "--resume"])
     assert (tmp_path / "run" / "checkpoints" / "BRNN-0.npz").exists()
 

@@ -407,7 +407,7 @@ def test_a_run_is_not_resumed_on_other_data(file, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         main(words)
     other.write_bytes(file.read_bytes().replace(b"end", b"END"))
-    with pytest.raises(BadInput, match="other data than it was started with"):
+    with pytest.raises(BadInput, match="data that differ from those it was started with"):
         main([*words, "--resume"])
     assert (tmp_path / "run" / "checkpoints").exists()
 
