@@ -53,7 +53,7 @@ class Export(run.Trained):
     """Export a trained model to run without Keras, compare it with the original, and write how to use it.
 
     The folder holds the model, signature.json (inputs, outputs, and all that prepares them), preprocess.py, which
-    goes from raw data to answers with numpy and the model's runtime alone, and serve.py with a Dockerfile.
+    goes from raw data to answers with only numpy and the model's runtime, and serve.py with a Dockerfile.
     """
 
     out: Path

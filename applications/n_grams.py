@@ -71,7 +71,7 @@ class NGram:
         for length in range(1, self.order + 1):
             places = np.flatnonzero(position >= length - 1)
             if not len(places):
-                break  # no block is so long
+                break  # no block is this long
             joined = (grams[places - 1] if length > 1 else np.int64(0)) * np.int64(vocabulary) + tokens[places]
             unique, number = np.unique(joined, return_inverse=True)
             suffix = np.zeros(len(unique), np.int32)

@@ -561,7 +561,7 @@ class Run:
         self.write_json("config.json", self._identity() | {"started": self.started.isoformat()})
 
     def _make(self, folder: Path) -> bool:
-        """Make a folder of the run; False if there is one."""
+        """Make a folder of the run; False if it exists already."""
         try:
             folder.mkdir()
         except FileExistsError:

@@ -1,6 +1,6 @@
 """Serves an exported model over HTTP: python exported/serve.py --port 8000, then open http://127.0.0.1:8000.
 
-Needs FastAPI, uvicorn, numpy and the model's runtime alone. `export` writes this file beside the model as serve.py.
+Needs only FastAPI, uvicorn, numpy and the model's runtime. `export` writes this file beside the model as serve.py.
 """
 
 import argparse

@@ -465,7 +465,7 @@ class _Raw:
         if not self.form.is_table and len(sample) > 1 and (sign := _foreign([line for _, line in sample])):
             number, line = sample[0]
             found = f"found {sign!r} at the word or the phones in most lines, {line[:40]!r}"
-            raise BadInput(f"{path}: line {number:,}: {found}, expected a tab or spaces alone between the two")
+            raise BadInput(f"{path}: line {number:,}: {found}, expected only a tab or spaces between the two")
         of_several = separate = left_out = several = optional = bad = 0
         first_bad = ""
         is_first = True

@@ -4,7 +4,7 @@
 
 Words are compared in lower case and in Unicode's composed form (NFC). The SHA-256 of a word decides whether it is in
 test (10 %), validation (5 %) or training, so that all its pronunciations are in the same split. The sets of letters and
-phones are those of the training words alone.
+phones are those of the training words only.
 
 Letters may also be those of the decomposed form (NFD), which separates the parts of Korean syllables, and accents from
 their letters.

@@ -332,7 +332,7 @@ def load(
     The splits are slices of one ordered matrix: "validation_train" (the first 60 % of the rows), "validation" (the
     next 20 %), "train" (these two together) and "test" (the last 20 %). With `time`, rows are ordered by time, and rows
     with equal times stay together. Without it the order is random, with an equal share of fraud in every part; with
-    `customer`, whole customers are drawn, so that parts share none. The encoder is fitted on "validation_train" alone;
+    `customer`, whole customers are drawn, so that parts share none. The encoder is fitted on "validation_train" only;
     its medians are of at most 200,000 of these rows, drawn at random.
 
     Labels are int8: 0 is "genuine", 1 is "fraud". Which of the two values is fraud follows from `data.labels`. The

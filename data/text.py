@@ -2,14 +2,14 @@ r"""Text as tokens: Python's own language reference, or the user's files, in blo
 
 A text is split into paragraphs at blank lines. Repeated paragraphs are left out, as they could be in training and in
 test. The others are joined to blocks of at most `BLOCK` characters. Of every ten blocks, the 5th is for test, the 10th
-for validation, and the others for training: the language of a text changes, so that its end alone would not be
+for validation, and the others for training: the language of a text changes, so its end alone would not be
 representative. Each paragraph ends with one blank line. One longer than two blocks is cut into pieces, at a line end or
 a space if possible. In a text of fewer than 20 blocks, a block is a twentieth. Line ends of all systems become "\n",
 text is normalised to NFC, and at most `LONGEST` consecutive blanks in a line are kept.
 
 Files are streamed, as often as needed. The tokens of a text of more than `IN_MEMORY` characters are in memory-mapped
 files; 13 bytes per paragraph are in memory, to detect repeated ones. The vocabulary of characters or the merges of byte
-pairs are fitted on training blocks alone.
+pairs are fitted on training blocks only.
 """
 
 import codecs

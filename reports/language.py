@@ -182,7 +182,7 @@ def readable(pieces: Iterable[bytes], bits: Iterable[float]) -> list[tuple[str, 
 
     Args:
         pieces: the bytes of each token, UTF-8 when joined.
-        bits: of each token.
+        bits: bits of each token.
 
     Returns:
         Texts and their bits. Invalid UTF-8, such as a cut character, becomes U+FFFD.

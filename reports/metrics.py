@@ -149,7 +149,7 @@ def bootstrap(
         units: number of units.
         resamples: number of draws.
         level: coverage of the interval.
-        seed: of the draws; the same seed gives the same draws, which makes two models' intervals comparable.
+        seed: seed of the draws; the same seed gives the same draws, which makes two models' intervals comparable.
         biased: keys in the tree below which values are biased by resampling.
 
     Returns:
@@ -192,7 +192,7 @@ def over_seeds(of_seeds: Sequence[Mapping[str, float]], estimates: Mapping[str, 
 
     Args:
         of_seeds: the measures of each training by name.
-        estimates: of the means over trainings.
+        estimates: estimates of the means over trainings.
     """
     measures: dict[str, Measure] = {}
     for name, estimate in estimates.items():

@@ -62,7 +62,7 @@ class Pronunciation:
         return self.measures(weights)["word_error_rate"]
 
     def phone_error_rate(self, weights: np.ndarray | None = None) -> float:
-        """Edits to the nearest listed pronunciations, per phone of these; may exceed 1."""
+        """Edits to the nearest listed pronunciations, per listed phone; may exceed 1."""
         return self.measures(weights)["phone_error_rate"]
 
     def measures(self, weights: np.ndarray | None = None) -> dict[str, float]:
@@ -260,7 +260,7 @@ def by_letter(
 def confusions(found: Sequence[Phones], listed: Sequence[Phones], phones: Sequence[str]) -> np.ndarray:
     """Counts of phone confusions, deletions and insertions.
 
-    They are those of an alignment with the fewest edits (Levenshtein 1966), one of several if there are.
+    They are those of an alignment with the fewest edits (Levenshtein 1966); if there are several, of one of them.
 
     Args:
         found: (words,), predicted pronunciations.

@@ -25,8 +25,8 @@ def typeset(document: Path, metrics: Mapping[str, Any], folder: Path) -> bytes:
 
     Args:
         document: the Typst file.
-        metrics: of the run.
-        folder: of the run, with the figures; nothing is written there.
+        metrics: the run's metrics.
+        folder: the run's folder, with the figures; nothing is written there.
 
     Returns:
         The PDF file.
@@ -71,7 +71,7 @@ def _with_glyphs(compile_with: Callable[[list[str], set[str]], bytes]) -> bytes:
         families, missing = fonts.choose(_without_glyph(error))
     try:
         return compile_with(families, missing)
-    except typst.TypstError as error:  # characters that a font has alone, but not joined to their neighbours
+    except typst.TypstError as error:  # characters that a font has only if they aren't joined to their neighbours
         missing |= _without_glyph(error)
     return compile_with(families, missing)
 

@@ -44,7 +44,7 @@ class Tagging:
     """The true and predicted labels of sentences, whose measures can be computed for many weights.
 
     The sequence of phones is that of the labels without repeats. Frames without a true label don't count: any
-    prediction is right for the phones, and their ends are no boundaries.
+    prediction is right for the phones, and their ends aren't boundaries.
 
     Args:
         truth: for each sentence, the true labels (n,), integers from 0, or -1 for none.
@@ -155,7 +155,7 @@ def boundary_distance(labels: np.ndarray) -> np.ndarray:
     """The number of frames between each frame and the nearest boundary, (n,).
 
     Args:
-        labels: (n,), the true labels of one sentence. Its beginning and end are no boundaries.
+        labels: (n,), the true labels of one sentence. Its beginning and end aren't boundaries.
 
     Returns:
         0 for the frames next to a boundary, on either side; n for all frames if there is no boundary.

@@ -1,4 +1,4 @@
-"""Score a row of a table with an exported anomaly detector; needs numpy and the runtime of the export alone.
+"""Score a row of a table with an exported anomaly detector; needs only numpy and the runtime of the export.
 
     model = Model(Path("exported"))
     model.answers([{"Amount": "12.50", "Country": "FR"}])  # [{"score": ..., "alert": ..., "shares": {...}}]

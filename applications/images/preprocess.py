@@ -1,4 +1,4 @@
-"""Classify an image with an exported classifier; needs NumPy, Pillow and the runtime of the export alone.
+"""Classify an image with an exported classifier; needs only NumPy, Pillow and the runtime of the export.
 
     model = Model(Path("exported"))
     model.answers([Path("a.png"), Path("b.jpg").read_bytes()])  # [{"class": ..., "probabilities": {...}}, ...]
@@ -48,7 +48,7 @@ class Model:
         ]
 
     def inputs(self, pictures: Sequence[Path | bytes]) -> np.ndarray:
-        """The pictures (n, height, width, channels) uint8, each read as if it were given alone."""
+        """The pictures (n, height, width, channels) uint8, each read as if it were the only one."""
         _, height, width, channels = self.network.signature["inputs"]["pictures"]["shape"]
         size = {"height": height, "width": width, "channels": channels}
         try:

@@ -81,7 +81,7 @@ class Alignment:
         return blocks
 
     def _keys(self, letters: np.ndarray, phones: np.ndarray) -> list[np.ndarray]:
-        """For no phone, one, two …, the keys of each letter with each run of as many phones, (words, letters, runs)."""
+        """For no phone, one, two …, the keys of each letter with each run of phones, (words, letters, runs)."""
         base = len(self._phone) + 1
         runs = np.zeros((len(phones), phones.shape[1] + 1), int)
         keys = []

@@ -277,7 +277,7 @@ def unknown(model: models.Pronouncer, words: Words, name: str) -> list[str]:
     """Sentences on the phones and letters of a dictionary that a trained model doesn't know.
 
     Raises:
-        BadInput: It can get no word right.
+        BadInput: The model can't get any word right.
     """
     known, letters = set(model.coder.phone_set), collections.Counter()
     strange = {

@@ -89,14 +89,14 @@ class Pronouncer:
 
     @property
     def preparation(self) -> dict[str, Any]:
-        """What preprocess.py needs beside the exported network, as JSON."""
+        """What preprocess.py needs besides the exported network, as JSON."""
         return self.coder.preparation() | {"longest": self.longest}
 
     def exported(self) -> keras.Model:
         """The network to export: from letters and phones so far, of a fixed length, to those that may follow.
 
         The inputs are "source" and "target", (batch, `longest`) int32, the output is "log_probability", (batch,
-        `longest`, tokens) float32. A place of the output depends on the phones up to there alone.
+        `longest`, tokens) float32. A place of the output depends only on the phones up to there.
         """
         inputs = {name: keras.Input((self.longest,), dtype="int32", name=name) for name in ("source", "target")}
         logits = keras.ops.cast(self.model([inputs["source"], inputs["target"]]), "float32")

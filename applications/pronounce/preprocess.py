@@ -1,4 +1,4 @@
-"""Pronounce a word with an exported network; needs numpy and the runtime of the export alone.
+"""Pronounce a word with an exported network; needs only numpy and the runtime of the export.
 
     model = Model(Path("exported"))
     model.answers(["keras"])  # [[{"phones": ["K", "EH", "R", "AH", "S"], "probability": 0.4}, ...]]

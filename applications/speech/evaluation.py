@@ -201,7 +201,7 @@ class Sentences:
 
 
 def cut(length: int, context: int | None, margin: int) -> list[tuple[int, int, int, int]]:
-    """Cut a longer sentence into as few windows of `context` frames as overlap by at least two margins.
+    """Cut a longer sentence into the fewest windows of `context` frames that overlap by at least two margins.
 
     Returns:
         For each window, its first frame and the one after its last, and the same for the part to keep: the frames that

@@ -1,4 +1,4 @@
-"""Tag speech with phones, using an exported network; needs numpy and the runtime of the export alone.
+"""Tag speech with phones, using an exported network; needs only numpy and the runtime of the export.
 
     model = Model(Path("exported"))
     model.answers(["speech.wav"])  # [{"seconds": 1.2, "segments": [{"start": 0.0, "end": 0.1, "phone": "sil", ...}]}]

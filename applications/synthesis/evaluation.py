@@ -142,9 +142,9 @@ def likeness(real: np.ndarray, generated: np.ndarray) -> dict[str, float]:
 class Task:
     """Real pictures with their features.
 
-    `pool` are the training pictures, `test` those to compare samples with, `known` as many from the pool; `features`
-    are the judge's features of the test pictures; `threshold` is the pixel distance within which a picture counts as a
-    copy.
+    `pool` are the training pictures, `test` those to compare samples with, `known` an equal number from the pool;
+    `features` are the judge's features of the test pictures; `threshold` is the pixel distance within which a picture
+    counts as a copy.
     """
 
     judge: Judge

@@ -1,4 +1,4 @@
-"""Generate images with an exported generator; needs NumPy, Pillow and the runtime of the export alone.
+"""Generate images with an exported generator; needs only NumPy, Pillow and the runtime of the export.
 
     model = Model(Path("exported"))
     model.answers([{"class": "7", "count": 64, "seed": 0}])  # [{"classes": [...], "pictures": [PNG files]}]

@@ -329,7 +329,7 @@ class Moments:
 
 
 def samples(model: LanguageModel, test: Part, training: str, tokens: int) -> dict[str, Any]:
-    """Samples at several temperatures, and measures of them and of as much real text.
+    """Samples at several temperatures, and measures of them and of an equal amount of real text.
 
     Args:
         model: the network.

@@ -1,4 +1,4 @@
-"""Continue text with an exported language model; needs numpy and the runtime of the export alone.
+"""Continue text with an exported language model; needs only numpy and the runtime of the export.
 
     model = Model(Path("exported"))
     for piece in model.write("The statement", tokens=200, temperature=0.8):

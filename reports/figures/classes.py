@@ -23,7 +23,7 @@ def scatter(points: ArrayLike, labels: ArrayLike, *, class_names: Sequence[str],
         points: (n, 2).
         labels: (n,), the index of each point's class.
         class_names: the name of each class.
-        axis_names: of the two axes.
+        axis_names: names of the two axes.
 
     Returns:
         The figure as SVG.

@@ -127,7 +127,7 @@ def budget_calibration(
 ) -> Figure:
     """Draw observed over expected alerts, and measures over the budget of alerts, a full line wide.
 
-    Each budget corresponds to the threshold with as many alerts on the validation data.
+    Each budget corresponds to the threshold that gives that many alerts on the validation data.
 
     Args:
         expected: (n,), alerts per unit on the validation data, above 0.
@@ -135,7 +135,7 @@ def budget_calibration(
         validation: measures such as recall and precision, each (n,), from 0 to 1, on the validation data.
         test: the same measures on the test data.
         chosen: the index of the budget in use.
-        unit: of the counts of alerts, such as "day".
+        unit: unit of the counts of alerts, such as "day".
 
     Returns:
         The figure as SVG.
@@ -145,9 +145,9 @@ def budget_calibration(
     left, right = figure.subplots(1, 2)
     drawn = seen > 0
     ends = np.array([min(spent.min(), seen[drawn].min(initial=np.inf)), max(spent.max(), seen.max())])
-    if ends[0] == ends[1]:  # a single budget with as many alerts as expected
+    if ends[0] == ends[1]:  # a single budget whose alerts are as expected
         ends *= 0.5, 2
-    left.plot(ends, ends, color=look.QUIET, linewidth=0.9, linestyle=look.DASHED, label="as many as expected")
+    left.plot(ends, ends, color=look.QUIET, linewidth=0.9, linestyle=look.DASHED, label="as expected")
     left.plot(spent[drawn], seen[drawn], color="C0", marker="o", markersize=3, label="observed")
     if not drawn.all():
         none = np.full(len(spent) - np.count_nonzero(drawn), 0.02)

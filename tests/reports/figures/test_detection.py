@@ -54,7 +54,7 @@ def test_budget_marks_the_chosen_point_and_budgets_that_raised_no_alert():
     figure = figure_of("budget_calibration")
     left, right = figure.axes
     lines = {line.get_label(): line for line in left.lines}
-    assert list(lines) == ["as many as expected", "observed", "none observed", "chosen: 10 expected, 9 observed"]
+    assert list(lines) == ["as expected", "observed", "none observed", "chosen: 10 expected, 9 observed"]
     assert lines["observed"].get_xydata().tolist() == [[3, 4], [10, 9], [30, 33]]
     assert lines["none observed"].get_xdata().tolist() == [1]
     assert lines["chosen: 10 expected, 9 observed"].get_xydata().tolist() == [[10, 9]]
