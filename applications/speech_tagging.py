@@ -548,8 +548,10 @@ def export(settings: Export | Serve) -> dict[str, Any]:
         Path(__file__).parent / "speech" / "preprocess.py",
         about={
             "sequence": {"unit": speech.UNITS, "padding": "zeros at the end", **acoustics.description()},
-            "probability": {"unit": "probability of each phone in each frame, in the order of the preparation's"},
-            "tag": {"values": "place of the most probable phone in the preparation's"},
+            "probability": {
+                "unit": "probability of each phone in each frame, in the order of the preparation's phones"
+            },
+            "tag": {"values": "index of the most probable phone in the preparation's phones"},
         },
         preparation={"phones": phones, "context": context, "normalizer": normalizer.to_config()},
         examples=sounds,

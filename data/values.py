@@ -89,7 +89,7 @@ def expected_of(kind: str) -> str:
         "time": "an ISO 8601 date or time such as 2024-01-31 13:45:00",
         "day-first time": "a date such as 31/01/2024, the day first",
         "month-first time": "a date such as 01/31/2024, the month first",
-        CLOCK: "a time of the day such as 13:45 or 13:45:00",
+        CLOCK: "a time of day such as 13:45 or 13:45:00",
     }[kind]
 
 

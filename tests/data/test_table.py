@@ -828,7 +828,7 @@ def test_a_table_of_decimal_commas_has_points_between_thousands(tmp_path):
         (["12.50", "7.25"], "$1,250.00", 1250),
         (["12.50", "7.25"], "12%", "holds '12%', expected a finite number"),
         (["12%", "7%"], "0.12", "holds '0.12', expected a finite number, up to 1e15, such as 1234.5%"),
-        (["06:21", "07:00"], "22860", "holds '22860', expected a time of the day"),
+        (["06:21", "07:00"], "22860", "holds '22860', expected a time of day"),
         (["06:21", "07:00"], "6:22 PM", 66_120),
         (["31/01/2024", "01/02/2024"], "2024-01-31", 1_706_659_200),
         (["31/01/2024", "01/02/2024"], "01/31/2024", "holds '01/31/2024', expected a date such as 31/01/2024"),
