@@ -174,9 +174,9 @@ def load_npz(path: Path, seed: int = 0, *, without_classes: bool = False) -> Dat
         without_classes: accept pictures without labels or of one class; their class is then "all".
 
     Raises:
-        BadInput: The file is missing, cut or not such an archive; an array is missing, has another shape or type, holds
-            values that aren't numbers, or is larger than `LARGEST_BYTES`; pictures and labels differ in number; a test
-            or validation label isn't among the training labels; there is only one class, or one with too few pictures.
+        BadInput: The file is missing, truncated or not such an archive; an array is missing, has another shape or type,
+            holds values that aren't numbers, or is larger than `LARGEST_BYTES`; pictures and labels differ in number; a
+            test or validation label isn't among the training labels; there is one class, or one has too few pictures.
     """
     return _divided(read_npz(path), path, [path], seed, without_classes)
 
@@ -209,7 +209,7 @@ def load_cifar(folder: Path, seed: int = 0, *, without_classes: bool = False) ->
     `data.cifar`. `seed` and `without_classes` have no effect; the other loaders have them, too.
 
     Raises:
-        BadInput: A batch is missing, cut, not such a pickle or larger than 200 MB; labels and pictures differ in
+        BadInput: A batch is missing, truncated, not such a pickle or larger than 200 MB; labels and pictures differ in
             number, or a label isn't 0 to 9; a class has a single picture.
     """
     return _cifar(folder)

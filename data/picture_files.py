@@ -149,8 +149,8 @@ def read_picture(path: File, *, height: int, width: int, channels: int, levels: 
     become grey by the ITU-R 601 weights.
 
     Raises:
-        BadInput: The file is missing, of another kind (whatever its name), cut or damaged, holds values that aren't
-            numbers, or has more than `LARGEST_PIXELS` pixels or than `LARGEST_DECODED` bytes.
+        BadInput: The file is missing, of another kind (whatever its name), truncated or damaged, holds values that
+            aren't numbers, or has more than `LARGEST_PIXELS` pixels or than `LARGEST_DECODED` bytes.
     """
     with _opened(path) as (image, raw):
         # Decodes a large JPEG at 1/2, 1/4 or 1/8 of its size, at least twice the size needed.

@@ -133,12 +133,12 @@ def read_audio(path: Path) -> tuple[np.ndarray, float]:
     """Read all samples of a recording, (n,) float32 in -1..1 at `data.acoustics.RATE`, and its duration in seconds.
 
     Reads every format of libsndfile, at 8,000 to 192,000 Hz; channels are averaged. A header of unknown length, as
-    streams have, is accepted; otherwise the length shows whether the file is cut. Floats have a full scale of 1, which
-    filters may have overshot up to `LARGEST_SAMPLE`.
+    streams have, is accepted; otherwise the length shows whether the file is truncated. Floats have a full scale of 1,
+    which filters may have overshot up to `LARGEST_SAMPLE`.
 
     Raises:
-        BadInput: The file is missing, cut or not audio; its rate is beyond these limits, it is shorter than one window,
-            or it has a sample that isn't finite or is a float beyond `LARGEST_SAMPLE`.
+        BadInput: The file is missing, truncated or not audio; its rate is beyond these limits, it is shorter than one
+            window, or it has a sample that isn't finite or is a float beyond `LARGEST_SAMPLE`.
     """
     return np.concatenate(list(stream_audio(path))), duration(path)
 
@@ -253,7 +253,7 @@ def _check_header(path: Path) -> tuple[str, tuple[int, bytes] | None]:
         A description of a harmless error, and the position of a wrong size with the bytes to replace it.
 
     Raises:
-        BadInput: The file is cut or not audio.
+        BadInput: The file is truncated or not audio.
     """
     size = path.stat().st_size
     if size == 0:
@@ -303,7 +303,9 @@ def _check_riff(path: Path, stream: io.BufferedReader, size: int) -> tuple[str, 
     end, position = 8 + int.from_bytes(start[4:8], "little"), 12
     while True:
         if position + 8 > size:
-            raise BadInput(f"{path}: found no audio after the header, expected a complete WAV file: is the file cut?")
+            raise BadInput(
+                f"{path}: found no audio after the header, expected a complete WAV file: is the file truncated?"
+            )
         stream.seek(position)
         name, length = stream.read(4), int.from_bytes(stream.read(4), "little")
         if name == b"data":
@@ -357,7 +359,9 @@ def _sphere_sizes(path: Path, start: bytes, size: int) -> tuple[int, int]:
         return max(0, size - header_bytes) // sample_bytes, int(fields["sample_count"])
     except (KeyError, ValueError, IndexError, ZeroDivisionError):
         expected = "sample_count, channel_count and sample_n_bytes"
-        raise BadInput(f"{path}: found a broken SPHERE header, expected {expected} in it: is the file cut?") from None
+        raise BadInput(
+            f"{path}: found a broken SPHERE header, expected {expected} in it: is the file truncated?"
+        ) from None
 
 
 def _blocks(path: Path, file: soundfile.SoundFile, seconds: int = 30) -> Iterator[np.ndarray]:
@@ -442,8 +446,8 @@ def read_textgrid(path: Path, duration: float, tier: str = "", noticed: Noticed 
         noticed: updated with counts of notable things.
 
     Raises:
-        BadInput: The file is missing, cut or not a TextGrid; there is no tier of phones, or several; or an interval is
-            wrong as in `read_phn`.
+        BadInput: The file is missing, truncated or not a TextGrid; there is no tier of phones, or several; or an
+            interval is wrong as in `read_phn`.
     """
     text = _decoded(_read_bytes(path)).lstrip()
     if text.startswith("ooBinaryFile"):
@@ -460,12 +464,16 @@ def read_textgrid(path: Path, duration: float, tier: str = "", noticed: Noticed 
         ]
     except (PraatioException, ValueError, IndexError, AttributeError):
         # The parser's own message doesn't help.
-        raise BadInput(f"{path}: found an incomplete TextGrid, expected a complete one: is the file cut?") from None
+        raise BadInput(
+            f"{path}: found an incomplete TextGrid, expected a complete one: is the file truncated?"
+        ) from None
     segments = _segments(path, entries, duration, 1, noticed)
     # Praat's tiers have no gaps, so one that ends too early lost intervals.
     if entries[-1][2] < chosen["xmax"] - OVERHANG:
         found = f"intervals up to {entries[-1][2]:g} s in tier {chosen['name']!r}"
-        raise BadInput(f"{path}: found {found}, expected {chosen['xmax']:g} s as its header says: is the file cut?")
+        raise BadInput(
+            f"{path}: found {found}, expected {chosen['xmax']:g} s as its header says: is the file truncated?"
+        )
     if noticed is not None:
         noticed.tiers[chosen["name"]] += 1
     return segments

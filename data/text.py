@@ -822,7 +822,7 @@ def opened(file: Path) -> Iterator[io.BufferedIOBase]:
                 yield stream
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        raise BadInput(f"{file}: found cut or damaged gzip data ({reason}), expected a complete file") from None
+        raise BadInput(f"{file}: found truncated or damaged gzip data ({reason}), expected a complete file") from None
     except OSError as error:
         raise BadInput(f"{file}: found a file that can't be read ({error.strerror or error}), expected text") from None
 

@@ -185,7 +185,7 @@ def readable(pieces: Iterable[bytes], bits: Iterable[float]) -> list[tuple[str, 
         bits: bits of each token.
 
     Returns:
-        Texts and their bits. Invalid UTF-8, such as a cut character, becomes U+FFFD.
+        Texts and their bits. Invalid UTF-8, such as a truncated character, becomes U+FFFD.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     texts, text, cost = [], "", 0.0

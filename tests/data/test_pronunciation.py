@@ -634,7 +634,7 @@ def test_too_few_words(tmp_path):
 def test_damaged_gzip(tmp_path):
     data = gzip.compress(cmu(made_up()).encode())
     file = write(tmp_path / "a.gz", data[: len(data) // 2])
-    assert "found cut or damaged gzip data" in message(file)
+    assert "found truncated or damaged gzip data" in message(file)
     file = write(tmp_path / "b.gz", cmu(made_up()))
     assert message(file) == f"{file}: found no gzip data, expected some by its name"
 

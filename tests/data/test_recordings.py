@@ -126,7 +126,7 @@ def test_cut_wav(tmp_path, keep):
     path = write(tmp_path / "b.wav", content[: keep if keep > 1 else int(keep * len(content))])
     text = refusal(read_audio, path)
     if keep == 30:
-        assert text == f"{path}: found no audio after the header, expected a complete WAV file: is the file cut?"
+        assert text == f"{path}: found no audio after the header, expected a complete WAV file: is the file truncated?"
     else:
         held = path.stat().st_size - 44
         expected = "expected 32,000 as its header says: is the file complete?"

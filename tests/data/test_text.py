@@ -727,12 +727,14 @@ def test_damaged_gzip(tmp_path):
     data = gzip.compress(whole(paragraphs(2_000)).encode())
     file = write(tmp_path / "a.txt.gz", data[: len(data) // 2])
     assert message([file], "char") == (
-        f"{file}: found cut or damaged gzip data (Compressed file ended before the end-of-stream marker was "
+        f"{file}: found truncated or damaged gzip data (Compressed file ended before the end-of-stream marker was "
         "reached), expected a complete file"
     )
     damaged = bytearray(data)
     damaged[len(data) // 2] ^= 0xFF
-    assert "cut or damaged gzip data" in refusal(load_files, [write(tmp_path / "b.txt.gz", bytes(damaged))], "char")
+    assert "truncated or damaged gzip data" in refusal(
+        load_files, [write(tmp_path / "b.txt.gz", bytes(damaged))], "char"
+    )
     file = write(tmp_path / "c.txt.gz", "text")
     assert message([file], "char") == f"{file}: found no gzip data, expected some by its name"
 
