@@ -1221,7 +1221,7 @@ def test_unusable_input_leaves_with_code_2_and_one_line(tmp_path):
         (["--npz", "a.npz", "--idx", "b"], "found --npz and --idx, expected one source"),
         (["--size", "16"], "found --size or --skip-bad without --images"),
         (["--skip-bad"], "found --size or --skip-bad without --images"),
-        (["--labels", "10"], "--labels: found 10, expected more"),
+        (["--labels", "10"], "--labels: found 10, expected enough for 3"),
         (["--cnn.filters", "4", "4", "4", "4"], "--cnn.filters: found 4 stages, expected at most 3 for images of 8"),
         (["--cnn.convolutions", "3", "--cnn.residual"], "--cnn.convolutions: found 3, expected an even number"),
         (["--compare", "--init-from", "a.keras"], "found --compare and --init-from"),
