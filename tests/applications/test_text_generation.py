@@ -860,7 +860,7 @@ def test_init_from_another_architecture(model, file, tmp_path):
         (b"\x89PNG\r\n\x1a\n\x00\x00", "byte 8: found a NUL byte, expected text"),
         (b"\x01\x02\x03\x04\x05\x06" * 10, "found 60 control characters in the first 60 bytes"),
         (b"the value " * 50 + b"\xff\xfe", "byte 500: found 0xff, which isn't UTF-8, expected UTF-8"),
-        (b"too short", "found 11 tokens and only "),
+        (b"too short", "found 11 tokens, only "),
         (b"a" * 5_000, "found only the character 'a', 5,000 times, expected several different characters"),
         (None, "found no such file, expected a text file or a folder of them"),
     ],
