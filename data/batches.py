@@ -38,14 +38,17 @@ def shuffled_batches(take: Callable[[np.ndarray], Any], rows: int, *, batch_size
 
     Args:
         take: returns the batch of some row numbers, (batch_size,).
-        rows: number of rows, at least `steps` times `batch_size`.
+        rows: number of rows.
         batch_size: rows in a batch.
-        steps: batches in an epoch; the remaining rows of the epoch's order are left out.
+        steps: batches in an epoch. The remaining rows of the epoch's order are left out; if there are too few rows,
+            they are passed through again, in another order.
         seed: determines the order.
     """
+    passes = math.ceil(steps * batch_size / rows)
 
     def batches(epoch: int) -> Iterator[Any]:
-        order = np.random.default_rng([seed, epoch]).permutation(rows)
+        random = np.random.default_rng([seed, epoch])
+        order = np.concatenate([random.permutation(rows) for _ in range(passes)])
         return map(take, order[: steps * batch_size].reshape(steps, batch_size))
 
     return batches

@@ -15,7 +15,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from applications.fraud import evaluation as fraud_evaluation
-from applications.fraud_autoencoder import Detector, TimeUnit, Train, alert_rate, completed, main
+from applications.fraud_autoencoder import Detector, TimeUnit, Train, alert_rate, completed, main, sized
 from data import table
 from data.dataset import BadInput, Split
 from data.values import UNITS
@@ -147,11 +147,24 @@ def test_scaling_is_fitted_on_the_genuine_training_rows_alone():
     inputs = random.normal(3, 2, (500, 4)).astype(np.float32)
     labels = (np.arange(500) % 10 == 0).astype(np.int8)
     inputs[labels == 1] += 100
-    genuine = Detector(completed(Train()), Split(inputs, labels), 0, None)
+    genuine = Detector(sized(completed(Train()), 450), Split(inputs, labels), 0, None)
     np.testing.assert_allclose(genuine.mean, inputs[labels == 0].mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(genuine.scale, inputs[labels == 0].std(axis=0), rtol=1e-5)
-    everything = Detector(completed(Train(unlabelled=True)), Split(inputs, labels), 0, None)
+    everything = Detector(sized(completed(Train(unlabelled=True)), 500), Split(inputs, labels), 0, None)
     np.testing.assert_allclose(everything.mean, inputs.mean(axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs"), [(9, 20), (25_855, 20), (25_856, 20), (42_600, 13), (43_000, 12), (10**6, 12)]
+)
+def test_a_small_table_gets_as_many_steps_as_a_larger_one(rows, epochs):
+    settings = sized(completed(Train()), rows)
+    assert (settings.batch_size, settings.epochs) == (256, epochs)
+    assert settings.epochs * max(rows // 256, 100) >= 2_000
+    assert sized(completed(Train(epochs=3)), rows).epochs == 3
+    assert sized(completed(Train(quick=True)), rows).epochs == 2
+    split = Split(np.zeros((min(rows, 500), 2), np.float32), np.zeros(min(rows, 500), np.int8))
+    assert Detector(settings, split, 0, None).steps == 100
 
 
 def test_the_codes_drawn_are_those_of_the_network(tmp_path, monkeypatch):

@@ -18,7 +18,9 @@ from applications.text import models as text_models
 from data.ranges import Range
 
 COMPLETED = {
-    "fraud_autoencoder": lambda settings: program("fraud_autoencoder").completed(settings),
+    "fraud_autoencoder": lambda settings: program("fraud_autoencoder").sized(
+        program("fraud_autoencoder").completed(settings), 43_000
+    ),
     "speech_tagging": lambda settings: program("speech_tagging").with_recipe(settings),
     "image_classification": lambda settings: classifiers.with_recipe(settings, 28, 28, 500),
     "text_generation": text_models.with_recipe,

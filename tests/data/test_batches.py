@@ -53,6 +53,15 @@ def test_every_row_comes_in_an_epoch_that_batches_fill():
         np.testing.assert_array_equal(np.sort(epoch), np.arange(700))
 
 
+def test_few_rows_come_several_times_in_an_epoch_in_another_order_each_time():
+    epoch = np.ravel(batches(rows=100, batch_size=7, steps=35))
+    first, second, rest = epoch[:100], epoch[100:200], epoch[200:]
+    for once in (first, second):
+        np.testing.assert_array_equal(np.sort(once), np.arange(100))
+    assert len(set(rest)) == len(rest) == 45
+    assert not np.array_equal(first, second)
+
+
 def test_other_rows_are_left_out_of_each_epoch():
     epochs = np.reshape(batches(rows=100, batch_size=9, steps=11, epochs=range(20)), (20, 99))
     left_out = {(set(range(100)) - set(epoch)).pop() for epoch in epochs}
