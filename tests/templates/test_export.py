@@ -7,19 +7,15 @@ measured.
 
 import functools
 import importlib
-import importlib.metadata
-import json
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
 from templates import architectures, autoencoder, cnn, dbn, dsn, gan, names, recurrent, transformer
+from tests import fresh, tables
+from tests.fresh import arrays, draw
 from tests.templates.test_policies import SIZES
 
 BACKEND = keras.backend.backend()
@@ -27,32 +23,9 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(BACKEND == "jax", reason="what leaves Keras, leaves it from TensorFlow; ONNX from torch, too"),
 ]
-TABLE = Path(__file__).parents[2] / "docs" / "export.md"
 EQUAL, FIXED, EXACTNESS = "equal", "equal, of a fixed shape", 1e-4
 COLUMNS = ["keras reload", "SavedModel", "ONNX", "LiteRT", "ONNX from torch"]
 FORMATS = COLUMNS[4:] if BACKEND == "torch" else COLUMNS[:4]
-PACKAGES = ["keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert", "torch"]
-
-# Loads each template's models with that template's import alone.
-RELOAD = """
-import importlib, json, sys
-import keras, numpy as np
-
-folder = sys.argv[1]
-registry = keras.saving.get_custom_objects()
-own = dict(registry)
-for template, files in json.loads(sys.argv[2]).items():
-    registry.clear()
-    registry.update(own)
-    importlib.import_module(template)
-    for file in files:
-        model = keras.saving.load_model(f"{folder}/{file}.keras")
-        kept = np.load(f"{folder}/{file}.npz")
-        flat = [kept[f"input_{i}"] for i in range(sum(name.startswith("input_") for name in kept))]
-        inputs = flat[0] if len(flat) == 1 else flat
-        found = [keras.ops.convert_to_numpy(x) for x in keras.tree.flatten(model(inputs))]
-        np.savez(f"{folder}/{file}.found.npz", *found)
-"""
 
 LSTM = {"features": 4, "outputs": 3, "units": (5,)}
 # What the templates build besides their architectures, and variants that compute otherwise.
@@ -89,6 +62,7 @@ MODELS = {
     for name in names()
     for architecture in architectures(name)
 } | MORE
+TABLE = tables.Table("export.md", "template", list(MODELS), COLUMNS, "WRITE_EXPORT_TABLE")
 
 
 @functools.cache
@@ -109,18 +83,6 @@ def of(row: str):
     return model, inputs, rows, [arrays(model(of_batch)) for of_batch in rows]
 
 
-def draw(batch: int, time: int, tensor) -> np.ndarray:
-    random = np.random.default_rng(batch)
-    shape = (batch, *(time if size is None else size for size in tensor.shape[1:]))
-    if keras.backend.is_float_dtype(tensor.dtype):
-        return random.random(shape).astype("float32")
-    return random.integers(0, 3, shape).astype("int32")
-
-
-def arrays(outputs) -> list[np.ndarray]:
-    return [np.asarray(keras.ops.convert_to_numpy(x)) for x in keras.tree.flatten(outputs)]
-
-
 def verdict(found, expected, of_a_fixed_shape: bool = False) -> str:
     """The cell of the table for the answers to each batch."""
     for answers, own in zip(found, expected, strict=True):
@@ -133,9 +95,9 @@ def verdict(found, expected, of_a_fixed_shape: bool = False) -> str:
 
 
 def said(problem: Exception) -> str:
-    """The beginning of an error, without what differs from run to run."""
-    text = re.sub(r"\S*/\S*|\x1b\[\d*m", "…", str(problem))
-    return f"{type(problem).__name__}: {' '.join(text.replace('|', '/').split())[:120]}"
+    """The beginning of an error, up to what differs from run to run: a quotation, a path or the next sentence."""
+    text = re.split(r" '|\. |\S*/|\n", re.sub(r"\x1b\[\d*m", "", str(problem)))[0]
+    return f"{type(problem).__name__}: {text.replace('|', '/').strip()[:120]}"
 
 
 @pytest.fixture(scope="module")
@@ -146,22 +108,19 @@ def cells():
 
 @pytest.fixture(scope="module")
 def reloaded(tmp_path_factory):
-    """The folder of what all models answer in a process that has loaded them."""
+    """What all models answer in a process that has loaded them, by row."""
     folder = tmp_path_factory.mktemp("reloaded")
-    files: dict[str, list[str]] = {}
+    models = []
     for number, row in enumerate(MODELS):
         model, _, rows, _ = of(row)
-        model.save(folder / f"{number}.keras")
-        flat = {f"input_{i}": array for i, array in enumerate(keras.tree.flatten(rows[0]))}
-        np.savez(folder / f"{number}.npz", **flat)
-        files.setdefault(f"templates.{row.split(':')[0]}", []).append(str(number))
-    subprocess.run([sys.executable, "-c", RELOAD, str(folder), json.dumps(files)], cwd=TABLE.parents[1], check=True)
-    return folder
+        path = folder / f"{number}.keras"
+        model.save(path)
+        models.append((path, [row.split(":")[0]], "", rows[0]))
+    return dict(zip(MODELS, fresh.answers(models, folder), strict=True))
 
 
 def keras_reload(row, path, request):
-    with np.load(request.getfixturevalue("reloaded") / f"{list(MODELS).index(row)}.found.npz") as kept:
-        return verdict([[kept[name] for name in kept.files]], of(row)[3][:1])
+    return verdict([request.getfixturevalue("reloaded")[row]], of(row)[3][:1])
 
 
 def saved_model(row, path, request):
@@ -239,42 +198,5 @@ def test_a_recurrent_network_of_any_length_is_not_for_litert(tmp_path):
         answer(sequence=np.zeros((1, 2, 4), "float32"))
 
 
-HEAD = """\
-# What a model of each architecture can leave as
-
-Written by `WRITE_EXPORT_TABLE=1 pytest -m "" tests/templates/test_export.py`; the same tests without it fail if a cell
-differs from this table.
-
-- *equal*: in its own runtime, the artefact answers random rows as the model does, to 1e-4, at two batch sizes and,
-  where the length of a sequence is free, at two lengths.
-- *equal, of a fixed shape*: the same at the one shape that `input_signature` gave; at any shape LiteRT refuses
-  recurrent networks ("Select TensorFlow op(s)").
-- Any other cell is the error.
-
-Call a loaded model once before `model.export`, or give it an `input_signature`. Whatever leaves, compare its answers
-with the model's on your own rows.
-"""
-
-
 def test_the_table_is_what_was_measured(cells):
-    lines = TABLE.read_text(encoding="utf-8").splitlines() if TABLE.is_file() else []
-    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    kept = {(row, column): cell for row, *rest in table[2:] for column, cell in zip(table[0][1:], rest, strict=True)}
-    if not os.environ.get("WRITE_EXPORT_TABLE"):
-        assert {place: kept.get(place) for place in cells} == cells
-        if len(cells) == len(MODELS) * len(FORMATS):
-            assert {row for row, _ in kept} == set(MODELS)
-        return
-    cells = kept | cells
-    rows = [["", *COLUMNS], ["---"] * (1 + len(COLUMNS))]
-    rows += [[row, *(cells.get((row, column), "not measured") for column in COLUMNS)] for row in MODELS]
-    versions = dict(re.findall(r"^- (\S+) ([\d.]+)$", "\n".join(lines), re.MULTILINE))
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package).split("+")[0]
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    text = HEAD + "\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows) + "\nMeasured with:\n\n"
-    text += "".join(f"- {package} {versions[package]}\n" for package in PACKAGES if package in versions)
-    TABLE.parent.mkdir(exist_ok=True)
-    TABLE.write_text(text, encoding="utf-8")
+    TABLE.settle(cells)
