@@ -266,8 +266,7 @@ def _train(settings: Any, start: Any, this_run: run.Run) -> dict[str, Any]:
     }
     this_run.write("history.csv", run.history(fits | trainings))
     this_run.save_model(model, {"classes": list(dataset.classes), "levels": dict(dataset.levels)})
-    with this_run.writing(JUDGE) as partial:
-        net.save(partial)
+    this_run.save_model(net, name=JUDGE)
     this_run.say("drawing and writing the report")
     metrics |= evaluation.draw(this_run, task, metrics, first.artist, moments, trainings)
     this_run.finish(metrics, REPORT, trainings.values())

@@ -751,10 +751,11 @@ class Run:
             self.write(f"figures/{name}.svg", svg)
         return {name: {"file": f"figures/{name}.svg", "alt": alt} for name, (_, alt) in drawn.items()}
 
-    def save_model(self, model: keras.Model, notes: Mapping[str, Any] | None = None) -> None:
-        """Save a model as model.keras; `notes` are stored in the same archive, for `model_notes`."""
-        with self.writing("model.keras") as partial:
+    def save_model(self, model: keras.Model, notes: Mapping[str, Any] | None = None, name: str = "model.keras") -> None:
+        """Save a model, for any backend; `notes` are stored in the same archive, for `model_notes`."""
+        with self.writing(name) as partial:
             model.save(partial)
+            _for_any_backend(partial)
             if notes is not None:
                 with zipfile.ZipFile(partial, "a") as archive:
                     archive.writestr(_NOTES, json.dumps(notes))
@@ -851,6 +852,30 @@ class Run:
         progress.end(model)
         self._trained = True
         return Fit(progress.history, progress.best_epoch, progress.seconds, progress.diverged, progress.examples)
+
+
+def _for_any_backend(path: Path) -> None:
+    """Change how a saved model is compiled to what every backend can load and run at its own speed.
+
+    On PyTorch, Keras writes the names of its own optimizers, which can't be imported where PyTorch isn't installed.
+    There a model with several steps per execution refuses to predict, and with jit_compile the first prediction takes
+    half a minute; on JAX every prediction is slow without it.
+    """
+
+    def changed(config: dict[str, Any]) -> dict[str, Any]:
+        if str(config.get("module")).startswith("keras.src.backend.torch.optimizers."):
+            config |= {"module": "keras.optimizers", "registered_name": None}
+        if {"optimizer", "steps_per_execution"} <= config.keys():
+            config |= {"steps_per_execution": 1, "jit_compile": "auto"}
+        return config
+
+    with zipfile.ZipFile(path) as archive:
+        files = {info: archive.read(info) for info in archive.infolist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for info, content in files.items():
+            if info.filename == "config.json":
+                content = json.dumps(json.loads(content, object_hook=changed)).encode()
+            archive.writestr(info, content)
 
 
 def layers(model: keras.Model) -> list[list[Any]]:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import types
+import zipfile
 from pathlib import Path
 
 import keras
@@ -726,6 +727,26 @@ def test_a_model_of_every_template_is_loaded_in_a_new_process(tmp_path):
     assert len(paths) >= len(templates.names())
     done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_saved_model_is_compiled_for_any_backend(tmp_path):
+    model = compiled()
+    model.compile(model.optimizer, "mse", steps_per_execution=4, jit_compile=False)
+    model.train_on_batch(ROWS, ROWS)
+    with run.Run("test", Train(out=tmp_path / "run")) as this_run:
+        this_run.save_model(model, {"module": "keras.src.backend.torch.optimizers.torch_adam"}, name="other.keras")
+    path = tmp_path / "run" / "other.keras"
+    assert run.model_notes(path) == {"module": "keras.src.backend.torch.optimizers.torch_adam"}
+    again = run.load_model(path, lambda model: None)
+    found, expected = again.get_compile_config(), model.get_compile_config()
+    assert (found.pop("steps_per_execution"), expected.pop("steps_per_execution")) == (1, 4)
+    del found["jit_compile"], expected["jit_compile"]  # as the backend chooses
+    assert found == expected
+    for one, other in zip(again.optimizer.variables, model.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(again.predict(ROWS, verbose=0), model.predict(ROWS, verbose=0))
+    with zipfile.ZipFile(path) as archive:
+        assert '"jit_compile": "auto"' in archive.read("config.json").decode()
 
 
 def test_any_flipped_byte_of_a_model_is_noticed_or_harmless(tmp_path):
