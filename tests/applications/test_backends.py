@@ -74,6 +74,9 @@ plain = autoencoder.autoencoder(features=3, widths=(), code_size=2)
 plain.compile("adam", "mse", jit_compile=False)
 plain.train_on_batch(*2 * [np.ones((4, 3), np.float32)])
 plain.save(f"{backend}.keras")
+plain.compiled = False
+scorer = autoencoder.anomaly_scorer(plain, mean=[0] * 3, deviation=[1] * 3, threshold=1)
+scorer.save(f"scorer-{backend}.keras")
 assert not set(others) & {name.partition(".")[0] for name in sys.modules}
 """
 # Answers the same rows with the models that each backend trained; and loads the templates.
@@ -95,6 +98,7 @@ for program in work:
 
 loadable = {}
 for origin in {backend, *others}:
+    keras.saving.load_model(f"scorer-{origin}.keras")
     keras.saving.load_model(f"{origin}.keras", compile=False)
     try:
         keras.saving.load_model(f"{origin}.keras")
