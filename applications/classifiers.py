@@ -454,7 +454,7 @@ class DbnTrainer(Trainer):
             if watch.kept < most:
                 self.this_run.say(
                     f"{name}: the likelihood of held-out images fell after {watch.kept} of {most} epochs, so it is "
-                    "trained for that many"
+                    f"trained for {watch.kept}"
                 )
             elif watch.rose:
                 self.this_run.at_limit(f"the best epoch of {name}", most, most, "--dbn.rbm-epochs")

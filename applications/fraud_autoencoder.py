@@ -126,8 +126,8 @@ RECIPE = {
     "simulation": {"customers": 5_000, "terminals": 10_000, "radius": 5.0},
 }
 LARGE = {"epochs": 12}
-STEPS_PER_EPOCH = 100  # or more; a small table is passed through several times in an epoch
-LEAST_STEPS = 2_000  # with fewer, a network ranks the rows of a small table hardly better than no model
+STEPS_PER_EPOCH = 100  # or more, but for a quick run; a small table is passed through several times in an epoch
+LEAST_STEPS = 2_000  # about; with far fewer, a network ranks the rows of a small table hardly better than no model
 QUICK = {"epochs": 2, "seeds": 2, "simulation": {"customers": 1_000, "terminals": 2_000, "radius": 10.0}}
 
 
@@ -216,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         recipes={
             "--quick": QUICK,
             "always": RECIPE,
-            "from 43,000 training payments on; with fewer, up to 20 epochs of 100 steps": LARGE,
+            "from 167 steps per epoch on; with fewer, up to 20 epochs of at least 100 steps": LARGE,
         },
     )
 
@@ -344,9 +344,8 @@ class Detector:
         self.mean, self.scale = np.asarray(scaler.mean_), np.asarray(scaler.scale_)
         self.batch_size = min(settings.batch_size, len(self.rows))
         backend = keras.backend.backend()
-        self.steps, execution = batching.steps_of(
-            max(len(self.rows), STEPS_PER_EPOCH * self.batch_size), self.batch_size, 1 if backend == "torch" else 32
-        )
+        enough = len(self.rows) if settings.quick else max(len(self.rows), STEPS_PER_EPOCH * self.batch_size)
+        self.steps, execution = batching.steps_of(enough, self.batch_size, 1 if backend == "torch" else 32)
         keras.utils.set_random_seed(seed)
         self.model = template.autoencoder(
             features=split.inputs.shape[1],

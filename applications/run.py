@@ -56,7 +56,7 @@ _PARTIAL = ".keras-application-partial-"
 
 
 class Stopped(BaseException):
-    """A signal asked the process to end, for example because the terminal closed or from a scheduler."""
+    """A signal asked the process to end, for example from a scheduler, or because the terminal was closed."""
 
     def __init__(self, number: int):
         super().__init__(signal.Signals(number).name)
@@ -84,7 +84,7 @@ class Training:
     batch_size: Count | None = None
     """Examples in a training step."""
     epochs: Count | None = None
-    """Maximum number of passes over the training data."""
+    """Maximum number of epochs: passes over the training data, or several passes if the data are few."""
     seed: Seed = 0
     """Seed of the first training; the others use the seeds that follow."""
     seeds: Count | None = None
@@ -289,8 +289,8 @@ def _flags(recipe: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:
 def execute(main: Callable[[Sequence[str]], Any]) -> None:
     """Run a program and exit with its code.
 
-    0: done; 1: system error; 2: unusable input; 130: interrupted; 143, 129: ended by SIGTERM or SIGHUP.
-    Characters that the console can't print are escaped.
+    0: done; 1: system error, or, without a message, the reader of a pipe ended; 2: unusable input; 130: interrupted;
+    143, 129: ended by SIGTERM or SIGHUP. Characters that the console can't print are escaped.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -303,7 +303,10 @@ def execute(main: Callable[[Sequence[str]], Any]) -> None:
         if signal.getsignal(number) is signal.SIG_DFL:  # keeps nohup's SIG_IGN
             signal.signal(number, stop)
     try:
-        main(sys.argv[1:])
+        try:
+            main(sys.argv[1:])
+        finally:
+            sys.stdout.flush()
     except BadInput as problem:
         code, message = 2, f"error: {problem}"
     except KeyboardInterrupt:
@@ -822,7 +825,7 @@ class Run:
             lengths_vary: whether the second axis of the arrays, time, varies between batches.
             count: the examples in a batch; by default its rows.
         """
-        progress = _Progress(self._checkpoint(name), patience, after_epoch)
+        progress = _Progress(self._checkpoint(name), steps, patience, after_epoch)
         progress.restore(model)
         first = progress.epochs
 
@@ -957,15 +960,17 @@ class _Progress:
     counter, so they can't resume a training exactly.
     """
 
-    _RECORDED = ("history", "monitor", "best_epoch", "seconds", "examples", "finished", "diverged")
+    _RECORDED = ("history", "monitor", "best_epoch", "seconds", "examples", "finished", "diverged", "steps")
 
     def __init__(
         self,
         path: Path,
+        steps: int,
         patience: int | None,
         after_epoch: Callable[[int], Mapping[str, float] | None] | None,
     ):
         self.path = path
+        self.steps = steps
         self.patience = patience
         self.after_epoch = after_epoch
         self.monitor: str | None = None  # the measure of `after_epoch` that is minimised
@@ -1041,6 +1046,8 @@ class _Progress:
             for index, variable in enumerate(_state(model)):
                 variable.assign(arrays[f"state_{index}"])
             record = json.loads(str(arrays["record"]))
+            if record["steps"] != self.steps:
+                raise ValueError(f"{record['steps']:,} steps per epoch instead of {self.steps:,}")
             for name in self._RECORDED:
                 setattr(self, name, record[name])
             if "best_0" in arrays:

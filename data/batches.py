@@ -113,8 +113,9 @@ def shuffled_pairs(
 ) -> Epochs:
     """Padded batches of pairs of sequences.
 
-    Pairs are padded to one of at most four lengths, the 40, 75, 95 and 100 % quantiles, so that a backend compiles for
-    few. The pairs of a batch have the same padded length, except in at most three batches of an epoch.
+    Pairs are padded to one of at most four lengths, the 40, 75, 95 and 100 % quantiles of their lengths, so that a
+    backend compiles for few. The pairs of a batch have the same padded length, except in at most three batches of an
+    epoch.
 
     Args:
         sources: (time,) int32 for each pair.

@@ -147,11 +147,10 @@ def read(
         *raw.understood,
     ]
     if repeated:
-        understood.append(f"{repeated:,} repeated pronunciations were left out")
+        understood.append(f"left out: {counted(repeated, 'repeated pronunciation')}")
     if became_one:
-        understood.append(
-            f"{became_one:,} spellings were merged with others of the same lower-case, composed form (NFC)"
-        )
+        spellings = counted(became_one, "spelling")
+        understood.append(f"merged with others of the same lower-case, composed form (NFC): {spellings}")
     named_so = {"name": path.name, "source": str(path), "rows": raw.count, "units": UNITS}
     return entries, Provenance.of_files([path], **named_so, understood=tuple(understood))
 
@@ -508,9 +507,11 @@ class _Raw:
         if notes.encoding:
             self.understood.append(notes.encoding)
         if several:
-            self.understood.append(f"{several:,} entries list several pronunciations on one line")
+            self.understood.append(f"several pronunciations on one line: in {counted(several, 'line')}")
         if optional:
-            self.understood.append(f"{optional:,} entries have phones in round brackets, read with and without them")
+            self.understood.append(
+                f"phones in round brackets, read with and without them: in {counted(optional, 'line')}"
+            )
         if left_out:
             self.understood.append(
                 f"{left_out:,} entries that begin with neither a letter, a digit nor an apostrophe, such as the names "

@@ -176,7 +176,8 @@ def load_npz(path: Path, seed: int = 0, *, without_classes: bool = False) -> Dat
     Raises:
         BadInput: The file is missing, truncated or not such an archive; an array is missing, has another shape or type,
             holds values that aren't numbers, or is larger than `LARGEST_BYTES`; pictures and labels differ in number; a
-            test or validation label isn't among the training labels; there is one class, or one has too few pictures.
+            test or validation label isn't among the training labels; there is only one class, or a class has too few
+            pictures.
     """
     return _divided(read_npz(path), path, [path], seed, without_classes)
 
@@ -308,7 +309,7 @@ def _divided(
     missing = [part for part in ("test", "validation") if part not in parts]
     drawn = [part for part in missing if part == "test" or not main]
     uses = ["training", *missing]
-    _check_classes(parts[main].label_place, pool, names, len(uses), ", ".join(uses))
+    _check_classes(parts[main].label_place, pool, names, uses)
     rows = _drawn(pool, seed, drawn)
     if "validation" in missing and main:
         by_class = [np.flatnonzero(pool[rows["train"]] == label) for label in range(len(names))]
@@ -695,7 +696,7 @@ def _split_folder(
     given = {part: np.flatnonzero(parts == part) for part in folders.PARTS if np.any(parts == part)}
     missing = [part for part in ("test", "validation") if part not in given]
     pool = given.get("train", np.flatnonzero(parts == ""))
-    _check_classes(str(folder), labels[pool], names, 1 + len(missing), ", ".join(["training", *missing]))
+    _check_classes(str(folder), labels[pool], names, ["training", *missing])
     chosen = {part: pool[rows] for part, rows in _drawn(labels[pool], seed, missing).items()}
     if set(missing) == {"test", "validation"}:
         how = _DRAWN
@@ -776,10 +777,10 @@ def _fingerprint(picture: np.ndarray) -> bytes:
     return hashlib.blake2b(picture.tobytes(), digest_size=16).digest()
 
 
-def _check_classes(place: str, labels: np.ndarray, names: Sequence[str], least: int, uses: str) -> None:
+def _check_classes(place: str, labels: np.ndarray, names: Sequence[str], uses: Sequence[str]) -> None:
     if len(names) < 2 and tuple(names) != (folders.ALL,):
         raise BadInput(f"{place}: found one class, {names[0]!r}, expected at least 2")
     for label, count in enumerate(np.bincount(labels, minlength=len(names)).tolist()):
-        if count < least:
+        if count < len(uses):
             found = f"{counted(count, 'image')} of class {names[label]!r}"
-            raise BadInput(f"{place}: found {found}, expected at least {least}, for {uses}")
+            raise BadInput(f"{place}: found {found}, expected at least {len(uses)}, one each for {', '.join(uses)}")

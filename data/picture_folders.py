@@ -252,15 +252,16 @@ def _parts_here(
         several = sum(map(bool, with_classes.values())) > 1
         for one in others:
             if _classes(one) or not several:
-                expected = "expected class folders only inside that one, or none inside class folders"
-                raise BadInput(f"{one.path}: found a folder beside {with_classes['train'][0].name}, {expected}")
+                name = with_classes["train"][0].name
+                expected = f"expected class folders only in {name}, or no folders inside class folders"
+                raise BadInput(f"{one.path}: found a folder beside {name}, {expected}")
             left_out.others.append(f"{one.name} ({counted(one.count, 'image')} without classes)")
     parts = {}
     for part, found in named.items():
         chosen = with_classes[part] or found
         if len(chosen) > 1:
             first, second = chosen[:2]
-            raise BadInput(f"{second.path}: found a second folder beside {first.name}, expected only one for {part}")
+            raise BadInput(f"{second.path}: found a second folder beside {first.name}, expected one {part} folder")
         left_out.others += [
             f"{one.name} ({counted(one.count, 'image')} without classes)" for one in found if one not in chosen
         ]

@@ -163,7 +163,7 @@ def notes_on(path: Path) -> list[str]:
         several, inexact = file.channels > 1, file.subtype not in _EXACT
         notes = [file.wrong] if file.wrong else []
         notes += [f"{file.channels} channels, which were averaged"] * several
-        return notes + [f"samples of reduced precision ({file.subtype_info})"] * inexact
+        return notes + [f"lossy or 8-bit samples ({file.subtype_info})"] * inexact
 
 
 def stream_audio(path: Path, seconds: int = 30) -> Iterator[np.ndarray]:

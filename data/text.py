@@ -36,7 +36,7 @@ from typing import IO, Any, Literal
 
 import numpy as np
 
-from data.dataset import BadInput, Provenance, escaped, listed, require, sha256_of
+from data.dataset import BadInput, Provenance, counted, escaped, listed, require, sha256_of
 
 BLOCK = 2_000  # characters
 LONGEST = 2 * BLOCK  # characters of a paragraph
@@ -448,7 +448,7 @@ def _split(
     if kind == "bpe":
         step = _sample_step(kept.characters)
         sample = "all" if step == 1 else f"one in {step:,}"
-        notes.append(f"{tokenizer.vocabulary:,} tokens from byte pairs merged as in {sample} training blocks")
+        notes.append(f"{tokenizer.vocabulary:,} tokens: byte pairs, merged as learned from {sample} training blocks")
     unknown = {name: part.unknown for name, part in parts.items()}
     missing = _missing(parts)
     named = f": {name_characters(missing)}" if missing else ""
@@ -545,7 +545,7 @@ class _Kept:
             "before and were left out"
         ]
         if self.composed:
-            notes.append(f"separate letters and accents were composed (NFC) in {self.composed:,} paragraphs")
+            notes.append(f"separate letters and accents were composed (NFC) in {counted(self.composed, 'paragraph')}")
         if self.cut:
             notes.append(f"paragraphs of more than {LONGEST:,} characters were cut, at {self.cut:,} places")
         return notes

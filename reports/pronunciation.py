@@ -62,7 +62,7 @@ class Pronunciation:
         return self.measures(weights)["word_error_rate"]
 
     def phone_error_rate(self, weights: np.ndarray | None = None) -> float:
-        """Edits to the nearest listed pronunciations, per listed phone; may exceed 1."""
+        """Edits to the nearest listed pronunciations, per phone of these; may exceed 1."""
         return self.measures(weights)["phone_error_rate"]
 
     def measures(self, weights: np.ndarray | None = None) -> dict[str, float]:

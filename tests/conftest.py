@@ -15,6 +15,6 @@ gc.set_threshold(50_000)
 
 @pytest.fixture(autouse=True, scope="module")
 def frozen() -> None:
-    """Search what the modules before left, millions of objects of TensorFlow's, no more for garbage."""
+    """Exclude what earlier modules left, millions of TensorFlow's objects, from garbage collection."""
     gc.collect()
     gc.freeze()

@@ -40,7 +40,8 @@ class Model:
 
         Returns:
             For each row: score, the mean squared error of the standardised features; alert, whether it is above the
-            threshold or the row lacks a value in a column that always had one in training; shares of the features.
+            threshold or the row lacks a value in a column that always had one in training; shares, of each feature in
+            the score.
 
         Raises:
             ValueError: for a value that is not of its column's kind, or a missing column.

@@ -165,6 +165,7 @@ def test_a_small_table_gets_as_many_steps_as_a_larger_one(rows, epochs):
     assert sized(completed(Train(quick=True)), rows).epochs == 2
     split = Split(np.zeros((min(rows, 500), 2), np.float32), np.zeros(min(rows, 500), np.int8))
     assert Detector(settings, split, 0, None).steps == 100
+    assert Detector(sized(completed(Train(quick=True)), rows), split, 0, None).steps == 1
 
 
 def test_the_codes_drawn_are_those_of_the_network(tmp_path, monkeypatch):

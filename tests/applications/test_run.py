@@ -3,6 +3,7 @@ import dataclasses
 import importlib
 import inspect
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -82,13 +83,20 @@ def test_exit_codes_come_with_one_line(raised, code, said):
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_reader_that_ends_early_is_no_error():
+@pytest.mark.parametrize("more", ["", "; raise SystemExit(0)"])
+@pytest.mark.parametrize("characters", [10, 100_000])  # some that only the end flushes; more than a pipe takes
+def test_a_reader_that_ends_early_is_no_error(characters, more):
     program = (
         "import sys; from applications import run\n"
-        "def main(arguments): sys.stdin.read(); print('x' * 100_000, flush=True)\nrun.execute(main)"
+        f"def main(arguments): sys.stdin.read(); print('x' * {characters}){more}\nrun.execute(main)"
     )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     process = subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", program],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     process.stdout.close()
     _, said = process.communicate()

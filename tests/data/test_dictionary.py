@@ -191,7 +191,7 @@ def test_exact_duplicates_are_counted(tmp_path):
         twice, understood = listed(tmp_path, text + text[: text.index("\n") + 1] * 2)
         assert twice == once
         assert "further pronunciations" not in before
-        assert "2 repeated pronunciations were left out" in understood
+        assert "left out: 2 repeated pronunciations" in understood
 
 
 def test_words_that_are_no_words_are_left_out(tmp_path):

@@ -295,7 +295,7 @@ def test_other_formats(tmp_path, form, subtype, step):
     np.testing.assert_allclose(found, samples, rtol=0, atol=step)
     notes = notes_on(path)
     assert len(notes) == (step >= 2**-7)
-    assert all(note.startswith("samples of reduced precision (") for note in notes)
+    assert all(note.startswith("lossy or 8-bit samples (") for note in notes)
     content = path.read_bytes()
     if form != "OGG":  # whose header knows no length
         for keep in (0.3, 0.9):

@@ -44,6 +44,7 @@ def _serve(pipe) -> None:
     # Twice the allowance: what goes past it ends in a MemoryError here, not in a machine without memory.
     used = int(Path("/proc/self/status").read_text().split("VmData:")[1].split()[0]) * 1_024
     resource.setrlimit(resource.RLIMIT_DATA, (used + 2 * MEGABYTES * 1_000_000,) * 2)
+    before = _peak_megabytes()
     while True:
         try:
             load, arguments = pipe.recv()
@@ -51,7 +52,6 @@ def _serve(pipe) -> None:
             return
         signal.alarm(SECONDS + 1)
         Path("/proc/self/clear_refs").write_text("5")  # the peak falls to what is in use now
-        before = _peak_megabytes()
         began = time.perf_counter()
         try:
             load(*arguments)
@@ -88,10 +88,10 @@ def judge():
             process = context.Process(target=_serve, args=(theirs,))
             process.start()
             theirs.close()
-        pipe.send((load, arguments))
         try:
+            pipe.send((load, arguments))
             outcome, message, seconds, megabytes = pipe.recv()
-        except EOFError:
+        except (EOFError, ConnectionError):
             pytest.fail(f"the process ended with code {end()}")
         assert outcome != "raised", message
         assert "\n" not in message
